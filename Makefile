@@ -1,0 +1,99 @@
+# The one door to the project: `make` lists what is behind it.
+#
+# The stamps live inside the virtual environment, so that removing it removes them too. They follow the dependencies that
+# pyproject.toml declares, not its date: a changed linter option installs nothing, and once installed all works offline.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+# Tried in order; a name that is a pyenv shim without a version behind it is passed over.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+# Seconds that each fuzz target gets, and all of them together.
+FUZZ_SECONDS ?= 15
+FUZZ_TOTAL   ?= 240
+
+# Nothing of the caller's Python set-up may leak into the environment's own.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX VIRTUAL_ENV
+export PIP_USER := 0
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Two makes in one checkout take turns at installing.
+LOCK    := $(shell command -v flock >/dev/null 2>&1 && echo flock .venv.lock)
+INSTALL := $(LOCK) $(BIN)/python -m pip install --quiet
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ── what is installed ────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: venv
+venv: $(STAMPS)/dev ## create the virtual environment with everything that development needs
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null </dev/null || continue; \
+	  found="$$python"; \
+	  $(LOCK) "$$python" -m venv --clear $(VENV) >/dev/null 2>&1 && exit 0; \
+	  { "$$python" -m venv --clear --without-pip $(VENV) && \
+	    "$$python" -m pip --python $(BIN)/python install --quiet pip; } >/dev/null 2>&1 && exit 0; \
+	done; \
+	rm -rf $(VENV); \
+	if [ -n "$$found" ]; then echo "make: $$found can make no virtual environment: install its venv module (Debian: apt install $$found-venv)"; \
+	else echo "make: none of $(PYTHON) is Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python"; fi >&2; \
+	exit 1
+
+# Rewritten only when what it holds changes, which is when the stamps below it are made again.
+$(STAMPS)/requires: pyproject.toml $(BIN)/python
+	@mkdir -p $(@D)
+	@$(BIN)/python -c 'import json, tomllib; \
+	  project = tomllib.load(open("pyproject.toml", "rb")); \
+	  print(json.dumps([project["build-system"], project["project"]], sort_keys=True))' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(STAMPS)/base: $(STAMPS)/requires
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/base
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(STAMPS)/fuzz: $(STAMPS)/dev
+	@$(INSTALL) --editable '.[fuzz]'
+	@touch $@
+
+# ── what is checked ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: lint
+lint: $(STAMPS)/dev ## ruff, strict types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# The data file is this run's own: another run in the same checkout must not count here.
+.PHONY: test
+test: $(STAMPS)/dev ## everything that needs no external service; the protocol at 100 % branch coverage
+	@COVERAGE_FILE=$$(mktemp) && export COVERAGE_FILE && trap 'rm -f "$$COVERAGE_FILE"' EXIT && \
+	$(BIN)/coverage run -m pytest </dev/null && $(BIN)/coverage report --fail-under=100
+
+.PHONY: interop
+interop: $(STAMPS)/dev ## real hubs, a real broker and clients that others wrote, all on loopback
+	@$(BIN)/python -m pytest -c pyproject.toml -o addopts='-q --strict-markers' tests/interop </dev/null
+
+.PHONY: fuzz
+fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within FUZZ_TOTAL
+	@$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS) --total $(FUZZ_TOTAL) </dev/null
+
+# ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: clean
+clean: ## remove the virtual environment, caches and build output
+	rm -rf $(VENV) .venv.lock build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find thalovant thalovant_io thalovant_proto tests fuzz benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
