@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 FOUND = HERE.parent / "build" / "fuzz"
 # Longer than any legal input needs: what is slower than this is a defect of its own.
 SECONDS_PER_INPUT = 5
-# Above the interpreter with the instrumented packages (about 150 MB); a decoder that needs more does not bound its input.
+# Far above the interpreter with the instrumented packages: a decoder that needs more does not bound its input.
 MEGABYTES = 1024
 
 running: dict[str, subprocess.Popen[str]] = {}
