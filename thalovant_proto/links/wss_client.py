@@ -1,0 +1,86 @@
+"""The client's end of a WSS link: it asks a hub for the upgrade and shows its access key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wsproto.connection import ConnectionType
+from wsproto.events import RejectConnection, Request
+from wsproto.utilities import RemoteProtocolError as BadUpgrade
+
+from ..secret import Secret
+from .base import CloseKind, LinkClosed, LinkEvent, Target
+from .endpoint import parse_endpoint, portable_agent
+from .wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
+
+# HTTP refusals that only mean "later"; all of 5xx do too.
+_TRY_LATER: Final = frozenset({408, 425, 429})
+
+
+class WssClientLink(WssLink):
+    """One WebSocket to the hub at `url` (`ws://` or `wss://`, any path and query).
+
+    `secure`: the driver verifies TLS, or the target is loopback. Raises `ValueError` for a URL, user agent or access
+    key that cannot work; its message holds none of them.
+
+    An HTTP answer other than 101 ends the link with its status as `code`: refused, or lost if it may pass (5xx, 408,
+    425, 429).
+    """
+
+    _role = ConnectionType.CLIENT
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        access_key: Secret[str],
+        user_agent: str,
+        limits: WssLimits = DEFAULT_WSS_LIMITS,
+        secure: bool,
+    ) -> None:
+        super().__init__(limits=limits, secure=secure)
+        endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
+        self._target = endpoint.target
+        # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
+        # compressed next to a secret tells of it (wire.md §8.2 S12).
+        self._request = self._handshake.send(
+            Request(
+                host=endpoint.host_header,
+                target=endpoint.request_target(user_agent, access_key),
+                extra_headers=[(b"User-Agent", portable_agent(user_agent).encode())],
+            )
+        )
+
+    @property
+    def target(self) -> Target:
+        """Where the driver dials."""
+        return self._target
+
+    def socket_opened(self, now: float) -> list[LinkEvent]:
+        """Ask for the upgrade, whose deadline starts now. Once per link."""
+        self._urgent.append(self._request)
+        self._request = b""
+        return super().socket_opened(now)
+
+    def _is_http(self, head: bytearray) -> bool:
+        return head.startswith(b"HTTP/"[: len(head)])
+
+    def _upgrade(self, head: bytes, now: float) -> list[LinkEvent]:
+        try:
+            self._handshake.receive_data(head)
+            answer = next(self._handshake.events())
+        except (BadUpgrade, UnicodeError):  # the latter for a header that is not ASCII
+            # The fault's own words may quote headers, and a server could quote our request in those.
+            return [self._bad_head("a bad answer to the upgrade request", status=400)]
+        if not isinstance(answer, RejectConnection):
+            return [self._open(now)]
+        status = answer.status_code
+        if status < 200:
+            return [self._bad_head(f"HTTP {status} in place of 101", status=400)]
+        if 300 <= status < 400:
+            return [self._end(CloseKind.REFUSED, code=status, reason=f"HTTP {status}: redirects are not followed")]
+        kind = CloseKind.LOST if status >= 500 or status in _TRY_LATER else CloseKind.REFUSED
+        return [self._end(kind, code=status, reason=f"HTTP {status} in place of a WebSocket")]
+
+    def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:
+        return self._end_by_fault(None, what, hint=hint)
