@@ -37,6 +37,7 @@ class Carrier:
 
     text_up: bool = True  # the hub reads JSON text frames from clients here
     binary_up: bool = True  # the hub reads binary frames from clients here
+    legacy_binary_up: bool = True  # the hub reads them in v0 and v1 sessions too (over HTTPS real hubs do not)
     typed: bool = True  # text and binary frames can be told apart
     rehello: bool = False  # a hub that lost the session says hello again in clear
     secure: bool = False  # verified TLS or loopback
@@ -93,6 +94,7 @@ class LinkClosed(LinkEvent):
 
     `code` is the carrier's own number (WebSocket close code, HTTP status, CONNACK return code), None if there is none.
     `unsent` are the tokens of frames that never left: never drained by `data_to_send`, or refused whole by the peer.
+    `retry_after` is for how many seconds the peer asked to be left alone (bounded), None if it did not.
     """
 
     kind: CloseKind
@@ -100,6 +102,7 @@ class LinkClosed(LinkEvent):
     reason: str = ""
     error: RemoteProtocolError | None = None
     unsent: tuple[int, ...] = ()
+    retry_after: float | None = None
 
 
 @frozen(kw_only=True)
@@ -116,7 +119,10 @@ class Link(Protocol):
 
     @property
     def wants_socket(self) -> bool:
-        """Whether the driver should hold an open socket now."""
+        """Whether the driver should hold an open socket now.
+
+        False while one is open: the link is done with that socket, and a later True means another one.
+        """
 
     @property
     def next_timeout(self) -> float | None:
@@ -129,7 +135,7 @@ class Link(Protocol):
         """Bytes from the socket. Never raises for what they hold."""
 
     def eof(self, now: float) -> list[LinkEvent]:
-        """The socket ended, cleanly or not."""
+        """The socket ended, cleanly or not; or the one that the link wants could not be opened."""
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
         """Time has passed. Harmless if early; afterwards `next_timeout` is None or later than `now`."""
