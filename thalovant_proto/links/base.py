@@ -41,6 +41,7 @@ class Carrier:
     typed: bool = True  # text and binary frames can be told apart
     rehello: bool = False  # a hub that lost the session says hello again in clear
     secure: bool = False  # verified TLS or loopback
+    receipts: bool = False  # `Accepted` tells when the next hop took a frame
 
 
 class CloseKind(enum.Enum):

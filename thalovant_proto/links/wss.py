@@ -167,37 +167,35 @@ class WssLink(abc.ABC):
         return self._receive_frames(data)
 
     def eof(self, now: float) -> list[LinkEvent]:
-        """The socket ended: nothing more can be sent."""
-        events: list[LinkEvent] = []
+        """The socket ended: nothing more can leave."""
+        self._hush()
         match self._state:
             case _State.UPGRADING:
-                events.append(self._end(CloseKind.LOST, reason="the socket ended before the upgrade"))
+                return [self._end(CloseKind.LOST, reason="the socket ended before the upgrade")]
             case _State.OPEN:
-                lost = CloseReason.ABNORMAL_CLOSURE
-                events.append(self._end(CloseKind.LOST, code=lost, reason="the socket ended without a close frame"))
+                reason = "the socket ended without a close frame"
+                return [self._end(CloseKind.LOST, code=CloseReason.ABNORMAL_CLOSURE, reason=reason)]
             case _State.CLOSING:
-                events.append(self._end_as_asked())
-        self._urgent.clear()
-        self._pongs.clear()
-        self._goodbye = b""
-        return events
+                return [self._end_as_asked()]
+        return []
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
-        """Give up on the upgrade, on a silent peer or on its close; or ask a silent peer for a sign of life."""
+        """Ask a silent peer for a sign of life; give up on the upgrade, on that sign, or on an answer to our close."""
         if self._deadline is None or now < self._deadline:
             return []
+        if self._state is _State.OPEN and not self._pinged:
+            self._pinged = True
+            self._deadline = now + self._limits.ping_timeout
+            self._urgent.append(self._ws.ping())
+            return []
+        self._hush()
         match self._state:
             case _State.UPGRADING:
                 return [self._end(CloseKind.LOST, reason=f"no upgrade within {self._limits.upgrade_time:g} s")]
             case _State.CLOSING:
                 return [self._end_as_asked()]
-        if self._pinged:
-            reason = f"ping timeout: nothing came within {self._limits.ping_timeout:g} s"
-            return [self._end(CloseKind.LOST, code=CloseReason.ABNORMAL_CLOSURE, reason=reason)]
-        self._urgent.append(self._ws.ping())
-        self._pinged = True
-        self._deadline = now + self._limits.ping_timeout
-        return []
+        reason = f"ping timeout: nothing came within {self._limits.ping_timeout:g} s"
+        return [self._end(CloseKind.LOST, code=CloseReason.ABNORMAL_CLOSURE, reason=reason)]
 
     def send(self, frame: Frame, now: float, *, token: int | None = None) -> None:
         """Queue a frame, `TEXT` or `BINARY`. Raises `LocalProtocolError` if that is not legal now."""
@@ -241,6 +239,7 @@ class WssLink(abc.ABC):
         if code not in _SENDABLE_CODES and not 3000 <= code <= 4999:
             raise LocalProtocolError(f"{code} is not a WebSocket close code that can be sent")
         if self._state is _State.UPGRADING:
+            self._hush()
             return [self._end(CloseKind.CLOSED, code=code, reason=reason)]
         if self._state is _State.OPEN:
             self._state = _State.CLOSING
@@ -268,8 +267,9 @@ class WssLink(abc.ABC):
         seen = max(0, len(self._head) - 2)
         self._head += data
         if self._head and not self._is_http(self._head):
-            hint = "The peer speaks TLS and we do not, or the port is another." if self._head[0] in _TLS_RECORDS else ""
-            return [self._bad_head("not HTTP", status=400, hint=hint)]
+            tls = self._head[0] in _TLS_RECORDS
+            hint = "It speaks TLS, we speak plain text: check the scheme and the port." if tls else ""
+            return [self._bad_head("something that is not HTTP", status=400, hint=hint)]
         end = _BLANK_LINE.search(self._head, seen, self._limits.head)
         if end is None:
             if len(self._head) < self._limits.head:
@@ -328,8 +328,8 @@ class WssLink(abc.ABC):
 
     def _fail(self, fault: ParseFailed) -> LinkClosed:
         """The peer broke RFC 6455 or went over a limit. Nothing said depends on how the bytes were cut."""
-        code, what = fault.code, str(fault)
-        if code is CloseReason.MESSAGE_TOO_BIG or what == _LENGTH_OF_64_BITS:
+        code, what = fault.code, f"a frame that breaks RFC 6455 ({fault})"
+        if code is CloseReason.MESSAGE_TOO_BIG or str(fault) == _LENGTH_OF_64_BITS:
             code, what = CloseReason.MESSAGE_TOO_BIG, f"a message over the limit of {self._limits.message} bytes"
         elif code is CloseReason.INVALID_FRAME_PAYLOAD_DATA:
             what = "text that is not UTF-8"
@@ -356,6 +356,12 @@ class WssLink(abc.ABC):
     def _close_frame(self, code: int, reason: str = "") -> _Bytes:
         # a reason may quote JSON, and with it half of a surrogate pair
         return self._ws.close(code, reason.encode("utf-8", "replace").decode())
+
+    def _hush(self) -> None:
+        """Say nothing more: the socket is gone, or nobody reads it."""
+        self._urgent.clear()
+        self._pongs.clear()
+        self._goodbye = b""
 
     def _end(
         self, kind: CloseKind, *, code: int | None = None, reason: str = "", error: RemoteProtocolError | None = None
