@@ -1,0 +1,153 @@
+"""The two ways to seal a session: Noise (v3), and one legacy key for both directions (v0, v1). Events in, frames out.
+
+A channel exists from the moment the keys do. `open` raises `Unauthentic` for a frame that is not the peer's next one
+and changes nothing by it, and `DecodeError` for one that is, but breaks the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from . import events as e
+from . import jsontext
+from .envelope import encode, looks_like_text, parse_sealed
+from .errors import DecodeError
+from .limits import Limits
+from .links.base import Frame, FrameType
+from .noise import Unauthentic
+from .noise_transport import Body, BodyKind, NoiseTransport
+from .sealing import LegacyCipher
+
+Entropy = Callable[[int], bytes]
+
+
+class Channel(Protocol):
+    """What `HubConnection` needs of either."""
+
+    @property
+    def generation(self) -> e.Generation:
+        """The wire generation of the keys."""
+
+    @property
+    def used_up(self) -> float:
+        """How much of the keys' life is spent, 0 to 1; at 1 nothing more may be sealed or opened."""
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When an unfinished message is given up."""
+
+    def seal(self, event: e.Message) -> list[Frame]:
+        """The frames of an event, to be sent in this order with no other between them."""
+
+    def open(self, frame: Frame, now: float) -> e.Message | None:
+        """The event that this frame completes, None while pieces are missing."""
+
+    def handle_timeout(self, now: float) -> None:
+        """Raises `DecodeError` if an unfinished message was given up."""
+
+
+class NoiseChannel:
+    """A v3 session."""
+
+    __slots__ = ("_binarize", "_limits", "_transport")
+
+    generation = e.Generation.NOISE
+    used_up = 0.0  # nonces are 64 bits wide
+
+    def __init__(self, transport: NoiseTransport, *, binarize: bool, limits: Limits) -> None:
+        self._transport = transport
+        self._binarize = binarize
+        self._limits = limits
+
+    @property
+    def next_timeout(self) -> float | None:
+        return self._transport.next_timeout
+
+    def seal(self, event: e.Message) -> list[Frame]:
+        # Never compressed: secrets and a peer's text in one stream would leak through its length (wire.md S12).
+        body = encode(event, text=True, binarize=self._binarize, compress=False)
+        return [Frame(frame, FrameType.BINARY) for frame in self._transport.seal(body.kind, body.data)]
+
+    def open(self, frame: Frame, now: float) -> e.Message | None:
+        if frame.type is FrameType.TEXT:
+            raise Unauthentic("a text frame came into a Noise session")
+        body = self._transport.open(frame.data, now)
+        return None if body is None else parse_sealed(body, self._limits)
+
+    def handle_timeout(self, now: float) -> None:
+        self._transport.handle_timeout(now)
+
+
+class LegacyChannel:
+    """A v0 or v1 session: one key for both directions, random nonces, each of which counts once.
+
+    Remembering every nonce, ours too, is what refuses replay and reflection within the session.
+    """
+
+    __slots__ = ("_binarize", "_cipher", "_entropy", "_limits", "_nonces", "_text", "generation")
+
+    next_timeout: float | None = None
+
+    def __init__(
+        self,
+        cipher: LegacyCipher,
+        *,
+        generation: e.Generation,
+        text: bool,
+        binarize: bool,
+        entropy: Entropy,
+        limits: Limits,
+    ) -> None:
+        self.generation = generation
+        self._cipher = cipher
+        self._text = text
+        self._binarize = binarize
+        self._entropy = entropy
+        self._limits = limits
+        self._nonces: set[bytes] = set()
+
+    @property
+    def used_up(self) -> float:
+        return len(self._nonces) / self._limits.legacy_frames
+
+    def seal(self, event: e.Message) -> list[Frame]:
+        # Always compressed: a stable peer takes every binary frame for a compressed one (wire.md §4.2).
+        body = encode(event, text=self._text, binarize=self._binarize, compress=True)
+        nonce = self._entropy(self._cipher.nonce_size)
+        self._nonces.add(nonce)
+        if body.kind is BodyKind.JSON:
+            return [Frame(self._cipher.seal_text(body.data, nonce), FrameType.TEXT)]
+        return [Frame(self._cipher.seal_binary(body.data, nonce), FrameType.BINARY)]
+
+    def open(self, frame: Frame, now: float) -> e.Message | None:
+        try:
+            if looks_like_text(frame):
+                kind, (nonce, data) = BodyKind.JSON, self._cipher.open_text(self._sealed_object(frame.data))
+            else:
+                kind, (nonce, data) = BodyKind.WIRE1, self._cipher.open_binary(frame.data)
+        except DecodeError as error:
+            raise Unauthentic(str(error)) from None
+        if nonce in self._nonces:
+            raise DecodeError("a frame was replayed or reflected")
+        self._nonces.add(nonce)
+        return parse_sealed(Body(kind, data), self._limits)
+
+    def handle_timeout(self, now: float) -> None:
+        """Nothing is ever unfinished: legacy frames are whole."""
+
+    def _sealed_object(self, data: bytes) -> e.Json:
+        # Three short keys with text: no deeper than one level, as long as a frame may be.
+        found = jsontext.loads(data, max_size=self._limits.frame, max_depth=2)
+        if not isinstance(found, dict) or "ciphertext" not in found:
+            raise DecodeError("a clear frame came where only sealed ones may")
+        return found
+
+
+def is_sealed_text(frame: Frame, limits: Limits) -> bool:
+    """Whether a text frame is a sealed one, by its key and not by a word somewhere in it (wire.md §3)."""
+    try:
+        found = jsontext.loads(frame.data, max_size=limits.frame, max_depth=limits.json_depth)
+    except DecodeError:
+        return False
+    return isinstance(found, dict) and "ciphertext" in found

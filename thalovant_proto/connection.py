@@ -1,0 +1,360 @@
+"""One hub connection over one open link: hello, offer, handshake, sealed messages. Frames in, events out; both roles.
+
+`receive` never raises for what the peer did: a fault is the last event, `Closed`. Then the connection ignores input.
+`send` raises `LocalProtocolError` where a message is not legal now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from . import events as e
+from .channel import Channel, Entropy, is_sealed_text
+from .envelope import clear_frame, looks_like_text, parse_clear
+from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, RemoteProtocolError
+from .handshake import ClientHandshake, ClientSide, Derivation, Step
+from .handshake_hub import HubHandshake, HubSide
+from .kdf import DeriveKey
+from .limits import DEFAULT_LIMITS, Limits
+from .links.base import Carrier, CloseKind, Frame
+from .noise import Pattern, Unauthentic
+from .secret import Secret
+from .state import Role, State, next_state
+
+#: What we close with when the peer broke the protocol or failed to prove itself, as real hubs do (wire.md §1.5).
+POLICY_VIOLATION: Final = 1008
+
+
+class HubConnection:
+    """The protocol of one connection. `side` decides the role: `ClientSide` or `HubSide`.
+
+    A hub's connection has hello and offer to send from the start. Slow derivation leaves by `effects` and comes back
+    by `effect_done`; meanwhile the state stands still and frames are parked, within limits.
+    """
+
+    def __init__(
+        self,
+        side: ClientSide | HubSide,
+        carrier: Carrier,
+        *,
+        entropy: Entropy,
+        now: float,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._side = side
+        self._carrier = carrier
+        self._limits = limits
+        self._state = State.IDLE
+        self._channel: Channel | None = None
+        self._proven = False
+        self._pattern: str | None = None
+        self._claimed: e.ClearHello | None = None
+        self._opening: dict[type[e.Event], e.Event] = {}
+        self._derivation: Derivation | None = None
+        self._effect_id = 0
+        self._effects: list[DeriveKey] = []
+        self._parked: deque[Frame] = deque()
+        self._parked_bytes = 0
+        self._out: list[tuple[Frame, int | None]] = []
+        self._deadline: float | None = now + limits.handshake_time
+        self._handshake: ClientHandshake | HubHandshake | None
+        if isinstance(side, ClientSide):
+            self.role = Role.CLIENT
+            self._handshake = ClientHandshake(side, carrier, entropy=entropy, limits=limits)
+        else:
+            self.role = Role.HUB
+            self._handshake = hub = HubHandshake(side, carrier, entropy=entropy, limits=limits)
+            for event in hub.opening():
+                self._say(event)
+            self._channel = hub.preshared()
+
+    # --- what it is now ---
+
+    @property
+    def state(self) -> State:
+        """Where in the one table this connection is."""
+        return self._state
+
+    @property
+    def proven(self) -> bool:
+        """Whether something of the peer has authenticated under the session keys."""
+        return self._proven
+
+    @property
+    def generation(self) -> e.Generation | None:
+        """The wire generation, None before the keys."""
+        return None if self._channel is None else self._channel.generation
+
+    @property
+    def pattern(self) -> str | None:
+        """The Noise pattern that was begun, None for other handshakes."""
+        return self._pattern
+
+    @property
+    def node_id(self) -> str | None:
+        """What the hub calls itself, as long as the session is unproven."""
+        hello = self._opening.get(e.HubHello)
+        found = hello.payload.get("node_id") if isinstance(hello, e.HubHello) else None
+        return found if isinstance(found, str) else None
+
+    @property
+    def used_up(self) -> float:
+        """How much of the keys' life is spent, 0 to 1; at 1 the connection closes and must be renewed."""
+        return 0.0 if self._channel is None else self._channel.used_up
+
+    # --- inputs ---
+
+    def receive(self, frame: Frame, now: float) -> list[e.Event]:
+        """Take a frame of the peer; the events it makes, `Closed` last if it was the end."""
+        if self._state is State.CLOSED:
+            return []
+        if self._derivation is not None:
+            return self._park(frame)
+        return self._guarded(lambda events: self._receive(frame, now, events))
+
+    def send(self, event: e.Message, now: float, *, token: int | None = None) -> None:
+        """Seal and queue a message; `token` goes with its last frame. Raises `LocalProtocolError` if not legal now."""
+        channel = self._channel
+        if channel is None or self._state is State.CLOSED:
+            raise LocalProtocolError(f"no message can be sent in state {self._state.name}")
+        state = next_state(self._state, self.role, event.wire_kind)
+        if state is None:
+            raise LocalProtocolError(f"{type(event).__name__} means nothing to the peer")
+        if channel.used_up >= 1:
+            raise LocalProtocolError("the keys of this session are used up: connect again")
+        frames = channel.seal(event)
+        self._state = state
+        for frame in frames[:-1]:
+            self._out.append((frame, None))
+        self._out.append((frames[-1], token))
+
+    def frames_to_send(self) -> list[tuple[Frame, int | None]]:
+        """Everything for the link, in order, each with its token."""
+        out, self._out = self._out, []
+        return out
+
+    def effects(self) -> list[DeriveKey]:
+        """Derivations to start, each once."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    def effect_done(self, id: int, key: Secret[bytes], now: float) -> list[e.Event]:
+        """The result of a derivation, then the parked frames. Results that nobody waits for are dropped."""
+        derivation = self._derivation
+        if derivation is None or id != self._effect_id or self._state is State.CLOSED:
+            return []
+        self._derivation = None
+
+        def resume(events: list[e.Event]) -> None:
+            self._carry_out(derivation.then(key), now, events)
+            while self._parked and self._derivation is None and self._state is not State.CLOSED:
+                frame = self._parked.popleft()
+                self._parked_bytes -= len(frame.data)
+                self._receive(frame, now, events)
+
+        return self._guarded(resume)
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        channel = None if self._channel is None else self._channel.next_timeout
+        times = [time for time in (self._deadline, channel) if time is not None]
+        return min(times, default=None)
+
+    def handle_timeout(self, now: float) -> list[e.Event]:
+        """Time has passed. Harmless if early."""
+        if self._deadline is not None and now >= self._deadline:
+            waited = HandshakeTimeout(
+                f"the {self.role.peer.value} did not finish the handshake within {self._limits.handshake_time:g} s "
+                f"(state {self._state.name})"
+            )
+            return [self._closed(waited)]
+        channel = self._channel
+        return self._guarded(lambda events: None if channel is None else channel.handle_timeout(now))
+
+    def close(self) -> None:
+        """We are done with this connection: secrets go, input is ignored."""
+        self._state = State.CLOSED
+        self._deadline = None
+        self._handshake = self._channel = self._derivation = None
+        self._parked.clear()
+        self._effects.clear()
+
+    # --- receiving ---
+
+    def _receive(self, frame: Frame, now: float, events: list[e.Event]) -> None:
+        keyed = self._channel is not None
+        # A hub spends little on a client that has proven nothing.
+        trusted = keyed if self.role is Role.CLIENT else self._proven
+        limit = self._limits.frame if trusted else self._limits.handshake_frame
+        if len(frame.data) > limit:
+            raise DecodeError(f"a frame of {len(frame.data)} bytes is over {limit}")
+        if keyed and not self._comes_in_clear(frame):
+            try:
+                assert self._channel is not None  # noqa: S101 - `keyed`
+                event = self._channel.open(frame, now)
+            except Unauthentic:
+                if self._hub_starts_over(frame, events):
+                    return
+                raise
+            if event is not None:
+                self._opened(event, events)
+            self._check_renewal(events)
+            return
+        clear = parse_clear(frame, self.role.peer, self._limits)
+        if self._repeats(clear, events):
+            return
+        self._advance(clear)
+        if isinstance(clear, e.ClearHello):
+            self._claimed = clear
+            events.append(clear)
+            return
+        self._opening[type(clear)] = clear
+        events.append(clear)
+        assert self._handshake is not None  # noqa: S101 - only a proven or closed connection has none
+        self._carry_out(self._handshake.receive(clear), now, events)
+
+    def _comes_in_clear(self, frame: Frame) -> bool:
+        # A legacy hub holds keys before the client has used any: until then a client may still shake hands in clear.
+        if self.role is Role.CLIENT or self._proven or self.generation is e.Generation.NOISE:
+            return False
+        if looks_like_text(frame):
+            return not is_sealed_text(frame, self._limits)
+        try:
+            parse_clear(frame, self.role.peer, self._limits)
+        except DecodeError:
+            return False
+        return True
+
+    def _hub_starts_over(self, frame: Frame, events: list[e.Event]) -> bool:
+        """Whether a frame that did not open is the hub's hello in clear, where the carrier has that: handled, then."""
+        if not self._carrier.rehello or self.role is Role.HUB:
+            return False
+        try:
+            clear = parse_clear(frame, Role.HUB, self._limits)
+        except DecodeError:
+            return False
+        if self._repeats(clear, events):
+            return True
+        if not isinstance(clear, e.HubHello):
+            return False
+        events.append(self._closed(None, kind=CloseKind.FORGOTTEN, reason="the hub says hello again"))
+        return True
+
+    def _repeats(self, clear: e.Event, events: list[e.Event]) -> bool:
+        """Whether a hub's opening came again: the same is dropped, another is a new session or a violation."""
+        first = self._opening.get(type(clear))
+        if first is None or not isinstance(clear, e.HubHello | e.Offer):
+            return False
+        if clear != first:
+            if not self._carrier.rehello:
+                raise RemoteProtocolError(f"the hub changed its {type(clear).__name__} in state {self._state.name}")
+            events.append(self._closed(None, kind=CloseKind.FORGOTTEN, reason="the hub started over"))
+        return True
+
+    def _opened(self, event: e.Message, events: list[e.Event]) -> None:
+        if next_state(self._state, self.role.peer, event.wire_kind) is not None and not self._proven:
+            self._prove(events)
+            if self._claimed is not None and not isinstance(event, e.ClientHello):
+                # What was only claimed in clear now stands behind an authenticated frame.
+                events.append(e.ClientHello(payload=self._claimed.payload))
+            self._claimed = None
+        if self._advance(event):
+            events.append(event)
+
+    def _advance(self, event: e.Event) -> bool:
+        state = next_state(self._state, self.role.peer, event.wire_kind)
+        if state is None:
+            return False
+        self._state = state
+        return True
+
+    def _prove(self, events: list[e.Event]) -> None:
+        self._proven = True
+        self._deadline = None
+        self._handshake = None
+        self._opening.clear()
+        events.append(e.Proven())
+
+    def _check_renewal(self, events: list[e.Event]) -> None:
+        if self.used_up >= 1:
+            events.append(self._closed(None, reason="the keys of this session are used up"))
+
+    # --- the handshake's steps ---
+
+    def _carry_out(self, step: Step, now: float, events: list[e.Event]) -> None:
+        for event in step.say:
+            self._say(event)
+        if (derivation := step.derive) is not None:
+            self._derivation = derivation
+            self._effect_id += 1
+            self._effects.append(
+                DeriveKey(id=self._effect_id, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
+            )
+        if step.channel is not None:
+            self._channel = step.channel
+        if (completed := step.completed) is not None:
+            events.append(completed)
+            if isinstance(self._side, ClientSide):
+                self._greet(self._side, completed.generation, now, events)
+
+    def _greet(self, side: ClientSide, generation: e.Generation, now: float, events: list[e.Event]) -> None:
+        payload = {"pubkey": side.pubkey, "session": side.session, "site_id": side.site_id}
+        self.send(e.ClientHello(payload=payload), now)
+        self._deadline = None
+        self._handshake = None
+        if generation is e.Generation.NOISE:
+            # Answered under the keys by every v3 hub: the proof that it did not throw us out.
+            self.send(e.Rendezvous(), now)
+        elif generation is e.Generation.PASSWORD:
+            self._prove(events)  # its password proof is the hub's
+
+    def _say(self, event: e.Event) -> None:
+        state = next_state(self._state, self.role, event.wire_kind)
+        assert state is not None  # noqa: S101 - nothing of ours is in the ignored set
+        self._state = state
+        if isinstance(event, e.Xx1 | e.Kk1):
+            self._pattern = Pattern.XX.value if isinstance(event, e.Xx1) else Pattern.KK.value
+        text = self._carrier.text_up or self.role is Role.HUB
+        self._out.append((clear_frame(event, text=text), None))
+
+    # --- faults ---
+
+    def _guarded(self, work: Callable[[list[e.Event]], None]) -> list[e.Event]:
+        """Run `work`; what it raises becomes the last event."""
+        events: list[e.Event] = []
+        try:
+            work(events)
+        except RemoteProtocolError as error:
+            events.append(self._closed(error))
+        except DecodeError as error:
+            events.append(self._closed(RemoteProtocolError(f"{error} (state {self._state.name})")))
+        except LocalProtocolError as error:
+            # Only the table raises it here, for what the peer sent.
+            events.append(self._closed(RemoteProtocolError(str(error))))
+        return events
+
+    def _park(self, frame: Frame) -> list[e.Event]:
+        self._parked_bytes += len(frame.data)
+        self._parked.append(frame)
+        if len(self._parked) > self._limits.parked_frames or self._parked_bytes > self._limits.parked_bytes:
+            return [self._closed(RemoteProtocolError("too many frames came while a key was derived"))]
+        return []
+
+    def _closed(
+        self, error: RemoteProtocolError | None, *, kind: CloseKind = CloseKind.CLOSED, reason: str = ""
+    ) -> e.Closed:
+        self.close()
+        return e.Closed(kind=kind, error=error, reason=reason or _goodbye(error), code=POLICY_VIOLATION)
+
+
+def _goodbye(error: RemoteProtocolError | None) -> str:
+    """What the peer is told: the kind of its fault, no detail."""
+    if error is None:
+        return ""
+    return str(error) if error.code in _TOLD else "invalid message"
+
+
+_TOLD: Final = frozenset(("credentials_refused", "client_key_rejected", "downgrade_refused"))

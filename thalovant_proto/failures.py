@@ -1,0 +1,189 @@
+"""Why a session could not be had or did not last, as one verdict: what it was, whether to try again, what to do."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from attrs import field, frozen
+
+from . import events as e
+from .dial import DialFailed, DialFault
+from .errors import (
+    CredentialsMissing,
+    CredentialsRefused,
+    DowngradeRefused,
+    HandshakeTimeout,
+    PeerKeyChanged,
+    ProtocolError,
+)
+from .links.base import CloseKind
+
+
+class FailureKind(enum.Enum):
+    """What went wrong. The value is a stable word for programs."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    LOST = "lost"
+    HANDSHAKE_TIMEOUT = "handshake_timeout"
+    PROTOCOL = "protocol"
+    REFUSED = "refused"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a name of a failure
+    WRONG_CRYPTO_KEY = "wrong_crypto_key"
+    CLIENT_KEY_REJECTED = "client_key_rejected"
+    HUB_KEY_CHANGED = "hub_key_changed"
+    DOWNGRADE = "downgrade"
+    CREDENTIALS_MISSING = "credentials_missing"
+    DISPLACED = "displaced"
+    FORGOTTEN = "forgotten"
+    CLOSED = "closed"
+
+
+@frozen(kw_only=True)
+class Failure:
+    """A verdict. `final`: trying again cannot help until somebody mends it. `code` is the carrier's own number."""
+
+    kind: FailureKind
+    message: str
+    hint: str = ""
+    final: bool = False
+    code: int | None = None
+    cause: ProtocolError | None = None
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far an attempt came; what a close means depends on it.
+
+    `greeted`: the hub said hello. `completed`: both held the keys. `sealed_for`: seconds since our first sealed frame,
+    None if none left.
+    """
+
+    greeted: bool = False
+    completed: bool = False
+    proven: bool = False
+    generation: e.Generation | None = None
+    pattern: str | None = None
+    sealed_for: float | None = None
+    node_id: str | None = field(default=None, repr=False)
+
+
+#: A v0 hub drops a client that it cannot read; this soon after the first sealed frame it is no accident.
+UNREAD_WITHIN: Final = 1.0
+
+_DIAL_HINTS: Final = {
+    DialFault.DNS: "check the host name in the endpoint, and the network",
+    DialFault.REFUSED: "check host and port, and that the hub is running",
+    DialFault.UNREACHABLE: "check the network and the hub's address",
+    DialFault.TIMEOUT: "check host, port and firewalls between",
+    DialFault.CERTIFICATE_UNTRUSTED: "name the hub's CA as ca_file, in the identity or as an argument",
+    DialFault.CERTIFICATE_EXPIRED: "the hub's certificate must be renewed",
+    DialFault.CERTIFICATE_HOST: "use the host name that the certificate was made for",
+    DialFault.TLS_VERSION: "the hub must speak TLS 1.2 or later",
+    DialFault.NOT_TLS: "the port does not speak TLS: check the port, or whether the hub is a plain one",
+    DialFault.TLS: "check that the port is the hub's TLS port",
+}
+
+
+def from_dial(failed: DialFailed) -> Failure:
+    """The verdict on a dial that got no socket."""
+    kinds = {"dns": FailureKind.DNS, "connect": FailureKind.CONNECT, "tls": FailureKind.TLS}
+    return Failure(
+        kind=kinds[failed.phase],
+        message=failed.message,
+        hint=_DIAL_HINTS.get(failed.fault, ""),
+        final=failed.fault.final,
+    )
+
+
+def from_fault(error: ProtocolError) -> Failure:
+    """The verdict on a peer that broke the protocol, failed to prove itself, or offers too little."""
+    kind, final = FailureKind.PROTOCOL, False
+    match error:
+        case PeerKeyChanged():
+            kind, final = FailureKind.HUB_KEY_CHANGED, True
+        case DowngradeRefused():
+            kind, final = FailureKind.DOWNGRADE, True
+        case CredentialsMissing():
+            kind, final = FailureKind.CREDENTIALS_MISSING, True
+        case CredentialsRefused():
+            kind, final = FailureKind.WRONG_PASSWORD, True
+        case HandshakeTimeout():
+            kind = FailureKind.HANDSHAKE_TIMEOUT
+    hint = error.hint
+    if kind is FailureKind.HANDSHAKE_TIMEOUT:
+        hint = hint or "is this the hub's endpoint? over MQTT a hub is silent to an unknown access key"
+    return Failure(kind=kind, message=str(error), hint=hint, final=final, cause=error)
+
+
+def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progress) -> Failure:
+    """The verdict on a link that the other side, or the network, ended.
+
+    A refusal is a verdict only while the session is unproven; later the same close is only a lost link. Forgotten
+    while unproven is a refusal too: trying again would go in circles.
+    """
+    said = f": {reason}" if reason else f" (code {code})" if code is not None else ""
+    if kind is CloseKind.DISPLACED:
+        return Failure(
+            kind=FailureKind.DISPLACED,
+            message=f"another program with the same access key took over the session{said}",
+            hint="give each program a client identity of its own",
+            code=code,
+        )
+    if kind is CloseKind.CLOSED:
+        return Failure(kind=FailureKind.CLOSED, message=f"the link was closed{said}", code=code)
+    if kind is CloseKind.FORGOTTEN and (progress.proven or not progress.completed):
+        return Failure(kind=FailureKind.FORGOTTEN, message=f"the hub lost the session{said}", code=code)
+    if kind is CloseKind.LOST or progress.proven:
+        return Failure(kind=FailureKind.LOST, message=f"the connection to the hub was lost{said}", code=code)
+    return _refusal(code, said, progress)
+
+
+def wrong_crypto_key() -> Failure:
+    """The verdict on a v0 hub that drops us after our first sealed frame, again and again."""
+    return Failure(
+        kind=FailureKind.WRONG_CRYPTO_KEY,
+        message="the hub could not read us: wrong crypto_key?",
+        hint="check the identity's crypto_key, or create a new client identity",
+        final=True,
+    )
+
+
+def unread(failure: Failure, progress: Progress) -> bool:
+    """Whether an attempt ended as those of a client with the wrong `crypto_key` do (real-hubs.md §7: a TCP drop)."""
+    return (
+        failure.kind in (FailureKind.LOST, FailureKind.REFUSED)
+        and progress.generation is e.Generation.PRESHARED
+        and not progress.proven
+        and progress.sealed_for is not None
+        and progress.sealed_for <= UNREAD_WITHIN
+    )
+
+
+def _refusal(code: int | None, said: str, progress: Progress) -> Failure:
+    if progress.completed and progress.generation is e.Generation.NOISE:
+        return Failure(
+            kind=FailureKind.CLIENT_KEY_REJECTED,
+            message=f"the hub refused this client's Noise key after the handshake{said}",
+            hint="the hub pinned another key for this access key: use the state folder of the first contact, or have "
+            "the pin reset at the hub",
+            final=True,
+            code=code,
+        )
+    if progress.greeted:
+        return Failure(
+            kind=FailureKind.REFUSED,
+            message=f"the hub refused the handshake{said}",
+            hint="check the identity's password and crypto_key",
+            final=True,
+            code=code,
+        )
+    return Failure(
+        kind=FailureKind.REFUSED,
+        message=f"the hub refused the access key{said}",
+        hint="check access_key and endpoint of the identity; the hub may not know this client (yet)",
+        final=True,
+        code=code,
+    )

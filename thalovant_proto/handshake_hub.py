@@ -1,0 +1,245 @@
+"""The hub's half of every handshake. What both halves share is in `handshake.py`."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from attrs import frozen
+
+from . import events as e
+from . import password as hsub
+from .channel import Entropy, LegacyChannel, NoiseChannel
+from .encodings import Encoding
+from .errors import CredentialsRefused, DecodeError, DowngradeRefused, RemoteProtocolError
+from .handshake import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Derivation, Step
+from .jsontext import loads
+from .kdf import Kdf, psk_salt
+from .limits import Limits
+from .links.base import Carrier
+from .noise import Handshake, Pattern, Suite, prologue
+from .noise_transport import NoiseTransport
+from .sealing import Cipher, LegacyCipher, crypto_key
+from .secret import Secret
+
+#: What a legacy client may choose from. `JSON-Z85P` is not offered: stable clients cannot read it (wire.md §0).
+OFFERED_ENCODINGS: Final = (
+    Encoding.B64, Encoding.URLSAFE_B64, Encoding.B91, Encoding.Z85B, Encoding.B32, Encoding.HEX
+)  # fmt: skip
+
+
+@frozen(kw_only=True)
+class HubSide:
+    """What a hub brings to the connection of one client: its own identity, and what it registered for the client.
+
+    `generation` is the client's: it gets that handshake offered and no other. `peer` is the hub's name for the
+    connection. `psk` is the client's cached Noise PSK, `pinned` the client's static key (32 bytes), None before first
+    contact. `pubkey` is the hub's RSA public key as PEM.
+    """
+
+    node_id: str
+    pubkey: str = ""
+    static_key: Secret[bytes]
+    peer: str
+    generation: e.Generation = e.Generation.NOISE
+    password: Secret[str] | None = None
+    crypto_key: Secret[str] | None = None
+    psk: Secret[bytes] | None = None
+    pinned: bytes | None = None
+    binarize: bool = False
+
+    def hello(self) -> e.HubHello:
+        """The hub's first frame."""
+        return e.HubHello(payload={"pubkey": self.pubkey, "peer": self.peer, "node_id": self.node_id})
+
+    def offer(self) -> e.Offer:
+        """The hub's second frame: the one handshake of this client's generation (wire.md §1.3)."""
+        encodings = [encoding.value for encoding in OFFERED_ENCODINGS]
+        ciphers = [Cipher.CHACHA20_POLY1305.value, Cipher.AES_GCM.value]
+        common: e.Json = {"binarize": self.binarize, "encodings": encodings, "ciphers": ciphers}
+        if self.generation is e.Generation.NOISE:
+            patterns = [Pattern.KK.value, Pattern.XX.value] if self.pinned else [Pattern.XX.value]
+            noise = {"patterns": patterns, "suites": [suite.value for suite in SUITES]}
+            return e.Offer(payload={"max_protocol_version": 3, **common, "noise": noise})
+        preshared = self.generation is e.Generation.PRESHARED
+        return e.Offer(
+            payload={
+                "handshake": not preshared,
+                "min_protocol_version": 0 if preshared else 1,
+                "max_protocol_version": 1,
+                "preshared_key": preshared,
+                "password": self.password is not None,
+                "crypto_required": True,
+                **common,
+            }
+        )
+
+
+class HubHandshake:
+    """The hub: answers a client's Noise messages or password proof."""
+
+    def __init__(self, side: HubSide, carrier: Carrier, *, entropy: Entropy, limits: Limits) -> None:
+        self._side = side
+        self._carrier = carrier
+        self._entropy = entropy
+        self._limits = limits
+        self._hello, self._offer = side.hello(), side.offer()
+        self._noise: Handshake | None = None
+        self._pattern = Pattern.XX
+        self._binarize = False
+        self._derived: Secret[bytes] | None = None
+
+    def opening(self) -> tuple[e.HubHello, e.Offer]:
+        """The two frames that the hub says first."""
+        return self._hello, self._offer
+
+    def preshared(self) -> LegacyChannel | None:
+        """The channel of a v0 client: it needs no handshake."""
+        side = self._side
+        if side.generation is not e.Generation.PRESHARED or side.crypto_key is None:
+            return None
+        key = crypto_key(side.crypto_key.reveal())
+        return self._legacy(e.Generation.PRESHARED, key, Cipher.AES_GCM, Encoding.HEX, binarize=side.binarize)
+
+    def receive(self, event: e.Event) -> Step:
+        """The answer to a handshake event of the client."""
+        match event:
+            case e.Xx1(suite=suite, message=message):
+                return self._answer_noise(Pattern.XX, suite, message)
+            case e.Kk1(suite=suite, message=message):
+                return self._answer_noise(Pattern.KK, suite, message)
+            case e.Noise3(message=message):
+                noise = self._noise
+                assert noise is not None  # noqa: S101 - the table: only after a second message of ours
+                self._read(noise, message)
+                return self._noise_keys(noise)
+            case _:
+                assert isinstance(event, e.Proof)  # noqa: S101 - the table lets nothing else through
+                return self._answer_proof(event)
+
+    # v3
+
+    def _answer_noise(self, pattern: Pattern, suite_name: str, message: bytes) -> Step:
+        side = self._side
+        offered = self._offer.payload.get("noise", {})
+        if pattern.value not in offered.get("patterns", ()) or suite_name not in offered.get("suites", ()):
+            raise RemoteProtocolError(f"{pattern.value} with this suite was not offered")
+        suite = Suite(suite_name)
+        self._pattern = pattern
+        noise = Handshake(
+            initiator=False,
+            pattern=pattern,
+            suite=suite,
+            prologue=prologue(self._hello.payload, self._offer.payload, pattern, suite),
+            static=side.static_key,
+            remote_static=side.pinned if pattern is Pattern.KK else None,
+            ephemeral=Secret(self._entropy(32)),
+        )
+        self._noise = noise
+        if side.psk is not None:
+            return self._second_message(noise, message, side.psk)
+        if side.password is None:
+            raise CredentialsRefused("this client has no password at the hub")
+
+        def derived(psk: Secret[bytes]) -> Step:
+            self._derived = psk
+            return self._second_message(noise, message, psk)
+
+        secret = Secret(side.password.as_bytes())
+        return Step(derive=Derivation(kdf=Kdf.ARGON2ID, secret=secret, salt=psk_salt(side.node_id), then=derived))
+
+    def _second_message(self, noise: Handshake, message: bytes, psk: Secret[bytes]) -> Step:
+        noise.psk = psk
+        wishes = self._wishes(self._read(noise, message))
+        # Unauthenticated until the handshake is over (wire.md S15): echoed and kept, acted on by the session only.
+        self._binarize = wishes.get("binarize") is True
+        encodings = wishes.get("encodings")
+        first = encodings[0] if isinstance(encodings, list) and encodings else None
+        encoding = first if isinstance(first, str) and first in ENCODING_NAMED else Encoding.HEX.value
+        answer = e.Noise2(message=noise.write_message(b'{"encoding": "%s"}' % encoding.encode()))
+        if self._pattern is Pattern.XX:
+            return Step(say=(answer,))
+        keys = self._noise_keys(noise)
+        return Step(say=(answer,), channel=keys.channel, completed=keys.completed)
+
+    def _wishes(self, payload: bytes) -> e.Json:
+        try:
+            found = loads(payload, max_size=self._limits.handshake_frame, max_depth=4)
+        except DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _noise_keys(self, noise: Handshake) -> Step:
+        side, key = self._side, noise.remote_static
+        if side.pinned is not None and not hmac.compare_digest(side.pinned, key):
+            raise CredentialsRefused("client Noise static key contradicts the pinned key", code="client_key_rejected")
+        send, receive = noise.split()
+        transport = NoiseTransport(send, receive, limits=self._limits)
+        return Step(
+            channel=NoiseChannel(transport, binarize=self._binarize, limits=self._limits),
+            completed=e.HandshakeCompleted(
+                generation=e.Generation.NOISE,
+                node_id=side.node_id,
+                pattern=self._pattern.value,
+                peer_static=key,
+                psk=self._derived,
+            ),
+        )
+
+    def _read(self, noise: Handshake, message: bytes) -> bytes:
+        try:
+            return noise.read_message(message)
+        except DecodeError:
+            # One text for every cause: which check failed is nobody's business but ours.
+            raise CredentialsRefused("handshake failure") from None
+
+    # v1
+
+    def _answer_proof(self, proof: e.Proof) -> Step:
+        side = self._side
+        if side.generation is e.Generation.NOISE:
+            raise DowngradeRefused("this node requires the v3 Noise handshake")
+        if side.password is None:
+            raise CredentialsRefused("a password proof was not offered to this client")
+        iv = self._entropy(hsub.IV_SIZE)
+        try:
+            theirs = hsub.envelope_iv(proof.envelope)
+            verified = hsub.verify(side.password, proof.envelope) and theirs != iv
+        except DecodeError as error:
+            raise RemoteProtocolError(f"the password proof is malformed: {error}") from None
+        if not verified:
+            raise CredentialsRefused("password handshake verification failed")
+        encoding = _first(proof.encodings, Encoding.HEX.value, [encoding.value for encoding in OFFERED_ENCODINGS])
+        cipher = _first(proof.ciphers, Cipher.AES_GCM.value, [cipher.value for cipher in CIPHERS])
+        if encoding is None or cipher is None:
+            raise RemoteProtocolError("the client takes no encoding or no cipher that was offered")
+
+        def derived(key: Secret[bytes]) -> Step:
+            channel = self._legacy(
+                e.Generation.PASSWORD, key, CIPHER_NAMED[cipher], ENCODING_NAMED[encoding], binarize=proof.binarize
+            )
+            return Step(
+                channel=channel,
+                completed=e.HandshakeCompleted(generation=e.Generation.PASSWORD, node_id=side.node_id),
+            )
+
+        answer = e.ProofAnswer(envelope=hsub.envelope(side.password, iv), encoding=encoding, cipher=cipher)
+        secret, salt = Secret(side.password.as_bytes()), hsub.salt(theirs, iv)
+        return Step(say=(answer,), derive=Derivation(kdf=Kdf.PBKDF2, secret=secret, salt=salt, then=derived))
+
+    def _legacy(
+        self, generation: e.Generation, key: Secret[bytes], cipher: Cipher, encoding: Encoding, *, binarize: bool
+    ) -> LegacyChannel:
+        return LegacyChannel(
+            LegacyCipher(key, cipher, encoding),
+            generation=generation,
+            text=True,  # every client reads JSON, also one that must send bit frames
+            binarize=binarize,
+            entropy=self._entropy,
+            limits=self._limits,
+        )
+
+
+def _first(wanted: tuple[str, ...], default: str, offered: list[str]) -> str | None:
+    # The client's first choice that is offered; a missing or empty list means the old default (wire.md §2.1).
+    return next((name for name in wanted or (default,) if name in offered), None)

@@ -1,0 +1,494 @@
+"""The client as one pure object: a link, a connection and a session, joined. What embedders and drivers use.
+
+    step() -> dial / wait / run / stop;  receive_data, eof, handle_timeout in;  data_to_send, effects, outcomes out
+
+A driver obeys `step` and moves bytes; it decides nothing. Call `step` again after everything that went in and after
+every write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from attrs import define, evolve, field, frozen
+
+from . import events as e
+from .channel import Entropy
+from .connection import HubConnection
+from .dial import DialFailed
+from .errors import HandshakeTimeout, LocalProtocolError
+from .failures import Failure, FailureKind, Progress, from_close, from_dial, from_fault
+from .handshake import ClientSide
+from .inbox import Filter
+from .kdf import DeriveKey
+from .links.base import Accepted, CloseKind, FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened, Target
+from .outcomes import Delivery, Outcome, SessionState
+from .secret import Secret
+from .session import ClientConfig, HubSession
+from .trust import Trust
+
+#: How long queued messages may take to leave when a client closes, in seconds.
+SEND_TIMEOUT: Final = 8.0
+
+
+class ClientLink(Link, Protocol):
+    """A link of the client's side: it knows where to dial."""
+
+    @property
+    def target(self) -> Target:
+        """Host and port for the driver."""
+
+
+@frozen
+class Dial:
+    """Open a socket to `target`, then report `socket_opened` or `dial_failed`. One dial for each `serial`."""
+
+    target: Target
+    serial: int
+
+
+@frozen
+class Run:
+    """Keep the socket of this dial: read, write, wait for the timer."""
+
+    serial: int
+
+
+@frozen
+class Wait:
+    """Hold no socket; wait for the timer or for the application."""
+
+
+@frozen
+class Stop:
+    """The session is over: write what is left, close, end. `open` begins again."""
+
+
+Step = Dial | Run | Wait | Stop
+
+
+@define(eq=False)
+class _Attempt:
+    """One link, from the first dial to its end."""
+
+    link: ClientLink
+    serial: int
+    connected: bool = False  # the driver's socket is up
+    opening_until: float | None = None
+    connection: HubConnection | None = None
+    receipts: bool = False
+    handed: list[int] = field(factory=list)  # tokens in the link's buffer
+    greeted: bool = False
+    completed: e.HandshakeCompleted | None = None
+    sealed_at: float | None = None
+    farewell: bool = False  # the link has its goodbye; waiting for its end
+
+    def progress(self, now: float) -> Progress:
+        """How far it came."""
+        connection, done = self.connection, self.completed
+        return Progress(
+            greeted=self.greeted,
+            completed=done is not None,
+            proven=connection is not None and connection.proven,
+            generation=None if done is None else done.generation,
+            pattern=connection.pattern if connection is not None else None,
+            sealed_for=None if self.sealed_at is None else now - self.sealed_at,
+            node_id=connection.node_id if connection is not None else None,
+        )
+
+
+class ClientStack:
+    """One hub session as a client.
+
+    `make_link` builds the link of the next attempt from what is remembered. `entropy(n)` gives n random bytes.
+    Times are monotonic seconds of the caller's clock.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        make_link: Callable[[Trust], ClientLink],
+        *,
+        trust: Trust,
+        entropy: Entropy,
+    ) -> None:
+        self._config = config
+        self._make_link = make_link
+        self._entropy = entropy
+        self._session = HubSession(config, trust=trust, entropy=entropy)
+        self._attempt: _Attempt | None = None
+        self._goodbye = b""
+        self._goodbye_serial = 0
+        self._abrupt = False
+        self._effects: dict[int, int] = {}  # our id of a derivation → the connection's
+        self._last_effect = 0
+        self._serial = 0
+        self._now = 0.0
+        self._outcomes: list[Outcome | e.Event] = []
+
+    # --- what it is now ---
+
+    @property
+    def state(self) -> SessionState:
+        """For users."""
+        return self._session.state
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages can travel now."""
+        return self._session.ready
+
+    @property
+    def proven(self) -> bool:
+        """Whether the hub's acceptance of this connection is certain."""
+        connection = None if self._attempt is None else self._attempt.connection
+        return connection is not None and connection.proven
+
+    @property
+    def generation(self) -> e.Generation | None:
+        """The wire generation of the connection, None before its keys."""
+        connection = None if self._attempt is None else self._attempt.connection
+        return None if connection is None else connection.generation
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no connection, None if nothing is wrong."""
+        return self._session.failure
+
+    @property
+    def trust(self) -> Trust:
+        """What is remembered now."""
+        return self._session.trust
+
+    @property
+    def dropped(self) -> int:
+        """Kept events that were dropped for newer ones."""
+        return self._session.dropped
+
+    # --- the application ---
+
+    def open(self, now: float) -> None:
+        """Have a connection from now on; again after `Stop`. No effect while there is one or one is being made."""
+        self._abrupt = False
+        self._session.open(now)
+        self._turn(now)
+
+    def close(self, now: float, *, timeout: float = SEND_TIMEOUT) -> None:
+        """End the session. What is queued is sent first, for `timeout` seconds at most; 0 says goodbye at once."""
+        self._abrupt = timeout <= 0
+        self._session.close(now, timeout=timeout)
+        self._turn(now)
+
+    def send(self, message: e.Message, now: float) -> int:
+        """Queue a message for the hub; returns its token, which `Sent` or `SendFailed` will name.
+
+        Raises `LocalProtocolError` if the session is not open, the queue is full, or the message cannot be framed.
+        """
+        token = self._session.send(message, now)
+        self._turn(now)
+        return token
+
+    def ask(self, message: e.Bus, now: float, *, timeout: float = 12.0) -> int:
+        """Send an utterance and collect its answer: `AskPiece`s, then `AskEnded` or `AskFailed` name the returned id.
+
+        Raises `LocalProtocolError` as `send`, and for a request id that is in flight already.
+        """
+        ask = self._session.ask(message, now, timeout=timeout)
+        self._turn(now)
+        return ask
+
+    def cancel(self, token: int) -> Delivery | None:
+        """Give up an ask or a queued message without an outcome; how far it came, None if it is unknown."""
+        return self._session.cancel(token)
+
+    def subscribe(self, name: str | None, now: float, *, matches: Filter | None = None, kept: bool = False) -> int:
+        """Have bus events of a type (None: all) as `Delivered`. `kept`: those that were kept come first.
+
+        `matches` must not raise. Subscriptions outlive links and sessions.
+        """
+        return self._session.subscribe(name, now, matches=matches, kept=kept)
+
+    def unsubscribe(self, id: int) -> None:
+        """End a subscription; unknown ids are fine."""
+        self._session.unsubscribe(id)
+
+    # --- the driver ---
+
+    def step(self) -> Step:
+        """What to do about sockets now."""
+        attempt = self._attempt
+        if self._goodbye:
+            return Run(self._goodbye_serial)
+        if attempt is None:
+            return Stop() if self._session.over else Wait()
+        if attempt.connected:
+            return Run(attempt.serial)
+        if attempt.link.wants_socket:
+            return Dial(attempt.link.target, attempt.serial)
+        return Wait()
+
+    def socket_opened(self, now: float) -> None:
+        """The dialed socket is up, TLS included."""
+        attempt = self._attempt
+        if attempt is None or attempt.connected:
+            return
+        attempt.connected = True
+        if attempt.opening_until is None and attempt.connection is None:
+            attempt.opening_until = now + self._config.limits.handshake_time
+        self._link_events(attempt, attempt.link.socket_opened(now), now)
+        self._turn(now)
+
+    def dial_failed(self, failed: DialFailed, now: float) -> None:
+        """There will be no socket for this dial."""
+        attempt = self._attempt
+        if attempt is not None and not attempt.connected:
+            self._end(attempt, from_dial(failed), now)
+        self._turn(now)
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Bytes from the socket."""
+        attempt = self._attempt
+        if attempt is not None and attempt.connected:
+            self._link_events(attempt, attempt.link.receive_data(data, now), now)
+        self._turn(now)
+
+    def eof(self, now: float, reason: str = "") -> None:
+        """The socket has ended, cleanly or not; `reason` says how if it is known."""
+        attempt = self._attempt
+        self._goodbye = b""
+        if attempt is not None and attempt.connected:
+            attempt.connected = False
+            self._serial += 1
+            attempt.serial = self._serial  # a link that outlives sockets dials anew
+            self._link_events(attempt, attempt.link.eof(now), now, reason=reason)
+        self._turn(now)
+
+    def data_to_send(self) -> bytes:
+        """Everything to write to the socket now; the one way out."""
+        if self._goodbye:
+            data, self._goodbye = self._goodbye, b""
+            return data
+        attempt = self._attempt
+        if attempt is None or not attempt.connected:
+            return b""
+        data = attempt.link.data_to_send()
+        if data and attempt.handed:
+            handed, attempt.handed = attempt.handed, []
+            for token in handed:
+                self._session.left(token, self._now, final=not attempt.receipts)
+            self._collect()
+        return data
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, None for never."""
+        times = [self._session.next_timeout]
+        if (attempt := self._attempt) is not None:
+            times += [attempt.opening_until, attempt.link.next_timeout]
+            if attempt.connection is not None:
+                times.append(attempt.connection.next_timeout)
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed. Harmless if early; afterwards `next_timeout` is None or later than `now`."""
+        attempt = self._attempt
+        if attempt is not None:
+            if attempt.opening_until is not None and now >= attempt.opening_until:
+                attempt.opening_until = None
+                waited = self._config.limits.handshake_time
+                error = HandshakeTimeout(f"the hub did not open the session within {waited:g} s")
+                self._leave(attempt, from_fault(error), now)
+            else:
+                self._link_events(attempt, attempt.link.handle_timeout(now), now)
+        if (attempt := self._attempt) is not None and (connection := attempt.connection) is not None:
+            self._events(attempt, connection.handle_timeout(now), now)
+        self._session.handle_timeout(now)
+        self._turn(now)
+
+    def effects(self) -> list[DeriveKey]:
+        """Derivations to start off the loop, each once; `kdf.derive` computes them."""
+        connection = None if self._attempt is None else self._attempt.connection
+        found = []
+        for effect in () if connection is None else connection.effects():
+            self._last_effect += 1
+            self._effects[self._last_effect] = effect.id
+            found.append(evolve(effect, id=self._last_effect))
+        return found
+
+    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
+        """The result of a derivation; results for a connection that is gone are dropped."""
+        inner, attempt = self._effects.pop(id, None), self._attempt
+        if inner is not None and attempt is not None and attempt.connection is not None:
+            self._events(attempt, attempt.connection.effect_done(inner, key, now), now)
+        self._turn(now)
+
+    def outcomes(self) -> list[Outcome | e.Event]:
+        """What the application should know, in order: wire events and `outcomes.py`."""
+        self._collect()
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    # --- inside ---
+
+    def _turn(self, now: float) -> None:
+        """After every input: begin what is due, move what is queued, end what is over."""
+        self._now = now
+        session = self._session
+        if self._attempt is None and session.dials(now):
+            self._serial += 1
+            self._attempt = _Attempt(self._make_link(session.trust), self._serial)
+            session.attempt_started()
+        attempt = self._attempt
+        if attempt is None:
+            if session.leaves():
+                session.attempt_ended(_CLOSED, Progress(), now)
+        else:
+            self._flush(attempt, now)
+            self._leave_if_over(attempt, now)
+        if self._attempt is not None:
+            self._attempt.link.pace(session.eager(now), now)
+        self._collect()
+
+    def _flush(self, attempt: _Attempt, now: float) -> None:
+        connection = attempt.connection
+        if connection is None:
+            return
+        for token, message in self._session.take():
+            try:
+                connection.send(message, now, token=token)
+            except LocalProtocolError as error:
+                self._session.rejected(token, Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error))
+        for frame, sent in connection.frames_to_send():
+            try:
+                attempt.link.send(frame, now, token=sent)
+            except LocalProtocolError as error:
+                if sent is not None:
+                    self._session.rejected(sent, Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error))
+            else:
+                if sent is not None:
+                    attempt.handed.append(sent)
+
+    def _leave_if_over(self, attempt: _Attempt, now: float) -> None:
+        connection = attempt.connection
+        if self._session.leaves():
+            if self._abrupt or not attempt.connected:
+                self._leave(attempt, _CLOSED, now, code=1000)
+            elif not attempt.farewell:
+                attempt.farewell = True
+                self._link_events(attempt, attempt.link.close(now), now)
+        elif connection is not None and self._session.wants_renewal(connection.used_up):
+            self._leave(attempt, _RENEWED, now, code=1000)
+
+    def _link_events(self, attempt: _Attempt, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
+        for event in events:
+            if self._attempt is not attempt:
+                return  # the connection ended the attempt: what else the link had to say is void
+            match event:
+                case FrameReceived(frame=frame):
+                    if attempt.connection is not None:
+                        self._events(attempt, attempt.connection.receive(frame, now), now)
+                case LinkOpened(carrier=carrier):
+                    attempt.opening_until = None
+                    attempt.receipts = carrier.receipts
+                    attempt.connection = HubConnection(
+                        self._side(), carrier, entropy=self._entropy, now=now, limits=self._config.limits
+                    )
+                    self._session.link_opened()
+                case Accepted(token=token):
+                    self._session.receipted(token)
+                case LinkClosed():
+                    self._link_closed(attempt, event, now, reason)
+
+    def _link_closed(self, attempt: _Attempt, closed: LinkClosed, now: float, reason: str) -> None:
+        if closed.error is not None:
+            failure = from_fault(closed.error)
+        elif attempt.farewell:
+            failure = _CLOSED
+        else:
+            failure = from_close(closed.kind, closed.code, closed.reason or reason, attempt.progress(now))
+        if attempt.connected:
+            self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
+        self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind)
+
+    def _events(self, attempt: _Attempt, events: Iterable[e.Event], now: float) -> None:
+        for event in events:
+            self._collect()
+            self._outcomes.append(event)
+            match event:
+                case e.Closed():
+                    self._connection_closed(attempt, event, now)
+                    return
+                case e.HubHello():
+                    attempt.greeted = True
+                case e.HandshakeCompleted():
+                    attempt.completed = event
+                    attempt.sealed_at = now
+            self._session.heard(event, now)
+
+    def _connection_closed(self, attempt: _Attempt, closed: e.Closed, now: float) -> None:
+        by_peer = None
+        if closed.error is not None:
+            failure = from_fault(closed.error)
+        elif closed.kind is CloseKind.FORGOTTEN:
+            by_peer = closed.kind
+            failure = from_close(closed.kind, None, closed.reason, attempt.progress(now))
+        else:
+            failure = _RENEWED
+        self._leave(attempt, failure, now, code=closed.code or 1000, reason=closed.reason, by_peer=by_peer)
+
+    def _leave(
+        self,
+        attempt: _Attempt,
+        failure: Failure,
+        now: float,
+        *,
+        code: int = 1008,
+        reason: str = "",
+        by_peer: CloseKind | None = None,
+    ) -> None:
+        """End an attempt from our side, with whatever goodbye fits into one write."""
+        if attempt.connected:
+            attempt.link.close(now, code=code, reason=reason)
+            self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
+        for token in attempt.handed:  # they precede the goodbye, so nobody knows
+            self._session.left(token, now, final=False)
+        self._end(attempt, failure, now, by_peer=by_peer)
+
+    def _end(
+        self,
+        attempt: _Attempt,
+        failure: Failure,
+        now: float,
+        *,
+        unsent: Iterable[int] = (),
+        by_peer: CloseKind | None = None,
+    ) -> None:
+        progress = attempt.progress(now)
+        if attempt.connection is not None:
+            attempt.connection.close()
+        self._attempt = None
+        self._effects.clear()
+        self._session.attempt_ended(failure, progress, now, unsent=unsent, by_peer=by_peer)
+
+    def _side(self) -> ClientSide:
+        config, session = self._config, self._session
+        return ClientSide(
+            access_key=config.access_key,
+            password=config.password,
+            crypto_key=config.crypto_key,
+            trust=session.trust,
+            pin_id=config.pin_id,
+            session={"session_id": config.session_id, "site_id": config.site_id},
+            site_id=config.site_id,
+            binarize=config.binarize,
+            allow_legacy=config.allow_legacy,
+            allow_kk=session.allow_kk,
+        )
+
+    def _collect(self) -> None:
+        self._outcomes += self._session.outcomes()
+
+
+_CLOSED: Final = Failure(kind=FailureKind.CLOSED, message="the session was closed")
+_RENEWED: Final = Failure(kind=FailureKind.CLOSED, message="the keys of the session were used up")
