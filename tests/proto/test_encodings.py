@@ -71,7 +71,7 @@ def test_b91_ends_in_one_digit_where_one_does():
                 assert text == Encoding.B91.encode(Encoding.B91.decode(text))
             except DecodeError:
                 refused += 1
-    assert refused > 50
+    assert refused > 20
 
 
 @given(st.binary(max_size=100))
