@@ -38,6 +38,8 @@ class WssLimits:
 
     # One message, in however many frames it comes; also the most that we send as one.
     message: int = field(default=DEFAULT_LIMITS.frame, validator=gt(0))
+    # Frames of one message: peers do not fragment, or by some KiB; each costs 10 µs, so a flood of them 0.2 s.
+    fragments: int = field(default=16 * KIB, validator=gt(0))
     # The upgrade's request or response up to its blank line: as much as common servers and proxies take.
     head: int = field(default=16 * KIB, validator=gt(0))
     # Pongs waiting to be drained, 8 KiB of them; then only the latest pings are answered (RFC 6455 §5.5.3 allows it).
@@ -87,17 +89,17 @@ class _SizeLaw(Extension):
 
     name = "size-law"
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limits: WssLimits) -> None:
+        self._limits = limits
         self._held = 0  # bytes of this message in earlier frames
+        self._fragments = 0  # the number of those
         self._frame = 0  # bytes of this frame
         self._control = False
 
     def enabled(self) -> bool:
         return True
 
-    def offer(self) -> bool:
-        return False
+    offer = Extension.enabled  # False: there is nothing to negotiate
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
@@ -105,13 +107,17 @@ class _SizeLaw(Extension):
         # Comes again for the same frame if the bytes are cut inside its masking key, so nothing is summed up here.
         self._control = opcode.iscontrol()
         self._frame = payload_length
-        if self._control or self._held + payload_length <= self._limit:
+        if self._control:
             return _NO_RSV
-        return CloseReason.MESSAGE_TOO_BIG
+        if self._held + payload_length > self._limits.message or self._fragments >= self._limits.fragments:
+            return CloseReason.MESSAGE_TOO_BIG
+        return _NO_RSV
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> None:
-        if not self._control:
-            self._held = 0 if fin else self._held + self._frame
+        if self._control:
+            return
+        self._held = 0 if fin else self._held + self._frame
+        self._fragments = 0 if fin else self._fragments + 1
 
 
 class WssLink(abc.ABC):
@@ -132,7 +138,7 @@ class WssLink(abc.ABC):
 
         self._handshake = H11Handshake(self._role)
         self._head = bytearray()
-        self._ws = FrameProtocol(self._role is ConnectionType.CLIENT, [_SizeLaw(limits.message)])
+        self._ws = FrameProtocol(self._role is ConnectionType.CLIENT, [_SizeLaw(limits)])
         self._message = bytearray()  # the parts of an unfinished message
 
         # What is left to send, in this order.
@@ -330,7 +336,8 @@ class WssLink(abc.ABC):
         """The peer broke RFC 6455 or went over a limit. Nothing said depends on how the bytes were cut."""
         code, what = fault.code, f"a frame that breaks RFC 6455 ({fault})"
         if code is CloseReason.MESSAGE_TOO_BIG or str(fault) == _LENGTH_OF_64_BITS:
-            code, what = CloseReason.MESSAGE_TOO_BIG, f"a message over the limit of {self._limits.message} bytes"
+            code = CloseReason.MESSAGE_TOO_BIG
+            what = f"a message over the limit of {self._limits.message} bytes or {self._limits.fragments} frames"
         elif code is CloseReason.INVALID_FRAME_PAYLOAD_DATA:
             what = "text that is not UTF-8"
         if self._state is _State.CLOSING:
