@@ -48,8 +48,9 @@ def public_pem(key: RSAPrivateKey | RSAPublicKey) -> str:
 
 def load_private(pem: Secret[bytes]) -> RSAPrivateKey:
     """The key of an unencrypted PEM. Raises `DecodeError`."""
+    _check_length(len(pem.reveal()))
     try:
-        key = serialization.load_pem_private_key(_bounded(pem.reveal()), None)
+        key = serialization.load_pem_private_key(pem.reveal(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise DecodeError("not an unencrypted private key in PEM") from None
     if not isinstance(key, RSAPrivateKey):
@@ -60,8 +61,9 @@ def load_private(pem: Secret[bytes]) -> RSAPrivateKey:
 
 def load_public(pem: str) -> RSAPublicKey:
     """The key of a peer's `pubkey`. Raises `DecodeError`."""
+    _check_length(len(pem))
     try:
-        key = serialization.load_pem_public_key(_bounded(pem.encode()))
+        key = serialization.load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         raise DecodeError("not a public key in PEM") from None
     if not isinstance(key, RSAPublicKey):
@@ -70,10 +72,9 @@ def load_public(pem: str) -> RSAPublicKey:
     return key
 
 
-def _bounded(pem: bytes) -> bytes:
-    if len(pem) > _MAX_PEM:
-        raise DecodeError(f"PEM of {len(pem)} bytes is over the limit of {_MAX_PEM}")
-    return pem
+def _check_length(length: int) -> None:
+    if length > _MAX_PEM:
+        raise DecodeError(f"PEM of {length} characters is over the limit of {_MAX_PEM}")
 
 
 def _check_size(bits: int) -> None:
