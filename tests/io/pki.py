@@ -1,0 +1,89 @@
+"""Certificates, good ones by trustme and bad ones by hand."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+class Pki:
+    """An authority, its file, and contexts of both sides."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca = trustme.CA()
+        self.ca_file = str(folder / "ca.pem")
+        self.ca.cert_pem.write_to_path(self.ca_file)
+
+    def server(self, *names: str, ca: trustme.CA | None = None, **options: datetime.datetime) -> ssl.SSLContext:
+        """A server's context, with a certificate for `names` (by default "localhost")."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        (ca or self.ca).issue_cert(*(names or ("localhost",)), **options).configure_cert(context)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """A client's context that trusts the authority."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    def forged(
+        self,
+        *,
+        name: str = "localhost",
+        san: bool = True,
+        issuer: tuple[x509.Name, Key] | None = None,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+        is_ca: bool = False,
+        key: Key | None = None,
+        days: int = 1,
+    ) -> tuple[bytes, x509.Name, Key]:
+        """A certificate as no good authority makes it: PEM with its key, its subject and its key.
+
+        Without an `issuer` it is self-signed.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if issuer is None else issuer[0])
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - 30 * DAY)
+            .not_valid_after(NOW + days * DAY)
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        )
+        if san:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        certificate = builder.sign(key if issuer is None else issuer[1], hashes.SHA256())
+        pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return pem, subject, key
+
+    def issuer(self) -> tuple[x509.Name, Key]:
+        """The authority itself, to forge with."""
+        key = serialization.load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return x509.load_pem_x509_certificate(self.ca.cert_pem.bytes()).subject, key
+
+    def serving(self, *pems: bytes) -> ssl.SSLContext:
+        """A server's context with a forged certificate, first of the chain and with its key."""
+        path = self.folder / "forged.pem"
+        path.write_bytes(b"".join(pems))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.load_cert_chain(path)
+        return context

@@ -1,0 +1,254 @@
+"""Drivers and servers at work in threads, for tests that look at them from outside. Every wait has a generous end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import trio
+
+from tests.io.stacks import FrameClient, Outcome
+from thalovant_io.asyncio_driver import AsyncioDriver
+from thalovant_io.blocking_driver import BlockingDriver
+from thalovant_io.trio_driver import TrioDriver
+from thalovant_proto.links.base import Target
+
+PATIENCE = 30.0
+DRIVERS = ("asyncio", "trio", "blocking")
+
+T = TypeVar("T")
+
+
+class Running:
+    """A driver of one kind that runs a stack, until the `with` block ends or the stack stops."""
+
+    def __init__(
+        self, kind: str, stack: FrameClient, *, hook: Callable[[Outcome], None] | None = None, **options: Any
+    ) -> None:
+        self.stack = stack
+        self.reported: list[BaseException] = []  # to the loop's exception handler
+        self.error: BaseException | None = None  # what the run raised
+        self.leftovers: list[str] = []
+        self.now: Callable[[], float]
+        self._kind = kind
+        self._hook = hook
+        self._options = options
+        self._outcomes: queue.Queue[Outcome] = queue.Queue()
+        self._call: Callable[[Callable[[], object]], None]
+        self._abort: Callable[[], None]
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"test-{kind}")
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.abort()
+        self.join()
+
+    def abort(self) -> None:
+        """Abort the driver."""
+        self._call(self._abort)
+
+    def join(self) -> None:
+        """Wait for the end of the run."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the driver does not end"
+        assert [] == self.leftovers
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call the stack where the driver runs, and wake the driver."""
+        self._call(lambda: function(*args))
+
+    def expect(self, kind: type[T]) -> T:
+        """The next outcome, which is of this kind."""
+        outcome = self._outcomes.get(timeout=PATIENCE)
+        assert isinstance(outcome, kind), f"{outcome!r} is no {kind.__name__}"
+        return outcome
+
+    def no_more(self) -> bool:
+        """Whether all outcomes were taken."""
+        return self._outcomes.empty()
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._outcomes.put(outcome)
+        if self._hook is not None:
+            self._hook(outcome)
+
+    def _run(self) -> None:
+        try:
+            getattr(self, f"_run_{self._kind}")()
+        except BaseException as exc:
+            self.error = exc
+        finally:
+            self._started.set()
+
+    def _run_asyncio(self) -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
+            driver = AsyncioDriver(self.stack, on_outcome=self._tell, **self._options)
+
+            def call(function: Callable[[], object]) -> None:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(lambda: (function(), driver.wake()))
+
+            self._call, self._abort, self.now = call, driver.abort, loop.time
+            driver.start()
+            self._started.set()
+            try:
+                await driver.closed()
+            finally:
+                self.leftovers += [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+                timers = loop._scheduled  # type: ignore[attr-defined]  # no public way to see them
+                self.leftovers += [repr(timer) for timer in timers if not timer.cancelled()]
+
+        asyncio.run(main())
+
+    def _run_trio(self) -> None:
+        async def main() -> None:
+            token = trio.lowlevel.current_trio_token()
+            driver = TrioDriver(self.stack, on_outcome=self._tell, **self._options)
+
+            def call(function: Callable[[], object]) -> None:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(lambda: (function(), driver.wake())[1])
+
+            self._call, self._abort, self.now = call, driver.abort, trio.current_time
+            self._started.set()
+            await driver.run()
+            statistics = trio.lowlevel.current_statistics()
+            self.leftovers += [f"{statistics.tasks_living} tasks"] * (statistics.tasks_living > 3)
+
+        trio.run(main)
+
+    def _run_blocking(self) -> None:
+        driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
+        self._call, self._abort, self.now = driver.call_soon, driver.end, lambda: driver.now
+        self._started.set()
+        driver.run()
+
+
+class Accepted:
+    """A socket of a test's server, with blocking calls and a generous deadline."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(PATIENCE)
+        self.sock = sock
+
+    def exactly(self, size: int) -> bytes:
+        """That many bytes."""
+        data = b""
+        while len(data) < size:
+            more = self.sock.recv(min(size - len(data), 1 << 20))
+            assert more, f"the connection ended after {len(data)} of {size} bytes"
+            data += more
+        return data
+
+    def frame(self) -> bytes:
+        """The body of the next frame."""
+        return self.exactly(int.from_bytes(self.exactly(4)))
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        data = b""
+        while more := self.sock.recv(1 << 20):
+            data += more
+        return data
+
+    def reset(self) -> None:
+        """End without goodbye of any kind."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+
+Script = Callable[[Accepted], None]
+
+
+class Server:
+    """Runs a script on each connection, in a thread; its faults surface at the end of the `with` block."""
+
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+        self._script = script
+        self._tls = tls
+        self._threads: list[threading.Thread] = []
+        self._faults: list[BaseException] = []
+        self._listener = socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=8
+        )
+        self.port: int = self._listener.getsockname()[1]
+        self.target = Target(host=host if tls is None else "localhost", port=self.port, tls=tls is not None)
+
+    def __enter__(self) -> Server:
+        self._threads.append(threading.Thread(target=self._accept))
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "a server's script does not end"
+        for fault in self._faults:
+            raise fault
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock:
+            try:
+                sock.settimeout(PATIENCE)
+                if self._tls is None:
+                    self._script(Accepted(sock))
+                else:
+                    with self._tls.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True) as secured:
+                        self._script(Accepted(secured))
+            except BaseException as exc:
+                self._faults.append(exc)
+
+
+def echo(connection: Accepted) -> None:
+    """A script: echo until the end."""
+    while data := connection.sock.recv(1 << 18):
+        connection.sock.sendall(data)
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A port on 127.0.0.1 where nobody listens, and nobody else will while the block runs."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+@contextlib.contextmanager
+def black_hole(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port where connecting hangs: its listener's queue is full and nobody accepts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(family))
+        listener.bind((host, 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket(family))
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

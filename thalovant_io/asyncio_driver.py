@@ -1,0 +1,139 @@
+"""The driver of a client stack on asyncio. No task runs while a connection is up: bytes, timers and calls do it all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from ssl import SSLContext
+
+from thalovant_proto.links.base import Target
+
+from ._asyncio import LoopRunner, Wire
+from ._pump import ClientPump, Order, OutcomeT
+from ._stack import ClientStack
+from .asyncio_dialer import context_for, dial
+from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, resolve
+
+
+class AsyncioDriver(LoopRunner[OutcomeT]):
+    """Runs one client stack on the running loop. Not thread safe; use it on that loop only."""
+
+    def __init__(
+        self,
+        stack: ClientStack[OutcomeT],
+        *,
+        on_outcome: Callable[[OutcomeT], None],
+        tls: ContextSource = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        resolver: Resolver = resolve,
+    ) -> None:
+        """`on_outcome` is called on the loop, in order; it may call the stack, then `wake`. What it raises goes to
+        the loop's exception handler, and the driver goes on.
+
+        `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
+        """
+        self._pump = ClientPump(stack, tls_timeout=timeouts.tls)
+        super().__init__(self._pump, asyncio.get_running_loop())
+        self._on_outcome = on_outcome
+        self._tls = tls
+        self._timeouts = timeouts
+        self._resolver = resolver
+        self._attempt: asyncio.Task[None] | None = None  # to open a socket
+        self._coming: tuple[Wire, SSLContext | None] | None = None  # what it is about to give
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wires: set[Wire] = set()
+        self._ended = asyncio.Event()
+        self._error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin: dial if the stack says so."""
+        self.turn()
+
+    def wake(self) -> None:
+        """Do what the stack wants; call it after calls on the stack."""
+        self.turn()
+
+    async def closed(self) -> None:
+        """Wait until the stack has stopped, or `abort`, and nothing is left: no task, timer or socket.
+
+        Raises what the stack raised, if it did: a bug, which ended the driver. May be cancelled; the driver goes on.
+        """
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+
+    def abort(self) -> None:
+        """End at once, without goodbye. Nothing is told any more."""
+        self.finish()
+        self._give_up()
+        for wire in tuple(self._wires):
+            wire.abort()
+        self._check_end()
+
+    def tell(self, outcome: OutcomeT) -> None:
+        try:
+            self._on_outcome(outcome)
+        except Exception as exc:
+            self.report("A handler of outcomes failed", exc)
+
+    def obey(self, order: Order) -> None:
+        self._give_up()
+        if self.wire is not None:
+            self.wire.leave(self._timeouts.linger)
+            self.wire = None
+        if order is Order.DIAL:
+            self._attempt = self.loop.create_task(self._dial(self._pump.target))
+            self._tasks.add(self._attempt)
+            self._attempt.add_done_callback(self._task_done)
+        elif order is Order.STOP:
+            self.finish()
+            self._check_end()
+
+    def crashed(self, error: Exception) -> None:
+        self._error = error
+        self.report("A client stack failed", error)
+        self.abort()
+
+    def wire_up(self, wire: Wire) -> None:
+        self._wires.add(wire)
+        if self._coming is None or self._coming[0] is not wire:
+            wire.abort()  # given up just before it was there
+            return
+        context = self._coming[1]
+        self.wire, self._coming, self._attempt = wire, None, None
+        self.turn(partial(self._pump.connected, context))
+
+    def wire_gone(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        self._check_end()
+
+    async def _dial(self, target: Target) -> None:
+        try:
+            context = await context_for(target, self._tls)
+            sock = await dial(target, resolver=self._resolver, timeouts=self._timeouts)
+            wire = Wire(self)
+            self._coming = (wire, context)
+            try:
+                await self.loop.create_connection(lambda: wire, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
+        except DialError as exc:
+            self._attempt = None
+            self.turn(partial(self._pump.dial_failed, exc.failure))
+        except Exception as exc:  # a resolver that raises what it must not
+            self.crashed(exc)
+
+    def _give_up(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+        self._attempt = self._coming = None
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self.over and not self._tasks and not self._wires:
+            self._ended.set()

@@ -1,0 +1,230 @@
+"""TLS as a pipe of bytes, for every driver and inside tunnels; and what its faults mean in words."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from typing import Final, NamedTuple
+
+from thalovant_proto.dial import DialFault
+
+# The largest TLS record. Memory BIOs keep the size of the largest write for ever, so nothing larger goes in at once.
+_RECORD: Final = 16 * 1024
+
+
+class CaFileError(Exception):
+    """The file with certificate authorities cannot be used. The message names it and the cause, on one line."""
+
+
+def default_context(
+    ca_file: str | os.PathLike[str] | None = None, *, ssl_context: ssl.SSLContext | None = None
+) -> ssl.SSLContext:
+    """The context that client connections use: verifying, TLS 1.2 or later.
+
+    Trusts the authorities in `ca_file` (PEM) or, without one, the system's; SSL_CERT_FILE and SSL_CERT_DIR take the
+    place of the system's. An `ssl_context` is returned as it is. Loading takes up to 50 ms, so call it off the event
+    loop; the context is kept and used again until the file changes. Raises `CaFileError`.
+    """
+    if ssl_context is not None:
+        return ssl_context
+    if ca_file is None:
+        return _context(None, (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+    path = os.fspath(ca_file)
+    try:
+        stat = os.stat(path)
+        return _context(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    except ssl.SSLError:
+        raise CaFileError(f"CA file {path} holds no certificate; it should be PEM text") from None
+    except OSError as exc:
+        raise CaFileError(f"CA file {path} cannot be read: {exc.strerror}") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _context(ca_file: str | None, version: tuple[object, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+class TlsFault(NamedTuple):
+    """Why TLS ended. `message` names the peer, the cause and, where there is one, the fix, on one line."""
+
+    fault: DialFault
+    message: str
+
+
+class TlsPipe:
+    """One TLS connection without its socket: ciphertext and plaintext in, plaintext and ciphertext out.
+
+    Receiving never raises for what the peer did: afterwards `fault` holds the reason, and what came before it is
+    still returned. After a fault or `close`, only what `data_to_send` gives is left to do.
+    """
+
+    __slots__ = ("_head", "_incoming", "_out", "_outgoing", "_tls", "closed", "fault", "peer", "ready")
+
+    def __init__(
+        self, context: ssl.SSLContext, peer: str, *, server_hostname: str | None = None, server_side: bool = False
+    ) -> None:
+        """`peer` is how messages call the other end, as in "hub.example:443".
+
+        A client's first bytes are ready at once. Raises ValueError for a `server_hostname` that no certificate can
+        hold.
+        """
+        self.peer = peer
+        self.ready = False  # the handshake is done: plaintext can travel
+        self.closed = False  # the peer said its TLS goodbye
+        self.fault: TlsFault | None = None
+        self._head: bytes | None = b""  # what came first, until it is long enough to tell TLS from something else
+        self._out: list[bytes] = []
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self._shake_hands()
+
+    def receive(self, ciphertext: bytes) -> bytes:
+        """Take bytes from the socket, return the plaintext they complete."""
+        if self._head is not None and not self._looks_like_tls(ciphertext):
+            return b""
+        plaintext: list[bytes] = []
+        with memoryview(ciphertext) as view:
+            for start in range(0, len(view), _RECORD):
+                if self.fault is not None or self.closed:
+                    break
+                self._incoming.write(view[start : start + _RECORD])
+                if not self.ready:
+                    self._shake_hands()
+                if self.ready:
+                    self._read(plaintext)
+        return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def send(self, plaintext: bytes) -> None:
+        """Queue `plaintext`; `data_to_send` gives its ciphertext. Needs `ready`; ignored after a fault."""
+        if self.fault is not None:
+            return
+        with memoryview(plaintext) as view:
+            for start in range(0, len(view), _RECORD):
+                try:
+                    self._tls.write(view[start : start + _RECORD])
+                except ssl.SSLError as exc:  # a renegotiation, which default contexts forbid
+                    self.fault = _classify(exc, self.peer, self._tls.server_side)
+                    return
+                self._out.append(self._outgoing.read())
+
+    def data_to_send(self) -> bytes:
+        """Everything to write to the socket now."""
+        if self._outgoing.pending:
+            self._out.append(self._outgoing.read())
+        out, self._out = self._out, []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def close(self) -> None:
+        """Queue the TLS goodbye. Harmless at any time."""
+        try:
+            self._tls.unwrap()
+        except (ssl.SSLError, ValueError):
+            pass  # it wants the peer's goodbye too; or the handshake was not done, and there is nobody to greet
+
+    def eof(self, reason: str = "") -> TlsFault | None:
+        """The socket ended, cleanly or as `reason` says. Return why that is a fault; None after the peer's goodbye.
+
+        A fault of a connection that was up is not kept: many servers leave without a TLS goodbye, and the protocols
+        inside know where their messages end.
+        """
+        if self.fault is not None or self.closed:
+            return self.fault
+        how = f" ({reason})" if reason else ""
+        if self.ready:
+            return TlsFault(DialFault.TLS, f"{self.peer} left without a TLS goodbye{how}")
+        message = (
+            f"{self.peer} closed the connection in the middle of the TLS handshake{how}; "
+            "check that the port speaks TLS and serves this host name"
+        )
+        self.fault = TlsFault(DialFault.TLS, message)
+        return self.fault
+
+    def _looks_like_tls(self, ciphertext: bytes) -> bool:
+        """Judge a connection by its first bytes, as the library's own words for this differ between versions."""
+        head = self._head = (self._head or b"") + ciphertext[:2]
+        if head[0] not in b"\x14\x15\x16\x17" or (len(head) > 1 and head[1] != 3):
+            self.fault = _not_tls(self.peer, head[0], self._tls.server_side)
+            return False
+        if len(head) > 1:
+            self._head = None
+        return True
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as exc:
+            self.fault = _classify(exc, self.peer, self._tls.server_side)
+        else:
+            self.ready = True
+
+    def _read(self, plaintext: list[bytes]) -> None:
+        try:
+            while self._incoming.pending or self._tls.pending():
+                if not (data := self._tls.read(_RECORD)):
+                    self.closed = True
+                    return
+                plaintext.append(data)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as exc:
+            self.fault = _classify(exc, self.peer, self._tls.server_side)
+
+
+def _not_tls(peer: str, first: int, server_side: bool) -> TlsFault:
+    kind = "plain text (HTTP?)" if chr(first).isprintable() and first < 0x80 else "something unknown"
+    hint = "it should use wss://, https:// or mqtts://" if server_side else "check the port and the scheme"
+    return TlsFault(DialFault.NOT_TLS, f"{peer} speaks {kind} instead of TLS; {hint}")
+
+
+_CA_HINT: Final = "if you trust it, pass its certificate as ca_file or in SSL_CERT_FILE"
+
+# X509_V_ERR_* of OpenSSL.
+_CERTIFICATE: Final = {
+    9: (DialFault.CERTIFICATE_EXPIRED, "its certificate is not valid yet; check the clocks of both machines"),
+    10: (DialFault.CERTIFICATE_EXPIRED, "its certificate has expired; renew it there, or set this machine's clock"),
+    18: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate is self-signed; {_CA_HINT}"),
+    19: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
+    20: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
+    21: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
+    62: (DialFault.CERTIFICATE_HOST, "its certificate is for another host name; dial a name that it lists"),
+    64: (DialFault.CERTIFICATE_HOST, "its certificate does not list this IP address; dial a name that it lists"),
+}
+
+_OLD: Final = (DialFault.TLS_VERSION, "it speaks no TLS version of 1.2 or later; update it")
+_REASONS: Final = {
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (DialFault.TLS, "it shares no cipher with us, or wants a client certificate"),
+    "NO_SHARED_CIPHER": (DialFault.TLS, "it shares no cipher with us"),
+    "TLSV1_UNRECOGNIZED_NAME": (DialFault.TLS, "it does not serve this host name; check the host"),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (
+        DialFault.TLS,
+        "it wants a client certificate; pass an ssl_context that holds one",
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": (DialFault.TLS, "it does not trust the authority of our certificate"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": (DialFault.TLS, "it does not accept our certificate"),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": (DialFault.TLS, "it says that our certificate has expired"),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (DialFault.TLS, "it does not accept our certificate"),
+}
+
+
+def _classify(error: ssl.SSLError, peer: str, server_side: bool) -> TlsFault:
+    """What a fault of the library means. Its texts are constants of the library, never content."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        unknown = f"its certificate is not acceptable: {error.verify_message}"
+        fault, cause = _CERTIFICATE.get(error.verify_code, (DialFault.CERTIFICATE_UNTRUSTED, unknown))
+    else:
+        words = (error.reason or "unknown fault").lower().replace("_", " ")
+        fault, cause = _REASONS.get(error.reason or "", (DialFault.TLS, words))
+    if server_side and fault is DialFault.TLS_VERSION:
+        cause = "it speaks no TLS version that is allowed here"
+    return TlsFault(fault, f"TLS with {peer} failed: {cause}")
