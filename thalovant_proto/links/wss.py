@@ -52,6 +52,8 @@ class WssLimits:
     ping_timeout: float = field(default=15.0, validator=gt(0))
     # How long the peer may take to answer our close.
     close_time: float = field(default=2.0, validator=gt(0))
+    # The longest Retry-After that is believed.
+    retry_after: float = field(default=60.0, validator=gt(0))
 
 
 DEFAULT_WSS_LIMITS: Final = WssLimits()
@@ -371,7 +373,13 @@ class WssLink(abc.ABC):
         self._goodbye = b""
 
     def _end(
-        self, kind: CloseKind, *, code: int | None = None, reason: str = "", error: RemoteProtocolError | None = None
+        self,
+        kind: CloseKind,
+        *,
+        code: int | None = None,
+        reason: str = "",
+        error: RemoteProtocolError | None = None,
+        retry_after: float | None = None,
     ) -> LinkClosed:
         """Nothing but what we owe the peer leaves after this: frames still here are reported as never sent."""
         unsent = tuple(self._tokens)
@@ -382,4 +390,4 @@ class WssLink(abc.ABC):
         self._frames.clear()
         self._tokens.clear()
         code = None if code is None else int(code)
-        return LinkClosed(kind=kind, code=code, reason=reason, error=error, unsent=unsent)
+        return LinkClosed(kind=kind, code=code, reason=reason, error=error, unsent=unsent, retry_after=retry_after)

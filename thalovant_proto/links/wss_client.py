@@ -74,13 +74,21 @@ class WssClientLink(WssLink):
             return [self._bad_head("a bad answer to the upgrade request", status=400)]
         if not isinstance(answer, RejectConnection):
             return [self._open(now)]
+        return [self._turned_away(answer)]
+
+    def _turned_away(self, answer: RejectConnection) -> LinkClosed:
         status = answer.status_code
         if status < 200:
-            return [self._bad_head(f"HTTP {status} in place of 101", status=400)]
-        if 300 <= status < 400:
-            return [self._end(CloseKind.REFUSED, code=status, reason=f"HTTP {status}: redirects are not followed")]
-        kind = CloseKind.LOST if status >= 500 or status in _TRY_LATER else CloseKind.REFUSED
-        return [self._end(kind, code=status, reason=f"HTTP {status} in place of a WebSocket")]
+            return self._bad_head(f"HTTP {status} in place of 101", status=400)
+        passes = status >= 500 or status in _TRY_LATER
+        why = "redirects are not followed" if 300 <= status < 400 else "no WebSocket there"
+        wait = dict(answer.headers).get(b"retry-after", b"")
+        return self._end(
+            CloseKind.LOST if passes else CloseKind.REFUSED,
+            code=status,
+            reason=f"HTTP {status}: {why}",
+            retry_after=min(float(wait), self._limits.retry_after) if wait.isdigit() else None,
+        )
 
     def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:
         return self._end_by_fault(None, what, hint=hint)
