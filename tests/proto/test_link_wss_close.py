@@ -60,6 +60,16 @@ def test_a_close_frame_without_a_code(end):
     assert said(link, end) == [(CLOSE, (1005, ""))]
 
 
+@both_ends
+def test_a_reason_is_one_printable_line(end):
+    """What a peer says goes to people: no line breaks, no terminal codes."""
+    link = link_of(opened(), end)
+
+    (closed,) = link.receive_data(hostile(end, CLOSE, b"\x03\xf0so\r\nwhat\x1b[2J\x00\xe2\x80\xae?"), 0.0)
+
+    assert closed.reason == "so  what [2J  ?"
+
+
 @pytest.mark.parametrize("probe", load("close_codes_ws_next")["close_probes"].items(), ids=lambda probe: probe[0])
 def test_closes_of_a_real_hub(probe):
     """Every refusal that a current hub was seen to send reaches the client as one, with the hub's words."""
