@@ -200,6 +200,7 @@ class HttpMessage:
 
 # h11 holds what it cannot use yet and never looks at the size of a head that came in one piece: feed it in small ones.
 _SLICE: Final = 16 * KIB
+_STATUS_LINE: Final = b"HTTP/"
 
 
 class HttpStream:
@@ -207,10 +208,13 @@ class HttpStream:
 
     def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER], *, head: int, body: int, chunks: int) -> None:
         self._http = h11.Connection(role, max_incomplete_event_size=head)
+        # h11 waits for a blank line before it judges; another protocol may never send one.
+        self._opening = _STATUS_LINE if role is h11.CLIENT else b""
         self._limits = (head, body, chunks)
         self._waiting = bytearray()  # received and not yet given to h11
         self._ended = False  # the peer's side of the socket
         self._failed = False
+        self._strange = False  # it does not begin as the peer's messages do
         # Of the message that is being read:
         self._head: h11.Request | h11.Response | None = None
         self._body = bytearray()
@@ -219,6 +223,8 @@ class HttpStream:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the socket."""
+        if (unseen := len(self._opening) - self._fed - len(self._waiting)) > 0:
+            self._strange = self._strange or not self._opening[-unseen:].startswith(data[:unseen])
         self._waiting += data
 
     def receive_eof(self) -> None:
@@ -229,6 +235,11 @@ class HttpStream:
     def unread(self) -> int:
         """How many bytes wait behind the message that is at hand."""
         return len(self._waiting) + len(self._http.trailing_data[0])
+
+    @property
+    def reading(self) -> bool:
+        """Whether a byte of the peer's next message has come."""
+        return self._fed + len(self._waiting) > 0
 
     @property
     def expects_continue(self) -> bool:
@@ -250,6 +261,8 @@ class HttpStream:
 
     def next_message(self) -> HttpMessage | None:
         """The peer's message, once all of it is there. Raises `HttpFault`, after which there is never another."""
+        if self._strange and not self._failed:
+            raise self._malformed()
         while not self._failed:
             try:
                 event = self._http.next_event()
@@ -312,6 +325,9 @@ class HttpStream:
             return self._too_long()
         if self._ended:
             return self._fault("a message that ends before its end", code="http_truncated", status=400)
+        return self._malformed()
+
+    def _malformed(self) -> HttpFault:
         return self._fault("something that is not HTTP/1.1", code="http_malformed", status=400)
 
     def _too_long(self) -> HttpFault:

@@ -100,11 +100,11 @@ def read_frames(queue: Resource, answer: Answer) -> Iterator[Frame]:
 
 
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9+/_=%-]{24,}")
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+_NO_WORD: Final = re.compile(r"[^\x21-\x7e]+")
 _QUOTE: Final = 120
 
 
 def quote(said: str | None, access_key: Secret[str]) -> str:
     """The hub's words as one short line, without anything in them that could be a key or an `authorization`."""
-    line = _UNPRINTABLE.sub(" ", said or "").replace(access_key.reveal(), "…")
+    line = _NO_WORD.sub(" ", said or "").replace(access_key.reveal(), "…")
     return _LONG_WORD.sub("…", line)[:_QUOTE].strip()

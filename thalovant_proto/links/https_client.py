@@ -230,25 +230,30 @@ class HttpsClientLink:
         """Queue a frame as one POST. Raises `LocalProtocolError` if the link is not open or a limit is reached."""
         if self._phase is not _Phase.OPEN:
             raise LocalProtocolError(f"the HTTPS link is {self._phase.name}")
-        match frame.type:
-            case FrameType.TEXT:
-                body = encode_form({"message": frame.data})
-            case FrameType.BINARY:
-                body = encode_form({"message": base64.b64encode(frame.data), "binary": b"1"})
-            case FrameType.UNTYPED:
-                raise LocalProtocolError("an HTTPS link takes text and binary frames")
-        if not frame.data:
-            raise LocalProtocolError("hubs take no empty frame over HTTPS")
-        if len(body) > self._limits.request:
-            raise LocalProtocolError(f"a request of {len(body)} bytes is over the limit of {self._limits.request}")
+        body = self._as_form(frame)
         if self._queue_bytes + len(body) > self._limits.send_queue:
             raise LocalProtocolError(f"more than {self._limits.send_queue} bytes wait to be sent")
         if frame.type is FrameType.BINARY and self._main is not Resource.BINARY:
             self._main = Resource.BINARY
-            self._other_queue = False
+            self._other_queue, self._polls = False, 0
         self._queue.append(_Queued(body, token))
         self._queue_bytes += len(body)
         self._proceed(now)
+
+    def _as_form(self, frame: Frame) -> bytes:
+        if frame.type is FrameType.UNTYPED:
+            raise LocalProtocolError("an HTTPS link takes text and binary frames")
+        if not frame.data:
+            raise LocalProtocolError("hubs take no empty frame over HTTPS")
+        size = len(frame.data)
+        if size <= self._limits.request:  # it will not get smaller
+            if frame.type is FrameType.TEXT:
+                body = encode_form({"message": frame.data})
+            else:
+                body = encode_form({"message": base64.b64encode(frame.data), "binary": b"1"})
+            if (size := len(body)) <= self._limits.request:
+                return body
+        raise LocalProtocolError(f"a request of {size} bytes is over the limit of {self._limits.request}")
 
     def pace(self, eager: bool, now: float) -> None:
         """Whether somebody waits for an answer. Says the same again: nothing changes."""
@@ -328,8 +333,17 @@ class HttpsClientLink:
         self._eof_owed = True
 
     def _hurry(self, now: float) -> None:
+        """Poll soon, unless a poll is due sooner."""
+        due = self._poll_at
         self._pause = self._limits.poll_first
-        self._poll_at = min(self._poll_at, now + self._pause)
+        self._rest(now)
+        self._poll_at = min(due, self._poll_at)
+
+    def _rest(self, now: float) -> None:
+        """Poll after a pause; the next one will be longer."""
+        pause = min(self._pause, self._limits.poll_eager if self._eager else self._limits.poll_idle)
+        self._poll_at = now + pause
+        self._pause = pause * _GROWTH
 
     # --- responses
 
@@ -367,6 +381,7 @@ class HttpsClientLink:
             case Resource.CONNECT if self._phase is _Phase.CONNECTING:
                 self._phase = _Phase.OPEN
                 self._poll_at = now  # the hub's hello waits already
+                self._pause = self._limits.poll_first
                 carrier = Carrier(legacy_binary_up=False, rehello=True, secure=self._secure, receipts=True)
                 return [LinkOpened(carrier=carrier)]
             case Resource.SEND:
@@ -387,12 +402,11 @@ class HttpsClientLink:
         self._polls += 1
         if events:
             self._pause = self._limits.poll_first
-        else:
-            self._pause = min(self._pause, self._limits.poll_eager if self._eager else self._limits.poll_idle)
         self._other_queue = not self._other_queue and self._polls % _BOTH_QUEUES_EVERY == 0
-        self._poll_at = now + (0.0 if self._other_queue else self._pause)
-        if not events and not self._other_queue:
-            self._pause *= _GROWTH
+        if self._other_queue:
+            self._poll_at = now
+        else:
+            self._rest(now)
         return events
 
     def _keep_cookies(self, message: HttpMessage) -> None:
