@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from .foreign.asking import ForeignClients
 from .rigs import Rig, RigError, fork_identity, running_rig
 
 
@@ -40,6 +41,15 @@ def unavailable(error: Exception) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(str(error), pytrace=False)
     pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def foreign() -> ForeignClients:
+    """The clients that others published, each in an environment of its own."""
+    try:
+        return ForeignClients.installed()
+    except RigError as error:
+        unavailable(error)
 
 
 @pytest.fixture

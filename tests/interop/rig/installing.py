@@ -1,15 +1,28 @@
 """Virtual environments that are made once and found again as long as what they hold is the same."""
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from running import locked, log
+
+def log(text: str) -> None:
+    print(f"[rig] {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other thread or process holds the lock that this file stands for."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def venv(root: Path, requires: list[str], plugin: Path | None = None, reinstall: bool = False) -> Path:
@@ -27,9 +40,12 @@ def venv(root: Path, requires: list[str], plugin: Path | None = None, reinstall:
             return python
         log(f"installing {root.name} into {root}")
         build = root / "build"
-        with open(root.parent / f"{root.name}-pip.log", "wb") as out:
+        journal = root.parent / f"{root.name}-pip.log"
+        with open(journal, "wb") as out:
             def run(*argv: str) -> None:
-                subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
+                if done.returncode:
+                    raise SystemExit(f"rig: {root.name} cannot be installed:\n{journal.read_text()[-1000:]}")
 
             # Our own pip can install into another environment, which saves making one there (and Debian's
             # Python can only make one when its venv package is installed).

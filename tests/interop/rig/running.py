@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import random
@@ -14,12 +13,13 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from installing import locked, log
 
 HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("RIG_HOME") or Path(tempfile.gettempdir()) / "thalovant-rig").absolute()
@@ -27,10 +27,6 @@ STATE = HOME / "rig.json"
 
 #: The topic every hub subscribes to last: once the broker has seen that, the hub listens on MQTT.
 LAST_TOPIC = {"legacy": "hivemind/rig/status/+", "dual": "hivemind-dual/+/status", "noise": "hivemind/+/status"}
-
-
-def log(text: str) -> None:
-    print(f"[rig] {text}", file=sys.stderr, flush=True)
 
 
 # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -52,13 +48,6 @@ def save(state: dict) -> None:
     new.touch(0o600)
     new.write_text(json.dumps(state, indent=2))
     new.replace(STATE)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,85 @@
+"""Asks a hub with a client that somebody else wrote: one process per question, its state in a folder of the test."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from .venvs import ClientName, interpreters
+
+Protocol = Literal["wss", "https", "mqtt"]
+
+HERE = Path(__file__).parent
+# An old client needs up to 20 s on MQTT, waiting in its own network thread for its own acknowledgements.
+PATIENCE = 30.0
+
+
+@frozen
+class Answer:
+    """What a client made of it: all speech in order, and whether it saw the utterance handled."""
+
+    ok: bool
+    replies: list[str]
+    error: str | None  # the client's own words
+
+
+@frozen
+class ForeignClients:
+    """Every published client, installed."""
+
+    pythons: Mapping[ClientName, Path]
+
+    @classmethod
+    def installed(cls) -> "ForeignClients":
+        """Install what is missing.
+
+        Raises:
+            RigError: one cannot be installed.
+        """
+        return cls(interpreters())
+
+    def ask(
+        self,
+        client: ClientName,
+        identity: Path,
+        protocol: Protocol,
+        text: str,
+        *,
+        ca: Path,
+        home: Path,
+        patience: float = PATIENCE,
+    ) -> Answer:
+        """Ask `text` at the endpoint that the identity file names for `protocol`.
+
+        Args:
+            client: which of them.
+            identity: mode 600; an endpoint of `ws://` or `http://` is asked without TLS by the bus clients.
+            protocol: the bus clients have no MQTT.
+            text: the utterance.
+            ca: the CA file that the client has to trust for this.
+            home: where it keeps keys and pins. The same folder again is the same device; a new one is a new device,
+                which a Noise hub refuses until it is told to `unpin`.
+            patience: seconds that the client gives itself for connecting, and again for the answer.
+        """
+        driver = HERE / f"ask_{client.partition('-')[0]}.py"
+        places = {"HOME": "home", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data"}
+        places |= {"XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state"}
+        for place in places.values():
+            (home / place).mkdir(parents=True, exist_ok=True, mode=0o700)
+        own = {name: str(home / place) for name, place in places.items()}
+        argv = [self.pythons[client], driver, identity, protocol, text, ca, f"{patience:g}"]
+        with (home / "log").open("ab") as log:
+            done = subprocess.run(
+                list(map(str, argv)),
+                env={**os.environ, **own},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=3 * patience,
+                check=False,
+            )
+        return Answer(**json.loads(done.stdout))

@@ -1,0 +1,56 @@
+"""Which published clients are pointed at hubs, and an environment for each, made once per cache and requirements.
+
+    python -m tests.interop.foreign.venvs          # make all of them now
+
+They are black boxes: each is driven by one `ask_*.py` beside this file through its documented API, in a process of its
+own. What they can do was seen against the real hubs; the rest of the table is what fails there too:
+
+| client     | legacy hub             | dual hub                  | noise hub        |
+| ---------- | ---------------------- | ------------------------- | ---------------- |
+| bus-0.4.4  | wss, https             | wss, https                | - (no Noise)     |
+| bus-1.2.12 | wss, https             | wss, https                | wss, https       |
+| sdk-0.4.29 | - (a)                  | wss, mqtt in 18 s (b)     | - (no Noise)     |
+| sdk-0.9.7  | - (Noise only)         | wss, https, mqtt          | wss, https, mqtt |
+
+a. wss: its `authorization` ends in `%3D`, which a legacy hub refuses; https: as (b); mqtt: only the newer topics.
+b. Not https: it answers the offer twice, the second key replaces the first, and every send is refused.
+
+The table is of clients without a crypto key; where the dual hub has one registered, the two old ones fail there.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from ..rig.installing import venv
+from ..rigs import RigError, cache
+
+ClientName = Literal["bus-0.4.4", "bus-1.2.12", "sdk-0.4.29", "sdk-0.9.7"]
+
+# Pinned is what a later release of it broke before, or what decides about the wire.
+REQUIRES: dict[ClientName, list[str]] = {
+    # bitstring 5 dropped BitStream, which every client of this age imports
+    "bus-0.4.4": ["hivemind-bus-client==0.4.4", "poorman-handshake==1.0.1", "ovos-bus-client==1.5.0", "bitstring<5"],
+    "bus-1.2.12": ["hivemind-bus-client==1.2.12a1", "poorman-handshake==2.0.3a1", "ovos-bus-client==1.5.0"],
+    "sdk-0.4.29": ["thalovant==0.4.29", "hivemind-bus-client==0.4.4", "poorman-handshake==1.0.1", "bitstring<5"],
+    "sdk-0.9.7": ["thalovant[mqtt]==0.9.7"],
+}
+
+
+def interpreters() -> dict[ClientName, Path]:
+    """The interpreter of each client's environment; makes those that are missing.
+
+    Raises:
+        RigError: one cannot be installed; holds the end of the installer's output.
+    """
+    try:
+        with ThreadPoolExecutor() as pool:
+            made = pool.map(lambda name: venv(cache() / "clients" / name, REQUIRES[name]), REQUIRES)
+            return dict(zip(REQUIRES, made, strict=True))
+    except SystemExit as refusal:  # the rig's way to end a command with a message
+        raise RigError(str(refusal)) from None
+
+
+if __name__ == "__main__":
+    for name, python in interpreters().items():
+        print(name, python)
