@@ -142,12 +142,3 @@ class LegacyChannel:
         if not isinstance(found, dict) or "ciphertext" not in found:
             raise DecodeError("a clear frame came where only sealed ones may")
         return found
-
-
-def is_sealed_text(frame: Frame, limits: Limits) -> bool:
-    """Whether a text frame is a sealed one, by its key and not by a word somewhere in it (wire.md §3)."""
-    try:
-        found = jsontext.loads(frame.data, max_size=limits.frame, max_depth=limits.json_depth)
-    except DecodeError:
-        return False
-    return isinstance(found, dict) and "ciphertext" in found

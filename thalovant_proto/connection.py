@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from . import events as e
-from .channel import Channel, Entropy, is_sealed_text
-from .envelope import clear_frame, looks_like_text, parse_clear
+from .channel import Channel, Entropy
+from .envelope import clear_frame, parse_clear
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, RemoteProtocolError
-from .handshake import ClientHandshake, ClientSide, Derivation, Step
+from .handshake import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .handshake_hub import HubHandshake, HubSide
 from .kdf import DeriveKey
 from .limits import DEFAULT_LIMITS, Limits
@@ -43,7 +44,6 @@ class HubConnection:
         now: float,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._side = side
         self._carrier = carrier
         self._limits = limits
         self._state = State.IDLE
@@ -51,7 +51,7 @@ class HubConnection:
         self._proven = False
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
-        self._opening: dict[type[e.Event], e.Event] = {}
+        self._opening: dict[type[e.ClearEvent], e.HubHello | e.Offer] = {}
         self._derivation: Derivation | None = None
         self._effect_id = 0
         self._effects: list[DeriveKey] = []
@@ -59,16 +59,18 @@ class HubConnection:
         self._parked_bytes = 0
         self._out: list[tuple[Frame, int | None]] = []
         self._deadline: float | None = now + limits.handshake_time
-        self._handshake: ClientHandshake | HubHandshake | None
+        # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
+        self._answer: Answer
         if isinstance(side, ClientSide):
             self.role = Role.CLIENT
-            self._handshake = ClientHandshake(side, carrier, entropy=entropy, limits=limits)
+            self._answer = ClientHandshake(side, carrier, entropy=entropy, limits=limits).receive
         else:
             self.role = Role.HUB
-            self._handshake = hub = HubHandshake(side, carrier, entropy=entropy, limits=limits)
-            for event in hub.opening():
+            handshake = HubHandshake(side, entropy=entropy, limits=limits)
+            self._answer = handshake.receive
+            for event in handshake.opening():
                 self._say(event)
-            self._channel = hub.preshared()
+            self._channel = handshake.preshared()
 
     # --- what it is now ---
 
@@ -117,15 +119,14 @@ class HubConnection:
     def send(self, event: e.Message, now: float, *, token: int | None = None) -> None:
         """Seal and queue a message; `token` goes with its last frame. Raises `LocalProtocolError` if not legal now."""
         channel = self._channel
-        if channel is None or self._state is State.CLOSED:
+        if channel is None:
             raise LocalProtocolError(f"no message can be sent in state {self._state.name}")
-        state = next_state(self._state, self.role, event.wire_kind)
-        if state is None:
+        if next_state(self._state, self.role, event.wire_kind) is None:
             raise LocalProtocolError(f"{type(event).__name__} means nothing to the peer")
         if channel.used_up >= 1:
             raise LocalProtocolError("the keys of this session are used up: connect again")
         frames = channel.seal(event)
-        self._state = state
+        self._move(self.role, event)
         for frame in frames[:-1]:
             self._out.append((frame, None))
         self._out.append((frames[-1], token))
@@ -178,103 +179,89 @@ class HubConnection:
         """We are done with this connection: secrets go, input is ignored."""
         self._state = State.CLOSED
         self._deadline = None
-        self._handshake = self._channel = self._derivation = None
+        self._answer = _refuse
+        self._channel = self._derivation = None
         self._parked.clear()
         self._effects.clear()
 
     # --- receiving ---
 
     def _receive(self, frame: Frame, now: float, events: list[e.Event]) -> None:
-        keyed = self._channel is not None
+        channel = self._channel
         # A hub spends little on a client that has proven nothing.
-        trusted = keyed if self.role is Role.CLIENT else self._proven
+        trusted = self._proven if self.role is Role.HUB else channel is not None
         limit = self._limits.frame if trusted else self._limits.handshake_frame
         if len(frame.data) > limit:
             raise DecodeError(f"a frame of {len(frame.data)} bytes is over {limit}")
-        if keyed and not self._comes_in_clear(frame):
-            try:
-                assert self._channel is not None  # noqa: S101 - `keyed`
-                event = self._channel.open(frame, now)
-            except Unauthentic:
-                if self._hub_starts_over(frame, events):
-                    return
+        if channel is None:
+            self._heard(parse_clear(frame, self.role.peer, self._limits), now, events)
+            return
+        try:
+            event = channel.open(frame, now)
+        except Unauthentic:
+            # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
+            clear = None
+            with suppress(DecodeError):
+                clear = parse_clear(frame, self.role.peer, self._limits)
+            if clear is None:
                 raise
-            if event is not None:
-                self._opened(event, events)
-            self._check_renewal(events)
+            self._heard(clear, now, events)
             return
-        clear = parse_clear(frame, self.role.peer, self._limits)
-        if self._repeats(clear, events):
-            return
-        self._advance(clear)
+        if event is not None:
+            self._opened(event, events)
+        self._check_renewal(events)
+
+    def _heard(self, clear: e.ClearEvent, now: float, events: list[e.Event]) -> None:
+        if isinstance(clear, e.HubHello | e.Offer):
+            if self._starts_over(clear, events):
+                return
+            self._opening[type(clear)] = clear
+        self._move(self.role.peer, clear)
+        step = self._answer(clear)
+        events.append(clear)
         if isinstance(clear, e.ClearHello):
             self._claimed = clear
-            events.append(clear)
-            return
-        self._opening[type(clear)] = clear
-        events.append(clear)
-        assert self._handshake is not None  # noqa: S101 - only a proven or closed connection has none
-        self._carry_out(self._handshake.receive(clear), now, events)
+        self._carry_out(step, now, events)
 
-    def _comes_in_clear(self, frame: Frame) -> bool:
-        # A legacy hub holds keys before the client has used any: until then a client may still shake hands in clear.
-        if self.role is Role.CLIENT or self._proven or self.generation is e.Generation.NOISE:
-            return False
-        if looks_like_text(frame):
-            return not is_sealed_text(frame, self._limits)
-        try:
-            parse_clear(frame, self.role.peer, self._limits)
-        except DecodeError:
-            return False
-        return True
+    def _starts_over(self, clear: e.HubHello | e.Offer, events: list[e.Event]) -> bool:
+        """Whether a hub's opening comes again: the same is dropped, another is a new session or a violation.
 
-    def _hub_starts_over(self, frame: Frame, events: list[e.Event]) -> bool:
-        """Whether a frame that did not open is the hub's hello in clear, where the carrier has that: handled, then."""
-        if not self._carrier.rehello or self.role is Role.HUB:
+        Once there are keys it may only come on carriers that have it; elsewhere the table refuses it.
+        """
+        first, keyed, rehello = self._opening.get(type(clear)), self._channel is not None, self._carrier.rehello
+        if (keyed and not rehello) or (first is None and not keyed):
             return False
-        try:
-            clear = parse_clear(frame, Role.HUB, self._limits)
-        except DecodeError:
-            return False
-        if self._repeats(clear, events):
+        if clear == first:
             return True
-        if not isinstance(clear, e.HubHello):
-            return False
-        events.append(self._closed(None, kind=CloseKind.FORGOTTEN, reason="the hub says hello again"))
-        return True
-
-    def _repeats(self, clear: e.Event, events: list[e.Event]) -> bool:
-        """Whether a hub's opening came again: the same is dropped, another is a new session or a violation."""
-        first = self._opening.get(type(clear))
-        if first is None or not isinstance(clear, e.HubHello | e.Offer):
-            return False
-        if clear != first:
-            if not self._carrier.rehello:
-                raise RemoteProtocolError(f"the hub changed its {type(clear).__name__} in state {self._state.name}")
-            events.append(self._closed(None, kind=CloseKind.FORGOTTEN, reason="the hub started over"))
+        if not rehello:
+            raise RemoteProtocolError(f"the hub changed its {type(clear).__name__} in state {self._state.name}")
+        events.append(self._closed(None, kind=CloseKind.FORGOTTEN, reason="the hub starts over"))
         return True
 
     def _opened(self, event: e.Message, events: list[e.Event]) -> None:
-        if next_state(self._state, self.role.peer, event.wire_kind) is not None and not self._proven:
+        told = self._move(self.role.peer, event)
+        if not self._proven:
             self._prove(events)
             if self._claimed is not None and not isinstance(event, e.ClientHello):
                 # What was only claimed in clear now stands behind an authenticated frame.
                 events.append(e.ClientHello(payload=self._claimed.payload))
             self._claimed = None
-        if self._advance(event):
+        if told:
             events.append(event)
 
-    def _advance(self, event: e.Event) -> bool:
-        state = next_state(self._state, self.role.peer, event.wire_kind)
+    def _move(self, sender: Role, event: e.Event) -> bool:
+        """Where the table leads; whether there is anything in it, or the event is to be ignored."""
+        state = next_state(self._state, sender, event.wire_kind)
         if state is None:
             return False
         self._state = state
+        if state is State.READY:
+            self._deadline = None
+            self._answer = _refuse
         return True
 
     def _prove(self, events: list[e.Event]) -> None:
         self._proven = True
-        self._deadline = None
-        self._handshake = None
         self._opening.clear()
         events.append(e.Proven())
 
@@ -285,8 +272,8 @@ class HubConnection:
     # --- the handshake's steps ---
 
     def _carry_out(self, step: Step, now: float, events: list[e.Event]) -> None:
-        for event in step.say:
-            self._say(event)
+        for clear in step.say:
+            self._say(clear)
         if (derivation := step.derive) is not None:
             self._derivation = derivation
             self._effect_id += 1
@@ -295,26 +282,17 @@ class HubConnection:
             )
         if step.channel is not None:
             self._channel = step.channel
-        if (completed := step.completed) is not None:
-            events.append(completed)
-            if isinstance(self._side, ClientSide):
-                self._greet(self._side, completed.generation, now, events)
+            if step.channel.generation is e.Generation.NOISE:
+                self._answer = _refuse  # v0 and v1 hubs hear the client in clear until it has sealed something
+        if step.completed is not None:
+            events.append(step.completed)
+        for message in step.seal:
+            self.send(message, now)
+        if step.proves:
+            self._prove(events)
 
-    def _greet(self, side: ClientSide, generation: e.Generation, now: float, events: list[e.Event]) -> None:
-        payload = {"pubkey": side.pubkey, "session": side.session, "site_id": side.site_id}
-        self.send(e.ClientHello(payload=payload), now)
-        self._deadline = None
-        self._handshake = None
-        if generation is e.Generation.NOISE:
-            # Answered under the keys by every v3 hub: the proof that it did not throw us out.
-            self.send(e.Rendezvous(), now)
-        elif generation is e.Generation.PASSWORD:
-            self._prove(events)  # its password proof is the hub's
-
-    def _say(self, event: e.Event) -> None:
-        state = next_state(self._state, self.role, event.wire_kind)
-        assert state is not None  # noqa: S101 - nothing of ours is in the ignored set
-        self._state = state
+    def _say(self, event: e.ClearEvent) -> None:
+        self._move(self.role, event)
         if isinstance(event, e.Xx1 | e.Kk1):
             self._pattern = Pattern.XX.value if isinstance(event, e.Xx1) else Pattern.KK.value
         text = self._carrier.text_up or self.role is Role.HUB
@@ -358,3 +336,8 @@ def _goodbye(error: RemoteProtocolError | None) -> str:
 
 
 _TOLD: Final = frozenset(("credentials_refused", "client_key_rejected", "downgrade_refused"))
+
+
+def _refuse(event: e.ClearEvent) -> Step:
+    """What a handshake event is answered with when none may come any more."""
+    raise RemoteProtocolError(f"{type(event).__name__} came in clear where only sealed frames may")

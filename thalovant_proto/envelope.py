@@ -27,6 +27,7 @@ _PAYLOAD_KINDS: Final[Mapping[str, type[e.PayloadMessage]]] = {
 _SEALED_TYPES: Final = frozenset((*_PAYLOAD_KINDS, e.Bus.msg_type))
 # A hello or handshake without a payload is malformed; other types may leave an empty one out (wire.md §1.6).
 _NEED_PAYLOAD: Final = frozenset(("hello", "shake"))
+_LOST_IN_BINARY: Final = ("route", "node", "target_site_id", "target_pubkey", "source_peer")
 
 
 # --- inside a session ------------------------------------------------------------------------------------------------
@@ -54,11 +55,12 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         metadata = jsontext.dumps(event.metadata)
         frame = wire1.encode("bin", event.payload, metadata, compress=compress, bin_type=event.bin_type)
         return Body(BodyKind.WIRE1, frame)
+    envelope = envelope_of(event)
     if binarize or not text:
-        binary = _as_wire1(event, text=text, compress=compress)
+        binary = _as_wire1(envelope, text=text, compress=compress)
         if binary is not None:
             return Body(BodyKind.WIRE1, binary)
-    return Body(BodyKind.JSON, jsontext.dumps(_envelope(event)))
+    return Body(BodyKind.JSON, jsontext.dumps(envelope))
 
 
 def message_from(envelope: e.Json) -> e.Message:
@@ -67,36 +69,13 @@ def message_from(envelope: e.Json) -> e.Message:
 
 
 def envelope_of(event: e.Message) -> e.Json:
-    """An event as the object that nests in a mesh message."""
-    return _envelope(event)
-
-
-def payload_of(event: e.Message) -> e.Json:
-    """The payload object of an event. `Binary` has none and is never asked."""
-    if isinstance(event, e.Bus):
-        return {"type": event.type, "data": event.data, "context": event.context}
-    assert isinstance(event, e.PayloadMessage)  # noqa: S101 - there is no third kind
-    return event.payload
-
-
-def _as_wire1(event: e.Message, *, text: bool, compress: bool) -> bytes | None:
-    loses = event.route or event.node or event.target_site_id or event.target_pubkey or event.source_peer
-    if text and loses:
-        return None
-    metadata, payload = jsontext.dumps(event.metadata), jsontext.dumps(payload_of(event))
-    try:
-        return wire1.encode(event.msg_type, payload, metadata, compress=compress)
-    except LocalProtocolError:
-        if text:
-            return None
-        raise
-
-
-def _envelope(event: e.Message) -> e.Json:
+    """An event as an object, as it nests in a mesh message. Raises `LocalProtocolError` for `Binary`: it has none."""
+    if not isinstance(event, e.Bus | e.PayloadMessage):
+        raise LocalProtocolError(f"{type(event).__name__} has no JSON form")
     # All eight keys, as real hubs write them: strict peers expect each.
     return {
         "msg_type": event.msg_type,
-        "payload": payload_of(event),
+        "payload": event.payload,
         "metadata": event.metadata,
         "route": event.route,
         "node": event.node,
@@ -104,6 +83,18 @@ def _envelope(event: e.Message) -> e.Json:
         "target_pubkey": event.target_pubkey,
         "source_peer": event.source_peer,
     }
+
+
+def _as_wire1(envelope: e.Json, *, text: bool, compress: bool) -> bytes | None:
+    if text and any(envelope[name] for name in _LOST_IN_BINARY):
+        return None
+    metadata, payload = jsontext.dumps(envelope["metadata"]), jsontext.dumps(envelope["payload"])
+    try:
+        return wire1.encode(envelope["msg_type"], payload, metadata, compress=compress)
+    except LocalProtocolError:
+        if text:
+            return None
+        raise
 
 
 def _message(msg_type: str, payload: e.Json, fields: e.Json) -> e.Message:
@@ -138,7 +129,7 @@ def _fields(envelope: e.Json) -> e.Json:
 # --- in clear: the handshake -----------------------------------------------------------------------------------------
 
 
-def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.Event:
+def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.ClearEvent:
     """The handshake event of a clear frame. Raises `DecodeError` for anything else, clear messages included."""
     if looks_like_text(frame):
         envelope = parse_object(frame.data, limits)
@@ -149,18 +140,18 @@ def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.Event:
     return _clear_event(found.msg_type, found.payload, sender)
 
 
-def clear_event(envelope: e.Json, sender: Role) -> e.Event:
+def clear_event(envelope: e.Json, sender: Role) -> e.ClearEvent:
     """The handshake event of a clear envelope. Raises `DecodeError`."""
     return _clear_event(_msg_type(envelope), _payload(envelope), sender)
 
 
-def clear_frame(event: e.Event, *, text: bool) -> Frame:
+def clear_frame(event: e.ClearEvent, *, text: bool) -> Frame:
     """A handshake event as its clear frame: JSON text, or a bit frame where the peer reads nothing else."""
     msg_type, payload = _clear_payload(event)
     if not text:
         frame = wire1.encode(msg_type, jsontext.dumps(payload), b"{}", compress=True)
         return Frame(frame, FrameType.BINARY)
-    envelope = _envelope(e.PayloadMessage(payload=payload)) | {"msg_type": msg_type}
+    envelope = envelope_of(e.PayloadMessage(payload=payload)) | {"msg_type": msg_type}
     return Frame(jsontext.dumps(envelope), FrameType.TEXT)
 
 
@@ -197,7 +188,7 @@ def _payload(envelope: e.Json) -> e.Json:
     return payload
 
 
-def _clear_event(msg_type: str, payload: e.Json, sender: Role) -> e.Event:
+def _clear_event(msg_type: str, payload: e.Json, sender: Role) -> e.ClearEvent:
     if msg_type == "hello":
         return e.HubHello(payload=payload) if sender is Role.HUB else e.ClearHello(payload=payload)
     if msg_type != "shake":
@@ -226,7 +217,7 @@ def _clear_event(msg_type: str, payload: e.Json, sender: Role) -> e.Event:
     )
 
 
-def _noise_event(noise: e.Json, sender: Role) -> e.Event:
+def _noise_event(noise: e.Json, sender: Role) -> e.ClearEvent:
     message = _hex(noise.get("msg"))
     if sender is Role.HUB:
         return e.Noise2(message=message)
@@ -241,7 +232,7 @@ def _noise_event(noise: e.Json, sender: Role) -> e.Event:
     raise DecodeError("pattern of a Noise message was not offered")
 
 
-def _clear_payload(event: e.Event) -> tuple[str, e.Json]:
+def _clear_payload(event: e.ClearEvent) -> tuple[str, e.Json]:
     match event:
         case e.HubHello() | e.ClearHello():
             return "hello", event.payload
@@ -260,7 +251,6 @@ def _clear_payload(event: e.Event) -> tuple[str, e.Json]:
                 "envelope": event.envelope,
             }
         case _:
-            assert isinstance(event, e.ProofAnswer)  # noqa: S101 - the last of the clear kinds
             return "shake", {"envelope": event.envelope, "encoding": event.encoding, "cipher": event.cipher}
 
 

@@ -120,6 +120,10 @@ class ProofAnswer(Event):
     cipher: str = "AES-GCM"
 
 
+#: What travels in clear.
+ClearEvent: TypeAlias = ClearHello | HubHello | Offer | Xx1 | Kk1 | Noise2 | Noise3 | Proof | ProofAnswer
+
+
 # --- wire kinds inside a session -------------------------------------------------------------------------------------
 
 
@@ -285,6 +289,11 @@ class Bus(Message):
     def wire_kind(self) -> WireKind:
         """`Bus`, for the views too."""
         return Bus
+
+    @property
+    def payload(self) -> Json:
+        """What the envelope carries, as with the other messages."""
+        return {"type": self.type, "data": self.data, "context": self.context}
 
     @property
     def session_id(self) -> str | None:

@@ -1,13 +1,15 @@
 """The client's half of every handshake, and what both halves share.
 
 A handshake object lives from the hub's hello to the keys, holds the secrets of the exchange and goes away with them.
-It answers each event with a `Step`; `connection.py` carries steps out. It raises `RemoteProtocolError`s for its peer.
+It answers each event with a `Step`; `connection.py` carries steps out. For what its peer did it raises
+`RemoteProtocolError`s and `DecodeError`s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -55,12 +57,21 @@ class Derivation:
 
 @frozen(kw_only=True)
 class Step:
-    """What to do next: say these, then derive that; or take the keys."""
+    """What to do next, in this order: say these in clear, derive that, take the keys, seal these.
 
-    say: tuple[e.Event, ...] = ()
+    `completed` comes with the keys. `proves`: the peer has proven itself by the event that this step answers.
+    """
+
+    say: tuple[e.ClearEvent, ...] = ()
     derive: Derivation | None = None
     channel: Channel | None = None
     completed: e.HandshakeCompleted | None = None
+    seal: tuple[e.Message, ...] = ()
+    proves: bool = False
+
+
+#: What a handshake does with the event that is due; the table in `state.py` has seen to it that it is of that kind.
+Answer: TypeAlias = Callable[[Any], Step]
 
 
 @frozen(kw_only=True)
@@ -84,9 +95,13 @@ class ClientSide:
     allow_legacy: bool = False
     allow_kk: bool = True
 
+    def hello(self) -> e.ClientHello:
+        """The client's first sealed message."""
+        return e.ClientHello(payload={"pubkey": self.pubkey, "session": self.session, "site_id": self.site_id})
+
 
 class ClientHandshake:
-    """The client: answers the hub's hello, offer, second Noise message or password proof."""
+    """The client: answers the hub's hello and offer, then its second Noise message or its password proof."""
 
     def __init__(self, side: ClientSide, carrier: Carrier, *, entropy: Entropy, limits: Limits) -> None:
         self._side = side
@@ -94,36 +109,27 @@ class ClientHandshake:
         self._entropy = entropy
         self._limits = limits
         self._hello: e.Json = {}
-        self._noise: Handshake | None = None
-        self._pattern = Pattern.XX
-        self._iv = b""
-        self._derived: Secret[bytes] | None = None
-        self._offered: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._answer: Answer = self._hear_hello
 
-    def receive(self, event: e.Event) -> Step:
-        """The answer to a handshake event of the hub."""
-        match event:
-            case e.HubHello(payload=payload):
-                self._hello = payload
-                return Step()
-            case e.Offer(payload=payload):
-                return self._choose(payload)
-            case e.Noise2(message=message):
-                return self._finish_noise(message)
-            case _:
-                assert isinstance(event, e.ProofAnswer)  # noqa: S101 - the table lets nothing else through
-                return self._check_proof(event)
+    def receive(self, event: e.ClearEvent) -> Step:
+        """The answer to the handshake event of the hub that is due."""
+        return self._answer(event)
 
-    def _choose(self, offer: e.Json) -> Step:
+    def _hear_hello(self, hello: e.HubHello) -> Step:
+        self._hello = hello.payload
+        self._answer = self._choose
+        return Step()
+
+    def _choose(self, offered: e.Offer) -> Step:
+        offer, side = offered.payload, self._side
         if isinstance(noise := offer.get("noise"), dict):
-            return self._start_noise(offer, noise)
+            return self._begin_noise(offer, noise)
         self._refuse_downgrade()
-        side = self._side
         by_password = offer.get("password") is True or offer.get("handshake") is True
-        preshared = offer.get("preshared_key") is True and side.crypto_key is not None
+        preshared = offer.get("preshared_key") is True
         # Where the hub reads bit frames only, a client with a crypto key must use it (real-hubs.md §5.2).
-        if preshared and not (by_password and side.password and self._carrier.text_up):
-            return self._use_preshared()
+        if preshared and side.crypto_key and not (by_password and side.password and self._carrier.text_up):
+            return self._use_preshared(side.crypto_key)
         if by_password and side.password:
             return self._prove(offer, side.password)
         wanted = "password" if by_password else "crypto_key"
@@ -146,19 +152,9 @@ class ClientHandshake:
 
     # v3
 
-    def _start_noise(self, offer: e.Json, noise: e.Json) -> Step:
+    def _begin_noise(self, offer: e.Json, noise: e.Json) -> Step:
         side = self._side
-        patterns, suites = noise.get("patterns"), noise.get("suites")
-        suite = next((suite for suite in SUITES if _lists(suites, suite.value)), None)
-        pinned = side.trust.pins.get(side.pin_id)
-        if pinned and side.allow_kk and _lists(patterns, Pattern.KK.value):
-            pattern = Pattern.KK
-        elif _lists(patterns, Pattern.XX.value):
-            pattern = Pattern.XX
-        else:
-            suite = None
-        if suite is None:
-            raise RemoteProtocolError("the hub offers Noise without a pattern and suite that we share")
+        pattern, suite = self._shared_noise(noise)
         node_id = self._hello.get("node_id")
         if not isinstance(node_id, str) or not node_id:
             raise RemoteProtocolError("node_id is missing in the hub's hello")
@@ -167,72 +163,34 @@ class ClientHandshake:
                 "the hub asks for a Noise handshake, and the identity has no password",
                 hint="add the password that the hub holds for this client to the identity",
             )
-        self._pattern = pattern
-        self._noise = Handshake(
+        handshake = Handshake(
             initiator=True,
             pattern=pattern,
             suite=suite,
-            prologue=_prologue(self._hello, offer, pattern, suite),
+            prologue=prologue(self._hello, offer, pattern, suite),
             static=side.trust.static_key,
-            remote_static=pinned if pattern is Pattern.KK else None,
+            remote_static=side.trust.pins[side.pin_id] if pattern is Pattern.KK else None,
             ephemeral=Secret(self._entropy(32)),
         )
+        initiator = _Initiator(side, handshake, pattern=pattern, suite=suite, node_id=node_id, limits=self._limits)
+        self._answer = initiator.finish
         known = side.trust.psk_for(side.access_key, node_id, side.password)
         if known is not None:
-            return self._first_message(known, pattern, suite)
+            return initiator.start(known)
+        secret, salt = Secret(side.password.as_bytes()), psk_salt(node_id)
+        return Step(derive=Derivation(kdf=Kdf.ARGON2ID, secret=secret, salt=salt, then=initiator.start_derived))
 
-        def derived(psk: Secret[bytes]) -> Step:
-            self._derived = psk
-            return self._first_message(psk, pattern, suite)
-
-        secret = Secret(side.password.as_bytes())
-        return Step(derive=Derivation(kdf=Kdf.ARGON2ID, secret=secret, salt=psk_salt(node_id), then=derived))
-
-    def _first_message(self, psk: Secret[bytes], pattern: Pattern, suite: Suite) -> Step:
-        assert self._noise is not None  # noqa: S101 - set where this step was planned
-        self._noise.psk = psk
-        message = self._noise.write_message(canonical({"binarize": self._side.binarize, "encodings": []}))
-        first = e.Xx1 if pattern is Pattern.XX else e.Kk1
-        return Step(say=(first(suite=suite.value, message=message),))
-
-    def _finish_noise(self, message: bytes) -> Step:
-        noise, side = self._noise, self._side
-        assert noise is not None  # noqa: S101 - the table: only after a first message of ours
-        try:
-            noise.read_message(message)  # its payload says nothing (real-hubs.md §6)
-        except DecodeError:
-            if self._pattern is Pattern.KK:  # the hub could read ours, so it has the password
-                raise RemoteProtocolError("the hub's answer to a pinned handshake does not authenticate") from None
-            raise CredentialsRefused(
-                "the hub's answer does not authenticate: the password is not the hub's",
-                code="wrong_password",
-                hint="check the identity's password, or create a new client identity",
-            ) from None
-        say: tuple[e.Event, ...] = ()
-        if not noise.finished:
-            say = (e.Noise3(message=noise.write_message(b"")),)
-        key, pinned = noise.remote_static, side.trust.pins.get(side.pin_id)
-        if pinned is not None and pinned != key:
-            raise PeerKeyChanged(
-                f"the hub's key changed: pinned {fingerprint(pinned)}, now {fingerprint(key)}",
-                expected=fingerprint(pinned),
-                received=fingerprint(key),
-                hint="if the hub was really replaced, forget the pinned key; otherwise somebody is in between",
-            )
-        send, receive = noise.split()
-        return Step(
-            say=say,
-            channel=NoiseChannel(
-                NoiseTransport(send, receive, limits=self._limits), binarize=side.binarize, limits=self._limits
-            ),
-            completed=e.HandshakeCompleted(
-                generation=e.Generation.NOISE,
-                node_id=self._hello["node_id"],
-                pattern=self._pattern.value,
-                peer_static=key,
-                psk=self._derived,
-            ),
-        )
+    def _shared_noise(self, noise: e.Json) -> tuple[Pattern, Suite]:
+        side, patterns = self._side, noise.get("patterns")
+        suite = next((suite for suite in SUITES if _lists(noise.get("suites"), suite.value)), None)
+        pattern = None
+        if side.allow_kk and side.pin_id in side.trust.pins and _lists(patterns, Pattern.KK.value):
+            pattern = Pattern.KK
+        elif _lists(patterns, Pattern.XX.value):
+            pattern = Pattern.XX
+        if pattern is None or suite is None:
+            raise RemoteProtocolError("the hub offers Noise without a pattern and suite that we share")
+        return pattern, suite
 
     # v1
 
@@ -241,58 +199,121 @@ class ClientHandshake:
         ciphers = _shared(offer.get("ciphers"), [cipher.value for cipher in CIPHERS])
         if not encodings or not ciphers:
             raise RemoteProtocolError("the hub offers no encoding or no cipher that we share")
-        self._iv = self._entropy(hsub.IV_SIZE)
-        self._offered = (encodings, ciphers)
-        return Step(
-            say=(
-                e.Proof(
-                    envelope=hsub.envelope(password, self._iv),
-                    encodings=encodings,
-                    ciphers=ciphers,
-                    binarize=self._side.binarize,
-                ),
-            )
+        iv = self._entropy(hsub.IV_SIZE)
+        proof = e.Proof(
+            envelope=hsub.envelope(password, iv), encodings=encodings, ciphers=ciphers, binarize=self._side.binarize
         )
+        self._answer = partial(self._check_proof, password, iv, proof)
+        return Step(say=(proof,))
 
-    def _check_proof(self, answer: e.ProofAnswer) -> Step:
-        password = self._side.password
-        assert password is not None  # noqa: S101 - the table: only after a proof of ours
-        theirs = _proof_iv(answer.envelope, own=self._iv)
-        if not hsub.verify(password, answer.envelope):
+    def _check_proof(self, password: Secret[str], iv: bytes, ours: e.Proof, theirs: e.ProofAnswer) -> Step:
+        salt = hsub.salt(iv, hsub.envelope_iv(theirs.envelope))
+        if not hsub.verify(password, theirs.envelope):
             raise CredentialsRefused(
                 "the hub does not prove the same password: ours is not the hub's",
                 code="wrong_password",
                 hint="check the identity's password, or create a new client identity",
             )
-        encodings, ciphers = self._offered
-        if answer.encoding not in encodings or answer.cipher not in ciphers:
+        if theirs.encoding not in ours.encodings or theirs.cipher not in ours.ciphers:
             raise RemoteProtocolError("the hub chose an encoding or a cipher that we did not offer")
+        cipher, encoding = CIPHER_NAMED[theirs.cipher], ENCODING_NAMED[theirs.encoding]
 
         def derived(key: Secret[bytes]) -> Step:
-            return self._keyed(e.Generation.PASSWORD, key, CIPHER_NAMED[answer.cipher], ENCODING_NAMED[answer.encoding])
+            return self._keyed(e.Generation.PASSWORD, LegacyCipher(key, cipher, encoding), proves=True)
 
-        secret, salt = Secret(password.as_bytes()), hsub.salt(self._iv, theirs)
+        secret = Secret(password.as_bytes())
         return Step(derive=Derivation(kdf=Kdf.PBKDF2, secret=secret, salt=salt, then=derived))
 
     # v0
 
-    def _use_preshared(self) -> Step:
-        assert self._side.crypto_key is not None  # noqa: S101 - the caller's condition
-        key = crypto_key(self._side.crypto_key.reveal())
-        return self._keyed(e.Generation.PRESHARED, key, Cipher.AES_GCM, Encoding.HEX)
+    def _use_preshared(self, text: Secret[str]) -> Step:
+        cipher = LegacyCipher(crypto_key(text.reveal()), Cipher.AES_GCM, Encoding.HEX)
+        return self._keyed(e.Generation.PRESHARED, cipher, proves=False)
 
-    def _keyed(self, generation: e.Generation, key: Secret[bytes], cipher: Cipher, encoding: Encoding) -> Step:
+    def _keyed(self, generation: e.Generation, cipher: LegacyCipher, *, proves: bool) -> Step:
         node_id = self._hello.get("node_id")
         channel = LegacyChannel(
-            LegacyCipher(key, cipher, encoding),
+            cipher,
             generation=generation,
             text=self._carrier.text_up,
             binarize=self._side.binarize,
             entropy=self._entropy,
             limits=self._limits,
         )
-        fact = e.HandshakeCompleted(generation=generation, node_id=node_id if isinstance(node_id, str) else "")
-        return Step(channel=channel, completed=fact)
+        completed = e.HandshakeCompleted(generation=generation, node_id=node_id if isinstance(node_id, str) else "")
+        return Step(channel=channel, completed=completed, seal=(self._side.hello(),), proves=proves)
+
+
+class _Initiator:
+    """v3 as a client: the first Noise message, and what follows the second."""
+
+    def __init__(
+        self, side: ClientSide, handshake: Handshake, *, pattern: Pattern, suite: Suite, node_id: str, limits: Limits
+    ) -> None:
+        self._side = side
+        self._handshake = handshake
+        self._pattern = pattern
+        self._suite = suite
+        self._node_id = node_id
+        self._limits = limits
+        self._derived: Secret[bytes] | None = None
+
+    def start(self, psk: Secret[bytes]) -> Step:
+        """The first message, under a PSK that was known."""
+        self._handshake.psk = psk
+        message = self._handshake.write_message(canonical({"binarize": self._side.binarize, "encodings": []}))
+        first = e.Xx1 if self._pattern is Pattern.XX else e.Kk1
+        return Step(say=(first(suite=self._suite.value, message=message),))
+
+    def start_derived(self, psk: Secret[bytes]) -> Step:
+        """The first message, under a PSK that is worth remembering."""
+        self._derived = psk
+        return self.start(psk)
+
+    def finish(self, answer: e.Noise2) -> Step:
+        """The hub's message: the third, in XX, and the keys."""
+        handshake = self._handshake
+        try:
+            handshake.read_message(answer.message)  # its payload says nothing (real-hubs.md §6)
+        except DecodeError:
+            raise self._unread() from None
+        say = () if handshake.finished else (e.Noise3(message=handshake.write_message(b"")),)
+        key = handshake.remote_static
+        self._compare_pin(key)
+        send, receive = handshake.split()
+        transport = NoiseTransport(send, receive, limits=self._limits)
+        return Step(
+            say=say,
+            channel=NoiseChannel(transport, binarize=self._side.binarize, limits=self._limits),
+            completed=e.HandshakeCompleted(
+                generation=e.Generation.NOISE,
+                node_id=self._node_id,
+                pattern=self._pattern.value,
+                peer_static=key,
+                psk=self._derived,
+            ),
+            # Every v3 hub answers a rendezvous under the keys: the proof that it did not throw us out.
+            seal=(self._side.hello(), e.Rendezvous()),
+        )
+
+    def _unread(self) -> RemoteProtocolError:
+        if self._pattern is Pattern.KK:  # the hub could read ours, so it has the password
+            return RemoteProtocolError("the hub's answer to a pinned handshake does not authenticate")
+        return CredentialsRefused(
+            "the hub's answer does not authenticate: the password is not the hub's",
+            code="wrong_password",
+            hint="check the identity's password, or create a new client identity",
+        )
+
+    def _compare_pin(self, key: bytes) -> None:
+        pinned = self._side.trust.pins.get(self._side.pin_id)
+        if pinned is not None and pinned != key:
+            raise PeerKeyChanged(
+                f"the hub's key changed: pinned {fingerprint(pinned)}, now {fingerprint(key)}",
+                expected=fingerprint(pinned),
+                received=fingerprint(key),
+                hint="if the hub was really replaced, forget the pinned key; otherwise somebody is in between",
+            )
 
 
 def _lists(names: Any, name: str) -> bool:
@@ -302,20 +323,3 @@ def _lists(names: Any, name: str) -> bool:
 def _shared(theirs: Any, ours: Sequence[str]) -> tuple[str, ...]:
     # An offer without the list leaves the choice to the client.
     return tuple(name for name in ours if not isinstance(theirs, list) or name in theirs)
-
-
-def _prologue(hello: e.Json, offer: e.Json, pattern: Pattern, suite: Suite) -> bytes:
-    try:
-        return prologue(hello, offer, pattern, suite)
-    except ValueError:
-        raise RemoteProtocolError("the hub's hello or offer has no canonical form") from None
-
-
-def _proof_iv(envelope: str, *, own: bytes) -> bytes:
-    try:
-        theirs = hsub.envelope_iv(envelope)
-    except DecodeError as error:
-        raise RemoteProtocolError(f"the password proof is malformed: {error}") from None
-    if theirs == own:
-        raise RemoteProtocolError("the password proof reflects our own iv")
-    return theirs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from functools import partial
 from typing import Final
 
 from attrs import frozen
@@ -12,11 +13,10 @@ from . import password as hsub
 from .channel import Entropy, LegacyChannel, NoiseChannel
 from .encodings import Encoding
 from .errors import CredentialsRefused, DecodeError, DowngradeRefused, RemoteProtocolError
-from .handshake import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Derivation, Step
+from .handshake import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Derivation, Step
 from .jsontext import loads
 from .kdf import Kdf, psk_salt
 from .limits import Limits
-from .links.base import Carrier
 from .noise import Handshake, Pattern, Suite, prologue
 from .noise_transport import NoiseTransport
 from .sealing import Cipher, LegacyCipher, crypto_key
@@ -78,16 +78,12 @@ class HubSide:
 class HubHandshake:
     """The hub: answers a client's Noise messages or password proof."""
 
-    def __init__(self, side: HubSide, carrier: Carrier, *, entropy: Entropy, limits: Limits) -> None:
+    def __init__(self, side: HubSide, *, entropy: Entropy, limits: Limits) -> None:
         self._side = side
-        self._carrier = carrier
         self._entropy = entropy
         self._limits = limits
         self._hello, self._offer = side.hello(), side.offer()
-        self._noise: Handshake | None = None
-        self._pattern = Pattern.XX
-        self._binarize = False
-        self._derived: Secret[bytes] | None = None
+        self._answer: Answer = self._begin
 
     def opening(self) -> tuple[e.HubHello, e.Offer]:
         """The two frames that the hub says first."""
@@ -101,21 +97,20 @@ class HubHandshake:
         key = crypto_key(side.crypto_key.reveal())
         return self._legacy(e.Generation.PRESHARED, key, Cipher.AES_GCM, Encoding.HEX, binarize=side.binarize)
 
-    def receive(self, event: e.Event) -> Step:
-        """The answer to a handshake event of the client."""
+    def receive(self, event: e.ClearEvent) -> Step:
+        """The answer to the handshake event of the client that is due."""
+        return self._answer(event)
+
+    def _begin(self, event: e.ClearHello | e.Xx1 | e.Kk1 | e.Proof) -> Step:
         match event:
-            case e.Xx1(suite=suite, message=message):
-                return self._answer_noise(Pattern.XX, suite, message)
-            case e.Kk1(suite=suite, message=message):
-                return self._answer_noise(Pattern.KK, suite, message)
-            case e.Noise3(message=message):
-                noise = self._noise
-                assert noise is not None  # noqa: S101 - the table: only after a second message of ours
-                self._read(noise, message)
-                return self._noise_keys(noise)
-            case _:
-                assert isinstance(event, e.Proof)  # noqa: S101 - the table lets nothing else through
+            case e.Xx1():
+                return self._answer_noise(Pattern.XX, event.suite, event.message)
+            case e.Kk1():
+                return self._answer_noise(Pattern.KK, event.suite, event.message)
+            case e.Proof():
                 return self._answer_proof(event)
+            case _:
+                return Step()  # a client's hello in clear wakes us; it answers nothing
 
     # v3
 
@@ -125,8 +120,7 @@ class HubHandshake:
         if pattern.value not in offered.get("patterns", ()) or suite_name not in offered.get("suites", ()):
             raise RemoteProtocolError(f"{pattern.value} with this suite was not offered")
         suite = Suite(suite_name)
-        self._pattern = pattern
-        noise = Handshake(
+        handshake = Handshake(
             initiator=False,
             pattern=pattern,
             suite=suite,
@@ -135,63 +129,15 @@ class HubHandshake:
             remote_static=side.pinned if pattern is Pattern.KK else None,
             ephemeral=Secret(self._entropy(32)),
         )
-        self._noise = noise
+        responder = _Responder(side, handshake, pattern=pattern, limits=self._limits)
+        self._answer = responder.finish
         if side.psk is not None:
-            return self._second_message(noise, message, side.psk)
+            return responder.answer(message, side.psk)
         if side.password is None:
             raise CredentialsRefused("this client has no password at the hub")
-
-        def derived(psk: Secret[bytes]) -> Step:
-            self._derived = psk
-            return self._second_message(noise, message, psk)
-
-        secret = Secret(side.password.as_bytes())
-        return Step(derive=Derivation(kdf=Kdf.ARGON2ID, secret=secret, salt=psk_salt(side.node_id), then=derived))
-
-    def _second_message(self, noise: Handshake, message: bytes, psk: Secret[bytes]) -> Step:
-        noise.psk = psk
-        wishes = self._wishes(self._read(noise, message))
-        # Unauthenticated until the handshake is over (wire.md S15): echoed and kept, acted on by the session only.
-        self._binarize = wishes.get("binarize") is True
-        encodings = wishes.get("encodings")
-        first = encodings[0] if isinstance(encodings, list) and encodings else None
-        encoding = first if isinstance(first, str) and first in ENCODING_NAMED else Encoding.HEX.value
-        answer = e.Noise2(message=noise.write_message(b'{"encoding": "%s"}' % encoding.encode()))
-        if self._pattern is Pattern.XX:
-            return Step(say=(answer,))
-        keys = self._noise_keys(noise)
-        return Step(say=(answer,), channel=keys.channel, completed=keys.completed)
-
-    def _wishes(self, payload: bytes) -> e.Json:
-        try:
-            found = loads(payload, max_size=self._limits.handshake_frame, max_depth=4)
-        except DecodeError:
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _noise_keys(self, noise: Handshake) -> Step:
-        side, key = self._side, noise.remote_static
-        if side.pinned is not None and not hmac.compare_digest(side.pinned, key):
-            raise CredentialsRefused("client Noise static key contradicts the pinned key", code="client_key_rejected")
-        send, receive = noise.split()
-        transport = NoiseTransport(send, receive, limits=self._limits)
-        return Step(
-            channel=NoiseChannel(transport, binarize=self._binarize, limits=self._limits),
-            completed=e.HandshakeCompleted(
-                generation=e.Generation.NOISE,
-                node_id=side.node_id,
-                pattern=self._pattern.value,
-                peer_static=key,
-                psk=self._derived,
-            ),
-        )
-
-    def _read(self, noise: Handshake, message: bytes) -> bytes:
-        try:
-            return noise.read_message(message)
-        except DecodeError:
-            # One text for every cause: which check failed is nobody's business but ours.
-            raise CredentialsRefused("handshake failure") from None
+        secret, salt = Secret(side.password.as_bytes()), psk_salt(side.node_id)
+        then = partial(responder.answer_derived, message)
+        return Step(derive=Derivation(kdf=Kdf.ARGON2ID, secret=secret, salt=salt, then=then))
 
     # v1
 
@@ -201,14 +147,10 @@ class HubHandshake:
             raise DowngradeRefused("this node requires the v3 Noise handshake")
         if side.password is None:
             raise CredentialsRefused("a password proof was not offered to this client")
-        iv = self._entropy(hsub.IV_SIZE)
-        try:
-            theirs = hsub.envelope_iv(proof.envelope)
-            verified = hsub.verify(side.password, proof.envelope) and theirs != iv
-        except DecodeError as error:
-            raise RemoteProtocolError(f"the password proof is malformed: {error}") from None
-        if not verified:
+        if not hsub.verify(side.password, proof.envelope):
             raise CredentialsRefused("password handshake verification failed")
+        iv = self._entropy(hsub.IV_SIZE)
+        salt = hsub.salt(iv, hsub.envelope_iv(proof.envelope))
         encoding = _first(proof.encodings, Encoding.HEX.value, [encoding.value for encoding in OFFERED_ENCODINGS])
         cipher = _first(proof.ciphers, Cipher.AES_GCM.value, [cipher.value for cipher in CIPHERS])
         if encoding is None or cipher is None:
@@ -224,7 +166,7 @@ class HubHandshake:
             )
 
         answer = e.ProofAnswer(envelope=hsub.envelope(side.password, iv), encoding=encoding, cipher=cipher)
-        secret, salt = Secret(side.password.as_bytes()), hsub.salt(theirs, iv)
+        secret = Secret(side.password.as_bytes())
         return Step(say=(answer,), derive=Derivation(kdf=Kdf.PBKDF2, secret=secret, salt=salt, then=derived))
 
     def _legacy(
@@ -238,6 +180,72 @@ class HubHandshake:
             entropy=self._entropy,
             limits=self._limits,
         )
+
+
+class _Responder:
+    """v3 as a hub: the answer to the first Noise message, and in XX what follows the third."""
+
+    def __init__(self, side: HubSide, handshake: Handshake, *, pattern: Pattern, limits: Limits) -> None:
+        self._side = side
+        self._handshake = handshake
+        self._pattern = pattern
+        self._limits = limits
+        self._binarize = False
+        self._derived: Secret[bytes] | None = None
+
+    def answer(self, message: bytes, psk: Secret[bytes]) -> Step:
+        """The hub's message, under a PSK that was known."""
+        self._handshake.psk = psk
+        wishes = self._wishes(self._read(message))
+        # Unauthenticated until the handshake is over (wire.md S15): echoed and kept, acted on by the session only.
+        self._binarize = wishes.get("binarize") is True
+        encodings = wishes.get("encodings")
+        first = encodings[0] if isinstance(encodings, list) and encodings else None
+        encoding = first if isinstance(first, str) and first in ENCODING_NAMED else Encoding.HEX.value
+        say = (e.Noise2(message=self._handshake.write_message(b'{"encoding": "%s"}' % encoding.encode())),)
+        return self._keys(say) if self._handshake.finished else Step(say=say)
+
+    def answer_derived(self, message: bytes, psk: Secret[bytes]) -> Step:
+        """The hub's message, under a PSK that is worth remembering."""
+        self._derived = psk
+        return self.answer(message, psk)
+
+    def finish(self, third: e.Noise3) -> Step:
+        """The keys, after the client's last message."""
+        self._read(third.message)
+        return self._keys(())
+
+    def _keys(self, say: tuple[e.ClearEvent, ...]) -> Step:
+        pinned, key = self._side.pinned, self._handshake.remote_static
+        if pinned is not None and not hmac.compare_digest(pinned, key):
+            raise CredentialsRefused("client Noise static key contradicts the pinned key", code="client_key_rejected")
+        send, receive = self._handshake.split()
+        transport = NoiseTransport(send, receive, limits=self._limits)
+        return Step(
+            say=say,
+            channel=NoiseChannel(transport, binarize=self._binarize, limits=self._limits),
+            completed=e.HandshakeCompleted(
+                generation=e.Generation.NOISE,
+                node_id=self._side.node_id,
+                pattern=self._pattern.value,
+                peer_static=key,
+                psk=self._derived,
+            ),
+        )
+
+    def _wishes(self, payload: bytes) -> e.Json:
+        try:
+            found = loads(payload, max_size=self._limits.handshake_frame, max_depth=4)
+        except DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _read(self, message: bytes) -> bytes:
+        try:
+            return self._handshake.read_message(message)
+        except DecodeError:
+            # One text for every cause: which check failed is nobody's business but ours.
+            raise CredentialsRefused("handshake failure") from None
 
 
 def _first(wanted: tuple[str, ...], default: str, offered: list[str]) -> str | None:
