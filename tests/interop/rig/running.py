@@ -68,8 +68,9 @@ def start_ticks(pid: int) -> int | None:
 
 
 def alive(process: dict) -> bool:
+    """Whether the process runs; a zombie counts while other threads of it still hold its sockets open."""
     fields = stat_fields(process["pid"])
-    return bool(fields) and fields[0] != "Z" and int(fields[19]) == process["start"]
+    return bool(fields) and int(fields[19]) == process["start"] and (fields[0] not in "ZX" or int(fields[17]) > 1)
 
 
 def stat_fields(pid: int) -> list[str]:
