@@ -72,10 +72,12 @@ $(STAMPS)/fuzz: $(STAMPS)/dev
 
 .PHONY: lint
 lint: $(STAMPS)/dev ## ruff, strict types, import contracts
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@failed=0; \
+	$(BIN)/ruff check . || failed=1; \
+	$(BIN)/ruff format --check --quiet . || failed=1; \
+	$(BIN)/mypy || failed=1; \
+	$(BIN)/lint-imports || failed=1; \
+	exit $$failed
 
 # The data file is this run's own: another run in the same checkout must not count here.
 .PHONY: test
