@@ -1,0 +1,372 @@
+"""Our client against three real hub generations, over every transport that they have: what is expected is a table.
+
+A hub refuses in its own way: legacy is silent about a denied type and answers a wrong key by hanging up; dual and noise
+say so. The table says which; the tests hold our client to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from thalovant import (
+    AsyncThalovantClient,
+    ThalovantConnectionError,
+    ThalovantHubKeyChangedError,
+    ThalovantHubRefusedError,
+    ThalovantIdentity,
+    ThalovantPolicyDeniedError,
+    ThalovantTimeoutError,
+    ThalovantUnansweredError,
+)
+
+from .rigs import ClientKind, Hub, HubName, Rig
+
+DEADLINE = 20.0
+
+
+@frozen(kw_only=True)
+class Cell:
+    """One hub over one transport, and what it does."""
+
+    hub: HubName
+    protocol: str
+    generation: int
+    denial: str | None  # the event that refuses a message type; None: silence
+    denies_utterances: bool
+    wrong_key: str | None  # code of the error for an unknown access key
+    wrong_password: str
+    sends_binary: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.hub}-{self.protocol}"
+
+
+DENIED = "hive.policy.denied"
+CELLS = [
+    Cell(
+        hub="legacy", protocol="wss", generation=1, denial=None, denies_utterances=False, wrong_key="refused",
+        wrong_password="wrong_password",
+    ),
+    Cell(
+        hub="dual", protocol="wss", generation=3, denial=DENIED, denies_utterances=True, wrong_key="refused",
+        wrong_password="wrong_password",
+    ),
+    Cell(
+        hub="noise", protocol="wss", generation=3, denial=DENIED, denies_utterances=True, wrong_key="refused",
+        wrong_password="wrong_password",
+    ),
+]  # fmt: skip
+PINNING = [cell for cell in CELLS if cell.generation == 3]
+
+
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Callable[[HubName, ClientKind], Path]:
+    """The state folder of each client: one for all transports, since a hub pins the first key for good."""
+    root = tmp_path_factory.mktemp("states")
+
+    def state(hub: HubName, kind: ClientKind) -> Path:
+        return root / f"{hub}-{kind}"
+
+    return state
+
+
+Dial = Callable[..., AsyncThalovantClient]
+
+
+@pytest.fixture
+def dial(rig: Rig, states: Callable[[HubName, ClientKind], Path]) -> Dial:
+    """Makes a client for a cell of the table."""
+
+    def made(
+        cell: Cell, kind: ClientKind = "ok", *, identity: Path | None = None, **options: Any
+    ) -> AsyncThalovantClient:
+        file = identity or rig.hubs[cell.hub].identity(kind)
+        options = {"noise_state_dir": states(cell.hub, kind), "ca_file": rig.ca, **options}
+        return AsyncThalovantClient.from_identity_file(file, protocol=cell.protocol, **options)
+
+    return made
+
+
+def cells(table: list[Cell] = CELLS) -> pytest.MarkDecorator:
+    """Runs a test for each cell of a table."""
+    return pytest.mark.parametrize("cell", table, ids=str)
+
+
+def run(work: Any) -> Any:
+    """Run a coroutine to its end, within the deadline of these tests."""
+    return asyncio.run(asyncio.wait_for(work, DEADLINE))
+
+
+@cells()
+def test_ask_at_first_contact_and_pinned(dial: Dial, cell: Cell) -> None:
+    """The main job, twice: the second time both keys are pinned where there are keys."""
+
+    async def asks() -> None:
+        for text in ("hello", "hello again"):
+            async with dial(cell) as client:
+                reply = await client.ask(text)
+                assert (f"echo: {text}", True, True) == (reply.text, reply.handled, reply.ok)
+                info = await client.connection_info()
+                assert ("ready", None) == (info.phase, info.last_error)
+
+    run(asks())
+
+
+@cells()
+def test_several_speeches_are_one_reply_and_a_stream(dial: Dial, cell: Cell) -> None:
+    """`ask` collects until handled; `stream` gives the same pieces one by one."""
+
+    async def asks() -> None:
+        async with dial(cell) as client:
+            assert ("1 hi", "2 hi", "3 hi") == (await client.ask("say 3 hi")).utterances
+            assert ["1 yo", "2 yo"] == [piece.text async for piece in client.stream("say 2 yo")]
+
+    run(asks())
+
+
+@cells()
+def test_silence_and_failure_are_told_apart(dial: Dial, cell: Cell) -> None:
+    """A silent skill gives an empty reply, an utterance that no skill takes an error, no answer a timeout."""
+
+    async def asks() -> None:
+        async with dial(cell) as client:
+            silent = await client.ask("silent")
+            assert ("", True) == (silent.text, silent.ok)
+            with pytest.raises(ThalovantUnansweredError):
+                await client.ask("unhandled")
+            with pytest.raises(ThalovantTimeoutError) as timeout:
+                await client.ask("never", timeout=1.0)
+            assert "unknown" == timeout.value.delivery
+
+    run(asks())
+
+
+@cells()
+def test_large_reply(dial: Dial, cell: Cell) -> None:
+    """200 kB come whole: four chunks on v3, one sealed text before."""
+
+    async def asks() -> None:
+        async with dial(cell) as client:
+            assert 200_000 == len((await client.ask("big 200000")).text)
+
+    run(asks())
+
+
+@cells()
+def test_concurrent_asks_get_their_own_replies(dial: Dial, cell: Cell) -> None:
+    """Twenty at once on one connection, matched by request id."""
+
+    async def asks() -> None:
+        async with dial(cell) as client:
+            replies = await asyncio.gather(*(client.ask(f"number {number}") for number in range(20)))
+            assert [f"echo: number {number}" for number in range(20)] == [reply.text for reply in replies]
+
+    run(asks())
+
+
+@cells()
+def test_subscription_and_send_then_listen(dial: Dial, cell: Cell) -> None:
+    """Events reach a handler, and whoever listens only after sending."""
+
+    async def listens() -> None:
+        async with dial(cell) as client:
+            await client.send_utterance("first")
+            heard = [event.text async for event in client.listen("speak", timeout=8, max_events=1)]
+            assert ["echo: first"] == heard
+            await client.wait_for_event("ovos.utterance.handled", timeout=8)
+
+            said: asyncio.Queue[str] = asyncio.Queue()
+            with client.on("speak", lambda event: said.put_nowait(event.text)):
+                await client.send_utterance("second")
+                assert "echo: second" == await said.get()
+            await client.emit("rig.ping", {"n": 1})
+            pong = await client.wait_for_event("rig.pong", timeout=8)
+            assert {"n": 1} == pong.data["data"]
+
+    run(listens())
+
+
+@cells()
+def test_refused_message_type(dial: Dial, cell: Cell) -> None:
+    """What the hub's policy does not allow: an event that says so, or silence. The connection stays."""
+
+    async def emits() -> None:
+        async with dial(cell) as client:
+            await client.emit("rig.forbidden")
+            if cell.denial is None:
+                with pytest.raises(ThalovantTimeoutError):
+                    await client.wait_for_event(DENIED, timeout=1)
+            else:
+                denied = await client.wait_for_event(cell.denial, timeout=8)
+                assert "rig.forbidden" == denied.data["denied_type"]
+            assert "echo: still here" == (await client.ask("still here")).text
+
+    run(emits())
+
+
+@cells([cell for cell in CELLS if cell.denies_utterances])
+def test_refused_utterance(dial: Dial, cell: Cell) -> None:
+    """A client that may not speak learns it at once, with what it may send."""
+
+    async def asks() -> None:
+        async with dial(cell, "limited") as client:
+            with pytest.raises(ThalovantPolicyDeniedError) as denied:
+                await client.ask("hello")
+            assert ("recognizer_loop:utterance", ("rig.ping",)) == (denied.value.denied_type, denied.value.allowed)
+
+    run(asks())
+
+
+@cells([cell for cell in CELLS if cell.sends_binary])
+def test_binary_frame_both_ways(dial: Dial, cell: Cell) -> None:
+    """Audio goes up and comes back as the same bytes."""
+    audio = bytes(range(256)) * 40
+
+    async def sends() -> None:
+        async with dial(cell) as client:
+            back: asyncio.Queue[Any] = asyncio.Queue()
+            with client.on_binary(back.put_nowait):
+                await client.send_binary(audio, "raw_audio", metadata={"sample_rate": 16000, "sample_width": 2})
+                heard = await back.get()
+            assert ("tts_audio", audio, "microphone") == (heard.name, heard.payload, heard.metadata["handler"])
+
+    run(sends())
+
+
+@cells()
+def test_unknown_access_key(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path) -> None:
+    """Refused, or silence where the hub is silent: never taken for network trouble where the hub speaks."""
+    wrong = forked(rig.hubs[cell.hub].identity(), access_key="0" * 32)
+
+    async def connects() -> None:
+        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state", handshake_timeout=3.0)
+        with pytest.raises(ThalovantConnectionError) as refused:
+            await client.connect()
+        assert cell.wrong_key == refused.value.code
+        assert (cell.wrong_key == "refused") == isinstance(refused.value, ThalovantHubRefusedError)
+        assert refused.value.hint
+        await client.close()
+
+    run(connects())
+
+
+@cells()
+def test_wrong_password(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path) -> None:
+    """Every generation says that it is the password, with the next step."""
+    wrong = forked(rig.hubs[cell.hub].identity(), password="not the password of this client")
+
+    async def connects() -> None:
+        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
+        with pytest.raises(ThalovantHubRefusedError) as refused:
+            await client.connect()
+        assert cell.wrong_password == refused.value.code
+        assert not refused.value.retryable
+        assert "not the password" not in str(refused.value)
+        await client.close()
+
+    run(connects())
+
+
+@cells([cell for cell in CELLS if cell.generation == 1])
+def test_crypto_key_right_and_wrong(
+    dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path
+) -> None:
+    """v0: the right key is answered; the wrong one looks like network trouble, and is told apart the second time."""
+    wrong = forked(rig.hubs[cell.hub].identity("pskonly"), crypto_key="fedcba9876543210")
+
+    async def asks() -> None:
+        async with dial(cell, "pskonly") as client:
+            assert "echo: hello" == (await client.ask("hello")).text
+        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
+        with pytest.raises(ThalovantHubRefusedError) as refused:
+            await client.connect()
+        assert "wrong_crypto_key" == refused.value.code
+        await client.close()
+
+    run(asks())
+
+
+@cells(PINNING)
+def test_changed_hub_key(dial: Dial, cell: Cell, states: Callable[[HubName, ClientKind], Path], tmp_path: Path) -> None:
+    """A hub whose key is not the pinned one is not talked to; both fingerprints are shown."""
+    state = states(cell.hub, "ok")
+
+    async def connects() -> None:
+        async with dial(cell):
+            pass
+        pins = state / "_identity.json"
+        before = pins.read_text()
+        stored = json.loads(before)
+        stored["pinned_noise_keys"] = dict.fromkeys(stored["pinned_noise_keys"], "11" * 32)
+        pins.write_text(json.dumps(stored))
+        try:
+            client = dial(cell)
+            with pytest.raises(ThalovantHubKeyChangedError) as changed:
+                await client.connect()
+            await client.close()
+        finally:
+            pins.write_text(before)
+        assert changed.value.expected != changed.value.received
+        assert changed.value.expected in str(changed.value) and changed.value.received in str(changed.value)
+        async with dial(cell) as client:
+            assert "echo: pinned again" == (await client.ask("pinned again")).text
+
+    run(connects())
+
+
+@cells(PINNING)
+def test_another_client_key(dial: Dial, cell: Cell, tmp_path: Path) -> None:
+    """The hub pinned our key: another state folder is refused, and the error says whose key it is about."""
+
+    async def connects() -> None:
+        async with dial(cell):
+            pass
+        client = dial(cell, noise_state_dir=tmp_path / "another")
+        with pytest.raises(ThalovantHubRefusedError) as refused:
+            await client.connect()
+        assert "client_key_rejected" == refused.value.code
+        await client.close()
+
+    run(connects())
+
+
+@cells()
+def test_lost_and_restarted_hub(dial: Dial, cell: Cell, rig: Rig) -> None:
+    """The hub is killed and comes back: the client is ready again by itself, its subscription alive."""
+
+    async def outlives() -> None:
+        async with dial(cell) as client:
+            changes: asyncio.Queue[str] = asyncio.Queue()
+            client.on_state(lambda state, error: changes.put_nowait(state))
+            said: asyncio.Queue[str] = asyncio.Queue()
+            client.on("speak", lambda event: said.put_nowait(event.text))
+            await asyncio.to_thread(rig.restart, cell.hub)
+            await client.connect()
+            await client.send_utterance("back again")
+            assert "echo: back again" == await said.get()
+            seen = [changes.get_nowait() for _ in range(changes.qsize())]
+            assert "waiting" in seen and "ready" == seen[-1]
+
+    asyncio.run(asyncio.wait_for(outlives(), 90))
+
+
+def test_untrusted_certificate(rig: Rig, tmp_path: Path) -> None:
+    """Without the CA the hub's certificate is refused, and the error says how to name the CA."""
+
+    async def connects(hub: Hub) -> None:
+        identity = ThalovantIdentity.from_file(hub.identity())
+        client = AsyncThalovantClient(identity, protocol="wss", noise_state_dir=tmp_path)
+        with pytest.raises(ThalovantConnectionError) as untrusted:
+            await client.connect()
+        assert ("tls", False) == (untrusted.value.code, untrusted.value.retryable)
+        assert "ca_file" in untrusted.value.hint
+        await client.close()
+
+    run(connects(rig.hubs["noise"]))

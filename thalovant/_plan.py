@@ -1,0 +1,142 @@
+"""From an identity and the client's options to what the machines need: who we are, and which link to make.
+
+Every wrong setting is found here, before anything is dialed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from attrs import evolve, frozen
+
+from thalovant_io.dialer import Timeouts
+from thalovant_proto.limits import DEFAULT_LIMITS
+from thalovant_proto.secret import Secret
+from thalovant_proto.session import ClientConfig
+from thalovant_proto.stack import ClientLink
+from thalovant_proto.trust import KEY_SIZE, Trust
+
+from .errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
+
+if TYPE_CHECKING:
+    from .identity import ThalovantIdentity
+    from .protocols import HubProtocol
+
+_PLAIN = frozenset(("ws", "http", "mqtt", "tcp"))
+_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a client is going to do. `make_link` builds the link of each attempt."""
+
+    protocol: HubProtocol
+    config: ClientConfig
+    timeouts: Timeouts
+    make_link: Callable[[Trust], ClientLink]
+
+
+def make_plan(
+    identity: ThalovantIdentity,
+    protocol: HubProtocol,
+    *,
+    user_agent: str,
+    connect_timeout: float,
+    handshake_timeout: float,
+    settle: float,
+    auto_reconnect: bool,
+    attempts: int,
+    idempotent: bool,
+    allow_insecure: bool,
+    allow_legacy: bool,
+    verified: bool,
+) -> Plan:
+    """The plan for `protocol`. `verified`: the TLS context checks certificates.
+
+    Raises `ThalovantIdentityError` for an endpoint that cannot work, and for a plain one that is neither on loopback
+    nor allowed.
+    """
+    endpoint = identity.endpoint_for(protocol)
+    if endpoint is None:
+        raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    plain = parts.scheme in _PLAIN
+    if plain and not allow_insecure and not is_loopback(host):
+        raise ThalovantIdentityError(
+            f"The {protocol.upper()} endpoint {parts.scheme}://{host} is not encrypted and not on this machine.",
+            code="insecure_endpoint",
+            hint=f"use {_tls_of(parts.scheme)}://, or pass allow_insecure=True if the network is yours alone",
+        )
+    config = ClientConfig(
+        access_key=Secret(identity.access_key),
+        password=Secret(identity.password) if identity.password else None,
+        crypto_key=Secret(identity.crypto_key) if identity.crypto_key else None,
+        pin_id=pin_id(identity, protocol),
+        session_id=str(uuid.uuid4()),
+        site_id=identity.site_id,
+        user_agent=user_agent,
+        allow_legacy=allow_legacy,
+        settle=settle,
+        attempts=attempts,
+        auto_reconnect=auto_reconnect,
+        idempotent=idempotent,
+        limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
+    )
+    secure = verified if not plain else is_loopback(host)
+    make_link = _LINKS[protocol](endpoint, config, identity, secure)
+    try:
+        make_link(Trust(static_key=Secret(bytes(KEY_SIZE))))  # finds what is wrong before anything is dialed
+    except ValueError as error:
+        raise ThalovantIdentityError(f"The {protocol.upper()} endpoint cannot be used: {error}") from None
+    timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
+    return Plan(protocol=protocol, config=config, timeouts=timeouts, make_link=make_link)
+
+
+def pin_id(identity: ThalovantIdentity, protocol: HubProtocol) -> str:
+    """The name of a hub in the pins, as the published SDK has it (sdk.md row 160): scheme, host and port for WSS, the
+    https base otherwise.
+    """
+    if protocol != "wss":
+        return identity.endpoint_base().rstrip("/")
+    parts = urlsplit(identity.endpoint_for("wss") or "")
+    host = parts.hostname or ""
+    port = parts.port or _PORTS.get(parts.scheme, 443)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by name or address. No other name is looked up."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
+def verifies(context: ssl.SSLContext) -> bool:
+    """Whether a TLS context checks certificate and host name."""
+    return context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+
+
+def _tls_of(scheme: str) -> str:
+    return {"ws": "wss", "http": "https"}.get(scheme, "mqtts")
+
+
+_Maker = Callable[["Trust"], ClientLink]
+
+
+def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+    from thalovant_proto.links.wss_client import WssClientLink
+
+    def make(trust: Trust) -> ClientLink:
+        return WssClientLink(endpoint, access_key=config.access_key, user_agent=config.user_agent, secure=secure)
+
+    return make
+
+
+_LINKS: dict[HubProtocol, Callable[[str, ClientConfig, ThalovantIdentity, bool], _Maker]] = {"wss": _wss}
