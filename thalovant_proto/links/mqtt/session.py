@@ -156,6 +156,7 @@ class MqttSession:
         self._patterns: list[str] = []
         self._remembered: dict[int, int] = {}  # packet id: mark of the message, oldest first
         self._sent_at = self._received_at = 0.0
+        self._pings = 0  # without their PINGRESP
 
     # --- what the owner asks ------------------------------------------------------------------------------------------
 
@@ -352,7 +353,7 @@ class MqttSession:
             raise _violation("a clean session cannot be present [MQTT-3.2.2-1]")
         self._state = State.READY
         if self._connect.keepalive:
-            self._ping_when_idle()
+            self._timers["ping"] = self._ping_due()
         return Connected()
 
     def _suback(self, packet: Suback, now: float) -> SessionEvent:
@@ -406,20 +407,24 @@ class MqttSession:
         return None if token is None else Published(token=token)
 
     def _pingresp(self, packet: Pingresp, now: float) -> None:
-        if self._timers.pop("pingresp", None) is None:
+        if not self._pings:
             raise _violation("a PINGRESP answers no PINGREQ (§3.13)")
-        self._ping_when_idle()
+        self._pings -= 1
+        if not self._pings:
+            del self._timers["pingresp"]
+        self._timers["ping"] = self._ping_due()
 
-    def _ping_when_idle(self) -> None:
-        # What we receive counts too: whoever only sends would never learn that the broker is gone.
-        self._timers["ping"] = min(self._sent_at, self._received_at) + self._connect.keepalive * _PING_AFTER
+    def _ping_due(self) -> float:
+        # What we receive counts too, unless we are asking already: who only sends would never learn of a broker's end.
+        last = self._sent_at if self._pings else min(self._sent_at, self._received_at)
+        return last + self._connect.keepalive * _PING_AFTER
 
     def _ping(self, now: float) -> None:
-        self._ping_when_idle()
-        if self._timers["ping"] <= now:
-            del self._timers["ping"]
-            self._timers["pingresp"] = now + self._limits.pingresp_time
+        if self._ping_due() <= now:
+            self._pings += 1
+            self._timers.setdefault("pingresp", now + self._limits.pingresp_time)
             self._write(Pingreq().encode(), now)
+        self._timers["ping"] = self._ping_due()
 
     def _waiting_tokens(self) -> tuple[int, ...]:
         return tuple(waiting.token for waiting in self._waiting if waiting.token is not None)

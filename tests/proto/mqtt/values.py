@@ -1,0 +1,111 @@
+"""Strategies for every packet of MQTT 3.1.1, and for what packets are made of."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from thalovant_proto.links.mqtt.packets import (
+    Connack,
+    Connect,
+    ConnectCode,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from thalovant_proto.secret import Secret
+
+# Every character that a string may hold: no NUL, no surrogates; U+FEFF is one like any other.
+characters = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+texts = st.text(characters, max_size=12)
+levels = st.text(st.characters(exclude_characters="\0/+#", exclude_categories=["Cs"]), max_size=6)
+
+names = st.lists(levels, min_size=1, max_size=4).map("/".join).filter(bool)
+filters = st.builds(
+    lambda path, end: "/".join([*path, *end]),
+    st.lists(st.one_of(levels, st.just("+")), max_size=3),
+    st.sampled_from([[], ["#"], ["+"]]),
+).filter(bool)
+
+ids = st.integers(1, 65_535)
+payloads = st.binary(max_size=300)
+qos = st.sampled_from([0, 1, 2])
+
+wills = st.builds(Will, topic=names, payload=payloads, qos=qos, retain=st.booleans())
+
+
+@st.composite
+def connects(draw: st.DrawFn) -> Connect:
+    """Any CONNECT."""
+    username = draw(st.none() | texts)
+    client_id = draw(texts)
+    return Connect(
+        client_id=client_id,
+        clean_session=draw(st.booleans()) or not client_id,
+        keepalive=draw(st.integers(0, 65_535)),
+        will=draw(st.none() | wills),
+        username=username,
+        password=None if username is None else draw(st.none() | payloads.map(Secret)),
+    )
+
+
+@st.composite
+def publishes(draw: st.DrawFn) -> Publish:
+    """Any PUBLISH."""
+    level = draw(qos)
+    return Publish(
+        topic=draw(names),
+        payload=draw(payloads),
+        qos=level,
+        retain=draw(st.booleans()),
+        dup=level > 0 and draw(st.booleans()),
+        packet_id=draw(ids) if level else None,
+    )
+
+
+connacks = st.one_of(
+    st.builds(Connack, code=st.sampled_from(list(ConnectCode))), st.builds(Connack, session_present=st.booleans())
+)
+subscribes = st.builds(
+    Subscribe, packet_id=ids, filters=st.lists(st.tuples(filters, qos), min_size=1, max_size=5).map(tuple)
+)
+subacks = st.builds(
+    Suback, packet_id=ids, codes=st.lists(st.sampled_from([0, 1, 2, 128]), min_size=1, max_size=5).map(tuple)
+)
+unsubscribes = st.builds(Unsubscribe, packet_id=ids, filters=st.lists(filters, min_size=1, max_size=5).map(tuple))
+bare = st.sampled_from([Pingreq(), Pingresp(), Disconnect()])
+numbered = st.builds(
+    lambda kind, packet_id: kind(packet_id), st.sampled_from([Puback, Pubrec, Pubrel, Pubcomp, Unsuback]), ids
+)
+
+packets: st.SearchStrategy[Packet] = st.one_of(
+    connects(), connacks, publishes(), numbered, subscribes, subacks, unsubscribes, bare
+)
+
+#: One of each type.
+EXAMPLES: list[Packet] = [
+    Connect(client_id="c"),
+    Connack(),
+    Publish(topic="t", payload=b"p"),
+    Puback(1),
+    Pubrec(1),
+    Pubrel(1),
+    Pubcomp(1),
+    Subscribe(packet_id=1, filters=(("t", 1),)),
+    Suback(packet_id=1, codes=(1,)),
+    Unsubscribe(packet_id=1, filters=("t",)),
+    Unsuback(1),
+    Pingreq(),
+    Pingresp(),
+    Disconnect(),
+]
