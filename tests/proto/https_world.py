@@ -317,6 +317,13 @@ class Client:
             self.events += link.receive_data(piece, world.now)
         return bool(up or down)
 
+    def drop(self) -> None:
+        """The socket ends between two requests."""
+        if self.connection is not None:
+            self.connection.eof(self.world.now)
+            self.connection = None
+            self.events += self.link.eof(self.world.now)
+
     @property
     def opened(self) -> bool:
         return any(isinstance(event, LinkOpened) for event in self.events)

@@ -219,6 +219,7 @@ def test_buffered_is_accepted_too():
         (Frame(b"x", FrameType.UNTYPED), "text and binary"),
         (text(""), "empty"),
         (binary(b"x" * MIB), "over the limit"),
+        (binary(b"x" * 2 * MIB), "over the limit"),
         (text("{" * (MIB // 3)), "over the limit"),
     ],
 )

@@ -198,8 +198,6 @@ class HttpMessage:
         return self.header(b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-# h11 holds what it cannot use yet and never looks at the size of a head that came in one piece: feed it in small ones.
-_SLICE: Final = 16 * KIB
 _STATUS_LINE: Final = b"HTTP/"
 
 
@@ -213,7 +211,6 @@ class HttpStream:
         self._limits = (head, body, chunks)
         self._waiting = bytearray()  # received and not yet given to h11
         self._ended = False  # the peer's side of the socket
-        self._failed = False
         self._strange = False  # it does not begin as the peer's messages do
         # Of the message that is being read:
         self._head: h11.Request | h11.Response | None = None
@@ -260,10 +257,10 @@ class HttpStream:
         return b"".join(self._http.send(event) or b"" for event in events)
 
     def next_message(self) -> HttpMessage | None:
-        """The peer's message, once all of it is there. Raises `HttpFault`, after which there is never another."""
-        if self._strange and not self._failed:
+        """The peer's message, once all of it is there. Raises `HttpFault`: the stream is of no use after that."""
+        if self._strange:
             raise self._malformed()
-        while not self._failed:
+        while True:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -281,7 +278,6 @@ class HttpStream:
                 case _:  # NEED_DATA, PAUSED, ConnectionClosed
                     if event is not h11.NEED_DATA or not self._feed():
                         return None
-        return None
 
     def _finish_message(self) -> HttpMessage:
         message = HttpMessage(cast("h11.Request | h11.Response", self._head), bytes(self._body))
@@ -289,10 +285,15 @@ class HttpStream:
         return message
 
     def _feed(self) -> bool:
-        """Give h11 some more; False if there is nothing to give."""
+        """Give h11 some more; False if there is nothing to give.
+
+        h11 measures only what it cannot use yet, so it never gets more than the limit at once, then byte by byte: a
+        line or head that is too long is that however it was cut.
+        """
         if self._waiting:
-            data = bytes(self._waiting[:_SLICE])
-            del self._waiting[:_SLICE]
+            size = max(1, self._limits[0] - len(self._http.trailing_data[0]))
+            data = bytes(self._waiting[:size])
+            del self._waiting[:size]
             self._fed += len(data)
             self._http.receive_data(data)
             return True
@@ -337,7 +338,6 @@ class HttpStream:
         return self._fault(f"a body over the limit of {self._limits[1]} bytes", code="http_body_too_large", status=413)
 
     def _fault(self, message: str, *, code: str, status: int) -> HttpFault:
-        self._failed = True
         self._waiting.clear()
         self._body.clear()
         return HttpFault(message, code=code, status=status)
