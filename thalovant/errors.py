@@ -1,0 +1,391 @@
+"""Every error users see. Each says what happened, what to do next, and whether trying again can help.
+
+The text of an error is what happened, at most three lines, never a secret. `hint` is the next step; it is a note of the
+exception too, so that a traceback shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from .events import ThalovantEvent
+
+Delivery: TypeAlias = Literal["no", "unknown", "yes"]
+
+QUOTA_EXCEEDED: Final = "intent_quota_exceeded"
+MAX_COUNT: Final = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
+MAX_TEXT: Final = 200  # characters of a hub's own words that an error repeats
+
+
+class ThalovantError(Exception):
+    """Base of everything this package raises on purpose.
+
+    `code` is a stable word for programs, `hint` the next step for people (may be empty), `retryable` whether the same
+    call can succeed later without anybody changing anything. `delivery` says whether what was to be sent reached the
+    hub: "no", "unknown" or "yes"; None where nothing was to be sent.
+    """
+
+    code: str = "error"
+    hint: str = ""
+    retryable: bool = False
+    delivery: Delivery | None = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        retryable: bool | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        super().__init__(*([message] if message else []))
+        if code:
+            self.code = code
+        if hint is not None:
+            self.hint = hint
+        if retryable is not None:
+            self.retryable = retryable
+        if delivery is not None:
+            self.delivery = delivery
+        if self.hint:
+            self.add_note(self.hint)
+
+    def __reduce__(self) -> tuple[Callable[..., ThalovantError], tuple[Any, ...]]:
+        # Signatures differ from class to class; what an error carries is its arguments and its attributes.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ThalovantError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ThalovantError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class ThalovantIdentityError(ThalovantError):
+    """An identity, config or trust file, or the environment, cannot be used. Names the file and the field."""
+
+    code = "identity"
+
+
+class ThalovantUnsupportedProtocolError(ThalovantError):
+    """The identity has no way to reach the hub over the protocol that was asked for."""
+
+    code = "unsupported_protocol"
+
+
+class ThalovantTimeoutError(ThalovantError, TimeoutError):
+    """What was waited for did not happen in time. Nothing says that it failed."""
+
+    code = "timeout"
+    retryable = True
+
+
+class ThalovantConnectionError(ThalovantError, ConnectionError):
+    """There is no connection to the hub."""
+
+    code = "connection"
+    retryable = True
+
+
+class ThalovantHubRefusedError(ThalovantConnectionError):
+    """The hub, or its broker, turned the identity down. The same credentials will be turned down again."""
+
+    code = "hub_refused"
+    retryable = False
+
+
+class ThalovantClientKeyRejectedError(ThalovantHubRefusedError):
+    """The hub knows this client by another Noise key. `key_folder` holds ours, `other_key_folder` perhaps the other."""
+
+    code = "client_key_rejected"
+
+    def __init__(
+        self, message: str = "", *, key_folder: str | None = None, other_key_folder: str | None = None, **details: Any
+    ) -> None:
+        self.key_folder = key_folder
+        self.other_key_folder = other_key_folder
+        super().__init__(message, **details)
+
+
+class ThalovantHubKeyChangedError(ThalovantConnectionError):
+    """The hub shows another key than the pinned one. `expected` and `received` are fingerprints (SHA-256, hex)."""
+
+    code = "hub_key_changed"
+    retryable = False
+
+    def __init__(self, message: str = "", *, expected: str = "", received: str = "", **details: Any) -> None:
+        self.expected = expected
+        self.received = received
+        super().__init__(message, **details)
+
+
+class ThalovantDowngradeError(ThalovantConnectionError):
+    """The hub offers a weaker protocol than it must: than was seen before, or than is allowed over this carrier."""
+
+    code = "downgrade_refused"
+    retryable = False
+
+
+class ThalovantDisplacedError(ThalovantConnectionError):
+    """Another process with the same access key keeps taking over the session."""
+
+    code = "displaced"
+    retryable = False
+
+
+class ThalovantAdmissionTimeoutError(ThalovantConnectionError, ThalovantTimeoutError):
+    """The hub did not admit a new client in time."""
+
+    code = "admission_timeout"
+
+
+class ThalovantRuntimeError(ThalovantError, RuntimeError):
+    """The hub answered, and the answer is no."""
+
+    code = "runtime"
+
+
+@dataclass(frozen=True)
+class ThalovantQuota:
+    """How much of a limit is used up.
+
+    `limit` and `used` count questions per `period`, `reset_after` is in seconds. What the hub did not say is 0 or "".
+    """
+
+    period: str
+    limit: int
+    used: int
+    reset_after: int
+
+    @classmethod
+    def from_event_data(cls, data: Mapping[str, Any]) -> ThalovantQuota | None:
+        """Read the data of a `hive.policy.denied` event; None unless a used-up quota is the reason.
+
+        Whatever is not a whole number from 0 to 2**53 - 1 counts as 0.
+        """
+        if data.get("code") != QUOTA_EXCEEDED:
+            return None
+        given = _nested(data)
+        period = given.get("period")
+        return cls(
+            period=period if isinstance(period, str) else "",
+            limit=_count(given.get("limit")),
+            used=_count(given.get("used")),
+            reset_after=_count(given.get("reset_after")),
+        )
+
+
+class ThalovantPolicyDeniedError(ThalovantRuntimeError):
+    """The hub's policy does not let this client send `denied_type`. The connection stays open.
+
+    `code` and `reason` are the hub's own words, `allowed` the types it would take. `quota` is set when the reason is
+    a used-up limit.
+    """
+
+    code = "policy_denied"
+    BACKEND_UNAVAILABLE: Final = "backend_unavailable"
+    QUOTA_EXCEEDED: Final = QUOTA_EXCEEDED
+
+    def __init__(
+        self,
+        denied_type: str = "",
+        *,
+        code: str = "",
+        reason: str = "",
+        allowed: tuple[str, ...] = (),
+        quota: ThalovantQuota | None = None,
+        hint: str | None = None,
+        delivery: Delivery | None = "yes",
+    ) -> None:
+        self.denied_type = denied_type
+        self.reason = reason
+        self.allowed = allowed
+        self.quota = quota
+        what = repr(_short(denied_type)) if denied_type else "the message"
+        why = _short(reason) or (_used_up(quota) if quota else _short(code)) or "its policy does not allow it"
+        retryable = quota is not None or code == self.BACKEND_UNAVAILABLE
+        if hint is None and not retryable:
+            hint = "Allow this message type in the settings of the connection on the hub."
+        super().__init__(
+            f"The hub refused {what}: {why}.", code=code, hint=hint, retryable=retryable, delivery=delivery
+        )
+
+    @classmethod
+    def from_event(cls, event: ThalovantEvent, *, delivery: Delivery | None = "yes") -> ThalovantPolicyDeniedError:
+        """The error for a `hive.policy.denied` event."""
+        data = event.data
+        allowed = _nested(data).get("allowed")
+        return cls(
+            _text(data.get("denied_type")),
+            code=_text(data.get("code")),
+            reason=_text(data.get("reason")),
+            allowed=tuple(item for item in allowed if isinstance(item, str)) if isinstance(allowed, list) else (),
+            quota=ThalovantQuota.from_event_data(data),
+            delivery=delivery,
+        )
+
+
+class ThalovantUnansweredError(ThalovantRuntimeError):
+    """No skill of the hub took the question. `said` is what the hub said about that, if anything."""
+
+    code = "unanswered"
+
+    def __init__(self, said: str = "", **details: Any) -> None:
+        self.said = said
+        details.setdefault("delivery", "yes")
+        super().__init__(_short(said) or "The hub has no skill that answers this.", **details)
+
+
+class ThalovantAPIError(ThalovantError):
+    """The control plane did not do what was asked.
+
+    `status_code` is the HTTP status, `code` and `detail` the API's own words, `problem` its whole answer,
+    `retry_after_seconds` when it said to come back; each None (`code`: "api") where the API said nothing.
+    """
+
+    code = "api"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        detail: str | None = None,
+        problem: Mapping[str, Any] | None = None,
+        retry_after_seconds: float | None = None,
+        hint: str | None = None,
+        retryable: bool | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.detail = detail
+        self.problem = problem
+        if retry_after_seconds is None and problem is not None:
+            retry_after_seconds = _seconds(problem.get("retry_after_seconds"))
+        self.retry_after_seconds = retry_after_seconds
+        if retryable is None and status_code is not None:
+            retryable = status_code in (408, 425, 429) or status_code >= 500
+        super().__init__(message, code=code, hint=hint, retryable=retryable, delivery=delivery)
+
+
+class ThalovantAPIUnreachableError(ThalovantAPIError, ThalovantConnectionError):
+    """No answer came from the control plane."""
+
+    code = "api_unreachable"
+    retryable = True
+
+
+class ThalovantAuthError(ThalovantAPIError):
+    """The control plane wants a sign-in, another one, or one with more scopes."""
+
+    code = "auth"
+
+
+class ThalovantPlanError(ThalovantAPIError):
+    """The workspace's plan does not include this."""
+
+    code = "plan"
+
+
+class ThalovantAlreadyLinkedError(ThalovantAPIError):
+    """This hub already has such a link. `client_id` is the client that holds it."""
+
+    code = "already_linked"
+
+    def __init__(self, message: str = "", *, client_id: str | None = None, **details: Any) -> None:
+        self.client_id = client_id
+        super().__init__(message, **details)
+
+
+class ThalovantUnsupportedConnectionTypeError(ThalovantAPIError):
+    """The control plane does not know this type of connection."""
+
+    code = "unsupported_connection_type"
+
+
+class ThalovantDeviceLoginPending(ThalovantAPIError):
+    """The person has not confirmed the login yet. Ask again after `interval` seconds."""
+
+    code = "authorization_pending"
+    retryable = True
+
+    def __init__(self, message: str = "", *, interval: float = 5.0, **details: Any) -> None:
+        self.interval = interval
+        super().__init__(message, **{"retryable": True, **details})
+
+
+class ThalovantDeviceLoginExpired(ThalovantAPIError):
+    """Nobody confirmed the login in time. Begin another one."""
+
+    code = "expired_token"
+
+
+class ThalovantDeviceLoginDenied(ThalovantAPIError):
+    """The person refused the login."""
+
+    code = "access_denied"
+
+
+class ThalovantAdmissionFailedError(ThalovantConnectionError):
+    """The hub will not admit the new client. `error_code` is the operation's own word for why."""
+
+    code = "admission_failed"
+    retryable = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        error_code: str | None = None,
+        status_code: int | None = None,
+        code: str | None = None,
+        detail: str | None = None,
+        problem: Mapping[str, Any] | None = None,
+        **details: Any,
+    ) -> None:
+        self.error_code = error_code
+        self.status_code = status_code
+        self.detail = detail
+        self.problem = problem
+        super().__init__(message, code=code, **details)
+
+
+def _nested(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested = data.get("data")
+    return nested if isinstance(nested, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return "" if value is None or isinstance(value, Mapping | list | tuple) else str(value)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+
+
+def _count(value: object) -> int:
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(MAX_COUNT)):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= MAX_COUNT else 0
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= MAX_COUNT else None
+
+
+def _used_up(quota: ThalovantQuota) -> str:
+    if not quota.limit:
+        return "a quota has run out"
+    when = f"; it resets in {quota.reset_after} s" if quota.reset_after else ""
+    return f"{quota.used} of {quota.limit} {quota.period} questions used{when}".replace("  ", " ")

@@ -1,0 +1,230 @@
+"""The hub's events as users see them: their names, and `ThalovantEvent`, one message with its common fields at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ._redact import redact_values
+from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
+
+if TYPE_CHECKING:
+    from thalovant_proto.events import Bus
+
+EVENT_RECOGNIZER_LOOP_UTTERANCE: Final = "recognizer_loop:utterance"
+EVENT_SPEAK: Final = "speak"
+EVENT_OVOS_UTTERANCE_SPEAK: Final = "ovos.utterance.speak"
+EVENT_AUDIO_QUEUE: Final = "mycroft.audio.queue"
+EVENT_UTTERANCE_HANDLED: Final = "ovos.utterance.handled"
+EVENT_INTENT_FAILURE: Final = "complete_intent_failure"
+EVENT_INTENT_UNMATCHED: Final = "ovos.intent.unmatched"
+EVENT_POLICY_DENIED: Final = "hive.policy.denied"
+EVENT_QUERY_TIMEOUT: Final = "hive.query.timeout"
+
+EVENT_INTENT_LIST: Final = "ovos.intent.list"
+EVENT_INTENT_LIST_RESPONSE: Final = "ovos.intent.list.response"
+EVENT_INTENT_DESCRIBE: Final = "ovos.intent.describe"
+EVENT_INTENT_DESCRIBE_RESPONSE: Final = "ovos.intent.describe.response"
+EVENT_SKILLS_LIST: Final = "ovos.skills.list"
+EVENT_SKILLS_LIST_RESPONSE: Final = "ovos.skills.list.response"
+EVENT_ADAPT_MANIFEST: Final = "intent.service.adapt.manifest"
+EVENT_ADAPT_MANIFEST_GET: Final = "intent.service.adapt.manifest.get"
+EVENT_PADATIOUS_MANIFEST: Final = "intent.service.padatious.manifest"
+EVENT_PADATIOUS_MANIFEST_GET: Final = "intent.service.padatious.manifest.get"
+
+HIVE_BROADCAST: Final = "broadcast"
+HIVE_PROPAGATE: Final = "propagate"
+HIVE_ESCALATE: Final = "escalate"
+HIVE_INTERCOM: Final = "intercom"
+HIVE_RENDEZVOUS: Final = "rendezvous"
+HIVE_KINDS: Final = (HIVE_BROADCAST, HIVE_PROPAGATE, HIVE_ESCALATE, HIVE_INTERCOM, HIVE_RENDEZVOUS)
+
+HOME_REQUEST: Final = "thalovant.home.request"
+HOME_RESPONSE: Final = "thalovant.home.response"
+
+FAILURE_EVENTS: Final = frozenset(
+    (EVENT_INTENT_FAILURE, EVENT_INTENT_UNMATCHED, EVENT_POLICY_DENIED, EVENT_QUERY_TIMEOUT)
+)
+MEDIA_EVENTS: Final = frozenset((EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK, EVENT_AUDIO_QUEUE))
+
+_REQUEST_IDS: Final = ("request_id", "thalovant_request_id", "correlation_id")
+
+
+@dataclass(frozen=True, repr=False)
+class ThalovantEvent:
+    """One message of the hub. `raw` is what it was made from.
+
+    `data` and `context` are the message's own; treat them as read-only.
+    """
+
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    raw: Any = field(default=None, compare=False)
+
+    @classmethod
+    def from_message(cls, message: Any, name: str = "") -> ThalovantEvent:
+        """The event for an object with `msg_type`, `data` and `context`; `name` if it does not say its own type.
+
+        Data or context that is not a mapping counts as empty.
+        """
+        data, context = getattr(message, "data", None), getattr(message, "context", None)
+        return cls(
+            name=getattr(message, "msg_type", None) or name,
+            data=dict(data) if isinstance(data, Mapping) else {},
+            context=dict(context) if isinstance(context, Mapping) else {},
+            raw=message,
+        )
+
+    @classmethod
+    def from_bus(cls, bus: Bus) -> ThalovantEvent:
+        """The event for a bus message of the protocol core."""
+        return cls(name=bus.type, data=bus.data, context=bus.context, raw=bus)
+
+    @property
+    def text(self) -> str:
+        """What is said: the utterance or text, else the first of `utterances`, else ""."""
+        for key in ("utterance", "text"):
+            if isinstance(found := self.data.get(key), str) and found:
+                return found
+        return next(iter(self.utterances), "")
+
+    @property
+    def utterances(self) -> tuple[str, ...]:
+        """All that is said, or what was understood, in order."""
+        found = self.data.get("utterances")
+        if isinstance(found, str):
+            return (found,)
+        if isinstance(found, list | tuple):
+            return tuple(item for item in found if isinstance(item, str))
+        found = self.data.get("utterance")
+        return (found,) if isinstance(found, str) else ()
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that this belongs to."""
+        return context_session_id(self.context)
+
+    @property
+    def request_id(self) -> str | None:
+        """The request that this answers."""
+        return context_request_id(self.context) or _first(self.data, *_REQUEST_IDS)
+
+    @property
+    def site_id(self) -> str | None:
+        """Where it comes from."""
+        return _first(_session(self.context), "site_id") or _first(self.context, "site_id")
+
+    @property
+    def lang(self) -> str | None:
+        """The language tag of what is said."""
+        return _first(self.data, "lang") or _first(self.context, "lang") or _first(_session(self.context), "lang")
+
+    @property
+    def is_policy_denied(self) -> bool:
+        """Whether the hub refused something because of its policy."""
+        return self.name == EVENT_POLICY_DENIED
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the hub could not or would not do what was asked."""
+        return self.name in FAILURE_EVENTS
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether this is a sound to play."""
+        return self.name == EVENT_AUDIO_QUEUE
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the sound is inside: `audio_bytes` gives it."""
+        return self.is_audio and bool(self._clip)
+
+    def audio_bytes(self) -> bytes:
+        """The sound inside. Raises `ValueError` if there is none, or if it is not hexadecimal."""
+        if not self.has_audio:
+            raise ValueError("this event carries no embedded audio")
+        try:
+            return bytes.fromhex(self._clip)
+        except ValueError:
+            raise ValueError("embedded audio is not hexadecimal") from None
+
+    @property
+    def _clip(self) -> str:
+        found = self.data.get("binary_data")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def display_text(self) -> str:
+        """`text` without SSML."""
+        return strip_ssml(self.text)
+
+    @property
+    def rich_media(self) -> dict[str, Any]:
+        """The part of `data` that holds tables, choices, images or attachments, as it came."""
+        return rich_media_from_data(self.data)
+
+    def display_items(self, *, max_text_chars: int | None = None) -> tuple[ThalovantDisplayItem, ...]:
+        """What to show of it, texts in pieces of at most `max_text_chars` characters.
+
+        Raises `ValueError` if `max_text_chars` is below 1.
+        """
+        return display_items_from_event_data(self.data, event_name=self.name, max_text_chars=max_text_chars)
+
+    def matches_context(
+        self,
+        context: Mapping[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> bool:
+        """Whether this can belong to that request and session; ids that one side does not have do not count.
+
+        Where both name a request that alone decides, since a hub may answer under another session id.
+        """
+        wanted = request_id or context_request_id(context or {})
+        if wanted and (own := self.request_id):
+            return own == wanted
+        wanted = session_id or context_session_id(context or {})
+        return not wanted or (own := self.session_id) is None or own == wanted
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event and its common fields, ready for JSON; as it came, nothing is left out of `context`."""
+        return {
+            "name": self.name,
+            "data": self.data,
+            "context": self.context,
+            "text": self.text,
+            "display_text": self.display_text,
+            "session_id": self.session_id,
+            "request_id": self.request_id,
+            "display_items": [item.as_dict() for item in self.display_items()],
+        }
+
+    def __repr__(self) -> str:
+        data, context = redact_values(self.data), redact_values(self.context)  # a context may carry a user's token
+        return f"ThalovantEvent(name={self.name!r}, data={data!r}, context={context!r})"
+
+
+EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]
+EventPredicate: TypeAlias = Callable[[ThalovantEvent], bool]
+
+
+def context_session_id(context: Mapping[str, Any]) -> str | None:
+    """The session id of a message's context."""
+    return _first(_session(context), "session_id") or _first(context, "session_id")
+
+
+def context_request_id(context: Mapping[str, Any]) -> str | None:
+    """The request id of a message's context."""
+    return _first(context, *_REQUEST_IDS) or _first(_session(context), *_REQUEST_IDS)
+
+
+def _session(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    session = context.get("session")
+    return session if isinstance(session, Mapping) else {}
+
+
+def _first(values: Mapping[str, Any], *keys: str) -> str | None:
+    return next((str(values[key]) for key in keys if values.get(key)), None)

@@ -1,0 +1,372 @@
+"""`ThalovantIdentity`: who a client is, and how it reaches its hub. Secrets inside, none of them ever shown.
+
+Reading and writing identities is here and in `_sources.py`; what they lead to is in `protocols.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from . import _sources
+from ._redact import HoldsSecrets, redact_text, redact_values
+from ._sources import DEFAULT_CONFIG_FILENAME, default_config_path
+from .errors import ThalovantIdentityError
+from .protocols import DEFAULT_PORT, HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, as_flag
+
+__all__ = ["DEFAULT_CONFIG_FILENAME", "MqttBrokerCredentials", "ThalovantIdentity", "default_config_path"]
+
+# The names under which files, the API and older releases know each field. The first that is present counts.
+_ALIASES: Final[dict[str, tuple[str, ...]]] = {
+    "access_key": ("access_key", "key", "api_key", "apiKey"),
+    "password": ("password",),
+    "default_master": ("default_master", "defaultMaster", "host", "hub_http_host", "hubHttpHost", "master"),
+    "site_id": ("site_id", "siteId", "site", "client_id", "clientId"),
+    "default_port": ("default_port", "port", "hub_http_port"),
+    "default_path": ("default_path", "defaultPath", "hub_http_path", "path", "uri_path"),
+    "crypto_key": ("crypto_key", "cryptoKey"),
+    "ca_file": ("ca_file", "caFile"),
+}
+_TLS_SCHEMES: Final = ("mqtts", "ssl")
+
+
+@dataclass(frozen=True, repr=False)
+class MqttBrokerCredentials(HoldsSecrets):
+    """How a client signs in to the MQTT broker: attributes, or `credentials["host"]` as in the documents.
+
+    The topics are the broker's concern: a `topic_prefix`, or for older hubs `hub_id` and explicit topics.
+    """
+
+    endpoint: str
+    username: str
+    password: str
+    topic_prefix: str | None = None
+    qos: int = 1
+    tls: bool = True
+    hub_id: str | None = None
+    c2s_topic: str | None = None
+    s2c_topic: str | None = None
+    status_topic: str | None = None
+    hash_topics: bool = False
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any] | None) -> Self | None:
+        """Read credentials; None unless endpoint, username and password are all there."""
+        if not isinstance(values, Mapping):
+            return None
+
+        def text(*keys: str) -> str | None:
+            return next((found for key in keys if (found := _text(values.get(key)))), None)
+
+        endpoint = text("endpoint", "broker_url", "brokerUrl")
+        username = text("username", "broker_username", "brokerUsername")
+        password = text("password", "broker_password", "brokerPassword")
+        if not (endpoint and username and password):
+            return None
+        tls = as_flag(values.get("tls"))
+        return cls(
+            endpoint=endpoint,
+            username=username,
+            password=password,
+            topic_prefix=text("topic_prefix", "topicPrefix"),
+            qos=0 if text("qos") == "0" else 1,
+            tls=endpoint.lower().startswith("mqtts://") if tls is None else tls,
+            hub_id=text("hub_id", "hubId"),
+            c2s_topic=text("c2s_topic", "c2sTopic"),
+            s2c_topic=text("s2c_topic", "s2cTopic"),
+            status_topic=text("status_topic", "statusTopic"),
+            hash_topics=as_flag(text("hash_topics", "hashTopics")) or False,
+        )
+
+    @property
+    def host(self) -> str:
+        """The broker's host, "" if the endpoint has none."""
+        return self._address.hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's port: the endpoint's, else 8883 with TLS and 1883 without.
+
+        Raises `ThalovantIdentityError` for an endpoint whose port is no number from 0 to 65535.
+        """
+        try:
+            named = self._address.port
+        except ValueError:
+            raise ThalovantIdentityError("The port in the MQTT endpoint is not a number up to 65535.") from None
+        encrypted = self.tls or self._address.scheme in _TLS_SCHEMES
+        return named or (8883 if encrypted else 1883)
+
+    @property
+    def _address(self) -> Any:
+        return urlsplit(self.endpoint if "://" in self.endpoint else f"//{self.endpoint}")
+
+    def __getitem__(self, key: str) -> Any:
+        if key in _MQTT_KEYS:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in _MQTT_KEYS
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value under that name, `default` if there is no such name."""
+        return getattr(self, key) if key in _MQTT_KEYS else default
+
+    def as_dict(self, *, include_secrets: bool = False) -> dict[str, Any]:
+        """The credentials, ready for JSON; without secrets only endpoint and TLS."""
+        if not include_secrets:
+            return {"endpoint": redact_text(self.endpoint), "tls": self.tls}
+        shown: dict[str, Any] = {
+            "endpoint": self.endpoint,
+            "username": self.username,
+            "password": self.password,
+            "topic_prefix": self.topic_prefix,
+            "hub_id": self.hub_id,
+            "c2s_topic": self.c2s_topic,
+            "s2c_topic": self.s2c_topic,
+            "status_topic": self.status_topic,
+            "hash_topics": self.hash_topics,
+        }
+        shown = {key: value for key, value in shown.items() if value}
+        return shown | {"tls": self.tls} | ({"qos": self.qos} if self.qos != 1 else {})
+
+    def __repr__(self) -> str:
+        return f"MqttBrokerCredentials(endpoint={redact_text(self.endpoint)!r}, qos={self.qos}, tls={self.tls})"
+
+
+_MQTT_KEYS: Final = frozenset((*MqttBrokerCredentials.__dataclass_fields__, "host", "port"))
+
+
+@dataclass(frozen=True, repr=False)
+class ThalovantIdentity(HoldsSecrets):
+    """A client's identity for one hub. Make it with `from_file`, `from_config`, `from_env` or `from_mapping`.
+
+    `access_key` and `password` are the client's credentials, `crypto_key` the pre-shared key of old hubs. The hub is
+    reached over `data_plane_endpoints` where these have the protocol, else over `default_master`, `default_port` and
+    `default_path`. `protocols` are those that the hub has on, `mqtt` the broker's credentials. `ca_file` is a PEM file
+    of authorities to trust instead of the system's. `source_path` is the file it came from.
+    """
+
+    access_key: str
+    password: str
+    default_master: str
+    site_id: str
+    default_port: int = DEFAULT_PORT
+    default_path: str = ""
+    crypto_key: str | None = None
+    data_plane_endpoints: HubDataPlaneEndpoints = field(default_factory=HubDataPlaneEndpoints)
+    protocols: HubProtocolSettings = field(default_factory=HubProtocolSettings)
+    mqtt: MqttBrokerCredentials | None = None
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+    ca_file: str | None = None
+    source_path: str | None = field(default=None, compare=False)
+
+    # --- reading ---
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Read an identity in any spelling that files and the API use.
+
+        Raises `ThalovantIdentityError` for a missing field or a port that is no number from 1 to 65535.
+        """
+        if not isinstance(values, Mapping):
+            raise ThalovantIdentityError("An identity must be a mapping of names and values.")
+        mqtt = MqttBrokerCredentials.from_mapping(values.get("mqtt"))
+        metadata = values.get("metadata")
+        return cls(
+            access_key=_required(values, "access_key"),
+            password=_required(values, "password"),
+            default_master=_required(values, "default_master").rstrip("/"),
+            site_id=_required(values, "site_id"),
+            default_port=_port(values),
+            default_path=_path(_field(values, "default_path")),
+            crypto_key=_field(values, "crypto_key") or None,
+            data_plane_endpoints=HubDataPlaneEndpoints.from_mapping(values),
+            protocols=HubProtocolSettings.from_mapping(values),
+            mqtt=mqtt,
+            metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
+            ca_file=_field(values, "ca_file") or None,
+        )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an identity file: JSON that only its owner may read, as the dashboard gives it.
+
+        Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
+        """
+        file = Path(path).expanduser()
+        return cls._located(_sources.from_json_file(file), file)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None, *, profile: str | None = None) -> Self:
+        """Read a profile of the YAML config file: `profile`, else the one that the file names, else `default`.
+
+        Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
+        """
+        file = default_config_path() if path is None else Path(path).expanduser()
+        return cls._located(_sources.from_yaml_file(file, profile), file)
+
+    @classmethod
+    def from_env(cls, prefix: str = "THALOVANT_") -> Self:
+        """Read an identity from environment variables: `THALOVANT_ACCESS_KEY` and so on.
+
+        Raises `ThalovantIdentityError` that names the variable that is missing or wrong.
+        """
+        values = _sources.from_environment(prefix)
+        try:
+            return cls.from_mapping(values)
+        except ThalovantIdentityError as error:
+            names = ", ".join(prefix + name for name in _VARIABLES.get(error.code, ()))
+            raise ThalovantIdentityError(str(error), code=error.code, hint=f"Set {names}." if names else None) from None
+
+    @classmethod
+    def _located(cls, values: Mapping[str, Any], file: Path) -> Self:
+        try:
+            identity = cls.from_mapping(values)
+        except ThalovantIdentityError as error:
+            raise ThalovantIdentityError(f"{error} (in {file})", code=error.code, hint=error.hint) from None
+        ca_file = identity.ca_file and str(file.parent / Path(identity.ca_file).expanduser())
+        return replace(identity, ca_file=ca_file, source_path=str(file))
+
+    # --- where the hub is ---
+
+    def enabled_protocols(self) -> tuple[HubProtocol, ...]:
+        """The protocols that the hub has on, whether or not the identity can use them."""
+        return self.protocols.enabled_protocols()
+
+    def supports_protocol(self, protocol: str) -> bool:
+        """Whether the hub has "wss", "https" or "mqtt" on; False for any other word."""
+        return self.protocols.is_enabled(protocol)
+
+    def endpoint_for(self, protocol: str) -> str | None:
+        """The URL for "wss", "https" (always there) or "mqtt"; None if there is none."""
+        endpoints = self.data_plane_endpoints
+        match protocol:
+            case "https":
+                return self.endpoint_base()
+            case "wss":
+                master = self.default_master
+                return endpoints.wss or (master if master.lower().startswith(("wss://", "ws://")) else None)
+            case "mqtt":
+                return endpoints.mqtt or (self.mqtt.endpoint if self.mqtt else None)
+        return None
+
+    def endpoint_base(self) -> str:
+        """The base URL of the HTTPS protocol, with the port in it where it is known."""
+        return self.data_plane_endpoints.http_base(self.default_master, self.default_port, self.default_path)
+
+    # --- writing ---
+
+    def as_dict(self, *, include_secrets: bool = False) -> dict[str, Any]:
+        """The identity, ready for JSON. `from_mapping` reads it back if `include_secrets`; never log that."""
+        secrets: dict[str, Any] = {}
+        if include_secrets:
+            secrets = {"access_key": self.access_key, "password": self.password, "crypto_key": self.crypto_key}
+        endpoints = self.data_plane_endpoints.as_dict(include_secrets=include_secrets)
+        flags = self.protocols.as_dict() if include_secrets or self.protocols != _DEFAULT_FLAGS else None
+        optional = {
+            "data_plane_endpoints": endpoints,
+            "protocols": flags,
+            "mqtt": self.mqtt.as_dict(include_secrets=include_secrets) if self.mqtt else None,
+            "metadata": dict(self.metadata) if include_secrets else redact_values(self.metadata),
+            "ca_file": self.ca_file,
+        }
+        return {
+            **secrets,
+            "site_id": self.site_id,
+            "default_master": self.default_master if include_secrets else redact_text(self.default_master),
+            "default_port": self.default_port,
+            "default_path": self.default_path if include_secrets else redact_text(self.default_path),
+            **{key: value for key, value in optional.items() if value},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write an identity file, secrets included, that only this user may read; returns where it is.
+
+        The file is replaced whole or not at all, never through a symbolic link. Raises `ThalovantIdentityError`.
+        """
+        import json
+
+        from ._files import write_secret
+
+        file = Path(path).expanduser()
+        values = self.as_dict(include_secrets=True)
+        if self.ca_file:
+            values["ca_file"] = str(Path(self.ca_file).expanduser().absolute())
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        try:
+            write_secret(file, f"{text}\n".encode())
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ThalovantIdentityError(f"Unable to write identity file: {file}: {why}.", code="unwritable") from None
+        return file
+
+    def __repr__(self) -> str:
+        shown = (
+            f"default_master={redact_text(self.default_master)!r}",
+            f"site_id={self.site_id!r}",
+            f"default_port={self.default_port!r}",
+            f"default_path={redact_text(self.default_path)!r}",
+            f"data_plane_endpoints={self.data_plane_endpoints!r}",
+            f"protocols={self.protocols!r}",
+            f"mqtt={self.mqtt!r}",
+        )
+        return f"ThalovantIdentity({', '.join(shown)})"
+
+
+_DEFAULT_FLAGS: Final = HubProtocolSettings()
+
+# Which variable to set, by what the error is about.
+_VARIABLES: Final = {
+    "missing_access_key": ("ACCESS_KEY",),
+    "missing_password": ("PASSWORD",),
+    "missing_default_master": ("HUB_WSS_HOST", "HUB_HTTPS_HOST", "HUB_HTTP_HOST"),
+    "missing_site_id": ("SITE_ID",),
+    "invalid_port": ("HUB_HTTP_PORT to a number from 1 to 65535",),
+}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _found(values: Mapping[str, Any], name: str) -> Any:
+    return next((values[key] for key in _ALIASES[name] if key in values), None)
+
+
+def _field(values: Mapping[str, Any], name: str) -> str:
+    return _text(_found(values, name))
+
+
+def _required(values: Mapping[str, Any], name: str) -> str:
+    if found := _field(values, name):
+        return found
+    present = next((key for key in _ALIASES[name] if key in values), None)
+    raise ThalovantIdentityError(
+        f"Missing required identity field: {', '.join(_ALIASES[name])}",
+        code=f"missing_{name}",
+        hint=f"`{present}` is there, but empty." if present else f"Add `{_ALIASES[name][0]}`.",
+    )
+
+
+def _port(values: Mapping[str, Any]) -> int:
+    given = _found(values, "default_port")
+    names = ", ".join(_ALIASES["default_port"])
+    if not given or not _text(given):
+        return DEFAULT_PORT
+    try:
+        port = int(_text(int(given) if isinstance(given, float) and given.is_integer() else given))
+    except ValueError:
+        raise ThalovantIdentityError(f"Identity field must be an integer: {names}", code="invalid_port") from None
+    if not 0 < port < 65536:
+        raise ThalovantIdentityError(f"Identity field must be from 1 to 65535: {names}", code="invalid_port")
+    return port
+
+
+def _path(path: str) -> str:
+    inner = path.strip("/")
+    return f"/{inner}" if inner else ""
