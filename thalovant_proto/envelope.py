@@ -36,8 +36,7 @@ _LOST_IN_BINARY: Final = ("route", "node", "target_site_id", "target_pubkey", "s
 def parse_sealed(body: Body, limits: Limits) -> e.Message:
     """The event in a body that opened under the session keys. Raises `DecodeError`."""
     if body.kind is BodyKind.JSON:
-        envelope = parse_object(body.data, limits)
-        return _message(_msg_type(envelope), _payload(envelope), _fields(envelope))
+        return message_from(parse_object(body.data, limits))
     frame = wire1.decode(body.data, limits)
     if isinstance(frame.payload, bytes):
         return e.Binary(bin_type=frame.bin_type, payload=frame.payload, metadata=frame.metadata)
@@ -49,10 +48,10 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
 
     JSON unless the event is `Binary`, the session binarizes, or the carrier takes no `text`. A binary frame has no
     room for the route, the target and the like (wire.md §4.2), nor for `intercom`: where there is a choice, those go
-    as JSON. Raises `LocalProtocolError` if metadata is too long for the frame that it must go in.
+    as JSON. Raises `LocalProtocolError` for what JSON or the frame that it must go in cannot carry.
     """
     if isinstance(event, e.Binary):
-        metadata = jsontext.dumps(event.metadata)
+        metadata = _dumps(event.metadata)
         frame = wire1.encode("bin", event.payload, metadata, compress=compress, bin_type=event.bin_type)
         return Body(BodyKind.WIRE1, frame)
     envelope = envelope_of(event)
@@ -60,12 +59,12 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         binary = _as_wire1(envelope, text=text, compress=compress)
         if binary is not None:
             return Body(BodyKind.WIRE1, binary)
-    return Body(BodyKind.JSON, jsontext.dumps(envelope))
+    return Body(BodyKind.JSON, _dumps(envelope))
 
 
 def message_from(envelope: e.Json) -> e.Message:
     """The event of an envelope that came as an object: the payload of a mesh message. Raises `DecodeError`."""
-    return _message(_msg_type(envelope), _payload(envelope), _fields(envelope))
+    return _message(*_named_payload(envelope), _fields(envelope))
 
 
 def envelope_of(event: e.Message) -> e.Json:
@@ -88,13 +87,20 @@ def envelope_of(event: e.Message) -> e.Json:
 def _as_wire1(envelope: e.Json, *, text: bool, compress: bool) -> bytes | None:
     if text and any(envelope[name] for name in _LOST_IN_BINARY):
         return None
-    metadata, payload = jsontext.dumps(envelope["metadata"]), jsontext.dumps(envelope["payload"])
+    metadata, payload = _dumps(envelope["metadata"]), _dumps(envelope["payload"])
     try:
         return wire1.encode(envelope["msg_type"], payload, metadata, compress=compress)
     except LocalProtocolError:
         if text:
             return None
         raise
+
+
+def _dumps(value: object) -> bytes:
+    try:
+        return jsontext.dumps(value)
+    except ValueError as error:
+        raise LocalProtocolError(f"a message cannot be sent: {error}", code="not_json") from None
 
 
 def _message(msg_type: str, payload: e.Json, fields: e.Json) -> e.Message:
@@ -132,17 +138,11 @@ def _fields(envelope: e.Json) -> e.Json:
 def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.ClearEvent:
     """The handshake event of a clear frame. Raises `DecodeError` for anything else, clear messages included."""
     if looks_like_text(frame):
-        envelope = parse_object(frame.data, limits)
-        return clear_event(envelope, sender)
+        return _clear_event(*_named_payload(parse_object(frame.data, limits)), sender)
     found = wire1.decode(frame.data, limits)
     if isinstance(found.payload, bytes):
         raise DecodeError("a binary message came in clear")
     return _clear_event(found.msg_type, found.payload, sender)
-
-
-def clear_event(envelope: e.Json, sender: Role) -> e.ClearEvent:
-    """The handshake event of a clear envelope. Raises `DecodeError`."""
-    return _clear_event(_msg_type(envelope), _payload(envelope), sender)
 
 
 def clear_frame(event: e.ClearEvent, *, text: bool) -> Frame:
@@ -170,22 +170,17 @@ def parse_object(data: bytes, limits: Limits) -> e.Json:
     return found
 
 
-def _msg_type(envelope: e.Json) -> str:
-    found = envelope.get("msg_type")
-    if found == "handshake":
-        found = "shake"  # read, never written: official peers refuse it (wire.md §8.3)
-    if not isinstance(found, str) or found not in _SEALED_TYPES:
+def _named_payload(envelope: e.Json) -> tuple[str, e.Json]:
+    name, payload = envelope.get("msg_type"), envelope.get("payload")
+    if name == "handshake":
+        name = "shake"  # read, never written: official peers refuse it (wire.md §8.3)
+    if not isinstance(name, str) or name not in _SEALED_TYPES:
         raise DecodeError("msg_type of an envelope is missing or unknown")
-    return found
-
-
-def _payload(envelope: e.Json) -> e.Json:
-    payload = envelope.get("payload")
-    if payload is None and envelope.get("msg_type") not in _NEED_PAYLOAD:
-        return {}
+    if payload is None and name not in _NEED_PAYLOAD:
+        payload = {}
     if not isinstance(payload, dict):
         raise DecodeError("payload of an envelope must be an object")
-    return payload
+    return name, payload
 
 
 def _clear_event(msg_type: str, payload: e.Json, sender: Role) -> e.ClearEvent:
