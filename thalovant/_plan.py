@@ -22,13 +22,13 @@ from thalovant_proto.stack import ClientLink
 from thalovant_proto.trust import KEY_SIZE, Trust
 
 from .errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
+from .trust_store import pin_id
 
 if TYPE_CHECKING:
     from .identity import ThalovantIdentity
     from .protocols import HubProtocol
 
 _PLAIN = frozenset(("ws", "http", "mqtt", "tcp"))
-_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
 @frozen(kw_only=True)
@@ -96,18 +96,6 @@ def make_plan(
         raise ThalovantIdentityError(f"The {protocol.upper()} endpoint cannot be used: {error}") from None
     timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
     return Plan(protocol=protocol, config=config, timeouts=timeouts, make_link=make_link)
-
-
-def pin_id(identity: ThalovantIdentity, protocol: HubProtocol) -> str:
-    """The name of a hub in the pins, as the published SDK has it (sdk.md row 160): scheme, host and port for WSS, the
-    https base otherwise.
-    """
-    if protocol != "wss":
-        return identity.endpoint_base().rstrip("/")
-    parts = urlsplit(identity.endpoint_for("wss") or "")
-    host = parts.hostname or ""
-    port = parts.port or _PORTS.get(parts.scheme, 443)
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
