@@ -56,8 +56,8 @@ CELLS = [
         wrong_password="wrong_password",
     ),
     Cell(
-        hub="dual", large_reply=60_000, protocol="wss", generation=3, denial=DENIED, denies_utterances=True, wrong_key="refused",
-        wrong_password="wrong_password",
+        hub="dual", protocol="wss", generation=3, denial=DENIED, denies_utterances=True, wrong_key="refused",
+        wrong_password="wrong_password", large_reply=60_000,
     ),
     Cell(
         hub="noise", protocol="wss", generation=3, denial=DENIED, denies_utterances=True, wrong_key="refused",
