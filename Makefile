@@ -44,7 +44,7 @@ $(BIN)/python:
 	    "$$python" -m pip --python $(BIN)/python install --quiet pip; } >/dev/null 2>&1 && exit 0; \
 	done; \
 	rm -rf $(VENV); \
-	if [ -n "$$found" ]; then echo "make: $$found can make no virtual environment: install its venv module (Debian: apt install $$found-venv)"; \
+	if [ -n "$$found" ]; then echo "make: $$found can make no virtual environment: install its venv module (Debian: apt install $$(basename "$$found")-venv)"; \
 	else echo "make: none of $(PYTHON) is Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python"; fi >&2; \
 	exit 1
 
