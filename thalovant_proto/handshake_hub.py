@@ -161,13 +161,15 @@ class HubHandshake:
                 e.Generation.PASSWORD, key, CIPHER_NAMED[cipher], ENCODING_NAMED[encoding], binarize=proof.binarize
             )
             return Step(
+                say=(answer,),
                 channel=channel,
                 completed=e.HandshakeCompleted(generation=e.Generation.PASSWORD, node_id=side.node_id),
             )
 
+        # The answer waits for the key: whatever the client seals then finds us able to open it.
         answer = e.ProofAnswer(envelope=hsub.envelope(side.password, iv), encoding=encoding, cipher=cipher)
         secret = Secret(side.password.as_bytes())
-        return Step(say=(answer,), derive=Derivation(kdf=Kdf.PBKDF2, secret=secret, salt=salt, then=derived))
+        return Step(derive=Derivation(kdf=Kdf.PBKDF2, secret=secret, salt=salt, then=derived))
 
     def _legacy(
         self, generation: e.Generation, key: Secret[bytes], cipher: Cipher, encoding: Encoding, *, binarize: bool
