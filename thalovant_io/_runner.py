@@ -29,7 +29,7 @@ class Runner(ABC, Generic[OutcomeT]):
     def turn(self, feed: Callable[..., None] | None = None) -> None:
         """Give the pump an input (called with `now=`), then do what it says, at once.
 
-        May be called from `tell`. What the machine raises is a bug of ours; it ends the runner, and loudly.
+        Harmless when called from `tell`. What the machine raises is a bug of ours; it ends the runner, and loudly.
         """
         if self.over:
             return
@@ -68,6 +68,7 @@ class Runner(ABC, Generic[OutcomeT]):
             if self.over:
                 return
             self.tell(outcome)
+            self._again = True  # the application may have called the machine
         if order is not Order.KEEP and not self.over:
             self.obey(order)
 

@@ -53,21 +53,21 @@ async def dial(target: Target, *, resolver: Resolver = resolve, timeouts: Timeou
             wait = max(0.0, race.next_timeout - loop.time())
             done, _ = await asyncio.wait(attempts, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                winner = winner or _connected(race, task, *attempts.pop(task))
+                address, sock = attempts[task]
+                try:
+                    task.result()
+                    settle(sock)
+                except OSError as exc:
+                    sock.close()
+                    race.failed(address, exc, loop.time())
+                else:
+                    winner = sock
+                del attempts[task]
+                if winner is not None:
+                    break
     finally:
         await _give_up(attempts, winner)
     return winner
-
-
-def _connected(race: Race, task: asyncio.Task[None], address: Address, sock: socket.socket) -> socket.socket | None:
-    try:
-        task.result()
-        settle(sock)
-    except OSError as exc:
-        sock.close()
-        race.failed(address, exc, asyncio.get_running_loop().time())
-        return None
-    return sock
 
 
 async def _give_up(
@@ -78,18 +78,20 @@ async def _give_up(
         # Not before the loop has forgotten the socket: its number may be another's in a moment.
         task.add_done_callback(partial(_close, sock))
         task.cancel()
-    if not attempts:
-        return
     try:
-        await asyncio.wait(attempts)
+        if attempts:
+            await asyncio.wait(attempts)
+            await asyncio.sleep(0)  # for the callbacks
     except asyncio.CancelledError:
         if winner is not None:
             winner.close()
         raise
 
 
-def _close(sock: socket.socket, _: object) -> None:
+def _close(sock: socket.socket, task: asyncio.Task[None]) -> None:
     sock.close()
+    if not task.cancelled():
+        task.exception()  # seen: it may have failed just now, and nobody minds
 
 
 async def context_for(target: Target, source: ContextSource) -> SSLContext | None:

@@ -95,6 +95,8 @@ class BlockingDriver(SocketRunner[OutcomeT]):
             until = self.advance(steps)
             if until is None and self._steps is steps:
                 self._steps = None
+        if self.over and not self._wires:
+            return
         times = [wire.leaving for wire in self._wires]
         wanted = {wire.sock: EVENT_READ | (EVENT_WRITE if wire.full else 0) for wire in self._wires}
         wanted[nudged] = EVENT_READ
@@ -106,6 +108,8 @@ class BlockingDriver(SocketRunner[OutcomeT]):
         if not self.over:
             times.append(self.pump.next_timeout)
         self._watch(wanted)
+        if self._calls:  # made before there was anything to nudge
+            times.append(self.now)
         when = min((time for time in times if time is not None), default=None)
         ready = self._selector.select(None if when is None else max(0.0, when - self.now))
         masks = {key.fileobj: mask for key, mask in ready}

@@ -36,6 +36,7 @@ class Running:
         self.error: BaseException | None = None  # what the run raised
         self.leftovers: list[str] = []
         self.now: Callable[[], float]
+        self.socket: Callable[[], socket.socket]  # the present one
         self._kind = kind
         self._hook = hook
         self._options = options
@@ -102,6 +103,7 @@ class Running:
                     loop.call_soon_threadsafe(lambda: (function(), driver.wake()))
 
             self._call, self._abort, self.now = call, driver.abort, loop.time
+            self.socket = lambda: driver.wire.transport.get_extra_info("socket")  # type: ignore[union-attr]
             driver.start()
             self._started.set()
             try:
@@ -123,6 +125,7 @@ class Running:
                     token.run_sync_soon(lambda: (function(), driver.wake())[1])
 
             self._call, self._abort, self.now = call, driver.abort, trio.current_time
+            self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
             self._started.set()
             await driver.run()
             statistics = trio.lowlevel.current_statistics()
@@ -133,6 +136,7 @@ class Running:
     def _run_blocking(self) -> None:
         driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
         self._call, self._abort, self.now = driver.call_soon, driver.end, lambda: driver.now
+        self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
         self._started.set()
         driver.run()
 

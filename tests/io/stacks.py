@@ -163,6 +163,7 @@ class FrameClient(Machine):
 
     def socket_opened(self, now: float) -> None:
         self._up = True
+        self._in.clear()
         self._outcomes.append(Opened(self._serial))
 
     def dial_failed(self, failure: DialFailed, now: float) -> None:
@@ -170,7 +171,6 @@ class FrameClient(Machine):
         self._next()
 
     def eof(self, now: float, reason: str = "") -> None:
-        self._in.clear()
         self._out.clear()
         self._outcomes.append(Ended(reason))
         self._next()

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import queue
+import socket
+import ssl
+import threading
+
 import pytest
+from attrs import evolve
 
 from tests.io.pki import Pki
-from tests.io.running import DRIVERS, Running, Server, echo
-from tests.io.stacks import Ended, FrameClient, Heard, Opened
+from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Server, echo
+from tests.io.stacks import Derived, Ended, FrameClient, Heard, Opened, Rang, framed
+from thalovant_io.dialer import Timeouts
+from thalovant_proto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.secret import Secret
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 
+both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
-@pytest.mark.parametrize("tls", [False, True])
+
+def serving(script: object, tls: bool, pki: Pki) -> Server:
+    """A server for `script`, with or without TLS."""
+    return Server(script, tls=pki.server() if tls else None)  # type: ignore[arg-type]
+
+
+@both
 def test_frames_travel_both_ways(driver: str, tls: bool, pki: Pki) -> None:
-    """What the stack sends arrives, what arrives is told, over TCP and TLS."""
-    with Server(echo, tls=pki.server() if tls else None) as server:
+    """What the stack sends arrives, what arrives is told, and the end comes without a fault."""
+    with serving(echo, tls, pki) as server:
         stack = FrameClient(server.target)
         with Running(driver, stack, tls=pki.client()) as running:
             assert Opened(1) == running.expect(Opened)
@@ -25,3 +41,349 @@ def test_frames_travel_both_ways(driver: str, tls: bool, pki: Pki) -> None:
             running.join()
         assert running.no_more()
         assert running.error is None
+
+
+@both
+def test_many_small_frames_keep_their_order(driver: str, tls: bool, pki: Pki) -> None:
+    """3 000 frames, many in flight at a time, come back whole and in order."""
+    bodies = [b"%d" % number for number in range(3000)]
+    with serving(echo, tls, pki) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            for start in range(0, len(bodies), 100):
+                running.call(stack.send, *bodies[start : start + 100])
+            assert bodies == [running.expect(Heard).body for _ in bodies]
+
+
+@both
+def test_large_frames_cross_each_other(driver: str, tls: bool, pki: Pki) -> None:
+    """8 MiB each way at the same time: a driver that stopped reading while it cannot write would hang here."""
+    size = 8 << 20
+    received: queue.Queue[bytes] = queue.Queue()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"\x5a" * size))  # before it reads a single byte
+        received.put(connection.frame())
+        connection.sock.sendall(framed(b"done"))
+        connection.rest()
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            running.call(stack.send, b"\xa5" * size)
+            assert Heard(b"\x5a" * size) == running.expect(Heard)
+            assert Heard(b"done") == running.expect(Heard)
+            assert b"\xa5" * size == received.get(timeout=PATIENCE)
+            running.call(stack.stop)
+            running.join()
+
+
+@both
+def test_a_peer_that_does_not_read_holds_bytes_back_in_the_stack(driver: str, tls: bool, pki: Pki) -> None:
+    """While the socket is full the driver takes no more from the stack, and goes on when the peer reads again."""
+    chunk = bytes(1 << 20)
+    read = threading.Event()
+    received: queue.Queue[int] = queue.Queue()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"go"))
+        assert read.wait(PATIENCE)
+        received.put(sum(len(connection.frame()) for _ in range(64)))
+        connection.rest()
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            running.expect(Heard)
+            for _ in range(64):
+                running.call(stack.send, chunk)
+            running.call(lambda: stack.set_alarm(running.now()))
+            running.expect(Rang)  # all that was called before has happened
+            assert stack.drained < 32 * len(chunk)
+            read.set()
+            assert 64 * len(chunk) == received.get(timeout=PATIENCE)
+            running.call(stack.stop)
+            running.join()
+
+
+@both
+def test_the_end_of_the_socket_is_told(driver: str, tls: bool, pki: Pki) -> None:
+    """A peer that closes: what it sent is heard, then the stack learns of the end and decides what comes next."""
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"last words"))
+        connection.exactly(1)
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target, server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            for serial in (1, 2):
+                assert Opened(serial) == running.expect(Opened)
+                assert Heard(b"last words") == running.expect(Heard)
+                running.call(stack.send, b"")
+                running.expect(Ended)
+            running.join()
+            assert running.error is None
+
+
+def test_a_tls_goodbye_is_a_clean_end(driver: str, pki: Pki) -> None:
+    """After the peer's close_notify there is nothing to complain about; without one the reason says so."""
+    goodbyes = iter([True, False])
+
+    def script(connection: Accepted) -> None:
+        connection.exactly(4)
+        if next(goodbyes):
+            assert isinstance(connection.sock.unwrap(), socket.socket)  # type: ignore[attr-defined]
+
+    with Server(script, tls=pki.server()) as server:
+        stack = FrameClient(server.target, server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            running.call(stack.send, b"")
+            assert Ended("") == running.expect(Ended)
+            running.expect(Opened)
+            running.call(stack.send, b"")
+            assert f"localhost:{server.port} left without a TLS goodbye" == running.expect(Ended).reason
+
+
+@both
+def test_a_reset_is_told(driver: str, tls: bool, pki: Pki) -> None:
+    """A connection that is reset ends with a reason."""
+
+    def script(connection: Accepted) -> None:
+        connection.exactly(4)
+        connection.reset()
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            running.call(stack.send, b"")
+            assert "reset by peer" in running.expect(Ended).reason
+
+
+def test_a_broken_record_ends_the_connection(driver: str, pki: Pki) -> None:
+    """Ciphertext that was tampered with: what came before it is heard, then the end, with the cause."""
+    context = pki.server()
+
+    def script(connection: Accepted) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                connection.sock.sendall(outgoing.read())
+                incoming.write(connection.sock.recv(1 << 16))
+        tls.write(framed(b"fine"))
+        fine = outgoing.read()
+        tls.write(framed(b"wrong"))
+        wrong = bytearray(outgoing.read())
+        wrong[-1] ^= 1
+        connection.sock.sendall(fine + wrong)
+        connection.rest()
+
+    with Server(script) as server:
+        stack = FrameClient(evolve(server.target, host="localhost", tls=True))
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            assert Heard(b"fine") == running.expect(Heard)
+            assert f"TLS with localhost:{server.port} failed: decryption failed" in running.expect(Ended).reason
+
+
+def test_a_client_certificate_that_is_missed_late_is_named(driver: str, pki: Pki) -> None:
+    """With TLS 1.3 the server's refusal comes after the handshake: the end of the connection names it."""
+    context = pki.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def script(connection: Accepted) -> None:
+        with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            context.wrap_socket(connection.sock, server_side=True)
+
+    with Server(script) as server:
+        stack = FrameClient(evolve(server.target, host="localhost", tls=True))
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            assert "wants a client certificate" in running.expect(Ended).reason
+
+
+@both
+def test_last_words_arrive(driver: str, tls: bool, pki: Pki) -> None:
+    """What the stack said before it left or stopped is delivered whole, even to a peer that is still sending."""
+    size = 4 << 20
+    heard: queue.Queue[int] = queue.Queue()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"go") + (1 << 30).to_bytes(4))  # and a frame that never ends
+        left = 4 + size
+        while left:
+            connection.sock.sendall(bytes(4096))
+            left -= len(connection.exactly(min(left, 1 << 16)))
+        heard.put(size)
+        assert b"" == connection.rest()
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target, server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            for leave in (stack.leave, stack.stop):
+                running.expect(Opened)
+                running.expect(Heard)
+                running.call(stack.send, bytes(size))
+                running.call(leave)
+                assert size == heard.get(timeout=PATIENCE)
+            running.join()
+            assert running.error is None
+
+
+@both
+def test_a_peer_that_never_ends_is_left_all_the_same(driver: str, tls: bool, pki: Pki) -> None:
+    """A stopped driver waits for the peer's end only as long as it is told to."""
+    over = threading.Event()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"go"))
+        assert over.wait(PATIENCE)
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, tls=pki.client(), timeouts=Timeouts(linger=0.05)) as running:
+            running.expect(Opened)
+            running.expect(Heard)
+            running.call(stack.send, bytes(16 << 20))  # more than the socket takes
+            running.call(stack.stop)
+            running.join()
+        over.set()
+
+
+def test_alarms_ring_in_time_and_in_order(driver: str) -> None:
+    """Timers come from the stack, also earlier ones that are set later; none is forgotten, with or without a socket."""
+    with Server(echo) as server:
+        stack = FrameClient(server.target, idle=True)
+        with Running(driver, stack) as running:
+            running.expect(Opened)
+            times: queue.Queue[list[float]] = queue.Queue()
+
+            def set_alarms() -> None:
+                alarms = [running.now() + after for after in (0.06, 0.02, 0.04)]
+                for alarm in alarms:
+                    stack.set_alarm(alarm)
+                times.put(sorted(alarms))
+
+            for change in (lambda: None, stack.leave):
+                running.call(change)
+                running.call(set_alarms)
+                assert times.get(timeout=PATIENCE) == [running.expect(Rang).when for _ in range(3)]
+
+
+def test_keys_are_derived_off_the_loop(driver: str) -> None:
+    """An effect comes back as its key, with its id; several of them may be under way."""
+    effects = [
+        DeriveKey(id=number, kdf=Kdf.PBKDF2, secret=Secret(b"secret %d" % number), salt=b"salt") for number in (1, 2, 3)
+    ]
+    with Server(echo) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack) as running:
+            running.expect(Opened)
+            for effect in effects:
+                running.call(stack.derive, effect)
+            derived = {outcome.id: outcome.key for outcome in (running.expect(Derived) for _ in effects)}
+        assert derived == {effect.id: derive(effect).reveal() for effect in effects}
+
+
+def test_a_key_that_cannot_be_derived_ends_the_connection(driver: str) -> None:
+    """No memory, no such algorithm: the connection that waits for the key ends with that reason, at once."""
+    hopeless = DeriveKey(id=1, kdf=Kdf.ARGON2ID, secret=Secret(b"secret"), salt=b"short")
+    with Server(echo) as server:
+        stack = FrameClient(server.target, server.target)
+        with Running(driver, stack) as running:
+            running.expect(Opened)
+            running.call(stack.derive, hopeless)
+            assert "the session key could not be derived: ValueError" == running.expect(Ended).reason
+            assert Opened(2) == running.expect(Opened)
+
+
+def test_outcomes_may_call_the_stack(driver: str) -> None:
+    """What a handler of outcomes sends leaves at once, in the same turn; it may stop the stack, too."""
+    stack: FrameClient
+
+    def hook(outcome: object) -> None:
+        match outcome:
+            case Opened():
+                stack.send(b"0")
+            case Heard(body=body) if int(body) < 100:
+                stack.send(b"%d" % (int(body) + 1))
+            case Heard():
+                stack.stop()
+
+    with Server(echo) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, hook=hook) as running:
+            running.expect(Opened)
+            assert [b"%d" % number for number in range(101)] == [running.expect(Heard).body for _ in range(101)]
+            running.join()
+            assert running.error is None
+
+
+def test_a_handler_that_raises_is_heard_of(driver: str) -> None:
+    """A fault of the application is never silent: asyncio reports it and goes on, the others end and raise it."""
+    fault = LookupError("a handler's fault")
+
+    def hook(outcome: object) -> None:
+        if isinstance(outcome, Heard) and outcome.body == b"bad":
+            raise fault
+
+    with Server(echo) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, hook=hook) as running:
+            running.expect(Opened)
+            running.call(stack.send, b"bad")
+            running.expect(Heard)
+            if driver == "asyncio":
+                running.call(stack.send, b"good")
+                assert Heard(b"good") == running.expect(Heard)
+                assert [fault] == running.reported
+            else:
+                running.join()
+                assert running.error is fault
+
+
+def test_a_stack_that_raises_ends_the_driver(driver: str) -> None:
+    """A bug in the core: the driver ends, leaves nothing, and raises it where it is waited for."""
+    fault = AssertionError("a bug")
+    with Server(echo) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack) as running:
+            running.expect(Opened)
+            stack.raises = fault
+            running.call(stack.send, b"")
+            running.join()
+            assert running.error is fault
+            assert running.reported == ([fault] if driver == "asyncio" else [])
+
+
+@both
+def test_abort_ends_at_once(driver: str, tls: bool, pki: Pki) -> None:
+    """No goodbye, no outcome, nothing left; also while bytes wait, timers are set and keys are being derived."""
+    over = threading.Event()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"go"))
+        assert over.wait(PATIENCE)
+
+    with serving(script, tls, pki) as server:
+        stack = FrameClient(server.target, server.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            running.expect(Heard)
+            running.call(lambda: stack.set_alarm(running.now() + 1000))
+            running.call(stack.derive, DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(b"never heard of"), salt=b""))
+            running.call(stack.send, bytes(16 << 20))
+            running.abort()
+            running.join()
+            assert running.no_more()
+            assert running.error is None
+        over.set()

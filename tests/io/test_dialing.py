@@ -1,0 +1,283 @@
+"""From a target to a socket: names, the race of the families, timeouts, and every way to give up, on every driver."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from attrs import evolve
+
+from tests.io.pki import Pki
+from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Server, black_hole, echo, free_port
+from tests.io.stacks import Failed, FrameClient, Heard, Opened
+from thalovant_io.dialer import Address, Timeouts, resolve, settle
+from thalovant_io.tls import default_context
+from thalovant_proto.dial import DialFailed, DialFault
+from thalovant_proto.links.base import Target
+
+drivers = pytest.mark.parametrize("driver", DRIVERS)
+
+NAME = Target(host="hub.example", port=443, tls=False)
+NEVER = 1000.0  # seconds; nothing may depend on their passing
+
+
+def failure_of(driver: str, target: Target, **options: object) -> DialFailed:
+    """How a dial of `target` ends."""
+    with Running(driver, FrameClient(target), **options) as running:
+        failure = running.expect(Failed).failure
+        running.join()
+        assert running.no_more()
+        assert running.error is None
+    assert "\n" not in failure.message
+    return failure
+
+
+def at(*addresses: tuple[str, int]) -> Callable[[str, int], Sequence[Address]]:
+    """A resolver that knows these."""
+    return lambda host, port: [
+        (socket.AF_INET6, (host, port, 0, 0)) if ":" in host else (socket.AF_INET, (host, port))
+        for host, port in addresses
+    ]
+
+
+@drivers
+def test_refused(driver: str) -> None:
+    """Nobody listens: said at once, with the address."""
+    with free_port() as port:
+        failure = failure_of(driver, Target(host="127.0.0.1", port=port, tls=False))
+    assert ("connect", DialFault.REFUSED) == (failure.phase, failure.fault)
+    assert f"cannot connect to 127.0.0.1:{port}: 127.0.0.1 (connection refused), nobody listens" in failure.message
+
+
+@drivers
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no such name; check the host"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "the name server cannot answer now"),
+        (OSError("something else"), "the name server cannot answer now"),
+    ],
+)
+def test_names_that_cannot_be_looked_up(driver: str, error: OSError, words: str) -> None:
+    """The resolver's fault in words."""
+
+    def resolver(host: str, port: int) -> Sequence[Address]:
+        raise error
+
+    failure = failure_of(driver, NAME, resolver=resolver)
+    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert f"cannot look up hub.example: {words}" in failure.message
+
+
+@drivers
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_names_that_cannot_be(driver: str, host: str) -> None:
+    """The system's resolver refuses them before anything is sent."""
+    failure = failure_of(driver, evolve(NAME, host=host))
+    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert "this cannot be a host" in failure.message
+
+
+@pytest.fixture
+def hanging() -> Iterator[Callable[[str, int], Sequence[Address]]]:
+    """A resolver that does not answer until the test is over."""
+    over = threading.Event()
+
+    def resolver(host: str, port: int) -> Sequence[Address]:
+        assert over.wait(PATIENCE)
+        return []
+
+    yield resolver
+    over.set()
+
+
+@drivers
+def test_a_name_server_that_does_not_answer(driver: str, hanging: Callable[[str, int], Sequence[Address]]) -> None:
+    """The lookup has a timeout of its own."""
+    failure = failure_of(driver, NAME, resolver=hanging, timeouts=Timeouts(dns=0.02, connect=NEVER))
+    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert "the name server does not answer" in failure.message
+
+
+@drivers
+def test_no_answer_to_connect(driver: str) -> None:
+    """Neither accepted nor refused: the connect timeout."""
+    with black_hole() as port:
+        target = Target(host="127.0.0.1", port=port, tls=False)
+        failure = failure_of(driver, target, timeouts=Timeouts(connect=0.05))
+    assert ("connect", DialFault.TIMEOUT) == (failure.phase, failure.fault)
+    assert f"cannot connect to 127.0.0.1:{port}: no answer within 0.05 s" in failure.message
+
+
+@drivers
+def test_a_dead_address_does_not_hold_up_the_others(driver: str) -> None:
+    """IPv6 leads nowhere: IPv4 is tried after the head start and wins; the dead attempt is given up."""
+    with black_hole("::1") as dead, Server(echo) as server:
+        stack = FrameClient(NAME)
+        options = {"resolver": at(("::1", dead), ("127.0.0.1", server.port)), "timeouts": Timeouts(attempt=0.01)}
+        with Running(driver, stack, **options) as running:
+            running.expect(Opened)
+            running.call(stack.send, b"hello")
+            assert Heard(b"hello") == running.expect(Heard)
+
+
+@drivers
+def test_a_refused_address_gives_way_at_once(driver: str) -> None:
+    """No head start is waited for after a failure."""
+    with free_port() as dead, Server(echo) as server:
+        addresses = at(("127.0.0.1", dead), ("127.0.0.1", server.port))
+        with Running(driver, FrameClient(NAME), resolver=addresses, timeouts=Timeouts(attempt=NEVER)) as running:
+            running.expect(Opened)
+
+
+@drivers
+def test_the_first_address_wins_when_all_are_well(driver: str) -> None:
+    """IPv6 first, as the resolver says; IPv4 is not even tried."""
+    with Server(echo, host="::1") as first, black_hole() as second:
+        addresses = at(("::1", first.port), ("127.0.0.1", second))
+        with Running(driver, FrameClient(NAME), resolver=addresses, timeouts=Timeouts(attempt=NEVER)) as running:
+            running.expect(Opened)
+
+
+@drivers
+def test_all_addresses_fail(driver: str) -> None:
+    """All are named, and the most telling fault is the verdict."""
+    with free_port() as dead:
+        unusable = ("fe80::1", dead)  # but on which interface?
+        addresses = at(unusable, ("127.0.0.1", dead), ("127.0.0.2", dead), ("127.0.0.1", dead))
+        failure = failure_of(driver, NAME, resolver=addresses)
+    assert ("connect", DialFault.REFUSED) == (failure.phase, failure.fault)
+    assert failure.message.count("127.0.0.1 (connection refused)") == 1
+    assert "127.0.0.2 (connection refused)" in failure.message
+    assert "fe80::1 (invalid argument)" in failure.message
+
+
+@drivers
+def test_no_address_at_all(driver: str) -> None:
+    """A resolver that finds nothing, without a fault."""
+    failure = failure_of(driver, NAME, resolver=at())
+    assert ("connect", DialFault.OTHER) == (failure.phase, failure.fault)
+    assert "cannot connect to hub.example:443: no address could be tried" in failure.message
+
+
+@drivers
+def test_an_address_is_not_looked_up(driver: str) -> None:
+    """Literals need no resolver, nor a thread."""
+
+    def resolver(host: str, port: int) -> Sequence[Address]:
+        raise AssertionError("looked up")
+
+    for host in ("127.0.0.1", "::1"):
+        with (
+            Server(echo, host=host) as server,
+            Running(driver, FrameClient(server.target), resolver=resolver) as running,
+        ):
+            running.expect(Opened)
+            assert running.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@drivers
+def test_a_resolver_that_breaks_is_heard_of(driver: str) -> None:
+    """An exception that is no fault of a lookup is a bug: it ends the driver and is raised."""
+
+    def resolver(host: str, port: int) -> Sequence[Address]:
+        raise KeyError(host)
+
+    with Running(driver, FrameClient(NAME), resolver=resolver) as running:
+        running.join()
+        assert isinstance(running.error, KeyError)
+
+
+@drivers
+def test_a_context_that_cannot_be_made(driver: str, pki: Pki) -> None:
+    """No CA file, no trust: a final fault that names the file, before anything is dialed."""
+    missing = str(pki.folder / "missing.pem")
+    failure = failure_of(driver, evolve(NAME, tls=True), tls=lambda: default_context(missing))
+    assert ("tls", DialFault.CERTIFICATE_UNTRUSTED) == (failure.phase, failure.fault)
+    assert f"cannot verify hub.example:443: CA file {missing} cannot be read: No such file" in failure.message
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    failure = failure_of(driver, evolve(NAME, tls=True), tls=broken)
+    assert failure.message == "cannot verify hub.example:443: no TLS context (ZeroDivisionError)"
+
+
+@drivers
+def test_a_name_that_no_certificate_can_hold(driver: str, pki: Pki) -> None:
+    """It resolves, but TLS cannot ask for it."""
+    with Server(lambda connection: None) as server:
+        target = Target(host=".local", port=server.port, tls=True)
+        addresses = at(("127.0.0.1", server.port))
+        failure = failure_of(driver, target, resolver=addresses, tls=pki.client())
+    assert ("tls", DialFault.CERTIFICATE_HOST) == (failure.phase, failure.fault)
+    assert f".local:{server.port}: no certificate can be for this host name" in failure.message
+
+
+@contextlib.contextmanager
+def stuck(phase: str, pki: Pki, resolver: object) -> Iterator[tuple[Target, dict[str, object]]]:
+    """A target whose dial hangs in that phase, and the options for it."""
+    timeouts = Timeouts(dns=NEVER, connect=NEVER, tls=NEVER, attempt=NEVER)
+    options: dict[str, object] = {"timeouts": timeouts, "tls": pki.client()}
+    match phase:
+        case "context":
+            over = threading.Event()
+            options["tls"] = lambda: over.wait(PATIENCE)
+            yield evolve(NAME, tls=True), options
+            over.set()
+        case "dns":
+            yield NAME, {**options, "resolver": resolver}
+        case "connect":
+            with black_hole() as port:
+                yield Target(host="127.0.0.1", port=port, tls=False), options
+        case "tls":
+            with Server(lambda connection: _until_end(connection)) as server:
+                yield Target(host="localhost", port=server.port, tls=True), options
+
+
+def _until_end(connection: Accepted) -> None:
+    with contextlib.suppress(ConnectionError):
+        connection.rest()
+
+
+PHASES = ("context", "dns", "connect", "tls")
+
+
+@drivers
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("how", ["stop", "abort", "next"])
+def test_a_dial_can_be_given_up(driver: str, phase: str, how: str, pki: Pki, hanging: object) -> None:
+    """In every phase, the stack may stop, move on to another dial, or be aborted; nothing of the dial is left."""
+    with stuck(phase, pki, hanging) as (target, options), Server(echo) as server:
+        stack = FrameClient(target)
+        with Running(driver, stack, **options) as running:
+            match how:
+                case "stop":
+                    running.call(stack.stop)
+                case "abort":
+                    running.abort()
+                case "next":
+                    running.call(stack.dial, server.target)
+                    running.call(stack.leave)
+                    assert Opened(2) == running.expect(Opened)
+                    running.call(stack.stop)
+            running.join()
+            assert running.no_more()
+            assert running.error is None
+
+
+def test_a_socket_that_met_itself_is_refused() -> None:
+    """A dial of a free local port can connect the socket to itself: nobody is there, and the port must stay free."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        with pytest.raises(ConnectionRefusedError):
+            settle(sock)
+
+
+def test_the_systems_resolver_finds_this_machine() -> None:
+    """`resolve` gives families and addresses as sockets take them."""
+    assert (socket.AF_INET, ("127.0.0.1", 443)) in resolve("localhost", 443)
