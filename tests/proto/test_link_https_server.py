@@ -209,6 +209,22 @@ def test_frames_of_both_kinds_travel_both_ways():
     assert rest.body == {"status": "messages retrieved", "b64_messages": []}
 
 
+@pytest.mark.parametrize(
+    ("written", "read_"),
+    [(b"%c3%Bc%C3%bC", "üü"), (b"a+b%20c%2b", "a b c+"), (b"100%", "100%"), (b"%zz%4", "%zz%4"), (b"a=b", "a=b")],
+)
+def test_forms_are_read_as_everybody_reads_them(written, read_):
+    """Escapes in any case, `+` for a space, and what is no escape as it stands."""
+    hub, cookie = connected()
+    head = (
+        f"POST /send_message?authorization={AUTHORIZATION}&message=%b HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"
+    )
+
+    hub.exchange(head.encode() % written)
+
+    assert [frame.data.decode() for frame in frames(hub.events)] == [read_]
+
+
 @pytest.mark.parametrize("flag", ["1", "true", "yes", "True", "YES"])
 def test_the_binary_flag(flag):
     """As real hubs read it (wire.md §7.1)."""

@@ -81,9 +81,10 @@ class HttpsClientLink:
     of `http_malformed`, `http_truncated`, `http_head_too_large`, `http_body_too_large`, `http_too_many_chunks`,
     `http_timeout`, `http_redirect`, `http_encoding`, `http_content_type`, `http_bad_body`, `http_status`, `hub_error`.
 
-    A poll whose answer never began, on a socket that had been idle, is asked again: the peer was closing it. Frames
-    lost on the way show as a failed decryption. A frame whose POST was not answered is never sent again, and not
-    `unsent`: nobody can tell.
+    A poll whose answer never began, on a socket that has served before, is asked again: the peer was closing it. If
+    it had read the poll after all, its frames are gone, which v3 notices as a failed decryption (v0 and v1 as an
+    answer that never comes). A frame whose POST was not answered is never sent again, and not `unsent`: nobody can
+    tell.
 
     Raises `ValueError` for a URL, user agent or access key that cannot work; the message holds none of them.
     """

@@ -201,6 +201,7 @@ class HttpsServerHub:
         def reply() -> _Reply:
             if opened.ending is not None:
                 return _after_end(opened, "Connection failed", "Invalid authorization")
+            # Without `Secure`: cookie jars would keep it from a hub that is plain HTTP on loopback.
             set_cookie = f"{SESSION_COOKIE}={cookie.decode()}; HttpOnly; Path=/; SameSite=Lax"
             return _json(200, {"status": "Connected"}, ("Set-Cookie", set_cookie))
 
