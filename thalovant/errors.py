@@ -207,7 +207,8 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         self.allowed = allowed
         self.quota = quota
         what = repr(_short(denied_type)) if denied_type else "the message"
-        why = _short(reason) or (_used_up(quota) if quota else _short(code)) or "its policy does not allow it"
+        why = _short(reason).rstrip(".") or (_used_up(quota) if quota else _short(code))
+        why = why or "its policy does not allow it"
         retryable = quota is not None or code == self.BACKEND_UNAVAILABLE
         if hint is None and not retryable:
             hint = "Allow this message type in the settings of the connection on the hub."
@@ -366,7 +367,7 @@ def _text(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split()).rstrip(".")
+    text = " ".join(text.split())
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 

@@ -6,11 +6,13 @@ Reading and writing identities is here and in `_sources.py`; what they lead to i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from . import _sources
 from ._redact import HoldsSecrets, redact_text, redact_values
@@ -32,6 +34,7 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "ca_file": ("ca_file", "caFile"),
 }
 _TLS_SCHEMES: Final = ("mqtts", "ssl")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,15 +96,13 @@ class MqttBrokerCredentials(HoldsSecrets):
 
         Raises `ThalovantIdentityError` for an endpoint whose port is no number from 0 to 65535.
         """
-        try:
-            named = self._address.port
-        except ValueError:
-            raise ThalovantIdentityError("The port in the MQTT endpoint is not a number up to 65535.") from None
         encrypted = self.tls or self._address.scheme in _TLS_SCHEMES
-        return named or (8883 if encrypted else 1883)
+        with suppress(ValueError):
+            return self._address.port or (8883 if encrypted else 1883)
+        raise ThalovantIdentityError("The port in the MQTT endpoint is not a number up to 65535.")
 
     @property
-    def _address(self) -> Any:
+    def _address(self) -> SplitResult:
         return urlsplit(self.endpoint if "://" in self.endpoint else f"//{self.endpoint}")
 
     def __getitem__(self, key: str) -> Any:
@@ -355,16 +356,22 @@ def _required(values: Mapping[str, Any], name: str) -> str:
 
 def _port(values: Mapping[str, Any]) -> int:
     given = _found(values, "default_port")
-    names = ", ".join(_ALIASES["default_port"])
-    if not given or not _text(given):
+    text = _text(int(given) if isinstance(given, float) and given.is_integer() else given)
+    if not given or not text:
         return DEFAULT_PORT
-    try:
-        port = int(_text(int(given) if isinstance(given, float) and given.is_integer() else given))
-    except ValueError:
-        raise ThalovantIdentityError(f"Identity field must be an integer: {names}", code="invalid_port") from None
-    if not 0 < port < 65536:
-        raise ThalovantIdentityError(f"Identity field must be from 1 to 65535: {names}", code="invalid_port")
-    return port
+    if not _INTEGER.fullmatch(text):
+        raise _wrong_port("an integer")
+    if not 0 < int(text) < 65536:
+        raise _wrong_port("from 1 to 65535")
+    return int(text)
+
+
+def _wrong_port(what: str) -> ThalovantIdentityError:
+    return ThalovantIdentityError(
+        f"Identity field must be {what}: {', '.join(_ALIASES['default_port'])}",
+        code="invalid_port",
+        hint="Write the hub's port as a number from 1 to 65535, or leave the field out.",
+    )
 
 
 def _path(path: str) -> str:

@@ -1,0 +1,71 @@
+"""The package itself: cheap to import, every public name where it belongs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import thalovant
+
+HEAVY = {"asyncio", "attr", "attrs", "cattrs", "click", "cryptography", "dataclasses", "h11", "socket", "ssl", "yaml"}
+
+
+def _in_a_bare_interpreter(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_import_loads_nothing_heavy():
+    """`import thalovant` takes a few milliseconds because it loads no library and no event loop."""
+    loaded = json.loads(_in_a_bare_interpreter("import json, sys, thalovant; print(json.dumps(list(sys.modules)))"))
+
+    assert "thalovant" in loaded
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize("module", ["errors", "events", "identity", "models", "protocols", "rich", "context"])
+def test_values_load_no_event_loop(module):
+    """Reading an identity or an event needs neither asyncio nor TLS nor the protocol's libraries."""
+    code = f"import json, sys, thalovant.{module}; print(json.dumps(list(sys.modules)))"
+
+    loaded = set(json.loads(_in_a_bare_interpreter(code)))
+
+    assert not (HEAVY - {"dataclasses"}) & loaded
+
+
+@pytest.mark.parametrize("name", thalovant.__all__)
+def test_public_name_is_there(name):
+    """Every promised name can be had from the package, is found by dir(), and is one and the same each time."""
+    assert getattr(thalovant, name) is getattr(thalovant, name)
+    assert name in dir(thalovant)
+
+
+def test_type_checkers_see_the_same_names():
+    """The imports for type checkers and the table of lazy names agree, modules included."""
+    tree = ast.parse(Path(thalovant.__file__).read_text())
+    seen = {
+        (name.asname, node.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for name in node.names
+    }
+
+    assert seen == set(thalovant._HOME.items())
+
+
+def test_unknown_name():
+    """A typo is an AttributeError that says so, as with any module."""
+    with pytest.raises(AttributeError, match="module 'thalovant' has no attribute 'ThalovantCleint'"):
+        thalovant.ThalovantCleint
+
+
+def test_import_of_a_name():
+    """`from thalovant import X` works for lazy names, in a bare interpreter too."""
+    assert _in_a_bare_interpreter("from thalovant import EVENT_SPEAK; print(EVENT_SPEAK)") == "speak\n"
