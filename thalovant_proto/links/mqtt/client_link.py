@@ -28,7 +28,7 @@ from ..base import (
 from .broker import kind_of, login, parse_broker
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
-from .session import Connected, MessageReceived, MqttSession, Published, SessionClosed, SessionEvent, Subscribed
+from .session import MessageReceived, MqttSession, Published, SessionClosed, SessionEvent, Subscribed
 from .topics import OFFLINE, ONLINE, TOPIC_HEAD, Layout, Topics, candidate_layouts
 
 #: A hello that tells nothing: the hub answers with its own. Hubs that read bit frames only drop it unread and answer
@@ -222,15 +222,15 @@ class MqttClientLink:
         for event in events:
             match event:
                 case Published(token=token):
-                    taken.append(Accepted(token=token))
+                    taken += [] if token is None else [Accepted(token=token)]
                 case MessageReceived():
                     taken += self._message(event, now)
-                case Connected():
-                    self._connected(now)
                 case Subscribed():
                     taken += self._subscribed(event, now)
                 case SessionClosed():
                     taken.append(self._session_closed(event))
+                case _:  # Connected
+                    self._connected(now)
             if self._state is _State.CLOSING and self._session.has_room:
                 taken.append(self._leave(now))
             if self._state is _State.CLOSED:

@@ -322,7 +322,7 @@ class MqttHubGateway:
     def _take(self, events: Iterable[SessionEvent], now: float) -> Iterator[GatewayEvent]:
         for event in events:
             match event:
-                case MessageReceived() if not event.retain:  # retained: from another time
+                case MessageReceived(retain=False) if self._state is not _State.CLOSING:  # retained: from another time
                     yield from self._message(event, now)
                 case Connected():
                     filters = [(name, 1) for layout in self._layouts for name in (layout.up, layout.status)]
@@ -343,8 +343,6 @@ class MqttHubGateway:
             reason = "the broker refuses the hub its topics"
             error = CredentialsRefused(reason, code="mqtt_topics_refused", hint="check the broker's access list")
             return self._close(CloseKind.REFUSED, reason, SUBSCRIPTION_REFUSED, error)
-        if self._state is not _State.CONNECTING:
-            return []  # we are leaving
         self._state = _State.READY
         for layout in self._layouts:
             self._session.publish(layout.hub_status, ONLINE, now, retain=True)

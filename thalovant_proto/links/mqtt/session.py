@@ -65,9 +65,9 @@ class MessageReceived(SessionEvent):
 
 @frozen(kw_only=True)
 class Published(SessionEvent):
-    """The broker has the message that was published with this token (QoS 1 only)."""
+    """The broker has a message of QoS 1: the one that was published with this token."""
 
-    token: int
+    token: int | None
 
 
 @frozen(kw_only=True)
@@ -390,7 +390,7 @@ class MqttSession:
             self._remembered[packet_id] = mark
         return MessageReceived(topic=topic, payload=payload, retain=packet.retain)
 
-    def _puback(self, packet: Puback, now: float) -> SessionEvent | None:
+    def _puback(self, packet: Puback, now: float) -> SessionEvent:
         acknowledged = self._in_flight.pop(packet.packet_id, None)
         if acknowledged is None:
             raise _violation("a PUBACK answers no PUBLISH [MQTT-2.3.1-6]")
@@ -404,7 +404,7 @@ class MqttSession:
         else:
             del self._timers["puback"]
         token, _ = acknowledged
-        return None if token is None else Published(token=token)
+        return Published(token=token)
 
     def _pingresp(self, packet: Pingresp, now: float) -> None:
         if not self._pings:

@@ -1,0 +1,146 @@
+"""A small broker in memory, so that both roles of our MQTT meet: pure, on the test's clock, strict in all it reads.
+
+It is a front door of ours (`ServerSession`) with the least behind it that makes a broker: subscriptions, retained
+messages, wills, takeover by client id, and an access list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from thalovant_proto.links.mqtt.fields import topic_matches
+from thalovant_proto.links.mqtt.packets import (
+    SUBSCRIPTION_REFUSED,
+    Connack,
+    Connect,
+    ConnectCode,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Will,
+)
+from thalovant_proto.links.mqtt.server_session import (
+    ClientClosed,
+    ConnectReceived,
+    PacketReceived,
+    ServerEvent,
+    ServerSession,
+)
+
+
+class Connection:
+    """One client of the broker. `faults` are the protocol faults it was caught at."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.session = ServerSession(now=0.0, packet_limit=1 << 24)
+        self.connect: Connect | None = None
+        self.filters: dict[str, int] = {}
+        self.ids = count(1)
+        self.out = b""
+        self.heard: list[Packet] = []
+        self.gone = False
+        self.faults: list[Exception] = []
+
+    def write(self, packet: Packet) -> None:
+        """To the client."""
+        self.out += packet.encode()
+
+    def receive(self, data: bytes) -> None:
+        """From the client."""
+        for event in self.session.receive_data(data, 0.0):
+            self._event(event)
+
+    def drop(self) -> None:
+        """The socket ends without a word: the will is published [MQTT-3.1.2-8]."""
+        if not self.gone:
+            self.gone = True
+            self.broker.connections.remove(self)
+            if self.connect is not None and self.connect.will is not None:
+                self.broker.publish_will(self.connect.will)
+
+    def _event(self, event: ServerEvent) -> None:
+        match event:
+            case ConnectReceived(connect=connect):
+                code = self.broker.authenticate(connect)
+                if code is not ConnectCode.ACCEPTED:
+                    self.session.refuse(code)
+                    self.out += self.session.data_to_send()
+                    self.gone = True
+                    return
+                for other in list(self.broker.connections):
+                    if other.connect is not None and other.connect.client_id == connect.client_id:
+                        other.drop()  # [MQTT-3.1.4-2]
+                self.connect = connect
+                self.broker.connections.append(self)
+                self.session.accept(0.0)
+                self.write(Connack())
+            case PacketReceived(packet=packet):
+                self.heard.append(packet)
+                self._packet(packet)
+            case ClientClosed(clean=clean, error=error):
+                if error is not None:
+                    self.faults.append(error)
+                if clean and self.connect is not None:
+                    self.connect = None
+                self.drop()
+
+    def _packet(self, packet: Packet) -> None:
+        match packet:
+            case Pingreq():
+                if self.broker.answers_pings:
+                    self.write(Pingresp())
+            case Subscribe(packet_id=packet_id, filters=filters):
+                codes = [qos if self.broker.may_read(self, name) else SUBSCRIPTION_REFUSED for name, qos in filters]
+                self.write(Suback(packet_id=packet_id, codes=tuple(codes)))
+                for (name, _), code in zip(filters, codes, strict=True):
+                    if code != SUBSCRIPTION_REFUSED:
+                        self.filters[name] = code
+                        for topic, (payload, qos) in list(self.broker.retained.items()):
+                            if topic_matches(name, topic):
+                                self.deliver(topic, payload, min(qos, code), retain=True)
+            case Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id):
+                if qos and packet_id is not None and self.broker.acknowledges:
+                    self.write(Puback(packet_id))
+                self.broker.publish(topic, payload, qos, retain)
+
+    def deliver(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
+        """A message to this client."""
+        packet_id = next(self.ids) if qos else None
+        self.write(Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id))
+
+
+class Broker:
+    """The broker. `log` is every message published: topic, payload, QoS, retain."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.retained: dict[str, tuple[bytes, int]] = {}
+        self.log: list[tuple[str, bytes, int, bool]] = []
+        self.answers_pings = True
+        self.acknowledges = True
+        self.authenticate: Callable[[Connect], ConnectCode] = lambda connect: ConnectCode.ACCEPTED
+        self.may_read: Callable[[Connection, str], bool] = lambda connection, topic_filter: True
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> None:
+        """To every subscriber; live ones get it without the retain flag [MQTT-3.3.1-9]."""
+        self.log.append((topic, payload, qos, retain))
+        if retain:
+            self.retained[topic] = (payload, qos)
+        for connection in list(self.connections):
+            granted = [level for name, level in connection.filters.items() if topic_matches(name, topic)]
+            if granted:
+                connection.deliver(topic, payload, min(qos, max(granted)))
+
+    def publish_will(self, will: Will) -> None:
+        """A client has gone without DISCONNECT."""
+        self.publish(will.topic, will.payload, will.qos, will.retain)
+
+    def said(self, topic: str) -> list[bytes]:
+        """Every payload published on a topic, in order."""
+        return [payload for name, payload, _, _ in self.log if name == topic]
