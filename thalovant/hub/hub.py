@@ -1,0 +1,374 @@
+"""`Hub`: a whole hub in one object, on the running asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import ssl
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from attrs import define, field
+
+from thalovant_io.derivation import start_derivation
+from thalovant_proto.events import Generation
+from thalovant_proto.kdf import DeriveKey, Kdf, psk_salt
+from thalovant_proto.secret import Secret
+
+from .._files import write_secret
+from ..identity import ThalovantIdentity
+from .actions import RoutedPeer
+from .errors import HubSetupError
+from .keys import HubKeys, load_keys
+from .pki import load_into, server_context
+from .registry import DEFAULT_ALLOWED, STATUS, Client, Registry
+from .router import unasked
+from .settings import DEFAULT_SETTINGS, Settings
+from .skills import Repertoire, Skill, SkillFunction, skill, spoken
+from .state import State
+from .switchboard import Switchboard
+from .turn import HeardTurn, Turn
+from .wss import WssListener
+
+log = logging.getLogger("thalovant.hub")
+
+_ANY_HOST: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_TEND_EVERY: Final = 3600.0
+
+
+class Hub:
+    """A hub for clients of any wire generation. Use it as `async with Hub(...) as hub`, or `start` and `close` it.
+
+    `skills` are tried after those that are added by `skill`. It listens on `host`, at `wss_port` (0: any free port);
+    `public_host` is what clients are told to dial, if not that. `state` is the folder where keys and clients are kept;
+    without one they are gone when the hub is closed. `site_id` is where the hub is, for messages to that site. Without
+    `tls` it speaks plain WebSocket. `settings` are its bounds, `clock` gives the time of day.
+    """
+
+    def __init__(
+        self,
+        *,
+        skills: Iterable[Skill] = (),
+        host: str = "127.0.0.1",
+        wss_port: int = 0,
+        public_host: str | None = None,
+        state: Path | str | None = None,
+        site_id: str | None = None,
+        tls: bool = True,
+        settings: Settings = DEFAULT_SETTINGS,
+        clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+    ) -> None:
+        self._repertoire = Repertoire(skills)
+        self._host = host
+        self._wss_port = wss_port
+        self._public_host = public_host or ("localhost" if host in _ANY_HOST else host)
+        self._folder = None if state is None else Path(state).expanduser()
+        self._site_id = site_id
+        self._tls = tls
+        self._settings = settings
+        self._clock = clock
+        self._running: _Running | None = None
+
+        self.client_status: dict[str, Mapping[str, Any]] = {}  # by name: what each client said of itself last
+        self._repertoire.on(STATUS, self._hear_status)
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Begin to listen. Raises `HubSetupError`, and then nothing is left running."""
+        if self._running is not None:
+            raise RuntimeError("the hub is running already")
+        async with AsyncExitStack() as exits:
+            now = self._clock()
+            state = await asyncio.to_thread(State.open, self._folder, now=now)
+            exits.callback(lambda: state.close(now=self._clock()))
+            keys = await asyncio.to_thread(load_keys, state, self._names, now)
+            ca_file = self._publish(keys.authority.pem, exits)
+            context = await asyncio.to_thread(server_context, keys.server) if self._tls else None
+            registry = Registry(state)
+            board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self._settings)
+            wss = WssListener(board, self._host, self._wss_port, context)
+            await wss.start()
+            exits.push_async_callback(wss.close, self._settings.goodbye_time)
+            exits.callback(board.goodbye)
+            self._running = running = _Running(
+                state=state,
+                keys=keys,
+                board=board,
+                context=context,
+                ca_file=ca_file,
+                endpoints={"wss": self._url("wss" if self._tls else "ws", wss.port)},
+                exits=exits.pop_all(),
+            )
+        running.tending = asyncio.create_task(self._tend())
+        running.deriving = asyncio.create_task(_derive(running))
+        for client in registry:
+            running.underived.put_nowait(client)
+
+    async def drain(self, grace: float | None = None) -> None:
+        """Take no more requests, and wait for the running ones: `grace` seconds, else as long as the settings say."""
+        if self._running is not None:
+            await self._running.board.stage.drain(self._settings.drain_time if grace is None else grace)
+
+    async def close(self, grace: float | None = None) -> None:
+        """`drain`, say goodbye to all clients, and let go of everything. Harmless if repeated."""
+        await self.drain(grace)
+        running, self._running = self._running, None
+        if running is not None:
+            for task in (running.tending, running.deriving):
+                task.cancel()
+            await running.exits.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- what it is ---
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """The URL of each protocol that it listens on."""
+        return dict(self._up.endpoints)
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate (PEM) of the authority that clients must trust."""
+        return self._up.ca_file
+
+    @property
+    def node_id(self) -> str:
+        """What it calls itself to clients: its RSA public key as PEM."""
+        return self._up.keys.pubkey
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        """Its skills, in the order in which they are tried."""
+        return tuple(self._repertoire)
+
+    # --- clients ---
+
+    def add_client(
+        self,
+        name: str,
+        *,
+        generation: int = 3,
+        site_id: str | None = None,
+        allowed: Iterable[str] = DEFAULT_ALLOWED,
+        admin: bool = False,
+        can_escalate: bool = True,
+        can_propagate: bool = True,
+        can_broadcast: bool = True,
+    ) -> ThalovantIdentity:
+        """Register a client and give its identity, the only time that it is made: keep it, or ask `identity` again.
+
+        `generation` is the wire's: 3 (Noise), 1 (password), or 0 (pre-shared key: replayable from one connection to
+        the next). `allowed` are the bus messages that it may send; with none it may send no bytes either. Only an
+        `admin` may broadcast. Raises `ValueError` for a name that is taken or unfit.
+        """
+        running = self._up
+        client = running.board.registry.add(
+            name,
+            generation=generation,
+            site_id=site_id,
+            allowed=allowed,
+            admin=admin,
+            can_escalate=can_escalate,
+            can_propagate=can_propagate,
+            can_broadcast=can_broadcast,
+        )
+        if client.generation is Generation.PRESHARED:
+            log.warning("Client %r speaks generation 0: what it sends can be replayed in another connection", name)
+        running.underived.put_nowait(client)
+        return self._identity(client)
+
+    def identity(self, name: str) -> ThalovantIdentity | None:
+        """The identity of a registered client, None if there is none of that name."""
+        client = self._up.board.registry.named(name)
+        return None if client is None else self._identity(client)
+
+    def remove_client(self, name: str) -> bool:
+        """Forget a client and close its connections; whether there was one."""
+        board = self._up.board
+        removed = board.registry.remove(name)
+        for peer in self._peers(name):
+            board.kick(peer, code=1008, reason="this client was removed")
+        return removed is not None
+
+    def forget_keys(self, name: str) -> bool:
+        """Let a client that lost its keys come with new ones; whether there is one of that name."""
+        return self._up.board.registry.forget_keys(name) is not None
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """The names of all registered clients."""
+        return tuple(client.name for client in self._up.board.registry)
+
+    @property
+    def connected(self) -> tuple[str, ...]:
+        """The names of the clients that are connected and proven, each once."""
+        return tuple(dict.fromkeys(peer.client.name for peer in self._up.board.peers))
+
+    # --- answering ---
+
+    def skill(
+        self,
+        *phrases: str,
+        name: str | None = None,
+        when: Callable[[HeardTurn], object] | None = None,
+        fallback: bool = False,
+        timeout: float | None = None,
+    ) -> Callable[[SkillFunction], Skill]:
+        """Add a function as a skill, before or after `start`: `@hub.skill("light the {what}")`. See `skills.skill`."""
+        make = skill(*phrases, name=name, when=when, fallback=fallback, timeout=timeout)
+        return lambda function: self._repertoire.add(make(function))
+
+    def add_skill(self, one: Skill) -> Skill:
+        """Add a skill that was made elsewhere."""
+        return self._repertoire.add(one)
+
+    def on(self, type: str) -> Callable[[SkillFunction], SkillFunction]:
+        """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods."""
+
+        def add(function: SkillFunction) -> SkillFunction:
+            self._repertoire.on(type, function)
+            return function
+
+        return add
+
+    def on_binary(self, kind: int) -> Callable[[SkillFunction], SkillFunction]:
+        """Call a function for raw bytes of a kind: `@hub.on_binary(BinType.RAW_AUDIO)`; they are in `turn.binary`."""
+
+        def add(function: SkillFunction) -> SkillFunction:
+            self._repertoire.on_binary(kind, function)
+            return function
+
+        return add
+
+    # --- saying something unasked ---
+
+    def speak_to(self, client: str, text: str | Mapping[str, Any], *, session_id: str | None = None) -> int:
+        """Say something (a text, or what `speech` makes) on all connections of a client; gives their number."""
+        return self.emit_to(client, "speak", {"lang": "en-us", **spoken(text)}, session_id=session_id)
+
+    def emit_to(
+        self, client: str, type: str, data: Mapping[str, Any] | None = None, *, session_id: str | None = None
+    ) -> int:
+        """Send an event on all connections of a client; gives their number. Raises `ValueError` for what is no JSON."""
+        peers = self._peers(client)
+        for peer in peers:
+            self._up.board.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
+        return len(peers)
+
+    def broadcast(self, type: str, data: Mapping[str, Any] | None = None) -> int:
+        """Send an event to everybody who is connected; gives the number. Raises `ValueError` for what is no JSON."""
+        peers = self._up.board.peers
+        for peer in peers:
+            self._up.board.send(peer, unasked(peer, type, dict(data or {})))
+        return len(peers)
+
+    # --- inside ---
+
+    @property
+    def _up(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("the hub is not running: start it first")
+        return self._running
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(name for name in dict.fromkeys((self._public_host, self._host)) if name not in _ANY_HOST)
+
+    def _peers(self, name: str) -> list[RoutedPeer]:
+        return [peer for peer in self._up.board.peers if peer.client.name == name]
+
+    def _url(self, scheme: str, port: int) -> str:
+        host = f"[{self._public_host}]" if ":" in self._public_host else self._public_host
+        return f"{scheme}://{host}:{port}"
+
+    def _identity(self, client: Client) -> ThalovantIdentity:
+        running = self._up
+        endpoints = running.endpoints
+        master = endpoints.get("https") or endpoints["wss"]
+        return ThalovantIdentity.from_mapping(
+            {
+                "access_key": client.access_key.reveal(),
+                "password": client.password.reveal(),
+                "crypto_key": client.crypto_key and client.crypto_key.reveal(),
+                "site_id": client.site_id,
+                "default_master": master,
+                "default_port": int(master.rpartition(":")[2]),
+                "data_plane_endpoints": endpoints,
+                "protocols": {"wss": "wss" in endpoints, "http": "https" in endpoints, "mqtt": "mqtt" in endpoints},
+                "ca_file": str(running.ca_file) if self._tls else None,
+            }
+        )
+
+    def _publish(self, pem: bytes, exits: AsyncExitStack) -> Path:
+        """Put the authority's certificate where clients find it."""
+        folder = self._folder
+        if folder is None:
+            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="thalovant-hub-")))
+        path = folder / "ca.pem"
+        try:
+            if not (path.is_file() and path.read_bytes() == pem):
+                write_secret(path, pem)
+        except OSError as error:
+            raise HubSetupError(f"{path} cannot be written: {error.strerror or error}", setting="state") from None
+        return path
+
+    async def _tend(self) -> None:
+        """Keep certificate and clock mark fresh, as long as the hub runs."""
+        while True:
+            await asyncio.sleep(_TEND_EVERY)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Take a new certificate if the present one ends soon; connections that are open keep theirs."""
+        running = self._up
+        keys = await asyncio.to_thread(load_keys, running.state, self._names, self._clock())
+        if running.context is not None and keys.server != running.keys.server:
+            await asyncio.to_thread(load_into, running.context, keys.server)
+            log.info("The hub's certificate was renewed")
+        running.keys = keys
+
+    async def _hear_status(self, turn: Turn) -> None:
+        self.client_status[turn.client] = dict(turn.data)
+
+
+@define(eq=False)
+class _Running:
+    """What a hub has between `start` and `close`."""
+
+    state: State
+    keys: HubKeys
+    board: Switchboard
+    context: ssl.SSLContext | None
+    ca_file: Path
+    endpoints: dict[str, str]
+    exits: AsyncExitStack
+    underived: asyncio.Queue[Client] = field(factory=asyncio.Queue)
+    tending: asyncio.Task[None] = field(init=False)
+    deriving: asyncio.Task[None] = field(init=False)
+
+
+async def _derive(running: _Running) -> None:
+    """Derive the PSKs of registered clients, one after the other, so that their first contact is quick."""
+    salt = psk_salt(running.keys.pubkey)
+    while True:
+        client = await running.underived.get()
+        if client.generation is not Generation.NOISE or client.psk is not None:
+            continue
+        secret = Secret(client.password.as_bytes())
+        effect = DeriveKey(id=0, kdf=Kdf.ARGON2ID, secret=secret, salt=salt)
+        psk = await asyncio.wrap_future(start_derivation(effect))
+        running.board.registry.learn(client, psk=psk)

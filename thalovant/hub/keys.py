@@ -1,0 +1,66 @@
+"""A hub's own identity: its Noise key, its RSA key, whose public half is its node id, and its certificates."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from attrs import field, frozen
+
+from thalovant_proto.secret import Secret
+
+from . import pki
+from .state import State
+
+
+@frozen(kw_only=True)
+class HubKeys:
+    """What makes a hub itself. `pubkey` is the RSA public key as PEM, which is the node id too (wire.md §1.2)."""
+
+    static_key: Secret[bytes]
+    pubkey: str = field(repr=False)
+    authority: pki.Certificate
+    server: pki.Certificate
+
+
+def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> HubKeys:
+    """The keys in `state`, made where they are missing; the certificate is for `names`, and renewed in good time.
+
+    Takes up to a second at first: call it in a thread.
+    """
+    from thalovant_proto import rsa
+
+    stored = {name: state.thing(name) for name in _NAMES}
+    with ThreadPoolExecutor(1) as pool:  # the slow one, beside the others
+        pem = stored["rsa_key"]
+        rsa_key = pool.submit(rsa.generate if pem is None else lambda: rsa.load_private(Secret(pem)))
+        static_key = stored["static_key"] or os.urandom(32)
+        authority = _certificate(stored["authority"], stored["authority_key"])
+        if authority is None or now >= authority.x509.not_valid_after_utc - pki.RENEW_BEFORE:
+            authority, server = pki.make_authority(now), None
+        else:
+            server = _certificate(stored["server"], stored["server_key"])
+        if server is None or not pki.is_good(server, names, now):
+            server = pki.make_server(authority, names, now)
+    key = rsa_key.result()
+    things = {
+        "static_key": static_key,
+        "rsa_key": rsa.private_pem(key).reveal(),
+        "authority": authority.pem,
+        "authority_key": authority.key.reveal(),
+        "server": server.pem,
+        "server_key": server.key.reveal(),
+    }
+    if things != stored:
+        state.keep(**things)
+    return HubKeys(static_key=Secret(static_key), pubkey=rsa.public_pem(key), authority=authority, server=server)
+
+
+_NAMES: Final = ("static_key", "rsa_key", "authority", "authority_key", "server", "server_key")
+
+
+def _certificate(pem: bytes | None, key: bytes | None) -> pki.Certificate | None:
+    return None if pem is None or key is None else pki.Certificate(pem, Secret(key))

@@ -1,0 +1,146 @@
+"""Who is connected to a hub: a seat for each connection, few of them for those that have proven nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+from thalovant_proto import events as e
+from thalovant_proto.channel import Entropy
+from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.limits import Limits
+from thalovant_proto.links.base import Credentials, Link
+from thalovant_proto.outcomes import Outcome
+from thalovant_proto.peer import HubPeer
+
+from .actions import RoutedPeer
+from .registry import Client
+from .settings import Settings
+
+PeerOutcome: TypeAlias = Outcome | e.Event
+
+
+class Driver(Protocol):
+    """What moves a seat's bytes."""
+
+    def wake(self) -> None:
+        """Do what the peer wants: something was said to it outside its own turn."""
+
+    def abort(self) -> None:
+        """End at once, without goodbye."""
+
+
+class Seat(HubPeer):
+    """One connection of a client, over whatever link. Its driver runs it like any `HubPeer`."""
+
+    def __init__(
+        self,
+        link: Link,
+        driver: Driver,
+        *,
+        address: str,
+        register: Callable[[Seat, Credentials], HubSide | None],
+        pending: Callable[[], int],
+        entropy: Entropy,
+        now: float,
+        limits: Limits,
+    ) -> None:
+        self.driver = driver
+        self.address = address
+        self.since = now
+        self.peer_id = ""
+        self.client: Client | None = None
+        self.completed: e.HandshakeCompleted | None = None
+        self.routed: RoutedPeer | None = None  # once it is proven
+        self.gone = False
+        self._pending = pending
+        self._room: asyncio.Event | None = None
+        super().__init__(link, lambda credentials: register(self, credentials), entropy=entropy, now=now, limits=limits)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client to read."""
+        return self._pending()
+
+    def data_to_send(self) -> bytes:
+        data = super().data_to_send()
+        if data and self._room is not None:
+            self._room.set()
+        return data
+
+    def left(self) -> None:
+        """The connection is over: nobody waits for it any more."""
+        self.gone = True
+        if self._room is not None:
+            self._room.set()
+
+    async def has_room(self, pause: int) -> None:
+        """Wait until fewer than `pause` bytes wait for the client, or it is gone."""
+        while self.unread >= pause and not self.gone:
+            self._room = self._room or asyncio.Event()
+            self._room.clear()
+            await self._room.wait()
+        self._room = None
+
+
+class Seats:
+    """All seats of a hub."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._unproven: dict[Seat, None] = {}  # oldest first
+        self._addresses: Counter[str] = Counter()  # of these
+        self._proven: dict[str, Seat] = {}
+
+    def __iter__(self) -> Iterator[Seat]:
+        yield from tuple(self._unproven)
+        yield from tuple(self._proven.values())
+
+    @property
+    def unproven(self) -> int:
+        """How many connections have proven nothing."""
+        return len(self._unproven)
+
+    def at(self, peer_id: str) -> Seat | None:
+        """The seat of a proven peer."""
+        return self._proven.get(peer_id)
+
+    def admit(self, seat: Seat, now: float) -> bool:
+        """Count a new connection; False if there is no place for it.
+
+        When all places are taken, one that has had its time without a proof gives way: a client needs milliseconds.
+        """
+        settings = self._settings
+        if len(self._unproven) >= settings.unproven:
+            oldest = next(iter(self._unproven))
+            if now - oldest.since < settings.unproven_grace:
+                return False
+            self.forget(oldest)
+            oldest.close(now, code=1013, reason="others are waiting")
+            oldest.driver.wake()
+        if self._addresses[seat.address] >= settings.unproven_per_address:
+            return False
+        self._unproven[seat] = None
+        self._addresses[seat.address] += 1
+        return True
+
+    def prove(self, seat: Seat) -> None:
+        """The peer on this seat is proven."""
+        self._stop_counting(seat)
+        self._proven[seat.peer_id] = seat
+
+    def forget(self, seat: Seat) -> None:
+        """The connection is over. Harmless if repeated."""
+        self._stop_counting(seat)
+        if self._proven.get(seat.peer_id) is seat:
+            del self._proven[seat.peer_id]
+        seat.left()
+
+    def _stop_counting(self, seat: Seat) -> None:
+        if seat in self._unproven:
+            del self._unproven[seat]
+            self._addresses[seat.address] -= 1
+            if not self._addresses[seat.address]:
+                del self._addresses[seat.address]

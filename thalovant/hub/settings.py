@@ -1,0 +1,42 @@
+"""The bounds of a hub, in one object. Times in seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import field, frozen
+from attrs.validators import gt
+
+from thalovant_proto.limits import DEFAULT_LIMITS, MIB, Limits
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What a hub spends on whom."""
+
+    limits: Limits = DEFAULT_LIMITS  # of each connection
+    # Clients that have proven nothing, in all and from one address: a handshake takes milliseconds, so 256 at a time
+    # is thousands a second. When all places are taken, the oldest that had this long gives way.
+    unproven: int = field(default=256, validator=gt(0))
+    unproven_per_address: int = field(default=128, validator=gt(0))
+    unproven_grace: float = field(default=5.0, validator=gt(0))
+    # Connections, those of registered clients included.
+    connections: int = field(default=16_384, validator=gt(0))
+    # Bytes that wait for a client that does not read; beyond it the connection is cut.
+    unread: int = field(default=8 * MIB, validator=gt(0))
+    # From here on skills wait before they say more.
+    unread_pause: int = field(default=256 * 1024, validator=gt(0))
+    # How long a skill may take, and how many run for one client at a time.
+    skill_timeout: float = field(default=30.0, validator=gt(0))
+    turns_per_client: int = field(default=256, validator=gt(0))
+    # Threads for each skill that is not `async`: one that hangs takes its own places only.
+    threads_per_skill: int = field(default=8, validator=gt(0))
+    # Conversations that are remembered; then the one that was quiet longest is forgotten.
+    conversations: int = field(default=4096, validator=gt(0))
+    # How long running turns may take when the hub stops.
+    drain_time: float = field(default=5.0, validator=gt(0))
+    # How long clients may take to answer its goodbye.
+    goodbye_time: float = field(default=2.0, validator=gt(0))
+
+
+DEFAULT_SETTINGS: Final = Settings()

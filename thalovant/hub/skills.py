@@ -1,0 +1,229 @@
+"""Skills: functions that answer utterances, which phrases reach them, and what they may give back."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from .turn import HeardTurn, SyncTurn, Turn, TurnCore
+
+SkillFunction: TypeAlias = Callable[[Any], Any]
+"""Takes the turn. Gives None, a text, a mapping (see `speech`), an iterable of these, or an asynchronous one."""
+
+#: Longer texts reach a skill by `when` or as fallback only: a phrase is something that people say.
+MAX_PHRASE_TEXT: Final = 500
+_SLOT: Final = re.compile(r"\{(\w+)\}")
+_WORD: Final = re.compile(r"\w+")
+_EDGES: Final = re.compile(r"^\W+|\W+$")
+
+#: What a `speak` may carry beside or instead of its text (sdk.md row 123).
+MEDIA_KEYS: Final = frozenset(
+    ("table", "quick_replies", "buttons", "image", "images", "attachment", "attachments", "rich_media", "display")
+)
+
+
+class SkillFailure(Exception):
+    """Raise it in a skill to say that it cannot answer; the client is told the reason."""
+
+
+class NoAnswer(SkillFailure):
+    """Nobody answered the follow-up question in time, or something else was asked meanwhile."""
+
+
+class Nonsense(Exception):
+    """A skill gave something back that cannot be said. A bug of the skill."""
+
+
+def speech(
+    text: str = "",
+    *,
+    lang: str | None = None,
+    table: Any = None,
+    choices: Sequence[str | Mapping[str, Any]] | None = None,
+    images: Sequence[str | Mapping[str, Any]] | None = None,
+    attachments: Sequence[Mapping[str, Any]] | None = None,
+    silent: bool = False,
+    expect_response: bool = False,
+) -> dict[str, Any]:
+    """What a hub says, with rich media beside the text: a skill's result.
+
+    `table` is anything that is a table to the client, `choices` are texts or mappings with `title` and `payload`,
+    `images` URLs or mappings with `url`, `attachments` mappings with `title` and `url`. `silent` is for showing only.
+    """
+    optional = {
+        "lang": lang,
+        "table": table,
+        "quick_replies": None if choices is None else list(choices),
+        "images": None if images is None else list(images),
+        "attachments": None if attachments is None else list(attachments),
+        "silent": silent or None,
+    }
+    data = {key: value for key, value in optional.items() if value is not None}
+    return {"utterance": text, "expect_response": expect_response, **data}
+
+
+def spoken(item: object) -> dict[str, Any]:
+    """One item of a skill's result as the data of a `speak`. Raises `Nonsense`."""
+    if isinstance(item, str):
+        return {"utterance": item, "expect_response": False}
+    if isinstance(item, Mapping):
+        data = {("utterance" if key == "text" else key): value for key, value in item.items()}
+        if isinstance(data.setdefault("utterance", ""), str) and (data["utterance"] or MEDIA_KEYS & data.keys()):
+            return data
+        raise Nonsense("gave a mapping with neither a text nor rich media")
+    raise Nonsense(f"gave {type(item).__name__} where a text or a mapping must be")
+
+
+@define(eq=False)
+class Skill:
+    """A function and what reaches it. Made by `skill` or `Hub.skill`; calling it calls the function."""
+
+    name: str
+    function: SkillFunction
+    phrases: tuple[str, ...] = ()
+    when: Callable[[HeardTurn], object] | None = None
+    fallback: bool = False
+    timeout: float | None = None
+    help: str = ""
+    is_async: bool = field(init=False)
+    _exact: frozenset[str] = field(init=False)
+    _patterns: tuple[re.Pattern[str], ...] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_async = any(
+            check(candidate)
+            for check in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+            for candidate in (self.function, getattr(self.function, "__call__", None))  # noqa: B004 - not whether it is
+        )
+        self._exact = frozenset(words(phrase) for phrase in self.phrases if not _SLOT.search(phrase))
+        self._patterns = tuple(_pattern(phrase) for phrase in self.phrases if _SLOT.search(phrase))
+
+    def __call__(self, turn: Turn | SyncTurn) -> Any:
+        return self.function(turn)
+
+    def match(self, text: str, heard: str) -> dict[str, str] | None:
+        """The slots if `text` is one of the phrases, else None. `heard` is `words(text)`."""
+        if heard in self._exact:
+            return {}
+        if self._patterns and len(text) <= MAX_PHRASE_TEXT:
+            bare = _EDGES.sub("", text)
+            for pattern in self._patterns:
+                if found := pattern.fullmatch(bare):
+                    return found.groupdict()
+        return None
+
+
+def skill(
+    *phrases: str,
+    name: str | None = None,
+    when: Callable[[HeardTurn], object] | None = None,
+    fallback: bool = False,
+    timeout: float | None = None,
+) -> Callable[[SkillFunction], Skill]:
+    """Make a function a skill: `@skill("turn on the {what}")`.
+
+    A phrase matches whatever the case and punctuation; `{what}` takes one or more words, found in `turn.slots`. `when`
+    is asked with the turn where no phrase matches. A `fallback` is tried last and, with neither phrases nor `when`,
+    takes everything. `timeout` (seconds) is how long it may take instead of the hub's own.
+
+    Raises `ValueError` for a phrase without words or with a slot that has no name of its own.
+    """
+    if not phrases and when is None and not fallback:
+        raise ValueError("a skill needs a phrase, `when`, or `fallback=True`")
+
+    def decorate(function: SkillFunction) -> Skill:
+        own = getattr(function, "__name__", type(function).__name__)
+        about = (inspect.getdoc(function) or "").partition("\n")[0]
+        return Skill(name or own, function, phrases, when=when, fallback=fallback, timeout=timeout, help=about)
+
+    return decorate
+
+
+class Repertoire:
+    """What a hub answers: skills in the order in which they are tried, and handlers of other messages."""
+
+    def __init__(self, skills: Iterable[Skill] = ()) -> None:
+        self._first: list[Skill] = []
+        self._last = list(skills)
+        self._handlers: dict[str, list[Skill]] = {}
+        self._binary: dict[int, list[Skill]] = {}
+
+    def __iter__(self) -> Iterator[Skill]:
+        yield from self._first
+        yield from self._last
+
+    def add(self, one: Skill) -> Skill:
+        """Try a skill after those that were added before, and before those that the repertoire was made with."""
+        self._first.append(one)
+        return one
+
+    def on(self, type: str, function: SkillFunction) -> None:
+        """Call a function for bus messages of this type."""
+        self._handlers.setdefault(type, []).append(_handler(function))
+
+    def on_binary(self, kind: int, function: SkillFunction) -> None:
+        """Call a function for raw bytes of this kind."""
+        self._binary.setdefault(kind, []).append(_handler(function))
+
+    def handlers(self, type: str) -> Sequence[Skill]:
+        """What to call for a bus message."""
+        return self._handlers.get(type, ())
+
+    def binary_handlers(self, kind: int) -> Sequence[Skill]:
+        """What to call for raw bytes."""
+        return self._binary.get(kind, ())
+
+
+def _handler(function: SkillFunction) -> Skill:
+    return Skill(getattr(function, "__name__", type(function).__name__), function)
+
+
+def choose(skills: Iterable[Skill], core: TurnCore, report: Callable[[Skill, Exception], None]) -> Skill | None:
+    """The skill that answers a turn, its slots put into the turn: the first that matches, fallbacks last.
+
+    What a `when` raises is reported and counts as no.
+    """
+    heard = words(core.text)
+    fallbacks = []
+    for one in skills:
+        if one.fallback:
+            fallbacks.append(one)
+        elif _takes(one, core, heard, report):
+            return one
+    return next((one for one in fallbacks if _takes(one, core, heard, report)), None)
+
+
+def _takes(one: Skill, core: TurnCore, heard: str, report: Callable[[Skill, Exception], None]) -> bool:
+    slots = one.match(core.text, heard)
+    if slots is not None:
+        core.slots = slots
+        return True
+    if one.when is None:
+        return one.fallback and not one.phrases
+    try:
+        return bool(one.when(core.turn))
+    except Exception as error:
+        report(one, error)
+        return False
+
+
+def words(text: str) -> str:
+    """A text reduced to what phrases are compared by; empty for one that is too long to be a phrase."""
+    return "" if len(text) > MAX_PHRASE_TEXT else " ".join(_WORD.findall(text.casefold()))
+
+
+def _pattern(phrase: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    for index, part in enumerate(_SLOT.split(phrase)):
+        if index % 2:
+            if not part.isidentifier() or f"(?P<{part}>" in "".join(parts):
+                raise ValueError(f"a slot of {phrase!r} needs a name of its own: {part!r}")
+            parts.append(f"(?P<{part}>.+?)")
+        else:
+            parts += [re.escape(word) for word in _WORD.findall(part)]
+    return re.compile(r"\W+".join(parts), re.IGNORECASE | re.DOTALL)

@@ -1,0 +1,231 @@
+"""Where skills run: each turn in a task of its own, functions that are not `async` in threads, all of it bounded.
+
+Whatever a skill does wrong stays with the turn it was called for: its client is told that it failed, the log that it
+was this skill, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from thalovant_proto import events as e
+
+from .actions import HIVE, Request, RoutedPeer
+from .router import UTTERANCES, busy
+from .settings import Settings
+from .skills import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
+from .turn import Conversation, Outlet, SyncTurn, TurnCore
+
+log = logging.getLogger("thalovant.hub")
+
+
+class Stage:
+    """Runs the skills and handlers of a repertoire on the running loop. `outlet` is where their answers go."""
+
+    def __init__(self, repertoire: Repertoire, outlet: Outlet, settings: Settings) -> None:
+        self._repertoire = repertoire
+        self._outlet = outlet
+        self._settings = settings
+        self._conversations: OrderedDict[tuple[int, str], Conversation] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: Counter[int] = Counter()  # by client id
+        self._gates: dict[int, asyncio.Semaphore] = {}
+
+    @property
+    def turns(self) -> int:
+        """How many turns are running."""
+        return len(self._tasks)
+
+    def hear(self, request: Request) -> None:
+        """A bus message came: start what answers it."""
+        conversation = self._conversation(request.peer, request.session_id)
+        if request.bus.type not in UTTERANCES:
+            self._handle(request, conversation)
+            return
+        if conversation.waiting is not None and not conversation.waiting.done():
+            conversation.waiting.set_result(request)
+            return
+        core = TurnCore(self._outlet, request, conversation)
+        found = choose(self._repertoire, core, _report_when)
+        if found is None:
+            core.fail("no skill of this hub answers this")
+        else:
+            self._start(core, found)
+
+    def hear_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
+        """Raw bytes came."""
+        context = {"source": peer.id, "peer": peer.id, "session": {**peer.session, "session_id": peer.session_id}}
+        request = Request(
+            peer=peer,
+            bus=e.Bus(type=event.name, data=event.metadata),
+            context=context,
+            session_id=peer.session_id,
+            reply_context={**context, "source": HIVE, "destination": peer.id},
+        )
+        for handler in self._repertoire.binary_handlers(event.bin_type):
+            core = TurnCore(self._outlet, request, self._conversation(peer, peer.session_id), binary=event)
+            core.answered()
+            self._start(core, handler)
+
+    async def drain(self, grace: float) -> None:
+        """Wait up to `grace` seconds for the turns that run, then end them."""
+        for conversation in self._conversations.values():
+            if conversation.waiting is not None and not conversation.waiting.done():
+                conversation.waiting.set_exception(NoAnswer("the hub is stopping"))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel("the hub is stopping")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)  # a skill may refuse to end; it dies with the loop
+
+    # --- which function ---
+
+    def _handle(self, request: Request, conversation: Conversation) -> None:
+        handlers = self._repertoire.handlers(request.bus.type)
+        for handler in handlers:
+            core = TurnCore(self._outlet, request, conversation)
+            core.answered()
+            self._start(core, handler)
+        if request.query is not None and not handlers:
+            self._outlet.send(request.peer, *request.query.unanswered())
+
+    def _conversation(self, peer: RoutedPeer, session_id: str) -> Conversation:
+        # The id is the client's to choose; as a key it must stay small, and it counts for that client only.
+        key = (peer.client.id, session_id[:256])
+        conversation = self._conversations.get(key)
+        if conversation is None:
+            conversation = self._conversations[key] = Conversation()
+            if len(self._conversations) > self._settings.conversations:
+                _, oldest = self._conversations.popitem(last=False)
+                if oldest.waiting is not None and not oldest.waiting.done():
+                    oldest.waiting.set_exception(NoAnswer("the conversation was forgotten"))
+        else:
+            self._conversations.move_to_end(key)
+        return conversation
+
+    # --- running it ---
+
+    def _start(self, core: TurnCore, skill: Skill) -> None:
+        peer = core.request.peer
+        if self._running[peer.client.id] >= self._settings.turns_per_client:
+            self._outlet.send(peer, busy(peer, core.request.bus.type).event)
+            return
+        loop = asyncio.get_running_loop()
+        self._running[peer.client.id] += 1
+        core.since = loop.time()
+        task = loop.create_task(self._run(core, skill))
+        self._tasks.add(task)
+        timeout = self._settings.skill_timeout if skill.timeout is None else skill.timeout
+        timer = loop.call_later(timeout, self._check_time, core, skill, task, timeout)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            timer.cancel()
+            self._running[peer.client.id] -= 1
+
+        task.add_done_callback(done)
+
+    def _check_time(self, core: TurnCore, skill: Skill, task: asyncio.Task[None], timeout: float) -> None:
+        if task.done():
+            return
+        loop = asyncio.get_running_loop()
+        left = timeout if core.waiting else core.since + timeout - loop.time()
+        if left > 0:
+            loop.call_later(left, self._check_time, core, skill, task, timeout)
+            return
+        log.error("Skill %r did not answer within %g s", skill.name, timeout)
+        core.fail(f"the skill {skill.name!r} did not answer in time")
+        core.stop()
+        task.cancel()
+
+    async def _run(self, core: TurnCore, skill: Skill) -> None:
+        try:
+            if skill.is_async:
+                await _give(core, skill.function(core.turn))
+            else:
+                await _give(core, await self._in_thread(core, skill))
+            core.end()
+        except NoAnswer:
+            log.info("Skill %r got no answer to its question", skill.name)
+        except SkillFailure as failure:
+            core.fail(str(failure))
+        except Nonsense as nonsense:
+            log.error("Skill %r %s", skill.name, nonsense)
+            core.fail(f"the skill {skill.name!r} failed")
+        except asyncio.CancelledError:
+            core.fail("the hub is stopping")  # unless it was told that time is up
+        except (Exception, SystemExit):
+            log.exception("Skill %r raised", skill.name)
+            core.fail(f"the skill {skill.name!r} failed")
+        finally:
+            core.stop()
+
+    async def _in_thread(self, core: TurnCore, skill: Skill) -> Any:
+        gate = self._gates.setdefault(id(skill), asyncio.Semaphore(self._settings.threads_per_skill))
+        await gate.acquire()
+        loop = asyncio.get_running_loop()
+        result: Future[Any] = Future()
+        result.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                try:
+                    result.set_result(_call(core, skill, loop))
+                except StopIteration as error:  # which no future takes
+                    result.set_exception(RuntimeError(f"StopIteration: {error}"))
+                except BaseException as error:
+                    result.set_exception(error)
+                loop.call_soon_threadsafe(gate.release)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        context = contextvars.copy_context()
+        # A daemon: one that hangs must not hold up the end of the process. It keeps its place at the gate.
+        threading.Thread(target=context.run, args=(work,), name=f"skill {skill.name}", daemon=True).start()
+        return await asyncio.wrap_future(result)
+
+
+def _call(core: TurnCore, skill: Skill, loop: asyncio.AbstractEventLoop) -> Any:
+    turn = SyncTurn(core, loop)
+    result = skill.function(turn)
+    if isinstance(result, Iterator):  # each step of a generator is the skill's code: it stays in this thread
+        for item in result:
+            turn.wait(_say(core, item))
+        return None
+    return result
+
+
+async def _give(core: TurnCore, result: Any) -> None:
+    """Say a skill's result. Raises `Nonsense`."""
+    if inspect.isawaitable(result):
+        result = await result
+    if result is None:
+        return
+    if isinstance(result, str | Mapping):
+        core.say(result)
+    elif isinstance(result, AsyncIterator):
+        async for item in result:
+            await _say(core, item)
+    elif isinstance(result, Iterable):
+        for item in result:
+            await _say(core, item)
+    else:
+        raise Nonsense(f"gave {type(result).__name__} where a text, a mapping or an iterable of these must be")
+
+
+async def _say(core: TurnCore, item: object) -> None:
+    core.say(item)
+    await core.drained()
+
+
+def _report_when(skill: Skill, error: Exception) -> None:
+    log.error("The `when` of skill %r raised", skill.name, exc_info=error)

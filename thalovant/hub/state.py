@@ -1,0 +1,244 @@
+"""What a hub keeps over restarts: its own keys, its certificates and its clients, in one SQLite file of one folder.
+
+The file is 0600 in a folder of 0700 and locked as long as a hub uses it. An ephemeral hub has the same in memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from thalovant_proto.events import Generation
+from thalovant_proto.secret import Secret
+
+from .._files import create_secret, private_parents
+from .errors import HubSetupError
+from .registry import Client
+
+FILE: Final = "hub.sqlite3"
+#: Raised with every change of the tables; older hubs then say so instead of guessing.
+SCHEMA: Final = 1
+#: A clock may step back this far (an adjustment, a restored suspend) before certificates and pins become doubtful.
+CLOCK_TOLERANCE: Final = datetime.timedelta(hours=1)
+
+_TABLES: Final = """
+CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE clients (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, access_key TEXT NOT NULL UNIQUE, password TEXT NOT NULL,
+  crypto_key TEXT, site_id TEXT NOT NULL, generation INTEGER NOT NULL, allowed TEXT NOT NULL, admin INTEGER NOT NULL,
+  can_escalate INTEGER NOT NULL, can_propagate INTEGER NOT NULL, can_broadcast INTEGER NOT NULL,
+  psk BLOB, pinned BLOB, pubkey TEXT
+);
+"""
+
+
+def default_state_folder() -> Path:
+    """Where a hub's state is: under `$XDG_DATA_HOME`, on Windows `%LOCALAPPDATA%`, else under `~/.local/share`."""
+    if configured := os.environ.get("XDG_DATA_HOME"):
+        return Path(configured).expanduser() / "thalovant" / "hub"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "Thalovant" / "hub"
+    return Path.home() / ".local" / "share" / "thalovant" / "hub"
+
+
+@frozen
+class Wrong:
+    """How a folder is named in messages, and what to do about it."""
+
+    folder: Path
+
+    def error(self, what: str) -> HubSetupError:
+        """The error for a state that cannot be used."""
+        return HubSetupError(f"The hub's state in {self.folder} {what}", setting="state")
+
+
+class State:
+    """The open state. Use it from one thread at a time; `close` it to let another hub have the folder."""
+
+    def __init__(self, connection: sqlite3.Connection, wrong: Wrong) -> None:
+        self._connection = connection
+        self._wrong = wrong
+
+    @classmethod
+    def open(cls, folder: Path | None, *, now: datetime.datetime) -> State:
+        """Open the state in `folder`, made if it is missing; None keeps everything in memory.
+
+        Raises `HubSetupError` if that cannot be, if another hub uses it, or if the clock is behind what it was.
+        """
+        wrong = Wrong(folder or Path(":memory:"))
+        if folder is not None:
+            _prepare(folder, wrong)
+        with _reported(wrong):
+            name = ":memory:" if folder is None else str(folder / FILE)
+            connection = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
+        state = cls(connection, wrong)
+        try:
+            with _reported(wrong):
+                state._take()
+            state._check_clock(now)
+        except BaseException:
+            connection.close()
+            raise
+        return state
+
+    def close(self, *, now: datetime.datetime) -> None:
+        """Let go of the folder."""
+        self._saw(now)
+        self._connection.close()
+
+    # --- single things ---
+
+    def thing(self, name: str) -> bytes | None:
+        """A named value, None if there is none."""
+        row = self._connection.execute("SELECT value FROM things WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep(self, **things: bytes) -> None:
+        """Keep named values, all or none."""
+        with _reported(self._wrong), self._transaction():
+            for name, value in things.items():
+                self._connection.execute("INSERT OR REPLACE INTO things VALUES (?, ?)", (name, value))
+
+    # --- clients: a `ClientStore` ---
+
+    def load(self) -> Iterable[Client]:
+        """All clients, in the order of their registration."""
+        with _reported(self._wrong):
+            rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM clients ORDER BY id").fetchall()  # noqa: S608 - constants
+            return [_client(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+
+    def save(self, client: Client) -> None:
+        """Keep a new client, or the new state of a known one."""
+        row = _row(client)
+        marks = ", ".join("?" * len(row))
+        with _reported(self._wrong), self._transaction():
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO clients ({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - constants
+                tuple(row.values()),
+            )
+
+    def remove(self, client: Client) -> None:
+        """Forget a client."""
+        with _reported(self._wrong), self._transaction():
+            self._connection.execute("DELETE FROM clients WHERE id = ?", (client.id,))
+
+    # --- inside ---
+
+    def _take(self) -> None:
+        execute = self._connection.execute
+        # Held from the first access to the end of the process, however that comes.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        execute("BEGIN EXCLUSIVE")
+        try:
+            version = execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
+                raise self._wrong.error("was written by a newer version of thalovant")
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    execute(statement)
+                execute(f"PRAGMA user_version = {SCHEMA}")
+        except BaseException:
+            execute("ROLLBACK")
+            raise
+        execute("COMMIT")
+
+    def _check_clock(self, now: datetime.datetime) -> None:
+        seen = self.thing("last_seen")
+        if seen is not None:
+            before = datetime.datetime.fromisoformat(seen.decode())
+            if now < before - CLOCK_TOLERANCE:
+                raise self._wrong.error(
+                    f"was used at {before:%Y-%m-%d %H:%M} UTC, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC: "
+                    "it was set back; set it right, or start with another state"
+                )
+        self._saw(now)
+
+    def _saw(self, now: datetime.datetime) -> None:
+        self.keep(last_seen=now.isoformat().encode())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def _prepare(folder: Path, wrong: Wrong) -> None:
+    """Make folder and file where they are missing, for nobody but us; refuse a file that others may read."""
+    path = folder / FILE
+    try:
+        private_parents(path)
+        # Never opened here: closing it would drop the locks of a hub in this very process (fcntl(2)).
+        if create_secret(path, b""):
+            return
+        status = path.lstat()
+    except OSError as error:
+        raise wrong.error(f"cannot be written: {error.strerror or error}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise wrong.error(f"cannot be used: {FILE} there is no plain file")
+    if os.name == "posix" and status.st_mode & 0o077:
+        raise wrong.error(f"may be read by others; run `chmod 600 {path}`")
+
+
+@contextmanager
+def _reported(wrong: Wrong) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise wrong.error("is in use by another hub") from None
+        if "readonly" in str(error):
+            raise wrong.error("cannot be written: it is read-only") from None
+        raise wrong.error(f"cannot be used: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise wrong.error(f"is damaged: {error}") from None
+
+
+_COLUMNS: Final = (
+    "id", "name", "access_key", "password", "crypto_key", "site_id", "generation", "allowed", "admin", "can_escalate",
+    "can_propagate", "can_broadcast", "psk", "pinned", "pubkey",
+)  # fmt: skip
+
+
+def _row(client: Client) -> dict[str, Any]:
+    values = {
+        "access_key": client.access_key.reveal(),
+        "password": client.password.reveal(),
+        "crypto_key": client.crypto_key and client.crypto_key.reveal(),
+        "generation": int(client.generation),
+        "allowed": json.dumps(client.allowed),
+        "psk": client.psk and client.psk.reveal(),
+    }
+    return {name: values[name] if name in values else getattr(client, name) for name in _COLUMNS}
+
+
+def _client(row: dict[str, Any]) -> Client:
+    flags = ("admin", "can_escalate", "can_propagate", "can_broadcast")
+    return Client(
+        **{
+            **row,
+            "access_key": Secret(row["access_key"]),
+            "password": Secret(row["password"]),
+            "crypto_key": row["crypto_key"] and Secret(row["crypto_key"]),
+            "generation": Generation(row["generation"]),
+            "allowed": tuple(json.loads(row["allowed"])),
+            "psk": row["psk"] and Secret(row["psk"]),
+            **{flag: bool(row[flag]) for flag in flags},
+        }
+    )

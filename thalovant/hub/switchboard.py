@@ -1,0 +1,229 @@
+"""Between connections and decisions: who is let in, what becomes of what they say, and how answers leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from thalovant_proto import events as e
+from thalovant_proto.errors import LocalProtocolError
+from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.links.base import Credentials, Link
+from thalovant_proto.peer import PeerClosed
+
+from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
+from .keys import HubKeys
+from .mesh import Mesh
+from .registry import Registry
+from .router import Router
+from .seats import Driver, PeerOutcome, Seat, Seats
+from .settings import Settings
+from .skills import Repertoire
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+log = logging.getLogger("thalovant.hub")
+
+#: How much of what a client calls itself becomes part of its peer id.
+MAX_AGENT: Final = 64
+KEY_REJECTED: Final = "client Noise static key contradicts the pinned key"
+STOPPING: Final = "the hub is stopping"
+
+
+class Switchboard:
+    """What all listeners of a hub share. Use it on the hub's loop.
+
+    A listener gives each link to `accept`, runs the seat that it gets, tells `heard` the seat's outcomes, and `left`
+    when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        keys: HubKeys,
+        registry: Registry,
+        repertoire: Repertoire,
+        *,
+        site_id: str | None,
+        settings: Settings,
+    ) -> None:
+        self.hub = hub
+        self.registry = registry
+        self.seats = Seats(settings)
+        self.stage = Stage(repertoire, self, settings)
+        self.settings = settings
+        self.stopping = False
+        self._keys = keys
+        self._loop = asyncio.get_running_loop()
+        self._router = Router(Mesh(keys.pubkey, wall_clock=time.time, site_id=site_id))
+
+    # --- for listeners ---
+
+    def accept(self, link: Link, driver: Driver, *, address: str, pending: Callable[[], int] = lambda: 0) -> Seat:
+        """A seat for a link whose socket is up. `pending` gives the bytes that the client has not read yet."""
+        now = self._loop.time()
+        seat = Seat(
+            link,
+            driver,
+            address=address,
+            register=self._register,
+            pending=pending,
+            entropy=os.urandom,
+            now=now,
+            limits=self.settings.limits,
+        )
+        if self.stopping:
+            seat.close(now, code=1001, reason=STOPPING)
+        elif not self.seats.admit(seat, now):
+            log.warning("Too many clients that prove nothing: one from %s was turned away", address)
+            seat.close(now, code=1013, reason="too many connections that prove nothing")
+        return seat
+
+    def heard(self, seat: Seat, outcome: PeerOutcome) -> None:
+        """Something became true on a seat."""
+        if isinstance(outcome, e.Message):
+            if seat.routed is not None:
+                self._act(seat.routed, outcome)
+        elif isinstance(outcome, e.HandshakeCompleted):
+            seat.completed = outcome
+        elif isinstance(outcome, e.Proven):
+            self._proven(seat)
+        elif isinstance(outcome, PeerClosed):
+            if outcome.error is not None:
+                log.info("%s: %s", seat.peer_id or seat.address, outcome.error)
+            self.left(seat)
+
+    def left(self, seat: Seat) -> None:
+        """The connection of a seat is over. Harmless if repeated."""
+        if seat.routed is not None and not seat.gone:
+            log.info("%s left", seat.peer_id)
+            self._router.leave(seat.routed)
+        self.seats.forget(seat)
+
+    # --- for what answers ---
+
+    @property
+    def peers(self) -> list[RoutedPeer]:
+        """All proven peers."""
+        return list(self._router.peers.values())
+
+    def send(self, peer: RoutedPeer, *events: e.Message) -> None:
+        """Send to a peer; dropped if it is gone. Raises `ValueError` for what is no JSON."""
+        seat = self.seats.at(peer.id)
+        if seat is None:
+            return
+        now = self._loop.time()
+        try:
+            for event in events:
+                seat.send(event, now)
+        except LocalProtocolError as error:
+            log.warning("Something for %s was not sent: %s", peer.id, error)
+        seat.driver.wake()
+        if seat.unread > self.settings.unread:
+            log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, seat.unread)
+            self.left(seat)
+            seat.driver.abort()
+
+    async def drained(self, peer: RoutedPeer) -> None:
+        """Wait while the peer is behind with reading; others get their turn in any case."""
+        await asyncio.sleep(0)
+        if (seat := self.seats.at(peer.id)) is not None:
+            await seat.has_room(self.settings.unread_pause)
+
+    def kick(self, peer: RoutedPeer, *, code: int, reason: str) -> None:
+        """Close the connection of a peer."""
+        if (seat := self.seats.at(peer.id)) is not None:
+            log.info("%s is closed: %s", peer.id, reason)
+            seat.close(self._loop.time(), code=code, reason=reason)
+            seat.driver.wake()
+
+    def goodbye(self) -> None:
+        """Close every connection."""
+        self.stopping = True
+        now = self._loop.time()
+        for seat in self.seats:
+            seat.close(now, code=1001, reason=STOPPING)
+            seat.driver.wake()
+
+    # --- inside ---
+
+    def _register(self, seat: Seat, credentials: Credentials) -> HubSide | None:
+        client = self.registry.with_key(credentials.access_key)
+        if client is None:
+            log.info("A client from %s showed an unknown access key", seat.address)
+            return None
+        agent = "".join(char if char.isprintable() else "_" for char in credentials.user_agent[:MAX_AGENT])
+        seat.client = client
+        seat.peer_id = f"{agent}::{client.id}::{client.name}::{uuid.uuid4()}"
+        return HubSide(
+            node_id=self._keys.pubkey,
+            pubkey=self._keys.pubkey,
+            static_key=self._keys.static_key,
+            peer=seat.peer_id,
+            generation=client.generation,
+            password=None if client.generation is e.Generation.PRESHARED else client.password,
+            crypto_key=client.crypto_key,
+            psk=client.psk,
+            pinned=client.pinned,
+        )
+
+    def _proven(self, seat: Seat) -> None:
+        client, completed = seat.client, seat.completed
+        if client is None:
+            return
+        if completed is not None and completed.peer_static is not None:
+            client = self.registry.learn(client, pinned=completed.peer_static, psk=completed.psk)
+            if client is not None and client.pinned != completed.peer_static:
+                # Another connection of this client was first, with another key.
+                self._turn_away(seat, KEY_REJECTED)
+                return
+        else:
+            client = self.registry.with_key(client.access_key)
+        if client is None:
+            self._turn_away(seat, "this client was removed")
+            return
+        seat.client = client
+        seat.routed = RoutedPeer(
+            id=seat.peer_id,
+            client=client,
+            generation=client.generation,
+            session_id=seat.peer_id.rpartition("::")[2],
+            site_id=client.site_id,
+        )
+        self.seats.prove(seat)
+        self._router.join(seat.routed)
+        log.info("%s joined", seat.peer_id)
+
+    def _turn_away(self, seat: Seat, reason: str) -> None:
+        log.warning("%s: %s", seat.peer_id, reason)
+        seat.close(self._loop.time(), code=1008, reason=reason)
+        seat.driver.wake()
+
+    def _act(self, peer: RoutedPeer, event: e.Message) -> None:
+        for action in self._router.receive(peer, event, self._loop.time()):
+            match action:
+                case Hear(request):
+                    self.stage.hear(request)
+                case Say(to, message):
+                    self.send(to, message)
+                case HearBinary(sender, binary):
+                    self.stage.hear_binary(sender, binary)
+                case Kick(whom, code, reason):
+                    self.kick(whom, code=code, reason=reason)
+                case Learn(whom, pubkey):
+                    self._learn(whom, pubkey)
+
+    def _learn(self, peer: RoutedPeer, pubkey: str) -> None:
+        client = self.registry.learn(peer.client, pubkey=pubkey)
+        if client is None:
+            return
+        peer.client = client
+        if client.pubkey != pubkey:
+            log.warning("%s shows another RSA key than at first contact: the first one stays", peer.id)
