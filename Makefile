@@ -35,26 +35,18 @@ help: ## list the targets
 .PHONY: venv
 venv: $(STAMPS)/dev ## create the virtual environment with everything that development needs
 
-$(BIN)/python:
-	@for python in $(PYTHON); do \
-	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null </dev/null || continue; \
-	  found="$$python"; \
-	  $(LOCK) "$$python" -m venv --clear $(VENV) >/dev/null 2>&1 && exit 0; \
-	  { "$$python" -m venv --clear --without-pip $(VENV) && \
-	    "$$python" -m pip --python $(BIN)/python install --quiet pip; } >/dev/null 2>&1 && exit 0; \
-	done; \
-	rm -rf $(VENV); \
-	if [ -n "$$found" ]; then echo "make: $$found can make no virtual environment: install its venv module (Debian: apt install $$(basename "$$found")-venv)"; \
-	else echo "make: none of $(PYTHON) is Python 3.11 or newer: install one, or name it: make PYTHON=/path/to/python"; fi >&2; \
-	exit 1
+# An interpreter that has gone, with an upgraded system for example, takes its stamps along.
+$(shell test -x $(BIN)/python || rm -rf $(STAMPS))
+
+$(STAMPS)/venv:
+	@$(LOCK) .ci/venv $(VENV) $(PYTHON)
 
 # Rewritten only when what it holds changes, which is when the stamps below it are made again.
-$(STAMPS)/requires: pyproject.toml $(BIN)/python
-	@mkdir -p $(@D)
-	@$(BIN)/python -c 'import json, tomllib; \
+$(STAMPS)/requires: pyproject.toml $(STAMPS)/venv
+	@new=$@.$$$$; $(BIN)/python -c 'import json, tomllib; \
 	  project = tomllib.load(open("pyproject.toml", "rb")); \
-	  print(json.dumps([project["build-system"], project["project"]], sort_keys=True))' > $@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	  print(json.dumps([project["build-system"], project["project"]], sort_keys=True))' > $$new && \
+	if cmp -s $$new $@; then rm $$new; else mv $$new $@; fi
 
 $(STAMPS)/base: $(STAMPS)/requires
 	@$(INSTALL) --editable .
