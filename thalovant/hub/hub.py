@@ -94,6 +94,7 @@ class Hub:
             board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self._settings)
             wss = WssListener(board, self._host, self._wss_port, context)
             await wss.start()
+            self._wss_port = wss.port  # the same if it is started again
             exits.push_async_callback(wss.close, self._settings.goodbye_time)
             exits.callback(board.goodbye)
             self._running = running = _Running(
@@ -204,6 +205,13 @@ class Hub:
             board.kick(peer, code=1008, reason="this client was removed")
         return removed is not None
 
+    def disconnect(self, name: str, *, code: int = 1001, reason: str = "") -> int:
+        """Close the connections of a client, which may come back; gives their number."""
+        peers = self._peers(name)
+        for peer in peers:
+            self._up.board.kick(peer, code=code, reason=reason)
+        return len(peers)
+
     def forget_keys(self, name: str) -> bool:
         """Let a client that lost its keys come with new ones; whether there is one of that name."""
         return self._up.board.registry.forget_keys(name) is not None
@@ -253,6 +261,10 @@ class Hub:
             return function
 
         return add
+
+    def watch(self, function: Callable[[HeardTurn], object]) -> None:
+        """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
+        self._repertoire.watchers.append(function)
 
     # --- saying something unasked ---
 

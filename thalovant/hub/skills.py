@@ -152,6 +152,7 @@ class Repertoire:
         self._last = list(skills)
         self._handlers: dict[str, list[Skill]] = {}
         self._binary: dict[int, list[Skill]] = {}
+        self.watchers: list[Callable[[HeardTurn], object]] = []
 
     def __iter__(self) -> Iterator[Skill]:
         yield from self._first

@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,7 +22,7 @@ from .actions import HIVE, Request, RoutedPeer
 from .router import UTTERANCES, busy
 from .settings import Settings
 from .skills import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
-from .turn import Conversation, Outlet, SyncTurn, TurnCore
+from .turn import Conversation, HeardTurn, Outlet, SyncTurn, TurnCore
 
 log = logging.getLogger("thalovant.hub")
 
@@ -47,6 +47,8 @@ class Stage:
     def hear(self, request: Request) -> None:
         """A bus message came: start what answers it."""
         conversation = self._conversation(request.peer, request.session_id)
+        for watch in self._repertoire.watchers:
+            self._show(watch, TurnCore(self._outlet, request, conversation))
         if request.bus.type not in UTTERANCES:
             self._handle(request, conversation)
             return
@@ -97,6 +99,12 @@ class Stage:
             self._start(core, handler)
         if request.query is not None and not handlers:
             self._outlet.send(request.peer, *request.query.unanswered())
+
+    def _show(self, watch: Callable[[HeardTurn], object], core: TurnCore) -> None:
+        try:
+            watch(HeardTurn(core))
+        except Exception:
+            log.exception("A watcher of messages raised")
 
     def _conversation(self, peer: RoutedPeer, session_id: str) -> Conversation:
         # The id is the client's to choose; as a key it must stay small, and it counts for that client only.
