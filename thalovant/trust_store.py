@@ -132,7 +132,7 @@ class TrustStore:
         with _changing(folder):
             node = _node(folder)
             known = _mapping(node.get(PINS))
-            kept = {one: key for one, key in known.items() if one not in (pin, _official(pin))}
+            kept = {one: key for one, key in known.items() if one not in (pin, self._names().get(pin))}
             if kept != known:
                 _write_object(folder / NODE_FILE, {**node, PINS: kept})
         return kept != known
@@ -154,15 +154,15 @@ class TrustStore:
             pins=pins,
             psks=psks,
             # Only v3 pins keys, whoever did it.
-            noise_seen=own.get("noise_seen") is True or any(one in pins for one in self._pin_ids()),
+            noise_seen=own.get("noise_seen") is True or any(one in pins for one in self._names()),
             mqtt_layout=layout if isinstance(layout, str) else None,
         )
 
     def _pins(self, folder: Path) -> dict[str, bytes]:
         known = _mapping(_node(folder).get(PINS))
         pins = _keys(known)
-        for one in self._pin_ids():
-            place = one if one in known else _official(one)
+        for one, official in self._names().items():
+            place = one if one in known else official
             if place in known and place not in pins:
                 raise ThalovantIdentityError(
                     f"The pinned key of {place} cannot be read: {folder / NODE_FILE}",
@@ -173,9 +173,15 @@ class TrustStore:
                 pins[one] = pins[place]
         return pins
 
-    def _pin_ids(self) -> tuple[str, ...]:
-        protocols: tuple[HubProtocol, ...] = ("wss", "https") if self._identity.endpoint_for("wss") else ("https",)
-        return tuple(pin_id(self._identity, protocol) for protocol in protocols)
+    def _names(self) -> dict[str, str]:
+        """Our names for the hub, and the official client's for the same: `host:port`, "" where it has none (paths)."""
+        identity, names = self._identity, {}
+        protocols: tuple[HubProtocol, ...] = ("wss", "https")
+        for protocol in protocols:
+            if url := identity.endpoint_for(protocol):
+                one = pin_id(identity, protocol)
+                names[one] = "" if urlsplit(url).path.strip("/") else urlsplit(one).netloc
+        return names
 
     def _record(self, own: Mapping[str, Any]) -> dict[str, Any]:
         return _mapping(_mapping(own.get("identities")).get(self._owner))
@@ -204,7 +210,7 @@ class TrustStore:
         pins: dict[str, bytes] = {}
         with suppress(ThalovantIdentityError):  # what is broken there is no concern of a place of our own
             known = self._pins(shared)
-            pins = {one: known[one] for one in self._pin_ids() if one in known}
+            pins = {one: known[one] for one in self._names() if one in known}
         key = _static_key(shared) if pins else None
         return None if key is None else evolve(self._read(shared, key), pins=pins)
 
@@ -390,9 +396,3 @@ def _keys(values: Mapping[str, Any]) -> dict[str, bytes]:
         for name, value in values.items()
         if isinstance(value, str) and _HEX_KEY.fullmatch(value)
     }
-
-
-def _official(pin: str) -> str:
-    """What the official client calls the same hub: `host:port`. It knows no paths."""
-    parts = urlsplit(pin)
-    return "" if parts.path else parts.netloc
