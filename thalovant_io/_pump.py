@@ -70,8 +70,7 @@ class Pump(ABC, Generic[OutcomeT]):
     def handle_timeout(self, now: float) -> None:
         """Time has passed; harmless if early."""
         if self._tls is not None and self._deadline is not None and now >= self._deadline:
-            message = f"{self._tls.peer} did not finish the TLS handshake in time; check that the port speaks TLS"
-            self._end(TlsFault(DialFault.TIMEOUT, message), now)
+            self._end(self._tls.overdue(), now)
         if self._machine is not None:
             self._machine.handle_timeout(now)
 

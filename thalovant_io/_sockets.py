@@ -193,6 +193,10 @@ class SocketRunner(Runner[OutcomeT]):
         """Do what the stack wants; call it after calls on the stack."""
         self.turn()
 
+    def abort(self) -> None:
+        """End at once, without goodbye. Nothing is told any more."""
+        self.end()
+
     @property
     def full(self) -> bool:
         return self.wire is not None and self.wire.full

@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from ssl import SSLContext
-from typing import Generic, TypeAlias
+from typing import Generic
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from ._asyncio import LoopRunner, Wire
-from ._pump import Order, OutcomeT, PeerPump
-from ._stack import HubPeer
+from ._asyncio import Wire
+from ._pump import OutcomeT
+from .asyncio_connection import Connection, MakePeer, PeerAddress
 from .dialer import DEFAULT_TIMEOUTS, Timeouts
-from .tls import TlsPipe
 
 # Ten thousand idle clients and some that come back before we know that they had gone.
 MAX_CONNECTIONS = 16_384
-
-
-@frozen(kw_only=True)
-class PeerAddress:
-    """Where a connection comes from."""
-
-    host: str
-    port: int
-    tls: bool
-
-
-class Connection(LoopRunner[OutcomeT]):
-    """One accepted connection. Use it on the listener's loop only."""
-
-    __slots__ = ("_listener", "_peer_pump", "address")
-
-    def __init__(self, listener: Listener[OutcomeT], loop: asyncio.AbstractEventLoop) -> None:
-        self._peer_pump = PeerPump(lambda: listener.make_peer(self))
-        super().__init__(self._peer_pump, loop)
-        self._listener = listener
-        self.address: PeerAddress
-
-    def wake(self) -> None:
-        """Do what the peer wants; call it after calls on the peer. Harmless when the connection is gone."""
-        self.turn()
-
-    def abort(self) -> None:
-        """End at once, without goodbye. Nothing is told any more."""
-        self.finish()
-        if self.wire is not None:
-            self.wire.abort()
-
-    def tell(self, outcome: OutcomeT) -> None:
-        try:
-            self._listener.on_outcome(self, outcome)
-        except Exception as exc:
-            self.report("A handler of outcomes failed", exc)
-
-    def obey(self, order: Order) -> None:  # STOP: a peer knows no other
-        self.finish()
-        if self.wire is not None:
-            self.wire.leave(self._listener.timeouts.linger)
-        if self._peer_pump.fault is not None:
-            self._listener.on_fault(self.address, self._peer_pump.fault.message)
-
-    def crashed(self, error: Exception) -> None:
-        self.report("A hub peer failed", error)
-        self.abort()
-
-    def wire_up(self, wire: Wire) -> None:
-        self.wire = wire
-        name = wire.transport.get_extra_info("peername")
-        if not self._listener.admit(self) or name is None:
-            self.abort()
-            return
-        context = self._listener.tls
-        self.address = PeerAddress(host=name[0], port=name[1], tls=context is not None)
-        tls = None if context is None else TlsPipe(context, f"{name[0]} port {name[1]}", server_side=True)
-        self.turn(partial(self._peer_pump.accepted, tls, tls_timeout=self._listener.timeouts.tls))
-
-    def wire_gone(self, wire: Wire) -> None:
-        self.finish()
-        self._listener.forget(self)
-
-
-MakePeer: TypeAlias = Callable[[Connection[OutcomeT]], HubPeer[OutcomeT]]
-"""Makes the hub's peer for a connection whose TLS, if any, is done. Keep the connection to `wake` or `abort` it."""
 
 
 @define(eq=False, repr=False)

@@ -59,7 +59,8 @@ class BlockingDriver(SocketRunner[OutcomeT]):
                 pass  # full: `run` will wake up anyway; closed: it has ended
 
     def abort(self) -> None:
-        """End `run` at once, without goodbye. For any thread."""
+        """End `run` at once, without goodbye. Nothing is told any more. For any thread."""
+        self.over = True
         self.call_soon(self.end)
 
     def end(self) -> None:

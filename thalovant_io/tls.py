@@ -102,14 +102,14 @@ class TlsPipe:
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
 
     def send(self, plaintext: bytes) -> None:
-        """Queue `plaintext`; `data_to_send` gives its ciphertext. Needs `ready`; ignored after a fault."""
+        """Queue `plaintext` for `data_to_send`. Needs `ready`; without effect after a fault or `close`."""
         if self.fault is not None:
             return
         with memoryview(plaintext) as view:
             for start in range(0, len(view), _RECORD):
                 try:
                     self._tls.write(view[start : start + _RECORD])
-                except ssl.SSLError as exc:  # a renegotiation, which default contexts forbid
+                except ssl.SSLError as exc:  # after `close`, or in a renegotiation, which default contexts forbid
                     self.fault = _classify(exc, self.peer, self._tls.server_side)
                     return
                 self._out.append(self._outgoing.read())
@@ -139,12 +139,19 @@ class TlsPipe:
         how = f" ({reason})" if reason else ""
         if self.ready:
             return TlsFault(DialFault.TLS, f"{self.peer} left without a TLS goodbye{how}")
-        message = (
-            f"{self.peer} closed the connection in the middle of the TLS handshake{how}; "
-            "check that the port speaks TLS and serves this host name"
-        )
+        message = f"{self.peer} closed the connection in the middle of the TLS handshake{how}{self._hint}"
         self.fault = TlsFault(DialFault.TLS, message)
         return self.fault
+
+    def overdue(self) -> TlsFault:
+        """The handshake took too long."""
+        message = f"{self.peer} did not finish the TLS handshake in time{self._hint}"
+        self.fault = TlsFault(DialFault.TIMEOUT, message)
+        return self.fault
+
+    @property
+    def _hint(self) -> str:
+        return "" if self._tls.server_side else "; check that the port speaks TLS and serves this host name"
 
     def _looks_like_tls(self, ciphertext: bytes) -> bool:
         """Judge a connection by its first bytes, as the library's own words for this differ between versions."""
@@ -175,6 +182,8 @@ class TlsPipe:
                 plaintext.append(data)
         except ssl.SSLWantReadError:
             return
+        except ssl.SSLZeroReturnError:  # its goodbye, after ours
+            self.closed = True
         except ssl.SSLError as exc:
             self.fault = _classify(exc, self.peer, self._tls.server_side)
 

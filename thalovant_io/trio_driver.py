@@ -19,7 +19,7 @@ from ._sockets import Attempt, SocketRunner, SocketWire, Until
 
 @define(eq=False, repr=False, slots=False)
 class TrioDriver(SocketRunner[OutcomeT]):
-    """Runs one client stack in the task that calls `run`. Use it in that trio run only."""
+    """Runs one client stack in the task that calls `run`. Use it in that run of trio only."""
 
     _changed: trio.Event = field(init=False, factory=trio.Event)  # the wait for the timer has become too long
     _armed: float = field(init=False, default=math.inf)
@@ -39,15 +39,11 @@ class TrioDriver(SocketRunner[OutcomeT]):
         try:
             with self._all:
                 async with trio.open_nursery() as self._nursery:
-                    await self._main()
+                    await self._keep_time()
         finally:
             self.finish()
         if self.error is not None:
             raise self.error
-
-    def abort(self) -> None:
-        """End `run` at once, without goodbye."""
-        self.end()
 
     def end(self) -> None:
         self.finish()
@@ -55,7 +51,7 @@ class TrioDriver(SocketRunner[OutcomeT]):
 
     def finish(self) -> None:
         super().finish()
-        self._changed.set()
+        self._changed.set()  # `run` has nothing to wait for
 
     def turned(self) -> None:
         when = self.pump.next_timeout
@@ -83,7 +79,7 @@ class TrioDriver(SocketRunner[OutcomeT]):
         self._nursery.start_soon(self._serve, wire)
         return wire
 
-    async def _main(self) -> None:
+    async def _keep_time(self) -> None:
         self.turn()
         while not self.over:
             when = self.pump.next_timeout
@@ -105,13 +101,8 @@ class TrioDriver(SocketRunner[OutcomeT]):
     async def _wait(self, until: Until) -> None:
         with trio.move_on_at(math.inf if until.deadline is None else until.deadline):
             async with trio.open_nursery() as nursery:
-
-                async def writable(sock: socket.socket) -> None:
-                    await trio.lowlevel.wait_writable(sock)
-                    nursery.cancel_scope.cancel()
-
                 for sock in until.sockets:
-                    nursery.start_soon(writable, sock)
+                    nursery.start_soon(_first_writable, sock, nursery.cancel_scope)
                 if until.future is not None:
                     done = trio.Event()
                     until.future.add_done_callback(lambda _: self.post(done.set))
@@ -138,13 +129,18 @@ class TrioDriver(SocketRunner[OutcomeT]):
                 self.writable(wire)
 
 
+async def _first_writable(sock: socket.socket, scope: trio.CancelScope) -> None:
+    await trio.lowlevel.wait_writable(sock)
+    scope.cancel()
+
+
 class _TrioWire(SocketWire):
     """A socket whose tasks wait for it."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self.scope = trio.CancelScope()
-        self.filled = trio.Event()
+        self.filled = trio.Event()  # bytes wait
 
     def write(self, data: bytes) -> None:
         super().write(data)

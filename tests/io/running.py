@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import trio
 
-from tests.io.stacks import FrameClient, Outcome
+from tests.io.stacks import EchoPeer, FrameClient, Outcome
+from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
+from thalovant_io.asyncio_listener import Listener, serve
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_io.trio_driver import TrioDriver
 from thalovant_proto.links.base import Target
@@ -23,6 +26,7 @@ PATIENCE = 30.0
 DRIVERS = ("asyncio", "trio", "blocking")
 
 T = TypeVar("T")
+EchoConnection: TypeAlias = Connection[Outcome]
 
 
 class Running:
@@ -141,6 +145,78 @@ class Running:
         driver.run()
 
 
+class RunningHub:
+    """A listener with echoing peers, in a thread, until the `with` block ends."""
+
+    def __init__(self, *, handler: Callable[[EchoConnection, Outcome], None] | None = None, **options: Any) -> None:
+        self.heard: queue.Queue[tuple[EchoConnection, Outcome]] = queue.Queue()
+        self.faults: queue.Queue[tuple[PeerAddress, str]] = queue.Queue()
+        self.reported: list[BaseException] = []
+        self.peers: dict[EchoConnection, EchoPeer] = {}
+        self.listener: Listener[Outcome]
+        self.grace = 0.0
+        self._handler = handler
+        self._options = {
+            "host": "127.0.0.1",
+            "port": 0,
+            "make_peer": self._make_peer,
+            "on_fault": self._fault,
+            **options,
+        }
+        self._loop: asyncio.AbstractEventLoop
+        self._close: asyncio.Event
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="test-hub")
+
+    def __enter__(self) -> RunningHub:
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+        self.port = self.listener.addresses[0][1]
+        self.target = Target(host="127.0.0.1", port=self.port, tls=False)
+        self.tls_target = Target(host="localhost", port=self.port, tls=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.call(self._close.set)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the hub does not end"
+
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function on the hub's loop, and return its result."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._loop.call_soon_threadsafe(lambda: future.set_result(function(*args)))
+        return future.result(PATIENCE)
+
+    def expect(self, kind: type[T]) -> T:
+        """The next outcome of any peer, which is of this kind."""
+        outcome = self.heard.get(timeout=PATIENCE)[1]
+        assert isinstance(outcome, kind), f"{outcome!r} is no {kind.__name__}"
+        return outcome
+
+    def _make_peer(self, connection: EchoConnection) -> EchoPeer:
+        self.peers[connection] = EchoPeer()
+        return self.peers[connection]
+
+    def _fault(self, address: PeerAddress, message: str) -> None:
+        self.faults.put((address, message))
+
+    def _on_outcome(self, connection: EchoConnection, outcome: Outcome) -> None:
+        self.heard.put((connection, outcome))
+        if self._handler is not None:
+            self._handler(connection, outcome)
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
+        self._close = asyncio.Event()
+        self.listener = await serve(on_outcome=self._on_outcome, **self._options)
+        self._started.set()
+        await self._close.wait()
+        await self.listener.close(grace=self.grace)
+        assert 0 == self.listener.connections
+        assert 1 == len(asyncio.all_tasks())
+
+
 class Accepted:
     """A socket of a test's server, with blocking calls and a generous deadline."""
 
@@ -156,6 +232,11 @@ class Accepted:
             assert more, f"the connection ended after {len(data)} of {size} bytes"
             data += more
         return data
+
+    def skip(self, size: int) -> None:
+        """Read that many bytes and forget them."""
+        while size:
+            size -= len(self.exactly(min(size, 1 << 20)))
 
     def frame(self) -> bytes:
         """The body of the next frame."""
@@ -178,11 +259,17 @@ Script = Callable[[Accepted], None]
 
 
 class Server:
-    """Runs a script on each connection, in a thread; its faults surface at the end of the `with` block."""
+    """Runs a script on each connection, in a thread; its faults surface at the end of the `with` block.
 
-    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    A `tolerant` server does not mind clients that go in the middle of something.
+    """
+
+    def __init__(
+        self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", tolerant: bool = False
+    ) -> None:
         self._script = script
         self._tls = tls
+        self._tolerant = tolerant
         self._threads: list[threading.Thread] = []
         self._faults: list[BaseException] = []
         self._listener = socket.create_server(
@@ -226,7 +313,8 @@ class Server:
                     with self._tls.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True) as secured:
                         self._script(Accepted(secured))
             except BaseException as exc:
-                self._faults.append(exc)
+                if not (self._tolerant and isinstance(exc, OSError)):
+                    self._faults.append(exc)
 
 
 def echo(connection: Accepted) -> None:

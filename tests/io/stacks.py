@@ -184,6 +184,8 @@ class EchoPeer(Machine):
         self.finished = False
 
     def frame_received(self, body: bytes) -> None:
+        if self.finished:
+            return
         super().frame_received(body)
         if body.startswith(b"key:"):
             from thalovant_proto.kdf import Kdf

@@ -1,0 +1,157 @@
+"""What only asyncio has: cancellation at every await, and the driver among other tasks of a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from tests.io.pki import Pki
+from tests.io.running import PATIENCE, Accepted, Server, black_hole, echo, free_port
+from tests.io.stacks import FrameClient, Heard, Opened, Outcome
+from thalovant_io.asyncio_dialer import context_for, dial
+from thalovant_io.asyncio_driver import AsyncioDriver
+from thalovant_io.derivation import start_derivation
+from thalovant_io.dialer import Address, DialError, Timeouts
+from thalovant_io.tls import default_context
+from thalovant_proto.dial import DialFault
+from thalovant_proto.kdf import DeriveKey, Kdf
+from thalovant_proto.links.base import Target
+from thalovant_proto.secret import Secret
+
+
+async def cancelled_after(turns: int, call: Callable[[], Awaitable[object]]) -> bool:
+    """Run a call and cancel it after some turns of the loop. Returns whether it had ended before."""
+    task = asyncio.ensure_future(call())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if task.done():
+        await task
+        return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert 1 == len(asyncio.all_tasks()), "a task is left"
+    return False
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["one address", "a dead one first"])
+def test_a_dial_can_be_cancelled_at_every_await(dead: bool, pki: Pki) -> None:
+    """Whatever it waits for, no socket and no task is left (the fixture counts); uncancelled, it connects."""
+    with Server(echo) as server, black_hole("::1") as hole:
+        found: list[Address] = [(socket.AF_INET, ("127.0.0.1", server.port))]
+        if dead:
+            found.insert(0, (socket.AF_INET6, ("::1", hole, 0, 0)))
+
+        def resolver(host: str, port: int) -> Sequence[Address]:
+            return found
+
+        async def call() -> None:
+            target = Target(host="hub.example", port=1, tls=True)
+            assert await context_for(target, lambda: default_context(pki.ca_file)) is not None
+            timeouts = Timeouts(attempt=1e-9)
+            sock = await dial(target, resolver=resolver, timeouts=timeouts)
+            sock.close()
+
+        async def main() -> None:
+            turns = 0
+            while not await cancelled_after(turns, call):
+                turns += 1
+            assert turns > 3
+
+        asyncio.run(main())
+        gc.collect()  # a socket that was forgotten would complain now
+
+
+def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
+    """From the first dial on, over TLS: after `abort` and `closed`, no task and no socket is left."""
+
+    async def main(server: Server) -> None:
+        for turns in range(60):
+            driver = AsyncioDriver(FrameClient(server.target), on_outcome=lambda outcome: None, tls=pki.client())
+            driver.start()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            driver.abort()
+            driver.abort()
+            driver.wake()
+            await driver.closed()
+            assert 1 == len(asyncio.all_tasks())
+
+    with Server(echo, tls=pki.server(), tolerant=True) as server:
+        asyncio.run(main(server))
+        gc.collect()
+
+
+def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
+    """The driver goes on; several may wait."""
+
+    async def main(server: Server) -> None:
+        heard: asyncio.Queue[Outcome] = asyncio.Queue()
+        stack = FrameClient(server.target)
+        driver = AsyncioDriver(stack, on_outcome=heard.put_nowait)
+        driver.start()
+        impatient = asyncio.create_task(driver.closed())
+        await asyncio.sleep(0)
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        waiters = [asyncio.create_task(driver.closed()) for _ in range(2)]
+        async with asyncio.timeout(PATIENCE):
+            assert Opened(1) == await heard.get()
+            stack.send(b"still here")
+            driver.wake()
+            assert Heard(b"still here") == await heard.get()
+            stack.stop()
+            driver.wake()
+            await asyncio.gather(*waiters)
+        await driver.closed()
+
+    with Server(echo) as server:
+        asyncio.run(main(server))
+
+
+def test_a_key_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever stops a loop without closing its driver hears nothing of the key that comes too late."""
+    effect = DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(b"for nobody"), salt=b"salt")
+    stack = FrameClient(Target(host="127.0.0.1", port=9, tls=False), idle=True)
+    stack.leave()
+    stack.derive(effect)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        AsyncioDriver(stack, on_outcome=lambda outcome: None).start()
+
+    loop.run_until_complete(main())
+    loop.close()
+    start_derivation(effect).result(PATIENCE)
+    for thread in threading.enumerate():
+        if thread.name == "thalovant-derive":
+            thread.join(PATIENCE)
+    assert [] == caplog.records
+
+
+def test_dial_and_context_outside_a_driver(pki: Pki) -> None:
+    """Both are usable on their own, with faults as `DialError`."""
+
+    async def main(server: Server) -> None:
+        with await dial(server.target) as sock:
+            assert sock.getpeername() == ("127.0.0.1", server.port)
+        with free_port() as port, pytest.raises(DialError) as caught:
+            await dial(Target(host="127.0.0.1", port=port, tls=False))
+        assert DialFault.REFUSED is caught.value.failure.fault
+        assert str(caught.value) == caught.value.failure.message
+        assert await context_for(server.target, None) is None
+
+    with Server(listen) as server:
+        asyncio.run(main(server))
+
+
+def listen(connection: Accepted) -> None:
+    """A script: read until the end."""
+    connection.rest()

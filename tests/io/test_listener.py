@@ -1,0 +1,344 @@
+"""The hub's listener: peers on real connections, with and without TLS, and everything that clients do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.io.pki import Pki
+from tests.io.running import DRIVERS, PATIENCE, Accepted, EchoConnection, Running, RunningHub, free_port
+from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
+from thalovant_io.asyncio_listener import serve
+from thalovant_io.dialer import Timeouts
+from thalovant_proto.dial import DialFault
+from thalovant_proto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.secret import Secret
+
+both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+
+
+def hub_of(tls: bool, pki: Pki, **options: object) -> RunningHub:
+    """A hub, with or without TLS."""
+    return RunningHub(tls=pki.server() if tls else None, **options)
+
+
+@contextlib.contextmanager
+def dialed(hub: RunningHub) -> Iterator[Accepted]:
+    """A plain client of the hub."""
+    with socket.create_connection(("127.0.0.1", hub.port)) as sock:
+        yield Accepted(sock)
+
+
+@both
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_drivers_and_the_listener_understand_each_other(driver: str, tls: bool, pki: Pki) -> None:
+    """Small frames, large frames, a derived key, a goodbye from the hub."""
+    with hub_of(tls, pki) as hub:
+        stack = FrameClient(hub.tls_target if tls else hub.target)
+        with Running(driver, stack, tls=pki.client()) as running:
+            running.expect(Opened)
+            for size in (0, 1, 1000, 1 << 23):
+                running.call(stack.send, bytes(size))
+                assert Heard(bytes(size)) == running.expect(Heard)
+            running.call(stack.send, b"key:1")
+            effect = DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(b"key:1"), salt=b"salt")
+            assert derive(effect).reveal() == running.expect(Heard).body
+            running.call(stack.send, b"bye")
+            assert Heard(b"bye") == running.expect(Heard)
+            assert Ended("") == running.expect(Ended)
+            running.join()
+
+
+@both
+def test_the_hub_speaks_at_any_time(tls: bool, pki: Pki) -> None:
+    """What a hub sends from elsewhere leaves with `wake`, on that connection only."""
+    with hub_of(tls, pki) as hub, contextlib.ExitStack() as clients:
+        running = []
+        for number in range(3):
+            stack = FrameClient(hub.tls_target if tls else hub.target)
+            running.append(clients.enter_context(Running("asyncio", stack, tls=pki.client())))
+            running[-1].expect(Opened)
+            running[-1].call(stack.send, b"%d" % number)
+            running[-1].expect(Heard)
+        connections = {hub.heard.get(timeout=PATIENCE)[1].body: connection for connection in hub.peers}
+        for number, client in enumerate(running):
+            connection = connections[b"%d" % number]
+
+            def speak(connection: EchoConnection = connection, number: int = number) -> None:
+                hub.peers[connection].send(b"news for %d" % number)
+                connection.wake()
+
+            hub.call(speak)
+            assert Heard(b"news for %d" % number) == client.expect(Heard)
+
+
+def test_connections_have_addresses_and_no_delay(pki: Pki) -> None:
+    """The hub knows where a peer comes from; small frames are not held back."""
+    with hub_of(False, pki) as hub, dialed(hub) as client:
+        client.sock.sendall(framed(b"hello"))
+        hub.expect(Heard)
+        (connection,) = hub.peers
+        assert (connection.address.host, connection.address.port) == client.sock.getsockname()
+        assert not connection.address.tls
+        assert connection.wire is not None
+        accepted = connection.wire.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_alarms_of_peers_ring(pki: Pki) -> None:
+    """Timers work on the hub's side too."""
+    with hub_of(False, pki) as hub, dialed(hub) as client:
+        client.sock.sendall(framed(b"hello"))
+        hub.expect(Heard)
+        (connection,) = hub.peers
+
+        def set_alarm() -> None:
+            hub.peers[connection].set_alarm(connection.now + 0.01)
+            connection.wake()
+
+        hub.call(set_alarm)
+        hub.heard.get(timeout=PATIENCE)
+
+
+@both
+def test_no_peer_before_tls_is_done(tls: bool, pki: Pki) -> None:
+    """A hub meets only clients that got through TLS; without TLS, everybody at once."""
+    with hub_of(tls, pki) as hub, dialed(hub) as client:
+        client.sock.sendall(framed(b"hello"))
+        if tls:
+            address, message = hub.faults.get(timeout=PATIENCE)
+            assert f"{address.host} port {address.port} speaks something unknown instead of TLS" in message
+            assert client.sock.recv(1) == b""
+            assert not hub.peers
+        else:
+            hub.expect(Heard)
+            assert 1 == len(hub.peers)
+
+
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [
+        (
+            b"GET / HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+            "speaks plain text (HTTP?) instead of TLS; it should use wss://",
+        ),
+        (b"\x16\x03\x01\x00\x05hello", "failed:"),
+        (b"\x16\x03\x01\x40\x00", "closed the connection in the middle of the TLS handshake"),
+        (b"", "closed the connection in the middle of the TLS handshake"),
+    ],
+)
+def test_clients_that_do_not_do_tls_are_told_of(words: bytes, heard: str, pki: Pki) -> None:
+    """One line for the log, with the client's address."""
+    with hub_of(True, pki) as hub, dialed(hub) as client:
+        client.sock.sendall(words)
+        client.sock.shutdown(socket.SHUT_WR)
+        client.rest()
+        _, message = hub.faults.get(timeout=PATIENCE)
+        assert heard in message
+        assert "\n" not in message
+
+
+def test_a_client_that_stalls_in_tls_is_left(pki: Pki) -> None:
+    """The TLS handshake has a deadline, before there is a peer with timers of its own."""
+    with hub_of(True, pki, timeouts=Timeouts(tls=0.02, linger=0.02)) as hub, dialed(hub) as client:
+        assert b"" == client.rest()
+        _, message = hub.faults.get(timeout=PATIENCE)
+        assert message.endswith("did not finish the TLS handshake in time")
+
+
+def test_a_client_that_does_not_trust_the_hub_is_told_of(pki: Pki) -> None:
+    """The client's own alert, in words."""
+    with hub_of(True, pki) as hub:
+        stranger = ssl.create_default_context()
+        with Running("asyncio", FrameClient(hub.tls_target), tls=stranger) as running:
+            assert DialFault.CERTIFICATE_UNTRUSTED is running.expect(Failed).failure.fault
+        _, message = hub.faults.get(timeout=PATIENCE)
+        assert "does not trust the authority of our certificate" in message
+
+
+def test_a_client_with_old_tls_is_told_of(pki: Pki) -> None:
+    """A hub for TLS 1.3 only, and a client that has 1.2 only: both sides say so."""
+    context = pki.server()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    client = pki.client()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with RunningHub(tls=context) as hub:
+        with Running("asyncio", FrameClient(hub.tls_target), tls=client) as running:
+            assert DialFault.TLS_VERSION is running.expect(Failed).failure.fault
+        _, message = hub.faults.get(timeout=PATIENCE)
+        assert "it speaks no TLS version that is allowed here" in message
+
+
+def test_connections_over_the_cap_are_closed(pki: Pki) -> None:
+    """Two may stay, the third goes at once; when one leaves there is room again."""
+    with hub_of(False, pki, max_connections=2) as hub, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(dialed(hub)) for _ in range(2)]
+        for client in clients:
+            client.sock.sendall(framed(b"hello"))
+            hub.expect(Heard)
+        with dialed(hub) as third, contextlib.suppress(ConnectionError):
+            assert b"" == third.rest()
+        assert 1 == hub.listener.refused
+        clients[0].sock.sendall(framed(b"bye"))
+        clients[0].exactly(4 + 5 + 4 + 3)
+        clients[0].sock.shutdown(socket.SHUT_WR)
+        assert b"" == clients[0].rest()
+        with dialed(hub) as fourth:
+            fourth.sock.sendall(framed(b"hello"))
+            assert framed(b"hello") == fourth.exactly(9)
+
+
+@both
+def test_the_hubs_last_words_arrive(tls: bool, pki: Pki) -> None:
+    """A peer that finishes while its client is still sending: its last frame is not lost to a reset."""
+    with hub_of(tls, pki) as hub, dialed(hub) as client:
+        if tls:
+            client = Accepted(pki.client().wrap_socket(client.sock, server_hostname="localhost"))
+        with client.sock:
+            size = 4 << 20
+            client.sock.sendall(framed(bytes(size)) + framed(b"bye") + bytes(1 << 16))
+            left = 4 + size + 4 + 3
+            while left:
+                client.sock.sendall(bytes(4096))
+                left -= len(client.exactly(min(left, 1 << 16)))
+            assert b"" == client.rest()
+
+
+def test_a_client_that_does_not_read_holds_bytes_back_in_the_peer(pki: Pki) -> None:
+    """The hub's memory for a client that does not read is bounded by what the peer keeps."""
+    with hub_of(False, pki) as hub, dialed(hub) as client:
+        client.sock.sendall(framed(b"hello"))
+        hub.expect(Heard)
+        ((connection, peer),) = hub.peers.items()
+
+        def flood() -> int:
+            for _ in range(64):
+                peer.send(bytes(1 << 20))
+                connection.wake()
+            return peer.drained
+
+        assert hub.call(flood) < 32 << 20
+        client.skip(9 + 64 * (4 + (1 << 20)))
+
+
+@pytest.mark.parametrize("where", ["handler", "peer", "make_peer", "on_fault"])
+def test_a_fault_of_the_hub_hits_one_connection_at_most(where: str, pki: Pki) -> None:
+    """What a handler or a peer raises goes to the loop's exception handler; the others do not notice."""
+    fault = LookupError("the hub's fault")
+
+    def handler(connection: EchoConnection, outcome: Outcome) -> None:
+        if where == "handler" and outcome == Heard(b"bad"):
+            raise fault
+
+    def make_peer(connection: EchoConnection) -> EchoPeer:
+        peer = EchoPeer()
+        if where == "make_peer" and connection.address.port == victim:
+            raise fault
+        if where == "peer" and connection.address.port == victim:
+            peer.raises = fault
+        return peer
+
+    def on_fault(address: object, message: str) -> None:
+        raise fault
+
+    victim = 0
+    options = {"on_fault": on_fault} if where == "on_fault" else {}
+    with hub_of(where == "on_fault", pki, make_peer=make_peer, handler=handler, **options) as hub:
+        with socket.socket() as bad:
+            bad.bind(("127.0.0.1", 0))
+            victim = bad.getsockname()[1]
+            bad.connect(("127.0.0.1", hub.port))
+            with contextlib.suppress(ConnectionError):
+                bad.sendall(framed(b"bad") + framed(b"worse"))
+                if where == "handler":
+                    assert framed(b"bad") + framed(b"worse") == Accepted(bad).exactly(7 + 9)
+                else:
+                    assert b"" == Accepted(bad).rest()
+        if where != "on_fault":
+            with dialed(hub) as good:
+                good.sock.sendall(framed(b"good"))
+                assert framed(b"good") == good.exactly(8)
+    assert [fault] == hub.reported
+
+
+def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
+    """A closed listener accepts no more, lets its peers say goodbye, and returns when they have gone."""
+
+    async def main() -> None:
+        peers: dict[EchoConnection, EchoPeer] = {}
+
+        def make_peer(connection: EchoConnection) -> EchoPeer:
+            peers[connection] = EchoPeer()
+            return peers[connection]
+
+        listener = await serve(make_peer, "127.0.0.1", 0, on_outcome=lambda connection, outcome: None)
+        host, port = listener.addresses[0]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(framed(b"hello"))
+        assert framed(b"hello") == await reader.readexactly(9)
+        closing = asyncio.create_task(listener.close(grace=PATIENCE))
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(host, port)
+        ((connection, peer),) = peers.items()
+        peer.send(b"goodbye")
+        peer.finished = True
+        connection.wake()
+        assert framed(b"goodbye") == await reader.read()
+        writer.close()
+        await closing
+        assert 0 == listener.connections
+        connection.wake()  # harmless now
+        connection.abort()
+        await listener.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["grace", "cancel", "abort"])
+def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
+    """When the grace is over, or nobody wants to wait, the connections end hard and nothing is left."""
+
+    async def main() -> None:
+        listener = await serve(
+            lambda connection: EchoPeer(), "127.0.0.1", 0, on_outcome=lambda connection, outcome: None, tls=pki.server()
+        )
+        reader, writer = await asyncio.open_connection(
+            *listener.addresses[0], ssl=pki.client(), server_hostname="localhost"
+        )
+        writer.write(framed(b"hello"))
+        await reader.readexactly(9)
+        match how:
+            case "grace":
+                await listener.close(grace=0.01)
+            case "cancel":
+                closing = asyncio.create_task(listener.close(grace=PATIENCE))
+                await asyncio.sleep(0)
+                closing.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await closing
+            case "abort":
+                listener.abort()
+        with contextlib.suppress(ConnectionError):
+            assert b"" == await reader.read()
+        assert 0 == listener.connections
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_an_address_that_is_taken() -> None:
+    """The fault of the operating system comes through."""
+
+    async def main() -> None:
+        with free_port() as port, pytest.raises(OSError, match="address already in use"):
+            await serve(lambda connection: EchoPeer(), "127.0.0.1", port, on_outcome=lambda connection, outcome: None)
+
+    asyncio.run(main())
