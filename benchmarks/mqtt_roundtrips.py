@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import shutil
 import socket
 import subprocess
@@ -78,7 +79,7 @@ class Paho:
     name = "paho-mqtt"
 
     def __init__(self, where: argparse.Namespace) -> None:
-        from paho.mqtt import client as paho
+        paho = importlib.import_module("paho.mqtt.client")
 
         self.topic = where.topic
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="paho-benchmark", protocol=paho.MQTTv311)

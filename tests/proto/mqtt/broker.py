@@ -60,7 +60,8 @@ class Connection:
         """The socket ends without a word: the will is published [MQTT-3.1.2-8]."""
         if not self.gone:
             self.gone = True
-            self.broker.connections.remove(self)
+            if self in self.broker.connections:
+                self.broker.connections.remove(self)
             if self.connect is not None and self.connect.will is not None:
                 self.broker.publish_will(self.connect.will)
 
@@ -84,6 +85,7 @@ class Connection:
                 self.heard.append(packet)
                 self._packet(packet)
             case ClientClosed(clean=clean, error=error):
+                self.out += self.session.data_to_send()
                 if error is not None:
                     self.faults.append(error)
                 if clean and self.connect is not None:
