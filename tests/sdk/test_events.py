@@ -1,0 +1,220 @@
+"""Events as users see them: names, and the fields that every message has somewhere (sdk.md rows 8 to 17, 97 to 106)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from thalovant import ThalovantEvent, events
+from thalovant_proto.events import Bus
+
+NAMES = {
+    "EVENT_RECOGNIZER_LOOP_UTTERANCE": "recognizer_loop:utterance",
+    "EVENT_SPEAK": "speak",
+    "EVENT_UTTERANCE_HANDLED": "ovos.utterance.handled",
+    "EVENT_INTENT_FAILURE": "complete_intent_failure",
+    "EVENT_POLICY_DENIED": "hive.policy.denied",
+    "EVENT_OVOS_UTTERANCE_SPEAK": "ovos.utterance.speak",
+    "EVENT_QUERY_TIMEOUT": "hive.query.timeout",
+    "EVENT_INTENT_UNMATCHED": "ovos.intent.unmatched",
+    "EVENT_AUDIO_QUEUE": "mycroft.audio.queue",
+    "EVENT_INTENT_LIST": "ovos.intent.list",
+    "EVENT_INTENT_LIST_RESPONSE": "ovos.intent.list.response",
+    "EVENT_INTENT_DESCRIBE": "ovos.intent.describe",
+    "EVENT_INTENT_DESCRIBE_RESPONSE": "ovos.intent.describe.response",
+    "EVENT_SKILLS_LIST": "ovos.skills.list",
+    "EVENT_SKILLS_LIST_RESPONSE": "ovos.skills.list.response",
+    "EVENT_ADAPT_MANIFEST": "intent.service.adapt.manifest",
+    "EVENT_ADAPT_MANIFEST_GET": "intent.service.adapt.manifest.get",
+    "EVENT_PADATIOUS_MANIFEST": "intent.service.padatious.manifest",
+    "EVENT_PADATIOUS_MANIFEST_GET": "intent.service.padatious.manifest.get",
+    "HIVE_BROADCAST": "broadcast",
+    "HIVE_PROPAGATE": "propagate",
+    "HIVE_ESCALATE": "escalate",
+    "HIVE_INTERCOM": "intercom",
+    "HIVE_RENDEZVOUS": "rendezvous",
+    "HOME_REQUEST": "thalovant.home.request",
+    "HOME_RESPONSE": "thalovant.home.response",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), NAMES.items())
+def test_name(name, value):
+    """The constants are the wire's words."""
+    assert getattr(events, name) == value
+
+
+def event(data=None, context=None, name="speak") -> ThalovantEvent:
+    return ThalovantEvent(name, data or {}, context or {})
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "denied"),
+    [
+        ("speak", False, False),
+        ("ovos.utterance.handled", False, False),
+        ("complete_intent_failure", True, False),
+        ("ovos.intent.unmatched", True, False),
+        ("hive.query.timeout", True, False),
+        ("hive.policy.denied", True, True),
+    ],
+)
+def test_failures(name, failure, denied):
+    """Four events say that there will be no answer."""
+    assert (event(name=name).is_failure, event(name=name).is_policy_denied) == (failure, denied)
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "utterances"),
+    [
+        ({}, "", ()),
+        ({"utterance": "hi"}, "hi", ("hi",)),
+        ({"text": "hi"}, "hi", ()),
+        ({"utterances": ["a", "b"]}, "a", ("a", "b")),
+        ({"utterances": "a"}, "a", ("a",)),
+        ({"utterance": "", "text": "x", "utterances": ["q"]}, "x", ("q",)),
+        ({"utterance": 5, "utterances": ["q", 3, "z"]}, "q", ("q", "z")),
+        ({"utterances": []}, "", ()),
+        ({"utterance": "  a  b "}, "  a  b ", ("  a  b ",)),
+    ],
+)
+def test_what_is_said(data, text, utterances):
+    """Utterance, text, or the first of several; all of them (rows 98 and 99)."""
+    assert (event(data).text, event(data).utterances) == (text, utterances)
+
+
+@pytest.mark.parametrize(
+    ("data", "context", "session", "request_"),
+    [
+        ({}, {}, None, None),
+        ({}, {"session": {"session_id": "S"}}, "S", None),
+        ({}, {"session_id": "T"}, "T", None),
+        ({}, {"session": {"session_id": ""}, "session_id": "T"}, "T", None),
+        ({}, {"session": {"session_id": 5}}, "5", None),
+        ({}, {"session": "no mapping", "session_id": "T"}, "T", None),
+        ({"session_id": "not here"}, {}, None, None),
+        ({}, {"request_id": "", "thalovant_request_id": "TR", "correlation_id": "C"}, None, "TR"),
+        ({"request_id": "D"}, {"session": {"request_id": "Q"}}, None, "Q"),
+        ({"request_id": "D"}, {"correlation_id": "C"}, None, "C"),
+        ({"correlation_id": "D"}, {}, None, "D"),
+        ({}, {"request_id": 5}, None, "5"),
+    ],
+)
+def test_ids(data, context, session, request_):
+    """Where hubs and skills put them, as text (rows 100 and 101)."""
+    assert (event(data, context).session_id, event(data, context).request_id) == (session, request_)
+
+
+@pytest.mark.parametrize(
+    ("data", "context", "lang", "site"),
+    [
+        ({}, {}, None, None),
+        ({"lang": "de"}, {"lang": "fr", "session": {"lang": "it", "site_id": "s"}, "site_id": "t"}, "de", "s"),
+        ({"lang": ""}, {"lang": "fr", "site_id": "t"}, "fr", "t"),
+        ({}, {"session": {"lang": "it"}}, "it", None),
+    ],
+)
+def test_language_and_site(data, context, lang, site):
+    """The nearest that is told (row 102)."""
+    assert (event(data, context).lang, event(data, context).site_id) == (lang, site)
+
+
+FULL = {"session": {"session_id": "S"}, "request_id": "R"}
+MATCHES = [
+    # the event's context, what is asked for, whether it matches
+    (FULL, {}, True),
+    (FULL, {"session_id": "S"}, True),
+    (FULL, {"session_id": "Z"}, False),
+    (FULL, {"request_id": "R"}, True),
+    (FULL, {"request_id": "Z"}, False),
+    (FULL, {"session_id": "Z", "request_id": "R"}, True),
+    (FULL, {"session_id": "S", "request_id": "Z"}, False),
+    (FULL, {"session_id": ""}, True),
+    (FULL, {"context": {"session": {"session_id": "Z"}}}, False),
+    (FULL, {"context": {"thalovant_request_id": "Z"}}, False),
+    (FULL, {"context": {"session": {"request_id": "R", "session_id": "Z"}}}, True),
+    (FULL, {"context": {"session": {"session_id": "Z"}}, "session_id": "S"}, True),
+    (FULL, {"context": {}}, True),
+    ({}, {"session_id": "S", "request_id": "R"}, True),
+    ({"request_id": "R"}, {"session_id": "Z"}, True),
+    ({"session_id": "S"}, {"request_id": "Z"}, True),
+    ({"session_id": "S"}, {"session_id": "Z", "request_id": "R"}, False),
+]
+
+
+@pytest.mark.parametrize(("context", "asked", "matches"), MATCHES)
+def test_matching(context, asked, matches):
+    """Two request ids decide alone, else two session ids do; what one side lacks is compatible (row 106)."""
+    assert event(context=context).matches_context(**asked) is matches
+
+
+def test_from_a_transport():
+    """Whatever object a transport hands over, its own name wins, and what is no mapping is empty (row 97)."""
+    message = SimpleNamespace(msg_type="rig.pong", data={"a": 1}, context={"b": 2})
+    made = ThalovantEvent.from_message(message, "subscribed")
+    assert (made.name, made.data, made.context, made.raw) == ("rig.pong", {"a": 1}, {"b": 2}, message)
+
+    odd = ThalovantEvent.from_message(SimpleNamespace(msg_type=None, data=[1], context="x"), "subscribed")
+    assert (odd.name, odd.data, odd.context) == ("subscribed", {}, {})
+    assert ThalovantEvent.from_message(object(), "subscribed").name == "subscribed"
+
+
+def test_from_the_core():
+    """A bus message of the protocol core is an event."""
+    bus = Bus(type="rig.pong", data={"a": 1}, context={"b": 2})
+
+    assert ThalovantEvent.from_bus(bus) == ThalovantEvent("rig.pong", {"a": 1}, {"b": 2}, bus)
+
+
+def test_as_dict():
+    """The documented keys, no more (row 105)."""
+    assert event({"utterance": "<b>hi</b>", "lang": "de"}, FULL).as_dict() == {
+        "name": "speak",
+        "data": {"utterance": "<b>hi</b>", "lang": "de"},
+        "context": FULL,
+        "text": "<b>hi</b>",
+        "display_text": "hi",
+        "session_id": "S",
+        "request_id": "R",
+        "display_items": [
+            {"kind": "text", "text": "hi", "data": None, "title": None, "payload": None, "url": None, "silent": False}
+        ],
+    }
+
+
+def test_repr():
+    """Name, data, context; not the object that it came from."""
+    assert (
+        repr(ThalovantEvent("n", {"a": 1}, {"b": 2}, "raw"))
+        == "ThalovantEvent(name='n', data={'a': 1}, context={'b': 2})"
+    )
+
+
+def test_rich_media():
+    """The part of the data that is to be shown."""
+    assert event({"utterance": "x", "table": [1]}).rich_media == {"table": [1]}
+
+
+def test_audio():
+    """A queued sound may be inside the event, as hex."""
+    sound = event({"uri": "x", "binary_data": "00ff"}, name="mycroft.audio.queue")
+    elsewhere = event({"uri": "x"}, name="mycroft.audio.queue")
+
+    assert (sound.is_audio, sound.has_audio, sound.audio_bytes()) == (True, True, b"\x00\xff")
+    assert (elsewhere.is_audio, elsewhere.has_audio) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "message"),
+    [
+        ({"binary_data": "zz"}, "mycroft.audio.queue", "not hexadecimal"),
+        ({"binary_data": 5}, "mycroft.audio.queue", "no embedded audio"),
+        ({}, "mycroft.audio.queue", "no embedded audio"),
+        ({"binary_data": "00"}, "speak", "no embedded audio"),
+    ],
+)
+def test_no_audio(data, name, message):
+    """Asking for a sound that is not there is an error of the caller's."""
+    with pytest.raises(ValueError, match=message):
+        event(data, name=name).audio_bytes()
