@@ -1,4 +1,5 @@
 """Virtual environments that are made once and found again as long as what they hold is the same."""
+
 from __future__ import annotations
 
 import contextlib
@@ -42,6 +43,7 @@ def venv(root: Path, requires: list[str], plugin: Path | None = None, reinstall:
         build = root / "build"
         journal = root.parent / f"{root.name}-pip.log"
         with open(journal, "wb") as out:
+
             def run(*argv: str) -> None:
                 done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
                 if done.returncode:

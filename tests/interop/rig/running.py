@@ -2,6 +2,7 @@
 
 Only the standard library is used here; hubs run in virtual environments of their own.
 """
+
 from __future__ import annotations
 
 import base64
@@ -56,8 +57,15 @@ def save(state: dict) -> None:
 def spawn(name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
     """Start a process of the rig and note it, so that `down` ends it."""
     with changing() as state, open(HOME / "log" / f"{name}.log", "ab") as out:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                   env={**os.environ, **(env or {})}, cwd=HOME, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            cwd=HOME,
+            start_new_session=True,
+        )
         state["processes"][name] = {"pid": process.pid, "start": start_ticks(process.pid)}
 
 
@@ -98,24 +106,35 @@ def end(processes: Iterable[dict], *steps: tuple[signal.Signals, float]) -> list
 
 def launch(name: str, hub: dict) -> None:
     """Start the hub process that the state describes and wait until all its listeners answer."""
-    ports = hub["ports"]
-    env = {**hub["env"], "PYTHONUNBUFFERED": "1", "OVOS_DEFAULT_LOG_LEVEL": "DEBUG", "RIG_TAP": hub["frames"],
-           **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"), "")}
-    key = json.loads(Path(hub["clients"]["second"]["identity"]).read_text())["access_key"]
     for attempt in range(1, 4):
-        broker_log = HOME / "log" / "broker.log"
-        seen = broker_log.stat().st_size
-        spawn(f"{name}-hub", [hub["python"], str(HERE / "run_hub.py")], env)
-        for listener in ("ws", "http"):
-            wait_port(ports[listener], f"the {name} hub's {listener} listener")
-        wait(lambda: http_answers(ports["http"]), f"the {name} hub's HTTP listener does not answer")
-        if websocket_answers(ports["ws"], key):
-            wait(lambda: subscribed(broker_log, seen, LAST_TOPIC[name]), f"the {name} hub does not listen on MQTT")
+        if launched(name, hub):
             return
         # 4.0.0's listener threads can race at start: the port is open and nobody accepts
         log(f"the {name} hub's websocket listener is dead (try {attempt} of 3), starting it again")
         stop_hub(name)
     raise SystemExit(f"rig: the {name} hub never accepted a websocket; see {HOME}/log")
+
+
+def launched(name: str, hub: dict) -> bool:
+    """Start it once; False when nobody accepts on its websocket port."""
+    ports, broker_log = hub["ports"], HOME / "log" / "broker.log"
+    env = {
+        **hub["env"],
+        "PYTHONUNBUFFERED": "1",
+        "OVOS_DEFAULT_LOG_LEVEL": "DEBUG",
+        "RIG_TAP": hub["frames"],
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"), ""),
+    }
+    seen = broker_log.stat().st_size
+    spawn(f"{name}-hub", [hub["python"], str(HERE / "run_hub.py")], env)
+    for listener in ("ws", "http"):
+        wait_port(ports[listener], f"the {name} hub's {listener} listener")
+    wait(lambda: http_answers(ports["http"]), f"the {name} hub's HTTP listener does not answer")
+    key = json.loads(Path(hub["clients"]["second"]["identity"]).read_text())["access_key"]
+    if not websocket_answers(ports["ws"], key):
+        return False
+    wait(lambda: subscribed(broker_log, seen, LAST_TOPIC[name]), f"the {name} hub does not listen on MQTT")
+    return True
 
 
 def stop_hub(name: str) -> None:
@@ -156,9 +175,11 @@ def http_answers(port: int) -> bool:
 def websocket_answers(port: int, access_key: str) -> bool:
     """A real upgrade, and the hub's first frame after it."""
     auth = base64.b64encode(f"rig:{access_key}".encode()).decode()
-    request = (f"GET /?authorization={auth} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-               "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-               f"Sec-WebSocket-Key: {base64.b64encode(secrets.token_bytes(16)).decode()}\r\n\r\n")
+    request = (
+        f"GET /?authorization={auth} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {base64.b64encode(secrets.token_bytes(16)).decode()}\r\n\r\n"
+    )
     for _ in range(3):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as probe:
             probe.sendall(request.encode())
