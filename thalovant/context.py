@@ -204,21 +204,6 @@ def with_ids(
     return built
 
 
-def with_routing(context: Mapping[str, Any], *, useragent: str, session_id: str, site_id: str) -> dict[str, Any]:
-    """A copy of `context` as it travels: who sends, who is meant, and a session for those that name none.
-
-    `session_id` is the connection's own; it also takes the place of "default", which is the hub's.
-    """
-    built = dict(context)
-    _fill(built, {"source": useragent, "platform": useragent, "destination": "HiveMind"})
-    session = _mapping(built.get("session"))
-    if session.get("session_id") in (None, "", "default"):
-        session["session_id"] = session_id
-    _fill(session, {"site_id": site_id})
-    built["session"] = session
-    return built
-
-
 def reply_context(context: Mapping[str, Any]) -> dict[str, Any]:
     """The context for an answer to a message with `context`: the same, back to where it came from."""
     built = dict(context)

@@ -1,4 +1,4 @@
-"""Contexts: what apps tell of themselves, and the ids in what is sent (sdk.md rows 70, 72 to 78, 115 to 121)."""
+"""Contexts: what apps tell of themselves, and the ids in what is sent (sdk.md rows 70, 72 to 76, 115 to 121)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from thalovant.context import (
     utterance_request,
     with_ids,
     with_metadata,
-    with_routing,
 )
 
 EVERYTHING = {
@@ -281,26 +280,6 @@ def test_ids_without_a_request():
         "a": 1,
         "session": {"session_id": "S", "site_id": "s", "lang": "de"},
     }
-
-
-@pytest.mark.parametrize("session_id", [None, "", "default", "absent"])
-def test_routing(session_id):
-    """As it travels: who sends, who is meant, and the connection's own session for those that name none."""
-    session = {} if session_id == "absent" else {"session_id": session_id}
-
-    assert with_routing({"session": session}, useragent="UA", session_id="own", site_id="s") == {
-        "source": "UA",
-        "platform": "UA",
-        "destination": "HiveMind",
-        "session": {"session_id": "own", "site_id": "s"},
-    }
-
-
-def test_routing_of_what_is_told():
-    """What the caller says stays (rows 77 and 78)."""
-    told = {"source": "me", "platform": "p", "destination": "d", "session": {"session_id": "S", "site_id": "there"}}
-
-    assert with_routing(told, useragent="UA", session_id="own", site_id="s") == told
 
 
 @pytest.mark.parametrize(

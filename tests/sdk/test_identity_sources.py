@@ -117,6 +117,22 @@ def test_fifo_in_place_of_a_file(tmp_path):
 
 
 @POSIX
+def test_link_to_itself(tmp_path):
+    """The system's own words, where there are no better ones."""
+    (tmp_path / "id.json").symlink_to("id.json")
+
+    assert refusal(ThalovantIdentity.from_file, tmp_path / "id.json").hint == "Too many levels of symbolic links."
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_file_of_somebody_else(tmp_path):
+    """A file that this user may not read."""
+    path = write(tmp_path / "id.json", PLAIN, 0o000)
+
+    assert refusal(ThalovantIdentity.from_file, path).hint == "This user may not read it."
+
+
+@POSIX
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601, 0o777])
 def test_permissive_file(tmp_path, mode):
     """Any bit for group or others is refused, with the command that mends it (row 44)."""

@@ -541,14 +541,23 @@ def test_links_are_not_followed(identity, folder, file):
     assert elsewhere.read_text() == "{}"
 
 
-def test_folder_that_cannot_be_used(identity, tmp_path):
-    """The error names the folder and the option to give another."""
+def test_folder_that_cannot_be_read(identity, tmp_path):
+    """The error names the file and the reason."""
     write(tmp_path / "file", "")
 
-    error = refusal(TrustStore(tmp_path / "file" / "trust", identity).load)
+    error = refusal(TrustStore(tmp_path / "file", identity).load)
 
-    assert "Unable to read trust file" in str(error) or "Unable to write to the trust folder" in str(error)
-    assert str(tmp_path / "file" / "trust") in str(error)
+    assert str(error) == f"Unable to read trust file: {tmp_path / 'file' / '_identity.json'}: Not a directory."
+
+
+def test_folder_that_cannot_be_written(identity, folder):
+    """The error names the folder and the reason, the hint the option to give another."""
+    (folder / "._identity.json.lock").mkdir(parents=True)
+
+    error = refusal(TrustStore(folder, identity).load)
+
+    assert str(error) == f"Unable to write to the trust folder: {folder}: Is a directory."
+    assert "noise_state_dir" in error.hint
 
 
 # --- which folder ---
