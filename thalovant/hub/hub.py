@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from thalovant_io.derivation import start_derivation
 from thalovant_proto.events import Generation
@@ -70,7 +70,7 @@ class Hub:
         self._folder = None if state is None else Path(state).expanduser()
         self._site_id = site_id
         self._tls = tls
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._running: _Running | None = None
 
@@ -91,11 +91,11 @@ class Hub:
             ca_file = self._publish(keys.authority.pem, exits)
             context = await asyncio.to_thread(server_context, keys.server) if self._tls else None
             registry = Registry(state)
-            board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self._settings)
+            board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
             wss = WssListener(board, self._host, self._wss_port, context)
             await wss.start()
             self._wss_port = wss.port  # the same if it is started again
-            exits.push_async_callback(wss.close, self._settings.goodbye_time)
+            exits.push_async_callback(wss.close, self.settings.goodbye_time)
             exits.callback(board.goodbye)
             self._running = running = _Running(
                 state=state,
@@ -107,14 +107,14 @@ class Hub:
                 exits=exits.pop_all(),
             )
         running.tending = asyncio.create_task(self._tend())
-        running.deriving = asyncio.create_task(_derive(running))
+        running.deriving = asyncio.create_task(_derive_all(running))
         for client in registry:
             running.underived.put_nowait(client)
 
     async def drain(self, grace: float | None = None) -> None:
         """Take no more requests, and wait for the running ones: `grace` seconds, else as long as the settings say."""
         if self._running is not None:
-            await self._running.board.stage.drain(self._settings.drain_time if grace is None else grace)
+            await self._running.board.stage.drain(self.settings.drain_time if grace is None else grace)
 
     async def close(self, grace: float | None = None) -> None:
         """`drain`, say goodbye to all clients, and let go of everything. Harmless if repeated."""
@@ -211,6 +211,20 @@ class Hub:
         for peer in peers:
             self._up.board.kick(peer, code=code, reason=reason)
         return len(peers)
+
+    async def introduce(self, name: str, public_key: bytes) -> Introduction | None:
+        """Pin the Noise key (32 bytes, public) of a client in place of any other; gives what it can know in turn.
+
+        None if there is no such client, or it is of a generation that has no keys.
+        """
+        running = self._up
+        registry = running.board.registry
+        client = registry.named(name)
+        if client is None or client.generation is not Generation.NOISE:
+            return None
+        psk = await _derive(running, client)
+        registry.change(name, lambda client: evolve(client, pinned=public_key))
+        return Introduction(public_key=running.keys.public_key, node_id=running.keys.pubkey, psk=psk)
 
     def forget_keys(self, name: str) -> bool:
         """Let a client that lost its keys come with new ones; whether there is one of that name."""
@@ -357,6 +371,15 @@ class Hub:
         self.client_status[turn.client] = dict(turn.data)
 
 
+@frozen(kw_only=True)
+class Introduction:
+    """What a client knows of a hub after first contact: its Noise key (32 bytes, public), node id, and their PSK."""
+
+    public_key: bytes = field(repr=False)
+    node_id: str = field(repr=False)
+    psk: Secret[bytes]
+
+
 @define(eq=False)
 class _Running:
     """What a hub has between `start` and `close`."""
@@ -373,14 +396,20 @@ class _Running:
     deriving: asyncio.Task[None] = field(init=False)
 
 
-async def _derive(running: _Running) -> None:
+async def _derive_all(running: _Running) -> None:
     """Derive the PSKs of registered clients, one after the other, so that their first contact is quick."""
-    salt = psk_salt(running.keys.pubkey)
     while True:
         client = await running.underived.get()
-        if client.generation is not Generation.NOISE or client.psk is not None:
-            continue
-        secret = Secret(client.password.as_bytes())
-        effect = DeriveKey(id=0, kdf=Kdf.ARGON2ID, secret=secret, salt=salt)
-        psk = await asyncio.wrap_future(start_derivation(effect))
-        running.board.registry.learn(client, psk=psk)
+        if client.generation is Generation.NOISE:
+            await _derive(running, client)
+
+
+async def _derive(running: _Running, client: Client) -> Secret[bytes]:
+    known = running.board.registry.with_key(client.access_key)
+    if known is not None and known.psk is not None:
+        return known.psk
+    secret, salt = Secret(client.password.as_bytes()), psk_salt(running.keys.pubkey)
+    effect = DeriveKey(id=0, kdf=Kdf.ARGON2ID, secret=secret, salt=salt)
+    psk = await asyncio.wrap_future(start_derivation(effect))
+    running.board.registry.learn(client, psk=psk)
+    return psk

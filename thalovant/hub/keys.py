@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from attrs import field, frozen
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from thalovant_proto.secret import Secret
 
@@ -24,6 +25,11 @@ class HubKeys:
     pubkey: str = field(repr=False)
     authority: pki.Certificate
     server: pki.Certificate
+
+    @property
+    def public_key(self) -> bytes:
+        """The public half of the Noise key, 32 bytes: what clients pin."""
+        return X25519PrivateKey.from_private_bytes(self.static_key.reveal()).public_key().public_bytes_raw()
 
 
 def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> HubKeys:

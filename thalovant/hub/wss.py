@@ -110,4 +110,4 @@ def listen_error(error: OSError, host: str, port: int, *, setting: str) -> HubSe
         return HubSetupError(f"Port {port} on {host} is taken by another program", setting=setting)
     if error.errno == errno.EACCES:
         return HubSetupError(f"Port {port} may be used by the system administrator only", setting=setting)
-    return HubSetupError(f"The address {host} is none of this machine: {error.strerror or error}", setting="host")
+    return HubSetupError(f"{host} is no address of this machine", setting="host")

@@ -1,0 +1,195 @@
+"""`thalovant hub`: the embedded hub as a command.
+
+Exit codes: 0 stopped by SIGTERM, 2 it cannot start as it was told to (one line says what to change), 130 stopped by
+Ctrl-C; with `--run`, those of the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from ..errors import ThalovantIdentityError
+from .demo import SKILLS
+from .errors import HubSetupError
+from .hub import Hub
+from .state import default_state_folder
+from .writing import IDENTITY, prepare_trust, variables, write_identity
+
+_PORT = click.IntRange(0, 65535)
+_OPTIONS = {"state": "--state, or use --ephemeral"}
+
+
+class OneLine(click.ClickException):
+    """What is wrong and what to change, on one line; exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"thalovant hub: {self.format_message()}", file=file, err=file is None)
+
+
+class _HubCommand(click.Command):
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except click.UsageError as error:
+            raise OneLine(" ".join(error.format_message().split())) from None
+
+
+@click.command(
+    cls=_HubCommand,
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    options_metavar="[OPTIONS]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--wss-port", type=_PORT, default=5678, show_default=True, metavar="N", help="Port for WSS (0: any free)."
+)
+@click.option("--public-host", metavar="NAME", help="Name or address that clients dial, if not that of --host.")
+@click.option("--name", default="demo", show_default=True, help="Name of the client.")
+@click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3", show_default=True,
+              help="Wire generation of a new client: Noise, password, or pre-shared key.")  # fmt: skip
+@click.option("--state", metavar="DIR", help="Folder for keys and clients (default: the user's data folder).")
+@click.option("--ephemeral", is_flag=True, help="Keep nothing.")
+@click.option("--write", metavar="DIR", help="Write the client's identity file, config and variables to DIR.")
+@click.option("--run", is_flag=True, help="Run COMMAND with the identity in its environment, and end when it ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Log who comes and goes.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND...]")
+def hub(**options: Any) -> int:
+    """Start a hub on this machine that answers a few demonstration skills, until it is stopped.
+
+    It has one client, whose identity --write or --run hand to programs.
+    """
+    _check(options)
+    logging.basicConfig(
+        level=logging.INFO if options["verbose"] else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return asyncio.run(_serve(options))
+    except HubSetupError as error:
+        option = _OPTIONS.get(error.setting) or f"--{error.setting.replace('_', '-')}"
+        raise OneLine(f"{error}; change {option}" if error.setting else str(error)) from None
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    if options["run"] and not options["command"]:
+        raise OneLine("there is no command to run; put it after --run")
+    if options["command"] and not options["run"]:
+        raise OneLine(f"unexpected argument {options['command'][0]!r}; put --run before a command")
+    if options["ephemeral"] and options["state"]:
+        raise OneLine("--state keeps what --ephemeral does not; change one of them")
+
+
+async def _serve(options: Mapping[str, Any]) -> int:
+    folder = None if options["ephemeral"] else options["state"] or default_state_folder()
+    local = Hub(
+        skills=SKILLS,
+        host=options["host"],
+        wss_port=options["wss_port"],
+        public_host=options["public_host"],
+        state=folder,
+    )
+    name = options["name"]
+    with _stopping() as stop:
+        async with local:
+            try:
+                local.identity(name) or local.add_client(name, generation=int(options["generation"]))
+            except ValueError as error:
+                raise HubSetupError(str(error), setting="name") from None
+            files = await write_identity(local, name, Path(options["write"])) if options["write"] else {}
+            _tell_ready(local, options, files)
+            if options["run"]:
+                return await _run(local, name, options["command"], stop)
+            signum = await stop.wait()
+            if signum == signal.SIGINT:
+                await local.close(grace=0)
+                return 130
+    return 0
+
+
+def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    name = options["name"]
+    where = {file: str(path.absolute()) for file, path in files.items()}
+    if options["as_json"]:
+        ready = {
+            "ready": True,
+            "endpoints": dict(local.endpoints),
+            "ca_file": str(local.ca_file),
+            "client": name,
+            "files": where,
+            "pid": os.getpid(),
+        }
+        line = json.dumps(ready)
+    else:
+        at = " ".join(local.endpoints.values())
+        identity = f"its identity is in {where[IDENTITY]}" if where else "--write DIR gives its identity"
+        line = f"hub ready at {at} for client {name!r}; {identity}"
+    # What a command writes to standard output is its own.
+    click.echo(line, err=options["run"])
+
+
+async def _run(local: Hub, name: str, command: tuple[str, ...], stop: _Stop) -> int:
+    identity = local.identity(name)
+    assert identity is not None  # noqa: S101 - it was added before
+    try:
+        await prepare_trust(local, name, None)
+        child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables(identity)})
+    except ThalovantIdentityError as error:
+        raise HubSetupError(str(error)) from None
+    except OSError as error:
+        raise HubSetupError(f"{command[0]!r} cannot be run: {error.strerror}", setting="run") from None
+    ended, told = asyncio.ensure_future(child.wait()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if stop.signum == signal.SIGINT:
+        # Ctrl-C reaches the command by itself; it has a while to end.
+        await asyncio.wait((ended,), timeout=local.settings.drain_time)
+    if not ended.done():
+        child.terminate()
+    code = await ended
+    return code if code >= 0 else 128 - code
+
+
+class _Stop:
+    """Which signal wants the hub to stop."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, signum: int, frame: object) -> None:
+        self._loop.call_soon_threadsafe(self._set, signum)
+
+    def _set(self, signum: int) -> None:
+        self.signum = self.signum or signum
+        self._event.set()
+
+    async def wait(self) -> int:
+        await self._event.wait()
+        return self.signum or 0
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
