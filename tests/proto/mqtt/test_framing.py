@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.mqtt import values
+from tests.proto.mqtt.values import cuts, pieces
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.links.mqtt.fields import encode_length
 from thalovant_proto.links.mqtt.framing import Framer, PacketTooLarge, RawPacket
@@ -17,21 +16,12 @@ from thalovant_proto.links.mqtt.packets import Packet, Pingresp, Puback, Publish
 LIMIT = 1 << 16
 
 
-def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    """`data` cut at these places."""
-    at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in itertools.pairwise(at)]
-
-
 def drain(framer: Framer) -> list[RawPacket]:
     """All packets that are complete."""
     packets = []
     while (raw := framer.next_packet()) is not None:
         packets.append(raw)
     return packets
-
-
-cuts = st.lists(st.integers(0, 10_000), max_size=8)
 
 
 @given(st.lists(values.packets, max_size=6), cuts)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.mqtt import values
-from tests.proto.mqtt.test_framing import cuts, pieces
 from tests.proto.mqtt.test_packets import connect, text
+from tests.proto.mqtt.values import cuts, pieces
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.links.mqtt.fields import encode_length
 from thalovant_proto.links.mqtt.limits import MqttLimits

@@ -1,6 +1,8 @@
-"""Strategies for every packet of MQTT 3.1.1, and for what packets are made of."""
+"""Strategies for every packet of MQTT 3.1.1, for what packets are made of, and for how bytes are cut."""
 
 from __future__ import annotations
+
+import itertools
 
 from hypothesis import strategies as st
 
@@ -109,3 +111,12 @@ EXAMPLES: list[Packet] = [
     Pingresp(),
     Disconnect(),
 ]
+
+#: Where to cut bytes.
+cuts = st.lists(st.integers(0, 10_000), max_size=8)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    """`data` cut at these places."""
+    at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[start:end] for start, end in itertools.pairwise(at)]

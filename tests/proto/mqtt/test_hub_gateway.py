@@ -1,0 +1,243 @@
+"""The hub's gateway itself: presence, refusals, and every way to end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.mqtt.broker import Broker, Connection
+from tests.proto.mqtt.hub_world import SEALED, World, ended
+from tests.proto.mqtt.values import cuts, pieces
+from thalovant_proto.errors import CredentialsRefused
+from thalovant_proto.links.base import (
+    CloseKind,
+    Frame,
+    FrameType,
+    Link,
+    LinkClosed,
+    Target,
+)
+from thalovant_proto.links.mqtt.hub_link import (
+    GatewayClosed,
+    GatewayEvent,
+    GatewayReady,
+    MqttHubGateway,
+    PeerInput,
+)
+from thalovant_proto.links.mqtt.limits import MqttLimits
+from thalovant_proto.links.mqtt.packets import ConnectCode, Disconnect, Publish, Unsuback
+
+
+def test_the_hub_is_online_and_goes_offline() -> None:
+    """Presence in every layout, retained; the will stands for a hub that crashes."""
+    world = World(hub_name="kitchen", legacy_prefix="old")
+    assert [b"online"] == world.broker.said("p/kitchen/status") == world.broker.said("old/status/hub")
+    connect = world.connection.connect
+    assert connect is not None
+    assert connect.will is not None
+    assert ("p/kitchen/status", b"offline", True) == (connect.will.topic, connect.will.payload, connect.will.retain)
+    world.client("alice")
+
+    for event in world.gateway.close(world.now):
+        world.take(event)
+    assert world.gateway.wants_socket
+    world.run()
+
+    assert b"offline" == world.broker.said("p/kitchen/status")[-1] == world.broker.said("old/status/hub")[-1]
+    assert isinstance(world.connection.heard[-1], Disconnect)
+    assert CloseKind.CLOSED is world.end.kind
+    assert CloseKind.LOST is ended(world.peers[0]).kind
+    assert not world.gateway.wants_socket
+    assert world.gateway.close(world.now) == []
+    assert world.gateway.next_timeout is None
+
+
+def test_a_lost_broker_ends_every_link() -> None:
+    """Frames may be lost, so no session survives; a new gateway begins anew."""
+    world = World()
+    world.client("alice")
+    world.client("bob")
+    world.connection.drop()
+
+    for event in world.gateway.eof(world.now):
+        world.take(event)
+
+    assert (CloseKind.LOST, None) == (world.end.kind, world.end.error)
+    assert [CloseKind.LOST] * 2 == [ended(peer).kind for peer in world.peers]
+    assert world.gateway.eof(world.now) == []
+    world.peers[0].link.close(world.now)
+    world.start()
+    assert [GatewayReady()] == world.events
+
+
+def test_a_link_given_up_says_so() -> None:
+    """`eof` without `PeerEnded` is a driver that gives a client up."""
+    world = World()
+    world.client("alice")
+    (closed,) = world.peers[0].link.eof(world.now)
+
+    assert isinstance(closed, LinkClosed)
+    assert (CloseKind.LOST, 0) == (closed.kind, world.gateway.peers)
+
+
+@pytest.mark.parametrize("code", [ConnectCode.NOT_AUTHORIZED, ConnectCode.UNAVAILABLE])
+def test_a_broker_may_refuse_the_hub(code: ConnectCode) -> None:
+    """The code says whether another try can help."""
+    world = World()
+    world.broker.authenticate = lambda connect: code
+    world.start()
+
+    assert code is world.end.code
+    assert (CloseKind.LOST if code is ConnectCode.UNAVAILABLE else CloseKind.REFUSED) is world.end.kind
+
+
+def test_a_hub_without_its_topics_is_no_hub() -> None:
+    """One SUBACK of 0x80 is the end: half a hub would be silence to some clients."""
+    world = World()
+    world.broker.may_read = lambda connection, name: "status" not in name
+    world.start()
+
+    assert (CloseKind.REFUSED, 0x80) == (world.end.kind, world.end.code)
+    assert isinstance(world.end.error, CredentialsRefused)
+    assert isinstance(world.connection.heard[-1], Disconnect)
+
+
+def test_a_broker_that_breaks_mqtt_ends_the_gateway() -> None:
+    """With its error, after every link."""
+    world = World()
+    world.client("alice")
+    world.connection.write(Unsuback(1))
+    world.run()
+
+    assert world.end.error is not None
+    assert "mqtt_protocol_error" == world.end.error.code
+    assert isinstance(ended(world.peers[0]), LinkClosed)
+
+
+def test_closing_waits_for_room_but_not_for_ever() -> None:
+    """What is queued goes first; a broker that takes nothing gets the will."""
+    world = World(limits=MqttLimits(window=1, close_time=2, keepalive=0))
+    world.client("alice")
+    world.broker.acknowledges = False
+    for _ in range(2):
+        world.peers[0].link.send(Frame(SEALED, FrameType.BINARY), world.now)
+    world.run()
+    assert world.gateway.close(world.now) == []
+    assert world.gateway.close(world.now) == []
+
+    world.pass_time(2)
+
+    assert CloseKind.CLOSED is world.end.kind
+    assert not any(isinstance(packet, Disconnect) for packet in world.connection.heard)
+
+
+def test_closing_happens_as_soon_as_there_is_room() -> None:
+    """The broker's acknowledgements are waited for, and no longer."""
+    world = World(limits=MqttLimits(window=1, close_time=2, keepalive=0))
+    world.client("alice")
+    for _ in range(3):
+        world.peers[0].link.send(Frame(SEALED, FrameType.BINARY), world.now)
+    assert world.gateway.close(world.now) == []
+    world.broker.publish("p/alice/in", b"unheard")
+
+    world.run()
+
+    assert CloseKind.CLOSED is world.end.kind
+    assert b"unheard" not in world.peers[0].frames()
+    assert 3 == world.broker.said("p/alice/out").count(SEALED)
+    assert isinstance(world.connection.heard[-1], Disconnect)
+
+
+def test_a_gateway_may_be_closed_at_any_time() -> None:
+    """Before its socket, before CONNACK, and before SUBACK."""
+    for steps in range(3):
+        gateway = MqttHubGateway("mqtt://b", client_id="hub", secure=True)
+        broker = Broker()
+        connection = Connection(broker)
+        if steps > 0:
+            gateway.socket_opened(1.0)
+        if steps > 1:
+            connection.receive(gateway.data_to_send())
+            assert [] == list(gateway.receive_data(connection.out, 1.0))
+        (closed,) = gateway.close(1.0)
+        assert isinstance(closed, GatewayClosed)
+        connection.receive(gateway.data_to_send())
+        assert not connection.faults
+
+
+def test_a_gateway_says_where_to_dial() -> None:
+    """As a client's link does."""
+    assert Target(host="broker", port=1883, tls=False) == World().gateway.target
+
+
+def test_what_a_peer_link_is_not() -> None:
+    """It has no bytes, no time, no pace: those are the gateway's."""
+    world = World()
+    world.client("alice")
+    link: Link = world.peers[0].link
+    link.pace(True, world.now)
+
+    assert (b"", None, []) == (link.data_to_send(), link.next_timeout, link.handle_timeout(world.now))
+
+
+def test_calling_early_changes_nothing() -> None:
+    """`handle_timeout` before its time is harmless."""
+    world = World()
+    world.client("alice")
+    before = world.gateway.next_timeout
+
+    assert world.gateway.handle_timeout(world.now) == []
+    assert before == world.gateway.next_timeout
+
+
+def test_access_keys_are_in_no_repr() -> None:
+    """Events and links are logged; topics and payloads are not."""
+    world = World()
+    world.client("planted")
+    world.broker.publish("p/planted/in", b"planted")
+    world.run()
+
+    assert any(isinstance(event, PeerInput) for event in world.events)
+    assert "planted" not in repr((world.events, world.peers[0].events))
+
+
+@given(st.binary(max_size=100), cuts)
+def test_garbage_is_the_brokers_fault(data: bytes, cuts: list[int]) -> None:
+    """Whatever arrives, nothing is raised, and `GatewayClosed` is the last event."""
+    world = World()
+    events: list[GatewayEvent] = []
+    for piece in pieces(data, cuts):
+        events += world.gateway.receive_data(piece, world.now)
+
+    assert all(not isinstance(event, GatewayClosed) for event in events[:-1])
+
+
+SAID = st.lists(
+    st.tuples(
+        st.sampled_from(["p/alice/in", "p/bob/in", "p/alice/status", "p/bob/status", "p/master/status", "p//in"]),
+        st.sampled_from([b"x", b"online", b"offline", b"", bytes(100_000)]),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(SAID, cuts)
+def test_any_cut_gives_the_same_events_and_output(said: list[tuple[str, bytes, bool]], cuts: list[int]) -> None:
+    """Whole, in pieces, or a few bytes at a time: same events, same bytes out, and memory stays bounded."""
+
+    def run(step: int | None) -> tuple[list[str], bytes]:
+        world = World(limits=MqttLimits(frame=1000))
+        for topic, payload, retain in said:
+            world.connection.write(Publish(topic=topic, payload=payload, retain=retain))
+        data, world.connection.out = world.connection.out, b""
+        parts = pieces(data, cuts) if step is None else [data[at : at + step] for at in range(0, len(data), step)]
+        for part in parts:
+            for event in world.gateway.receive_data(part, world.now):
+                world.take(event)
+            assert world.gateway.buffered <= 1000 + 70_000
+        kinds = [type(event).__name__ for event in world.events]
+        return kinds, world.gateway.data_to_send()
+
+    assert run(1 << 30) == run(None) == run(997)
