@@ -64,9 +64,9 @@ def make_plan(
     endpoint = identity.endpoint_for(protocol)
     if endpoint is None:
         raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
-    parts = urlsplit(endpoint)
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
     host = parts.hostname or ""
-    plain = parts.scheme in _PLAIN
+    plain = parts.scheme in _PLAIN and not (protocol == "mqtt" and identity.mqtt is not None and identity.mqtt.tls)
     if plain and not allow_insecure and not is_loopback(host):
         raise ThalovantIdentityError(
             f"The {protocol.upper()} endpoint {parts.scheme}://{host} is not encrypted and not on this machine.",
@@ -127,4 +127,49 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secur
     return make
 
 
-_LINKS: dict[HubProtocol, Callable[[str, ClientConfig, ThalovantIdentity, bool], _Maker]] = {"wss": _wss}
+def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+    from thalovant_proto.links.https_client import HttpsClientLink
+
+    def make(trust: Trust) -> ClientLink:
+        return HttpsClientLink(endpoint, access_key=config.access_key, user_agent=config.user_agent, secure=secure)
+
+    return make
+
+
+def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+    from thalovant_proto.links.mqtt.client_link import MqttClientLink
+    from thalovant_proto.links.mqtt.topics import Topics
+
+    broker = identity.mqtt
+    assert broker is not None  # noqa: S101 - the choice of the protocol has seen to it
+    # Another for each process, or brokers end the one's session for the other; the same for all links of one client.
+    client_id = f"thalovant-{uuid.uuid4().hex}"
+    explicit = None
+    if broker.c2s_topic and broker.s2c_topic:
+        explicit = Topics(up=broker.c2s_topic, down=broker.s2c_topic, status=broker.status_topic)
+
+    def make(trust: Trust) -> ClientLink:
+        return MqttClientLink(
+            endpoint,
+            access_key=config.access_key,
+            client_id=client_id,
+            username=broker.username,
+            password=Secret(broker.password),
+            topic_prefix=broker.topic_prefix,
+            topics=explicit,
+            hub_id=broker.hub_id,
+            hash_topics=broker.hash_topics,
+            qos=broker.qos,
+            tls=broker.tls,
+            secure=secure,
+            remembered_layout=trust.mqtt_layout,
+        )
+
+    return make
+
+
+_LINKS: dict[HubProtocol, Callable[[str, ClientConfig, ThalovantIdentity, bool], _Maker]] = {
+    "wss": _wss,
+    "https": _https,
+    "mqtt": _mqtt,
+}
