@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777], ids=oct)
-def umask(request) -> Iterator[int]:
+def umask(request, tmp_path) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
