@@ -237,7 +237,8 @@ class Engine:
         """Send, connecting first if need be; returns when the message has left. Raises if it did not in time."""
         stack = await self.open()
         token = self._local(lambda: stack.send(message, self._loop.time()))
-        left = self._sends[token] = self._loop.create_future()
+        left: asyncio.Future[Delivery] = self._loop.create_future()
+        self._sends[token] = left
         self._wake()
         try:
             async with asyncio.timeout(timeout):
