@@ -53,7 +53,7 @@ class ClientStack(Machine[O_co], Protocol[O_co]):
     def socket_opened(self, now: float) -> None:
         """The socket of the last `Dial` is up, TLS included."""
 
-    def dial_failed(self, failure: DialFailed, now: float) -> None:
+    def dial_failed(self, failed: DialFailed, now: float) -> None:
         """The last `Dial` ended without a socket."""
 
 

@@ -21,7 +21,7 @@ class BlockingDriver(SocketRunner[OutcomeT]):
 
     _steps: Attempt | None = field(init=False, default=None)
     _wires: list[SocketWire] = field(init=False, factory=list)
-    _calls: deque[Callable[[], None]] = field(init=False, factory=deque)
+    _calls: deque[Callable[[], object]] = field(init=False, factory=deque)
     _nudge: socket.socket | None = field(init=False, default=None)  # what we write here ends the wait for sockets
     _watched: dict[socket.socket, int] = field(init=False, factory=dict)
     _selector: selectors.BaseSelector = field(init=False)
@@ -49,7 +49,7 @@ class BlockingDriver(SocketRunner[OutcomeT]):
         if self.error is not None:
             raise self.error
 
-    def call_soon(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], object]) -> None:
         """Have `call` made by `run`, then do what the stack wants. For any thread; without effect after `run`."""
         self._calls.append(call)
         if (nudge := self._nudge) is not None:

@@ -49,13 +49,9 @@ class TrioDriver(SocketRunner[OutcomeT]):
         self.finish()
         self._all.cancel()
 
-    def finish(self) -> None:
-        super().finish()
-        self._changed.set()  # `run` has nothing to wait for
-
     def turned(self) -> None:
         when = self.pump.next_timeout
-        if when is not None and when < self._armed:
+        if self.over or (when is not None and when < self._armed):
             self._changed.set()
 
     def post(self, call: Callable[[], None]) -> None:

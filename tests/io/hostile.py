@@ -91,9 +91,9 @@ def _half_a_flight(pki: Pki) -> Script:
     return script
 
 
-def _authority(pki: Pki, **options: int) -> tuple[bytes, bytes]:
+def _authority(pki: Pki, *, days: int = 1) -> tuple[bytes, bytes]:
     """A certificate of an authority below ours, and of a server below that; both with their keys."""
-    pem, subject, key = pki.forged(name="middle", issuer=pki.issuer(), is_ca=True, san=False, **options)
+    pem, subject, key = pki.forged(name="middle", issuer=pki.issuer(), is_ca=True, san=False, days=days)
     leaf, _, _ = pki.forged(issuer=(subject, key))
     return pem, leaf
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ssl
 from pathlib import Path
+from typing import Any
 
 import trustme
 from cryptography import x509
@@ -27,7 +28,7 @@ class Pki:
         self.ca_file = str(folder / "ca.pem")
         self.ca.cert_pem.write_to_path(self.ca_file)
 
-    def server(self, *names: str, ca: trustme.CA | None = None, **options: datetime.datetime) -> ssl.SSLContext:
+    def server(self, *names: str, ca: trustme.CA | None = None, **options: Any) -> ssl.SSLContext:
         """A server's context, with a certificate for `names` (by default "localhost")."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         (ca or self.ca).issue_cert(*(names or ("localhost",)), **options).configure_cert(context)

@@ -63,6 +63,10 @@ class Running:
         """Abort the driver."""
         self._call(self._abort)
 
+    def abort_here(self) -> None:
+        """Abort the driver, called where it runs."""
+        self._abort()
+
     def join(self) -> None:
         """Wait for the end of the run."""
         self._thread.join(PATIENCE)
@@ -103,8 +107,12 @@ class Running:
             driver = AsyncioDriver(self.stack, on_outcome=self._tell, **self._options)
 
             def call(function: Callable[[], object]) -> None:
+                def call_and_wake() -> None:
+                    function()
+                    driver.wake()
+
                 with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(lambda: (function(), driver.wake()))
+                    loop.call_soon_threadsafe(call_and_wake)
 
             self._call, self._abort, self.now = call, driver.abort, loop.time
             self.socket = lambda: driver.wire.transport.get_extra_info("socket")  # type: ignore[union-attr]
@@ -125,8 +133,12 @@ class Running:
             driver = TrioDriver(self.stack, on_outcome=self._tell, **self._options)
 
             def call(function: Callable[[], object]) -> None:
+                def call_and_wake() -> None:
+                    function()
+                    driver.wake()
+
                 with contextlib.suppress(trio.RunFinishedError):
-                    token.run_sync_soon(lambda: (function(), driver.wake())[1])
+                    token.run_sync_soon(call_and_wake)
 
             self._call, self._abort, self.now = call, driver.abort, trio.current_time
             self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
@@ -139,7 +151,11 @@ class Running:
 
     def _run_blocking(self) -> None:
         driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
-        self._call, self._abort, self.now = driver.call_soon, driver.end, lambda: driver.now
+
+        def call(function: Callable[[], object]) -> None:
+            driver.call_soon(lambda: function() and None)
+
+        self._call, self._abort, self.now = call, driver.abort, lambda: driver.now
         self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
         self._started.set()
         driver.run()
@@ -331,16 +347,31 @@ def free_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-@contextlib.contextmanager
-def black_hole(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port where connecting hangs: its listener's queue is full and nobody accepts."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket(family))
-        listener.bind((host, 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket(family))
+class BlackHole:
+    """A port where connecting hangs: its listener's queue is full and nobody accepts, until it is opened."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.socket(family)
+        self._listener.bind((host, 0))
+        self._listener.listen(0)
+        self.port: int = self._listener.getsockname()[1]
+        self.target = Target(host=host, port=self.port, tls=False)
+        self._fillers = [socket.socket(family) for _ in range(4)]
+        for filler in self._fillers:
             filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
+            filler.connect_ex(self._listener.getsockname())
+
+    def __enter__(self) -> BlackHole:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for sock in (*self._fillers, self._listener):
+            sock.close()
+
+    def open(self) -> None:
+        """Make room: connections come through when their system tries again."""
+        for filler in self._fillers:
+            filler.close()
+        self._listener.listen(8)
+        self._listener.accept()[0].close()

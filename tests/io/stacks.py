@@ -83,6 +83,9 @@ class Machine:
     def set_alarm(self, when: float) -> None:
         self._alarms.append(when)
 
+    def put_off_alarms(self, later: float) -> None:
+        self._alarms = [when + later for when in self._alarms]
+
     def frame_received(self, body: bytes) -> None:
         self._outcomes.append(Heard(body))
 
@@ -166,8 +169,8 @@ class FrameClient(Machine):
         self._in.clear()
         self._outcomes.append(Opened(self._serial))
 
-    def dial_failed(self, failure: DialFailed, now: float) -> None:
-        self._outcomes.append(Failed(failure))
+    def dial_failed(self, failed: DialFailed, now: float) -> None:
+        self._outcomes.append(Failed(failed))
         self._next()
 
     def eof(self, now: float, reason: str = "") -> None:

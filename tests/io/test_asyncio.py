@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from tests.io.pki import Pki
-from tests.io.running import PATIENCE, Accepted, Server, black_hole, echo, free_port
+from tests.io.running import PATIENCE, Accepted, BlackHole, Server, echo, free_port
 from tests.io.stacks import FrameClient, Heard, Opened, Outcome
 from thalovant_io.asyncio_dialer import context_for, dial
 from thalovant_io.asyncio_driver import AsyncioDriver
@@ -43,10 +43,10 @@ async def cancelled_after(turns: int, call: Callable[[], Awaitable[object]]) -> 
 @pytest.mark.parametrize("dead", [False, True], ids=["one address", "a dead one first"])
 def test_a_dial_can_be_cancelled_at_every_await(dead: bool, pki: Pki) -> None:
     """Whatever it waits for, no socket and no task is left (the fixture counts); uncancelled, it connects."""
-    with Server(echo) as server, black_hole("::1") as hole:
+    with Server(echo) as server, BlackHole("::1") as hole:
         found: list[Address] = [(socket.AF_INET, ("127.0.0.1", server.port))]
         if dead:
-            found.insert(0, (socket.AF_INET6, ("::1", hole, 0, 0)))
+            found.insert(0, (socket.AF_INET6, ("::1", hole.port, 0, 0)))
 
         def resolver(host: str, port: int) -> Sequence[Address]:
             return found

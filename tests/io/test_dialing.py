@@ -6,13 +6,14 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.io.pki import Pki
-from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Server, black_hole, echo, free_port
-from tests.io.stacks import Failed, FrameClient, Heard, Opened
+from tests.io.running import DRIVERS, PATIENCE, Accepted, BlackHole, Running, Server, echo, free_port
+from tests.io.stacks import Failed, FrameClient, Heard, Opened, Rang
 from thalovant_io.dialer import Address, Timeouts, resolve, settle
 from thalovant_io.tls import default_context
 from thalovant_proto.dial import DialFailed, DialFault
@@ -24,7 +25,7 @@ NAME = Target(host="hub.example", port=443, tls=False)
 NEVER = 1000.0  # seconds; nothing may depend on their passing
 
 
-def failure_of(driver: str, target: Target, **options: object) -> DialFailed:
+def failure_of(driver: str, target: Target, **options: Any) -> DialFailed:
     """How a dial of `target` ends."""
     with Running(driver, FrameClient(target), **options) as running:
         failure = running.expect(Failed).failure
@@ -105,23 +106,33 @@ def test_a_name_server_that_does_not_answer(driver: str, hanging: Callable[[str,
 @drivers
 def test_no_answer_to_connect(driver: str) -> None:
     """Neither accepted nor refused: the connect timeout."""
-    with black_hole() as port:
-        target = Target(host="127.0.0.1", port=port, tls=False)
-        failure = failure_of(driver, target, timeouts=Timeouts(connect=0.05))
+    with BlackHole() as hole:
+        failure = failure_of(driver, hole.target, timeouts=Timeouts(connect=0.05))
     assert ("connect", DialFault.TIMEOUT) == (failure.phase, failure.fault)
-    assert f"cannot connect to 127.0.0.1:{port}: no answer within 0.05 s" in failure.message
+    assert f"cannot connect to 127.0.0.1:{hole.port}: no answer within 0.05 s" in failure.message
 
 
 @drivers
 def test_a_dead_address_does_not_hold_up_the_others(driver: str) -> None:
     """IPv6 leads nowhere: IPv4 is tried after the head start and wins; the dead attempt is given up."""
-    with black_hole("::1") as dead, Server(echo) as server:
+    with BlackHole("::1") as hole, Server(echo) as server:
         stack = FrameClient(NAME)
-        options = {"resolver": at(("::1", dead), ("127.0.0.1", server.port)), "timeouts": Timeouts(attempt=0.01)}
+        options: dict[str, Any] = {
+            "resolver": at(("::1", hole.port), ("127.0.0.1", server.port)),
+            "timeouts": Timeouts(attempt=0.01),
+        }
         with Running(driver, stack, **options) as running:
             running.expect(Opened)
             running.call(stack.send, b"hello")
             assert Heard(b"hello") == running.expect(Heard)
+
+
+@drivers
+def test_a_late_answer_counts(driver: str) -> None:
+    """A connection that takes its time (the system repeats its first packet after a second) comes up all the same."""
+    with BlackHole() as hole, Running(driver, FrameClient(hole.target, idle=True)) as running:
+        running.call(hole.open)  # called where the driver runs: the dial is under way
+        running.expect(Opened)
 
 
 @drivers
@@ -136,8 +147,8 @@ def test_a_refused_address_gives_way_at_once(driver: str) -> None:
 @drivers
 def test_the_first_address_wins_when_all_are_well(driver: str) -> None:
     """IPv6 first, as the resolver says; IPv4 is not even tried."""
-    with Server(echo, host="::1") as first, black_hole() as second:
-        addresses = at(("::1", first.port), ("127.0.0.1", second))
+    with Server(echo, host="::1") as first, BlackHole() as second:
+        addresses = at(("::1", first.port), ("127.0.0.1", second.port))
         with Running(driver, FrameClient(NAME), resolver=addresses, timeouts=Timeouts(attempt=NEVER)) as running:
             running.expect(Opened)
 
@@ -146,13 +157,14 @@ def test_the_first_address_wins_when_all_are_well(driver: str) -> None:
 def test_all_addresses_fail(driver: str) -> None:
     """All are named, and the most telling fault is the verdict."""
     with free_port() as dead:
-        unusable = ("fe80::1", dead)  # but on which interface?
-        addresses = at(unusable, ("127.0.0.1", dead), ("127.0.0.2", dead), ("127.0.0.1", dead))
-        failure = failure_of(driver, NAME, resolver=addresses)
+        addresses = at(("fe80::1", dead), ("127.0.0.1", dead), ("127.0.0.2", dead), ("127.0.0.1", dead))
+        no_tcp: Address = (9999, ("nowhere",))
+        failure = failure_of(driver, NAME, resolver=lambda host, port: [no_tcp, *addresses(host, port)])
     assert ("connect", DialFault.REFUSED) == (failure.phase, failure.fault)
     assert failure.message.count("127.0.0.1 (connection refused)") == 1
     assert "127.0.0.2 (connection refused)" in failure.message
-    assert "fe80::1 (invalid argument)" in failure.message
+    assert "fe80::1 (invalid argument)" in failure.message  # on which interface?
+    assert "nowhere (address family not supported by protocol)" in failure.message
 
 
 @drivers
@@ -218,10 +230,10 @@ def test_a_name_that_no_certificate_can_hold(driver: str, pki: Pki) -> None:
 
 
 @contextlib.contextmanager
-def stuck(phase: str, pki: Pki, resolver: object) -> Iterator[tuple[Target, dict[str, object]]]:
+def stuck(phase: str, pki: Pki, resolver: object) -> Iterator[tuple[Target, dict[str, Any]]]:
     """A target whose dial hangs in that phase, and the options for it."""
     timeouts = Timeouts(dns=NEVER, connect=NEVER, tls=NEVER, attempt=NEVER)
-    options: dict[str, object] = {"timeouts": timeouts, "tls": pki.client()}
+    options: dict[str, Any] = {"timeouts": timeouts, "tls": pki.client()}
     match phase:
         case "context":
             over = threading.Event()
@@ -231,8 +243,8 @@ def stuck(phase: str, pki: Pki, resolver: object) -> Iterator[tuple[Target, dict
         case "dns":
             yield NAME, {**options, "resolver": resolver}
         case "connect":
-            with black_hole() as port:
-                yield Target(host="127.0.0.1", port=port, tls=False), options
+            with BlackHole() as hole:
+                yield hole.target, options
         case "tls":
             with Server(listen, tolerant=True) as server:
                 yield Target(host="localhost", port=server.port, tls=True), options
@@ -267,6 +279,17 @@ def test_a_dial_can_be_given_up(driver: str, phase: str, how: str, pki: Pki, han
             running.join()
             assert running.no_more()
             assert running.error is None
+
+
+@drivers
+@pytest.mark.parametrize("phase", PHASES)
+def test_alarms_ring_while_a_dial_hangs(driver: str, phase: str, pki: Pki, hanging: object) -> None:
+    """A stack's time goes on while it has no socket."""
+    with stuck(phase, pki, hanging) as (target, options):
+        stack = FrameClient(target)
+        with Running(driver, stack, **options) as running:
+            running.call(lambda: stack.set_alarm(running.now() + 0.01))
+            running.expect(Rang)
 
 
 def test_a_socket_that_met_itself_is_refused() -> None:

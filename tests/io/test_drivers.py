@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from tests.io.pki import Pki
-from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Server, echo
+from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Script, Server, echo
 from tests.io.stacks import Derived, Ended, FrameClient, Heard, Opened, Rang, framed
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.kdf import DeriveKey, Kdf, derive
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
-def serving(script: object, tls: bool, pki: Pki) -> Server:
+def serving(script: Script, tls: bool, pki: Pki) -> Server:
     """A server for `script`, with or without TLS."""
-    return Server(script, tls=pki.server() if tls else None)  # type: ignore[arg-type]
+    return Server(script, tls=pki.server() if tls else None)
 
 
 @both
@@ -279,6 +279,23 @@ def test_alarms_ring_in_time_and_in_order(driver: str) -> None:
                 assert times.get(timeout=PATIENCE) == [running.expect(Rang).when for _ in range(3)]
 
 
+def test_an_alarm_that_is_put_off_rings_later(driver: str) -> None:
+    """A driver may wake up at the old time; the stack is told at the new one all the same."""
+    with Server(echo) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack) as running:
+            running.expect(Opened)
+            times: queue.Queue[float] = queue.Queue()
+
+            def set_alarm() -> None:
+                times.put(running.now())
+                stack.set_alarm(running.now() + 0.02)
+
+            running.call(set_alarm)
+            running.call(stack.put_off_alarms, 0.02)
+            assert running.expect(Rang).when >= times.get(timeout=PATIENCE) + 0.04
+
+
 def test_keys_are_derived_off_the_loop(driver: str) -> None:
     """An effect comes back as its key, with its id; several of them may be under way."""
     effects = [
@@ -363,6 +380,26 @@ def test_a_stack_that_raises_ends_the_driver(driver: str) -> None:
             running.join()
             assert running.error is fault
             assert running.reported == ([fault] if driver == "asyncio" else [])
+
+
+def test_a_handler_may_abort(driver: str) -> None:
+    """What came in the same turn is not told any more."""
+    running: Running
+
+    def hook(outcome: object) -> None:
+        if isinstance(outcome, Heard):
+            running.abort_here()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"one") + framed(b"two"))
+        connection.rest()
+
+    with Server(script, tolerant=True) as server, Running(driver, FrameClient(server.target), hook=hook) as running:
+        running.expect(Opened)
+        assert Heard(b"one") == running.expect(Heard)
+        running.join()
+        assert running.no_more()
+        assert running.error is None
 
 
 @both

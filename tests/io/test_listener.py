@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from thalovant_proto.secret import Secret
 both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
-def hub_of(tls: bool, pki: Pki, **options: object) -> RunningHub:
+def hub_of(tls: bool, pki: Pki, **options: Any) -> RunningHub:
     """A hub, with or without TLS."""
     return RunningHub(tls=pki.server() if tls else None, **options)
 
@@ -65,15 +66,14 @@ def test_the_hub_speaks_at_any_time(tls: bool, pki: Pki) -> None:
             running[-1].expect(Opened)
             running[-1].call(stack.send, b"%d" % number)
             running[-1].expect(Heard)
-        connections = {hub.heard.get(timeout=PATIENCE)[1].body: connection for connection in hub.peers}
+        connections: dict[Outcome, EchoConnection] = {}
+        for _ in running:
+            connection, outcome = hub.heard.get(timeout=PATIENCE)
+            connections[outcome] = connection
         for number, client in enumerate(running):
-            connection = connections[b"%d" % number]
-
-            def speak(connection: EchoConnection = connection, number: int = number) -> None:
-                hub.peers[connection].send(b"news for %d" % number)
-                connection.wake()
-
-            hub.call(speak)
+            connection = connections[Heard(b"%d" % number)]
+            hub.call(hub.peers[connection].send, b"news for %d" % number)
+            hub.call(connection.wake)
             assert Heard(b"news for %d" % number) == client.expect(Heard)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.io.hostile import HOSTILE
@@ -21,7 +23,10 @@ def test_hostile_servers_are_refused_in_words(driver: str, name: str, pki: Pki) 
     patience = 0.05 if "silent" in name else 30.0
     with Server(hostile.make(pki)) as server:
         stack = FrameClient(Target(host="localhost", port=server.port, tls=True))
-        options = {"tls": lambda: default_context(pki.ca_file), "timeouts": Timeouts(tls=patience, linger=0.1)}
+        options: dict[str, Any] = {
+            "tls": lambda: default_context(pki.ca_file),
+            "timeouts": Timeouts(tls=patience, linger=0.1),
+        }
         with Running(driver, stack, **options) as running:
             failure = running.expect(Failed).failure
             running.join()
