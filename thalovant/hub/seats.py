@@ -10,10 +10,12 @@ from typing import Protocol, TypeAlias
 from thalovant_proto import events as e
 from thalovant_proto.channel import Entropy
 from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.kdf import DeriveKey, Kdf
 from thalovant_proto.limits import Limits
 from thalovant_proto.links.base import Credentials, Link
 from thalovant_proto.outcomes import Outcome
 from thalovant_proto.peer import HubPeer
+from thalovant_proto.secret import Secret
 
 from .actions import RoutedPeer
 from .registry import Client
@@ -25,8 +27,15 @@ PeerOutcome: TypeAlias = Outcome | e.Event
 class Driver(Protocol):
     """What moves a seat's bytes."""
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client to read."""
+
     def wake(self) -> None:
         """Do what the peer wants: something was said to it outside its own turn."""
+
+    def hold(self, hold: bool) -> None:
+        """Read nothing more from the client, until told otherwise."""
 
     def abort(self) -> None:
         """End at once, without goodbye."""
@@ -42,7 +51,7 @@ class Seat(HubPeer):
         *,
         address: str,
         register: Callable[[Seat, Credentials], HubSide | None],
-        pending: Callable[[], int],
+        known_psk: Callable[[Client], Secret[bytes] | None],
         entropy: Entropy,
         now: float,
         limits: Limits,
@@ -55,20 +64,27 @@ class Seat(HubPeer):
         self.completed: e.HandshakeCompleted | None = None
         self.routed: RoutedPeer | None = None  # once it is proven
         self.gone = False
-        self._pending = pending
+        self._known_psk = known_psk
         self._room: asyncio.Event | None = None
         super().__init__(link, lambda credentials: register(self, credentials), entropy=entropy, now=now, limits=limits)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that wait for the client to read."""
-        return self._pending()
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
         if data and self._room is not None:
             self._room.set()
         return data
+
+    def effects(self) -> list[DeriveKey]:
+        """Derivations to start. Not of a PSK that was derived since this connection began: it goes on with that."""
+        wanted = super().effects()
+        psk = self._known_psk(self.client) if wanted and self.client is not None else None
+        if psk is None:
+            return wanted
+        for effect in wanted:
+            if effect.kdf is Kdf.ARGON2ID:
+                self.effect_done(effect.id, psk, asyncio.get_running_loop().time())
+                self.driver.wake()
+        return [effect for effect in wanted if effect.kdf is not Kdf.ARGON2ID]
 
     def left(self) -> None:
         """The connection is over: nobody waits for it any more."""
@@ -78,7 +94,7 @@ class Seat(HubPeer):
 
     async def has_room(self, pause: int) -> None:
         """Wait until fewer than `pause` bytes wait for the client, or it is gone."""
-        while self.unread >= pause and not self.gone:
+        while self.driver.unread >= pause and not self.gone:
             self._room = self._room or asyncio.Event()
             self._room.clear()
             await self._room.wait()

@@ -11,10 +11,12 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
+
+from attrs import define, field
 
 from thalovant_proto import events as e
 
@@ -25,6 +27,15 @@ from .skills import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
 from .turn import Conversation, HeardTurn, Outlet, SyncTurn, TurnCore
 
 log = logging.getLogger("thalovant.hub")
+
+
+@define(eq=False)
+class _Feed:
+    """Raw bytes of one client that wait to be handled."""
+
+    waiting: deque[tuple[Request, e.Binary]] = field(factory=deque)
+    size: int = 0
+    held: bool = False
 
 
 class Stage:
@@ -38,6 +49,8 @@ class Stage:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Counter[int] = Counter()  # by client id
         self._gates: dict[int, asyncio.Semaphore] = {}
+        self._feeds: dict[str, _Feed] = {}  # by peer id
+        self._stopping = False
 
     @property
     def turns(self) -> int:
@@ -60,10 +73,13 @@ class Stage:
         if found is None:
             core.fail("no skill of this hub answers this")
         else:
+            core.mark(found)
             self._start(core, found)
 
     def hear_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
-        """Raw bytes came."""
+        """Raw bytes came: they are handled one message after the other, in the order in which a client sent them."""
+        if not self._repertoire.binary_handlers(event.bin_type):
+            return
         context = {"source": peer.id, "peer": peer.id, "session": {**peer.session, "session_id": peer.session_id}}
         request = Request(
             peer=peer,
@@ -72,13 +88,19 @@ class Stage:
             session_id=peer.session_id,
             reply_context={**context, "source": HIVE, "destination": peer.id},
         )
-        for handler in self._repertoire.binary_handlers(event.bin_type):
-            core = TurnCore(self._outlet, request, self._conversation(peer, peer.session_id), binary=event)
-            core.answered()
-            self._start(core, handler)
+        feed = self._feeds.get(peer.id)
+        if feed is None:
+            feed = self._feeds[peer.id] = _Feed()
+            self._keep(asyncio.get_running_loop().create_task(self._hear_in_order(peer, feed)))
+        feed.waiting.append((request, event))
+        feed.size += len(event.payload)
+        if feed.size > self._settings.unheard and not feed.held:
+            feed.held = True
+            self._outlet.hold(peer, True)
 
     async def drain(self, grace: float) -> None:
         """Wait up to `grace` seconds for the turns that run, then end them."""
+        self._stopping = True
         for conversation in self._conversations.values():
             if conversation.waiting is not None and not conversation.waiting.done():
                 conversation.waiting.set_exception(NoAnswer("the hub is stopping"))
@@ -123,24 +145,40 @@ class Stage:
     # --- running it ---
 
     def _start(self, core: TurnCore, skill: Skill) -> None:
-        peer = core.request.peer
-        if self._running[peer.client.id] >= self._settings.turns_per_client:
-            self._outlet.send(peer, busy(peer, core.request.bus.type).event)
+        client = core.request.peer.client
+        if self._stopping or self._running[client.id] >= self._settings.turns_per_client:
+            self._outlet.send(core.request.peer, busy(core.request.peer, core.request.bus.type).event)
             return
+        self._running[client.id] += 1
+        self._perform(core, skill).add_done_callback(lambda task: self._running.subtract((client.id,)))
+
+    def _perform(self, core: TurnCore, skill: Skill) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
-        self._running[peer.client.id] += 1
         core.since = loop.time()
         task = loop.create_task(self._run(core, skill))
-        self._tasks.add(task)
         timeout = self._settings.skill_timeout if skill.timeout is None else skill.timeout
         timer = loop.call_later(timeout, self._check_time, core, skill, task, timeout)
+        task.add_done_callback(lambda task: timer.cancel())
+        self._keep(task)
+        return task
 
-        def done(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            timer.cancel()
-            self._running[peer.client.id] -= 1
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        task.add_done_callback(done)
+    async def _hear_in_order(self, peer: RoutedPeer, feed: _Feed) -> None:
+        while feed.waiting:
+            request, event = feed.waiting.popleft()
+            conversation = self._conversation(peer, peer.session_id)
+            for handler in self._repertoire.binary_handlers(event.bin_type):
+                core = TurnCore(self._outlet, request, conversation, binary=event)
+                core.answered()
+                await core.over(self._perform(core, handler))
+            feed.size -= len(event.payload)
+            if feed.held and feed.size <= self._settings.unheard // 2:
+                feed.held = False
+                self._outlet.hold(peer, False)
+        del self._feeds[peer.id]
 
     def _check_time(self, core: TurnCore, skill: Skill, task: asyncio.Task[None], timeout: float) -> None:
         if task.done():

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from thalovant_proto import events as e
@@ -15,11 +14,12 @@ from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.links.base import Credentials, Link
 from thalovant_proto.peer import PeerClosed
+from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
 from .keys import HubKeys
 from .mesh import Mesh
-from .registry import Registry
+from .registry import Client, Registry
 from .router import Router
 from .seats import Driver, PeerOutcome, Seat, Seats
 from .settings import Settings
@@ -66,15 +66,15 @@ class Switchboard:
 
     # --- for listeners ---
 
-    def accept(self, link: Link, driver: Driver, *, address: str, pending: Callable[[], int] = lambda: 0) -> Seat:
-        """A seat for a link whose socket is up. `pending` gives the bytes that the client has not read yet."""
+    def accept(self, link: Link, driver: Driver, *, address: str) -> Seat:
+        """A seat for a link whose socket is up."""
         now = self._loop.time()
         seat = Seat(
             link,
             driver,
             address=address,
             register=self._register,
-            pending=pending,
+            known_psk=self._known_psk,
             entropy=os.urandom,
             now=now,
             limits=self.settings.limits,
@@ -114,8 +114,11 @@ class Switchboard:
         """All proven peers."""
         return list(self._router.peers.values())
 
-    def send(self, peer: RoutedPeer, *events: e.Message) -> None:
-        """Send to a peer; dropped if it is gone. Raises `ValueError` for what is no JSON."""
+    def send(self, peer: RoutedPeer, *events: e.Message, more: bool = False) -> None:
+        """Send to a peer; dropped if it is gone. With `more` to come at once, it leaves with that.
+
+        Raises `ValueError` for what is no JSON.
+        """
         seat = self.seats.at(peer.id)
         if seat is None:
             return
@@ -125,17 +128,25 @@ class Switchboard:
                 seat.send(event, now)
         except LocalProtocolError as error:
             log.warning("Something for %s was not sent: %s", peer.id, error)
+        if more:
+            return
         seat.driver.wake()
-        if seat.unread > self.settings.unread:
-            log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, seat.unread)
+        if seat.driver.unread > self.settings.unread:
+            log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, seat.driver.unread)
             self.left(seat)
             seat.driver.abort()
 
     async def drained(self, peer: RoutedPeer) -> None:
-        """Wait while the peer is behind with reading; others get their turn in any case."""
+        """Let everything leave, and wait while the peer is behind with reading; others get their turn in any case."""
+        self.send(peer)
         await asyncio.sleep(0)
         if (seat := self.seats.at(peer.id)) is not None:
             await seat.has_room(self.settings.unread_pause)
+
+    def hold(self, peer: RoutedPeer, hold: bool) -> None:
+        """Read nothing more from a peer, until told otherwise."""
+        if (seat := self.seats.at(peer.id)) is not None:
+            seat.driver.hold(hold)
 
     def kick(self, peer: RoutedPeer, *, code: int, reason: str) -> None:
         """Close the connection of a peer."""
@@ -173,6 +184,10 @@ class Switchboard:
             psk=client.psk,
             pinned=client.pinned,
         )
+
+    def _known_psk(self, client: Client) -> Secret[bytes] | None:
+        known = self.registry.with_key(client.access_key)
+        return None if known is None else known.psk
 
     def _proven(self, seat: Seat) -> None:
         client, completed = seat.client, seat.completed

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from thalovant_proto import events as e
 
 from .actions import Request, RoutedPeer
-from .skills import NoAnswer, Nonsense, SkillFailure, speech, spoken
+from .skills import NoAnswer, Nonsense, Skill, SkillFailure, speech, spoken
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -45,11 +45,17 @@ class Outlet(Protocol):
 
     hub: Hub
 
-    def send(self, peer: RoutedPeer, *events: e.Message) -> None:
-        """Send to a peer; dropped if it is gone. Raises `ValueError` for what is no JSON."""
+    def send(self, peer: RoutedPeer, *events: e.Message, more: bool = False) -> None:
+        """Send to a peer; dropped if it is gone. With `more` to come at once, it leaves with that.
+
+        Raises `ValueError` for what is no JSON.
+        """
+
+    def hold(self, peer: RoutedPeer, hold: bool) -> None:
+        """Read nothing more from a peer, until told otherwise."""
 
     async def drained(self, peer: RoutedPeer) -> None:
-        """Wait while the peer is behind with reading, or is gone."""
+        """Let everything leave, and wait while the peer is behind with reading."""
 
 
 class TurnCore:
@@ -64,7 +70,9 @@ class TurnCore:
         self.slots: Mapping[str, str] = {}
         self.waiting = False  # for the client; the skill's time stands still
         self.since = 0.0  # the loop's time when the skill's own time began
+        self._marks: dict[str, str] = {}
         self._over = False
+        self._stopped: asyncio.Future[None] | None = None
         self.open(request)
 
     @property
@@ -75,12 +83,19 @@ class TurnCore:
     def open(self, request: Request) -> None:
         """From now on this is the request to answer."""
         self.request = request
+        request.reply_context.update(self._marks)
         self._ended = False
         self._spoke = False
         bus = request.bus
         self.text = bus.text.strip() if isinstance(bus, e.Utterance) else ""
         lang = bus.data.get("lang")
         self.lang = lang if isinstance(lang, str) and lang else "en-us"
+
+    def mark(self, skill: Skill) -> None:
+        """Say on everything from now on which skill answers, as real hubs do."""
+        pipeline = "thalovant-hub-fallback" if skill.fallback else "thalovant-hub-skills"
+        self._marks = {"skill_id": skill.name, "pipeline_id": pipeline}
+        self.request.reply_context.update(self._marks)
 
     def say(self, item: object) -> None:
         """Say one item of a skill's result. Raises `Nonsense`."""
@@ -90,11 +105,11 @@ class TurnCore:
         self._spoke = True
 
     def send(self, event: e.Message) -> None:
-        """Send anything to the client. Raises `Nonsense` for what cannot travel."""
+        """Send anything to the client; `drained` or the end lets it leave. Raises `Nonsense` for what cannot travel."""
         if self._over:
             raise SkillFailure("the turn is over: nothing more can be said")
         try:
-            self.outlet.send(self.request.peer, event)
+            self.outlet.send(self.request.peer, event, more=True)
         except ValueError as error:
             raise Nonsense(f"gave something that cannot be sent: {error}") from None
 
@@ -104,19 +119,26 @@ class TurnCore:
 
     def end(self) -> None:
         """The answer is whole."""
-        if not self._ended:
-            self._ended = True
-            self.outlet.send(self.request.peer, *self.request.handled())
+        self._end(() if self._ended else self.request.handled())
 
     def fail(self, reason: str) -> None:
         """The answer will not come, or not whole."""
-        if not self._ended:
-            self._ended = True
-            self.outlet.send(self.request.peer, *self.request.failed(reason, spoke=self._spoke))
+        self._end(() if self._ended else self.request.failed(reason, spoke=self._spoke))
+
+    def _end(self, events: tuple[e.Message, ...]) -> None:
+        self._ended = True
+        self.outlet.send(self.request.peer, *events)
 
     def stop(self) -> None:
         """Whatever the skill still does, nothing of it is said any more."""
         self._over = True
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def over(self, task: asyncio.Task[None]) -> None:
+        """Wait until the skill that `task` runs has ended, or was given up."""
+        self._stopped = asyncio.get_running_loop().create_future()
+        await asyncio.wait((task, self._stopped), return_when=asyncio.FIRST_COMPLETED)
 
     async def drained(self) -> None:
         """Wait while the client is behind with reading; others get their turn in any case."""

@@ -37,6 +37,31 @@ class MeteredWssLink(WssServerLink):
         return super().data_to_send()
 
 
+class _Socket:
+    """A seat's connection, as the switchboard knows it."""
+
+    __slots__ = ("_connection", "_link")
+
+    def __init__(self, connection: Connection[PeerOutcome], link: MeteredWssLink) -> None:
+        self._connection = connection
+        self._link = link
+
+    @property
+    def unread(self) -> int:
+        return self._link.pending
+
+    def wake(self) -> None:
+        self._connection.wake()
+
+    def hold(self, hold: bool) -> None:
+        if self._connection.wire is not None:
+            transport = self._connection.wire.transport
+            (transport.pause_reading if hold else transport.resume_reading)()
+
+    def abort(self) -> None:
+        self._connection.abort()
+
+
 class WssListener:
     """Accepts WebSockets for a switchboard. `start` it once."""
 
@@ -73,7 +98,7 @@ class WssListener:
     def make_peer(self, connection: Connection[PeerOutcome]) -> Seat:
         """The seat of a new connection."""
         link = MeteredWssLink(secure=self._context is not None)
-        seat = self._board.accept(link, connection, address=connection.address.host, pending=lambda: link.pending)
+        seat = self._board.accept(link, _Socket(connection, link), address=connection.address.host)
         self._seats[connection] = seat
         return seat
 
