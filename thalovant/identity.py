@@ -18,7 +18,7 @@ from . import _sources
 from ._redact import HoldsSecrets, redact_text, redact_values
 from ._sources import DEFAULT_CONFIG_FILENAME, default_config_path
 from .errors import ThalovantIdentityError
-from .protocols import DEFAULT_PORT, HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, as_flag
+from .protocols import DEFAULT_PORT, HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, as_flag, wss_of_master
 
 __all__ = ["DEFAULT_CONFIG_FILENAME", "MqttBrokerCredentials", "ThalovantIdentity", "default_config_path"]
 
@@ -172,7 +172,8 @@ class ThalovantIdentity(HoldsSecrets):
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Read an identity in any spelling that files and the API use.
 
-        Raises `ThalovantIdentityError` for a missing field or a port that is no number from 1 to 65535.
+        Raises `ThalovantIdentityError` for a missing field, a master that is no URL, or a port that is no number from
+        1 to 65535.
         """
         if not isinstance(values, Mapping):
             raise ThalovantIdentityError("An identity must be a mapping of names and values.")
@@ -181,7 +182,7 @@ class ThalovantIdentity(HoldsSecrets):
         return cls(
             access_key=_required(values, "access_key"),
             password=_required(values, "password"),
-            default_master=_required(values, "default_master").rstrip("/"),
+            default_master=_master(values),
             site_id=_required(values, "site_id"),
             default_port=_port(values),
             default_path=_path(_field(values, "default_path")),
@@ -250,8 +251,7 @@ class ThalovantIdentity(HoldsSecrets):
             case "https":
                 return self.endpoint_base()
             case "wss":
-                master = self.default_master
-                return endpoints.wss or (master if master.lower().startswith(("wss://", "ws://")) else None)
+                return endpoints.wss or wss_of_master(self.default_master, self.default_port)
             case "mqtt":
                 return endpoints.mqtt or (self.mqtt.endpoint if self.mqtt else None)
         return None
@@ -351,6 +351,18 @@ def _required(values: Mapping[str, Any], name: str) -> str:
         f"Missing required identity field: {', '.join(_ALIASES[name])}",
         code=f"missing_{name}",
         hint=f"`{present}` is there, but empty." if present else f"Add `{_ALIASES[name][0]}`.",
+    )
+
+
+def _master(values: Mapping[str, Any]) -> str:
+    master = _required(values, "default_master").rstrip("/")
+    with suppress(ValueError):
+        _ = urlsplit(master if "://" in master else f"//{master}").port
+        return master
+    raise ThalovantIdentityError(
+        f"Identity field must be a URL: {', '.join(_ALIASES['default_master'])}",
+        code="invalid_master",
+        hint="Write where the hub is like https://hub.example or wss://hub.example:5678.",
     )
 
 

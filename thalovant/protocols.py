@@ -21,6 +21,7 @@ DEFAULT_PORT: Final = 5679  # of a hub's own HTTP listener, and what an identity
 
 _SCHEMES: Final = frozenset(("http", "https", "ws", "wss", "mqtt", "mqtts"))
 _HTTP_SCHEMES: Final = {"wss": "https", "ws": "http"}
+_USUAL_PORTS: Final = {"wss": (443, DEFAULT_PORT), "ws": (80, DEFAULT_PORT)}
 _WORDS: Final = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 _PORT = re.compile(r":[^@\]]*$")
 
@@ -242,13 +243,32 @@ def _is_hub_url(url: str) -> bool:
 # --- endpoint mathematics --------------------------------------------------------------------------------------------
 
 
+def wss_of_master(master: str, port: int) -> str | None:
+    """A master that is a WebSocket URL, None for any other; `port` is its own where it names none.
+
+    The usual port of the scheme needs no naming, and the default port of hubs is that of their HTTP listener.
+    """
+    scheme = master.partition("://")[0].lower()
+    if scheme not in _USUAL_PORTS:
+        return None
+    return master if port in _USUAL_PORTS[scheme] else _with_port(master, port)
+
+
 def _base(url: str, port: int | None, path: str) -> str:
+    url = _with_port(url if "://" in url else f"https://{url}", port)
     try:
-        parts = urlsplit(url if "://" in url else f"https://{url}")
+        parts = urlsplit(url)
     except ValueError:
         return url  # no URL at all; dialing will say so
-    netloc = parts.netloc.removesuffix(":")
-    if port is not None and not _PORT.search(netloc):
-        netloc = f"{netloc}:{port}"
     scheme = _HTTP_SCHEMES.get(parts.scheme, parts.scheme)
-    return urlunsplit((scheme, netloc, parts.path.rstrip("/") + path, "", ""))
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + path, "", ""))
+
+
+def _with_port(url: str, port: int | None) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    netloc = parts.netloc.removesuffix(":")
+    named = port is None or _PORT.search(netloc)
+    return parts._replace(netloc=netloc if named else f"{netloc}:{port}").geturl()

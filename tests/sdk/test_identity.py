@@ -133,6 +133,16 @@ def test_path(given, path):
     assert ThalovantIdentity.from_mapping(PLAIN | {"default_path": given}).default_path == path
 
 
+@pytest.mark.parametrize("master", ["https://[::1", "https://h:port", "wss://h:99999", "h:x"])
+def test_master_that_is_no_url(master):
+    """A typo in the hub's address is found when the identity is read, not when it is dialed."""
+    with pytest.raises(ThalovantIdentityError, match="must be a URL: default_master, defaultMaster") as caught:
+        ThalovantIdentity.from_mapping(PLAIN | {"default_master": master})
+
+    assert "https://hub.example" in caught.value.hint
+    assert caught.value.__context__ is None
+
+
 def test_text_is_trimmed():
     """Values are text without space around; the master has no slash at its end."""
     identity = ThalovantIdentity.from_mapping(

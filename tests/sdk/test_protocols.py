@@ -164,6 +164,7 @@ BASES = [
     ("", 443, "", "https://h:abc", "https://h:abc"),
     ("", 443, "", "wss://h/x", "https://h:443/x"),
     ("https://[bad", 443, "", None, "https://[bad"),
+    ("[bad", 443, "", None, "https://[bad"),
 ]
 
 
@@ -186,10 +187,16 @@ def test_https_base(master, port, path, https, base):
         ({"default_master": "WSS://h"}, "WSS://h"),
         ({"default_master": "ws://h"}, "ws://h"),
         ({"default_master": "wss://h", "data_plane_endpoints": HubDataPlaneEndpoints(wss="wss://e")}, "wss://e"),
+        ({"default_master": "wss://h/x", "default_port": 443}, "wss://h/x"),
+        ({"default_master": "ws://127.0.0.1", "default_port": 5678}, "ws://127.0.0.1:5678"),
+        ({"default_master": "wss://h/x?y=1", "default_port": 80}, "wss://h:80/x?y=1"),
+        ({"default_master": "wss://h:1/x", "default_port": 5678}, "wss://h:1/x"),
+        ({"default_master": "wss://[::1]", "default_port": 1}, "wss://[::1]:1"),
+        ({"default_master": "wss://[bad", "default_port": 1}, "wss://[bad"),
     ],
 )
 def test_wss_endpoint(fields, wss):
-    """Explicit verbatim, else a master that is one."""
+    """Explicit verbatim, else a master that is one, with the port that the identity names for it."""
     assert identity(**fields).endpoint_for("wss") == wss
 
 

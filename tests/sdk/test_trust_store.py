@@ -678,7 +678,12 @@ def test_given_folder_takes_nothing_along(identity, folder, home):
     [
         ({"default_master": "wss://h"}, "wss://h:443", "https://h:443/voice"),
         ({"default_master": "ws://h:80"}, "ws://h:80", "http://h:80/voice"),
-        ({"default_master": "ws://127.0.0.1"}, "ws://127.0.0.1:80", "http://127.0.0.1:443/voice"),
+        (
+            {"default_master": "ws://127.0.0.1", "default_port": 5678},
+            "ws://127.0.0.1:5678",
+            "http://127.0.0.1:5678/voice",
+        ),
+        ({"default_master": "ws://127.0.0.1", "default_port": 80}, "ws://127.0.0.1:80", "http://127.0.0.1:80/voice"),
         ({"default_master": "WSS://LOCALHOST/public/"}, "wss://localhost:443", "https://LOCALHOST:443/public/voice"),
         ({"default_master": "wss://[::1]/x", "default_path": ""}, "wss://[::1]:443", "https://[::1]:443/x"),
         ({"default_master": "wss://u:p@h:99?authorization=x", "default_path": ""}, "wss://h:99", "https://h:99"),
