@@ -151,11 +151,7 @@ class Running:
 
     def _run_blocking(self) -> None:
         driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
-
-        def call(function: Callable[[], object]) -> None:
-            driver.call_soon(lambda: function() and None)
-
-        self._call, self._abort, self.now = call, driver.abort, lambda: driver.now
+        self._call, self._abort, self.now = driver.call_soon, driver.abort, lambda: driver.now
         self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
         self._started.set()
         driver.run()

@@ -1,0 +1,160 @@
+"""The plumbing without sockets: what a driver is told to do, and which bytes belong to which socket."""
+
+from __future__ import annotations
+
+from tests.io.pki import Pki
+from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
+from thalovant_io._pump import ClientPump, Order, PeerPump, address_of, server_name
+from thalovant_io._stack import Dial, Run, Wait
+from thalovant_io.tls import TlsPipe
+from thalovant_proto.dial import DialFailed, DialFault
+from thalovant_proto.links.base import Target
+
+FIRST = Target(host="hub.example", port=1, tls=False)
+SECOND = Target(host="localhost", port=2, tls=True)
+FAILED = DialFailed(phase="connect", fault=DialFault.REFUSED, message="no")
+
+
+def pump_of(stack: FrameClient) -> ClientPump[Outcome]:
+    """A pump that has been told to dial."""
+    pump = ClientPump(stack, tls_timeout=10.0)
+    assert (Order.DIAL, b"") == pump.turn()
+    return pump
+
+
+def test_one_dial_for_each_serial() -> None:
+    """While the attempt goes on the order is to keep it; a failed one is not repeated unless the stack says so anew."""
+    stack = FrameClient(FIRST, SECOND)
+    pump = pump_of(stack)
+    assert FIRST == pump.target
+    assert (Order.KEEP, b"") == pump.turn()
+
+    pump.dial_failed(FAILED, 1.0)
+    assert [Failed(FAILED)] == pump.outcomes()
+    assert (Order.DIAL, b"") == pump.turn()
+    assert SECOND == pump.target
+
+    stack.step = lambda: Dial(SECOND, 2)  # type: ignore[method-assign]  # a stack that repeats itself
+    pump.dial_failed(FAILED, 2.0)
+    assert (Order.DROP, b"") == pump.turn()
+
+
+def test_a_socket_that_the_stack_does_not_mean_is_dropped() -> None:
+    """Run names the dial that it is about."""
+    stack = FrameClient(FIRST)
+    pump = pump_of(stack)
+    pump.connected(None, 1.0)
+    assert (Order.KEEP, b"") == pump.turn()
+    stack.step = lambda: Run(7)  # type: ignore[method-assign]
+    assert (Order.DROP, b"") == pump.turn()
+
+
+def test_bytes_for_the_next_socket_do_not_leave_on_the_old_one() -> None:
+    """A stack that dials anew may have bytes for the new socket already: they wait for it."""
+    stack = FrameClient(FIRST)
+    pump = pump_of(stack)
+    pump.connected(None, 1.0)
+    pump.turn()
+    stack.send(b"for the new one")
+    stack.step = lambda: Dial(FIRST, 2)  # type: ignore[method-assign]
+    assert (Order.DIAL, b"") == pump.turn()
+    stack.step = lambda: Dial(FIRST, 2)  # type: ignore[method-assign]
+    assert (Order.KEEP, b"") == pump.turn()
+    pump.connected(None, 2.0)
+    stack.step = lambda: Run(2)  # type: ignore[method-assign]
+    assert (Order.KEEP, framed(b"for the new one")) == pump.turn()
+
+
+def test_bytes_of_a_socket_that_ended_wait_for_the_next() -> None:
+    """After the end nothing is taken from the stack."""
+    stack = FrameClient(FIRST)
+    pump = pump_of(stack)
+    pump.connected(None, 1.0)
+    pump.eof(2.0, "reset")
+    pump.eof(2.0, "told twice")
+    pump.receive(framed(b"late"), 2.0)
+    assert [Opened(1), Ended("reset")] == pump.outcomes()
+    stack.step = lambda: Wait()  # type: ignore[method-assign]
+    stack.send(b"for the new one")
+    assert (Order.DROP, b"") == pump.turn()
+    assert 0 == stack.drained
+
+
+def test_last_words_leave_even_if_the_socket_is_full() -> None:
+    """A full socket holds bytes back, but not the last ones."""
+    stack = FrameClient(FIRST)
+    pump = pump_of(stack)
+    pump.connected(None, 1.0)
+    stack.send(b"hello")
+    assert (Order.KEEP, b"") == pump.turn(full=True)
+    stack.leave()
+    assert (Order.DROP, framed(b"hello")) == pump.turn(full=True)
+    assert (Order.STOP, b"") == pump.turn()
+
+
+def test_tls_comes_first_and_says_goodbye(pki: Pki) -> None:
+    """The stack hears of the socket when TLS is up, and speaks through it; at the end TLS says goodbye."""
+    stack = FrameClient(SECOND)
+    pump = pump_of(stack)
+    server = TlsPipe(pki.server(), "client", server_side=True)
+    pump.connected(pki.client(), 1.0)
+    assert 11.0 == pump.next_timeout
+    stack.set_alarm(5.0)
+    assert 5.0 == pump.next_timeout
+    stack.put_off_alarms(100.0)
+    pump.handle_timeout(10.9)  # early: no effect
+    while not (server.ready and stack.step() == Run(1)):
+        order, data = pump.turn()
+        assert Order.KEEP is order
+        server.receive(data)
+        pump.receive(server.data_to_send(), 2.0)
+    assert [Opened(1)] == pump.outcomes()
+    assert 105.0 == pump.next_timeout
+
+    stack.send(b"hello")
+    assert framed(b"hello") == server.receive(pump.turn()[1])
+    server.send(framed(b"hi") + framed(b"bye"))
+    server.close()
+    pump.receive(server.data_to_send(), 3.0)
+    assert [Heard(b"hi"), Heard(b"bye"), Ended("")] == pump.outcomes()
+    order, data = pump.turn()
+    assert Order.STOP is order
+    server.receive(data)
+    assert server.closed
+
+
+def test_the_tls_handshake_has_a_deadline(pki: Pki) -> None:
+    """Without a peer that answers, the dial fails at the deadline."""
+    pump = pump_of(FrameClient(SECOND))
+    pump.connected(pki.client(), 1.0)
+    pump.turn()
+    pump.handle_timeout(11.0)
+    (failed,) = pump.outcomes()
+    assert isinstance(failed, Failed)
+    assert ("tls", DialFault.TIMEOUT) == (failed.failure.phase, failed.failure.fault)
+    assert pump.next_timeout is None
+
+
+def test_a_peer_lives_until_it_has_finished() -> None:
+    """A hub's pump keeps the socket until the peer has finished or the socket ended; then it stops."""
+    for end in ("bye", "eof"):
+        pump = PeerPump(EchoPeer)
+        assert ([], [], None) == (list(pump.outcomes()), list(pump.effects()), pump.next_timeout)
+        pump.accepted(None, 1.0, 10.0)
+        assert (Order.KEEP, b"") == pump.turn()
+        pump.receive(framed(b"hello"), 2.0)
+        assert (Order.KEEP, framed(b"hello")) == pump.turn()
+        if end == "bye":
+            pump.receive(framed(b"bye"), 3.0)
+            assert (Order.STOP, framed(b"bye")) == pump.turn()
+        else:
+            pump.eof(3.0)
+            assert (Order.STOP, b"") == pump.turn()
+
+
+def test_names_in_messages_and_certificates() -> None:
+    """Addresses of IPv6 in brackets; neither zone nor trailing dot in a certificate's name."""
+    assert "[::1]:443" == address_of(Target(host="::1", port=443, tls=True))
+    assert "hub.example.:443" == address_of(Target(host="hub.example.", port=443, tls=True))
+    assert "hub.example" == server_name("hub.example.")
+    assert "fe80::1" == server_name("fe80::1%eth0")
