@@ -179,14 +179,15 @@ class ThalovantIdentity(HoldsSecrets):
             raise ThalovantIdentityError("An identity must be a mapping of names and values.")
         mqtt = MqttBrokerCredentials.from_mapping(values.get("mqtt"))
         metadata = values.get("metadata")
+        crypto_key = _field(values, "crypto_key") or None  # all that a client of the oldest hubs needs
         return cls(
             access_key=_required(values, "access_key"),
-            password=_required(values, "password"),
+            password=_field(values, "password") or "" if crypto_key else _required(values, "password"),
             default_master=_master(values),
             site_id=_required(values, "site_id"),
             default_port=_port(values),
             default_path=_path(_field(values, "default_path")),
-            crypto_key=_field(values, "crypto_key") or None,
+            crypto_key=crypto_key,
             data_plane_endpoints=HubDataPlaneEndpoints.from_mapping(values),
             protocols=HubProtocolSettings.from_mapping(values),
             mqtt=mqtt,
