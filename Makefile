@@ -87,6 +87,10 @@ fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within F
 
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+.PHONY: demo
+demo: $(STAMPS)/base ## install, start a hub on this machine and talk to it
+	@$(BIN)/python examples/demo.py </dev/null
+
 .PHONY: clean
 clean: ## remove the virtual environment, caches and build output
 	rm -rf $(VENV) .venv.lock build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
