@@ -245,6 +245,7 @@ def test_identity_is_a_value():
 
 # --- broker credentials ---
 
+
 def test_a_crypto_key_alone_will_do():
     """Real hubs have clients without a password: a pre-shared key is all that v0 needs."""
     identity = ThalovantIdentity.from_mapping(PLAIN | {"password": "", "crypto_key": "0123456789abcdef"})
