@@ -31,6 +31,7 @@ class Listener(Generic[OutcomeT]):
     refused: int = 0  # connections over the cap
     addresses: list[tuple[str, int]] = field(factory=list)
     _server: asyncio.Server | None = None
+    _closing: bool = False
     _connections: set[Connection[OutcomeT]] = field(factory=set)
     _changed: asyncio.Event = field(factory=asyncio.Event)  # a connection is gone
 
@@ -71,7 +72,7 @@ class Listener(Generic[OutcomeT]):
         self._connections.add(connection)
         over = len(self._connections) > self.max_connections
         self.refused += over
-        return not over and self._server is not None
+        return not over and not self._closing
 
     def forget(self, connection: Connection[OutcomeT]) -> None:
         """A connection is gone."""
@@ -79,9 +80,9 @@ class Listener(Generic[OutcomeT]):
         self._changed.set()
 
     def _stop(self) -> None:
+        self._closing = True  # one that was accepted just now may still come up
         if self._server is not None:
             self._server.close()
-            self._server = None
 
     async def _gone(self) -> None:
         while self._connections:

@@ -47,6 +47,7 @@ class Running:
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self._call: Callable[[Callable[[], object]], None]
         self._abort: Callable[[], None]
+        self._wake: Callable[[], None]
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"test-{kind}")
 
@@ -66,6 +67,10 @@ class Running:
     def abort_here(self) -> None:
         """Abort the driver, called where it runs."""
         self._abort()
+
+    def wake_here(self) -> None:
+        """Wake the driver, called where it runs."""
+        self._wake()
 
     def join(self) -> None:
         """Wait for the end of the run."""
@@ -115,6 +120,7 @@ class Running:
                     loop.call_soon_threadsafe(call_and_wake)
 
             self._call, self._abort, self.now = call, driver.abort, loop.time
+            self._wake = driver.wake
             self.socket = lambda: driver.wire.transport.get_extra_info("socket")  # type: ignore[union-attr]
             driver.start()
             self._started.set()
@@ -141,6 +147,7 @@ class Running:
                     token.run_sync_soon(call_and_wake)
 
             self._call, self._abort, self.now = call, driver.abort, trio.current_time
+            self._wake = driver.wake
             self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
             self._started.set()
             await driver.run()
@@ -152,6 +159,7 @@ class Running:
     def _run_blocking(self) -> None:
         driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
         self._call, self._abort, self.now = driver.call_soon, driver.abort, lambda: driver.now
+        self._wake = driver.wake
         self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
         self._started.set()
         driver.run()

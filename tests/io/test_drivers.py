@@ -6,6 +6,7 @@ import queue
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 
 import pytest
 from attrs import evolve
@@ -229,11 +230,15 @@ def test_last_words_arrive(driver: str, tls: bool, pki: Pki) -> None:
     with serving(script, tls, pki) as server:
         stack = FrameClient(server.target, server.target)
         with Running(driver, stack, tls=pki.client()) as running:
+
+            def say_and(leave: Callable[[], None]) -> None:
+                stack.send(bytes(size))
+                leave()
+
             for leave in (stack.leave, stack.stop):
                 running.expect(Opened)
                 running.expect(Heard)
-                running.call(stack.send, bytes(size))
-                running.call(leave)
+                running.call(say_and, leave)
                 assert size == heard.get(timeout=PATIENCE)
             running.join()
             assert running.error is None
@@ -268,10 +273,11 @@ def test_alarms_ring_in_time_and_in_order(driver: str) -> None:
             times: queue.Queue[list[float]] = queue.Queue()
 
             def set_alarms() -> None:
-                alarms = [running.now() + after for after in (0.06, 0.02, 0.04)]
+                alarms = [running.now() + after for after in (1000, 0.03, 0.01, 0.02)]
                 for alarm in alarms:
                     stack.set_alarm(alarm)
-                times.put(sorted(alarms))
+                    running.wake_here()
+                times.put(sorted(alarms)[:3])
 
             for change in (lambda: None, stack.leave):
                 running.call(change)
