@@ -135,6 +135,8 @@ def skill(
     """
     if not phrases and when is None and not fallback:
         raise ValueError("a skill needs a phrase, `when`, or `fallback=True`")
+    if any(not words(phrase) for phrase in phrases):
+        raise ValueError("a phrase of a skill has no words")
 
     def decorate(function: SkillFunction) -> Skill:
         own = getattr(function, "__name__", type(function).__name__)

@@ -48,9 +48,9 @@ class Stage:
         self._conversations: OrderedDict[tuple[int, str], Conversation] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Counter[int] = Counter()  # by client id
-        self._gates: dict[int, asyncio.Semaphore] = {}
+        self._gates: dict[Skill, asyncio.Semaphore] = {}
         self._feeds: dict[str, _Feed] = {}  # by peer id
-        self._stopping = False
+        self.stopping = False  # it takes no more
 
     @property
     def turns(self) -> int:
@@ -100,7 +100,7 @@ class Stage:
 
     async def drain(self, grace: float) -> None:
         """Wait up to `grace` seconds for the turns that run, then end them."""
-        self._stopping = True
+        self.stopping = True
         for conversation in self._conversations.values():
             if conversation.waiting is not None and not conversation.waiting.done():
                 conversation.waiting.set_exception(NoAnswer("the hub is stopping"))
@@ -146,7 +146,7 @@ class Stage:
 
     def _start(self, core: TurnCore, skill: Skill) -> None:
         client = core.request.peer.client
-        if self._stopping or self._running[client.id] >= self._settings.turns_per_client:
+        if self.stopping or self._running[client.id] >= self._settings.turns_per_client:
             self._outlet.send(core.request.peer, busy(core.request.peer, core.request.bus.type).event)
             return
         self._running[client.id] += 1
@@ -207,16 +207,18 @@ class Stage:
         except Nonsense as nonsense:
             log.error("Skill %r %s", skill.name, nonsense)
             core.fail(f"the skill {skill.name!r} failed")
-        except asyncio.CancelledError:
-            core.fail("the hub is stopping")  # unless it was told that time is up
-        except (Exception, SystemExit):
-            log.exception("Skill %r raised", skill.name)
-            core.fail(f"the skill {skill.name!r} failed")
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                core.fail("the hub is stopping")  # unless the client was told that time is up
+            else:
+                log.exception("Skill %r raised", skill.name)
+                core.fail(f"the skill {skill.name!r} failed")
         finally:
             core.stop()
 
     async def _in_thread(self, core: TurnCore, skill: Skill) -> Any:
-        gate = self._gates.setdefault(id(skill), asyncio.Semaphore(self._settings.threads_per_skill))
+        gate = self._gates.setdefault(skill, asyncio.Semaphore(self._settings.threads_per_skill))
         await gate.acquire()
         loop = asyncio.get_running_loop()
         result: Future[Any] = Future()
@@ -224,12 +226,10 @@ class Stage:
 
         def work() -> None:
             try:
-                try:
-                    result.set_result(_call(core, skill, loop))
-                except StopIteration as error:  # which no future takes
-                    result.set_exception(RuntimeError(f"StopIteration: {error}"))
-                except BaseException as error:
-                    result.set_exception(error)
+                result.set_result(_call(core, skill, loop))
+            except BaseException as error:
+                result.set_exception(_harmless(error))
+            try:
                 loop.call_soon_threadsafe(gate.release)
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
@@ -248,6 +248,15 @@ def _call(core: TurnCore, skill: Skill, loop: asyncio.AbstractEventLoop) -> Any:
             turn.wait(_say(core, item))
         return None
     return result
+
+
+def _harmless(error: BaseException) -> Exception:
+    """An exception that may be raised on the loop: not one that means something to it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"the skill raised {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 async def _give(core: TurnCore, result: Any) -> None:

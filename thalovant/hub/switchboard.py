@@ -117,17 +117,18 @@ class Switchboard:
     def send(self, peer: RoutedPeer, *events: e.Message, more: bool = False) -> None:
         """Send to a peer; dropped if it is gone. With `more` to come at once, it leaves with that.
 
-        Raises `ValueError` for what is no JSON.
+        Raises `ValueError` for what is no JSON, or too long.
         """
         seat = self.seats.at(peer.id)
-        if seat is None:
+        if seat is None or not seat.proven:
             return
         now = self._loop.time()
         try:
             for event in events:
                 seat.send(event, now)
         except LocalProtocolError as error:
-            log.warning("Something for %s was not sent: %s", peer.id, error)
+            if seat.proven:  # else it was just closed
+                raise ValueError(str(error)) from None
         if more:
             return
         seat.driver.wake()

@@ -343,4 +343,7 @@ class SyncTurn(HeardTurn):
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the hub's loop and wait for its result."""
+        if self._loop.is_closed():
+            work.close()
+            raise SkillFailure("the hub is gone: nothing more can be said")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
