@@ -114,18 +114,13 @@ class State:
     def load(self) -> Iterable[Client]:
         """All clients, in the order of their registration."""
         with _reported(self._wrong):
-            rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM clients ORDER BY id").fetchall()  # noqa: S608 - constants
+            rows = self._connection.execute(_LOAD).fetchall()
             return [_client(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
     def save(self, client: Client) -> None:
         """Keep a new client, or the new state of a known one."""
-        row = _row(client)
-        marks = ", ".join("?" * len(row))
         with _reported(self._wrong), self._transaction():
-            self._connection.execute(
-                f"INSERT OR REPLACE INTO clients ({', '.join(row)}) VALUES ({marks})",  # noqa: S608 - constants
-                tuple(row.values()),
-            )
+            self._connection.execute(_SAVE, _row(client))
 
     def remove(self, client: Client) -> None:
         """Forget a client."""
@@ -207,13 +202,22 @@ def _reported(wrong: Wrong) -> Iterator[None]:
             raise wrong.error("cannot be written: it is read-only") from None
         raise wrong.error(f"cannot be used: {error}") from None
     except sqlite3.DatabaseError as error:
-        raise wrong.error(f"is damaged: {error}") from None
+        if type(error) is sqlite3.DatabaseError:  # its children tell of our own mistakes
+            raise wrong.error(f"is damaged: {error}") from None
+        raise
 
 
 _COLUMNS: Final = (
     "id", "name", "access_key", "password", "crypto_key", "site_id", "generation", "allowed", "admin", "can_escalate",
     "can_propagate", "can_broadcast", "psk", "pinned", "pubkey",
 )  # fmt: skip
+
+
+_LOAD: Final = f"SELECT {', '.join(_COLUMNS)} FROM clients ORDER BY id"  # noqa: S608 - constants
+_SAVE: Final = (
+    f"INSERT INTO clients ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) "  # noqa: S608
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = :{name}' for name in _COLUMNS)}"
+)
 
 
 def _row(client: Client) -> dict[str, Any]:
