@@ -207,7 +207,7 @@ class PeerPump(Pump[OutcomeT]):
 
     def __init__(self, make: Callable[[], HubPeer[OutcomeT]]) -> None:
         super().__init__(None)
-        self._make = make
+        self._make: Callable[[], HubPeer[OutcomeT]] | None = make
         self._peer: HubPeer[OutcomeT] | None = None
         self._over = False
         self.fault: TlsFault | None = None  # why there was never a peer
@@ -220,10 +220,13 @@ class PeerPump(Pump[OutcomeT]):
         return Order.STOP if self._over or (self._peer is not None and self._peer.finished) else Order.KEEP
 
     def _opened(self, now: float) -> None:
-        self._machine = self._peer = self._make()
+        if self._make is not None:
+            self._machine = self._peer = self._make()
+            self._make = None  # it refers to our owner; a busy hub cannot wait for the garbage collector
 
     def _ended(self, fault: TlsFault | None, now: float, reason: str) -> None:
         self._over = True
+        self._make = None
         if self._peer is not None:
             self._peer.eof(now, reason if fault is None else fault.message)
         else:

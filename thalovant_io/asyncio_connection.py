@@ -78,6 +78,7 @@ class Connection(LoopRunner[OutcomeT]):
 
     def wire_gone(self, wire: Wire) -> None:
         self.finish()
+        self.wire = None  # it refers to us
         self._listener.forget(self)
 
 

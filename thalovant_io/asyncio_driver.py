@@ -67,6 +67,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         """End at once, without goodbye. Nothing is told any more."""
         self.finish()
         self._give_up()
+        self.wire = None
         for wire in tuple(self._wires):
             wire.abort()
         self._check_end()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,10 +16,12 @@ import pytest
 from tests.io.pki import Pki
 from tests.io.running import DRIVERS, PATIENCE, Accepted, EchoConnection, Running, RunningHub, free_port
 from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
+from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import serve
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.dial import DialFault
 from thalovant_proto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.links.base import Target
 from thalovant_proto.secret import Secret
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
@@ -332,6 +336,52 @@ def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
             await writer.wait_closed()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("last", [b"bye", b"abort", b"stop", b"leave"])
+@both
+def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki: Pki) -> None:
+    """Neither side waits for the garbage collector, which comes late to a busy hub: there are no cycles left."""
+    machines: list[weakref.ref[object]] = []
+
+    def make_peer(connection: EchoConnection) -> EchoPeer:
+        peer = EchoPeer()
+        machines.append(weakref.ref(peer))
+        return peer
+
+    def on_outcome(connection: EchoConnection, outcome: Outcome) -> None:
+        if outcome == Heard(b"abort"):
+            connection.abort()
+
+    async def client(port: int) -> None:
+        heard: asyncio.Queue[Outcome] = asyncio.Queue()
+        stack = FrameClient(Target(host="localhost", port=port, tls=tls))
+        machines.append(weakref.ref(stack))
+        driver = AsyncioDriver(stack, on_outcome=heard.put_nowait, tls=pki.client())
+        driver.start()
+        assert Opened(1) == await heard.get()
+        stack.send(last)
+        driver.wake()
+        await heard.get()
+        if last == b"stop":
+            stack.stop()
+            driver.wake()
+        elif last == b"leave":
+            driver.abort()
+        await driver.closed()
+
+    async def main() -> None:
+        listener = await serve(make_peer, "127.0.0.1", 0, on_outcome=on_outcome, tls=pki.server() if tls else None)
+        await client(listener.addresses[0][1])
+        await listener.close()
+        await asyncio.sleep(0)  # the loop lets go of the callback that it ran
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+        assert [None, None] == [machine() for machine in machines]
+    finally:
+        gc.enable()
 
 
 def test_an_address_that_is_taken() -> None:
