@@ -1,0 +1,239 @@
+"""A switchboard with clients in memory: real links, seats and handshakes, no socket; keys are derived by a hash.
+
+A visitor is a client that holds its keys and obeys no rule: it says whatever a test wants, in clear or sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from attrs import evolve
+
+from tests.proto.pair import client_side, quick
+from tests.proto.puppet import Puppet
+from thalovant.hub.keys import HubKeys, load_keys
+from thalovant.hub.registry import Client, Registry
+from thalovant.hub.seats import Seat
+from thalovant.hub.settings import DEFAULT_SETTINGS
+from thalovant.hub.skills import Repertoire, skill
+from thalovant.hub.state import State
+from thalovant.hub.switchboard import Switchboard
+from thalovant.hub.wss import MeteredWssLink
+from thalovant_proto import events as e
+from thalovant_proto.links.base import Frame, FrameReceived, LinkClosed
+from thalovant_proto.links.wss_client import WssClientLink
+from thalovant_proto.peer import PeerClosed
+from thalovant_proto.secret import Secret
+from thalovant_proto.trust import Trust
+
+PATIENCE = 20.0
+NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
+PIN = "wss://hub.test:5678"
+STATIC = Secret(b"\7" * 32)
+
+_keys: list[HubKeys] = []
+
+
+def hub_keys() -> HubKeys:
+    """The keys of every hub in these tests: made once."""
+    if not _keys:
+        state = State.open(None, now=NOW)
+        _keys.append(load_keys(state, [], NOW))
+        state.close(now=NOW)
+    return _keys[0]
+
+
+class Visitor:
+    """One connection of a client: the driver of its seat, and the client itself."""
+
+    def __init__(self, lab: Lab, puppet: Puppet, access_key: str, *, address: str, agent: str) -> None:
+        self.puppet = puppet
+        self.closed: tuple[int | None, str] | None = None  # what the client learns of the end
+        self.ended: PeerClosed | None = None  # what the hub says of it
+        self.unread = 0
+        self.holds: list[bool] = []
+        self.aborted = False
+        self.reads = True
+        self._lab = lab
+        self._link = WssClientLink(PIN, access_key=Secret(access_key), user_agent=agent, secure=True)
+        self._link.socket_opened(lab.now)
+        self._hub_link = MeteredWssLink(secure=True)
+        self._turning = True
+        self.seat: Seat = lab.board.accept(self._hub_link, self, address=address)
+        self._turning = False
+        self.wake()
+
+    # what a seat's driver is
+
+    def wake(self) -> None:
+        """Move bytes both ways until nothing more comes."""
+        if self._turning:
+            return
+        self._turning = True
+        try:
+            while not self.aborted and self._move():
+                pass
+        finally:
+            self._turning = False
+
+    def hold(self, hold: bool) -> None:
+        self.holds.append(hold)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def _move(self) -> bool:
+        lab, moved = self._lab, False
+        if up := self._link.data_to_send():
+            moved = True
+            self.seat.receive_data(up, lab.now)
+        for effect in self.seat.effects():
+            moved = True
+            self.seat.effect_done(effect.id, quick(effect), lab.now)
+        for outcome in self.seat.outcomes():
+            moved = True
+            if isinstance(outcome, PeerClosed):
+                self.ended = outcome
+            lab.board.heard(self.seat, outcome)
+        self.unread = self._hub_link.pending
+        if self.reads and (down := self.seat.data_to_send()):
+            moved = True
+            for event in self._link.receive_data(down, lab.now):
+                if isinstance(event, FrameReceived):
+                    self.puppet.hear(event.frame)
+                elif isinstance(event, LinkClosed):
+                    self.closed = (event.code, event.reason)
+        return moved
+
+    # what a client does
+
+    @property
+    def heard(self) -> list[e.Event]:
+        """What the hub said."""
+        return self.puppet.heard
+
+    def bus(self, type: str = "speak") -> list[e.Bus]:
+        """The bus messages of a type that the hub said."""
+        return [event for event in self.heard if isinstance(event, e.Bus) and event.type == type]
+
+    @property
+    def joined(self) -> bool:
+        """Whether the hub counts it as proven."""
+        return self.seat.routed is not None and self.seat.routed in self._lab.board.peers
+
+    def shake_hands(self) -> Visitor:
+        """Say everything that is due, the sealed hello included."""
+        while self.puppet.due:
+            self.say(self.puppet.due.popleft())
+        return self
+
+    def say(self, *events: e.Event) -> None:
+        """Say events as they travel: messages sealed, all else in clear."""
+        for event in events:
+            for frame in self.puppet.frames(event):
+                self.send(frame)
+
+    def say_in_clear(self, event: e.Event) -> None:
+        """Say an event in clear, also one that must never be."""
+        self.send(self.puppet.in_clear(event))
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame."""
+        if self.closed is None:
+            self._link.send(frame, self._lab.now)
+            self.wake()
+
+    def hang_up(self) -> None:
+        """End the connection without a word."""
+        self.seat.eof(self._lab.now)
+        self.wake()
+
+    def tick(self) -> None:
+        """Let the hub look at its clock."""
+        self.seat.handle_timeout(self._lab.now)
+        self.wake()
+
+
+class Lab:
+    """A switchboard, its clients and their visits."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.hub: Any = None
+        self.state = State.open(None, now=NOW)
+        self.registry = Registry(self.state)
+        self.repertoire = Repertoire()
+        self.keys = hub_keys()
+        self.board = Switchboard(
+            self.hub,
+            self.keys,
+            self.registry,
+            self.repertoire,
+            site_id=None,
+            settings=evolve(DEFAULT_SETTINGS, **settings),
+        )
+        self._loop = asyncio.get_running_loop()
+        self.ahead = 0.0
+
+    @property
+    def now(self) -> float:
+        """The hub's time."""
+        return self._loop.time() + self.ahead
+
+    def echo(self) -> None:
+        """Add a skill that repeats what is said."""
+
+        async def echo(turn: Any) -> str:
+            return f"You said: {turn.text}"
+
+        self.repertoire.add(skill(fallback=True)(echo))
+
+    def client(self, name: str = "kiosk", **options: Any) -> Client:
+        """Register a client."""
+        return self.registry.add(name, **options)
+
+    def visit(
+        self,
+        client: Client,
+        *,
+        static: Secret[bytes] = STATIC,
+        address: str = "192.0.2.1",
+        agent: str = "app",
+        pinned: bool = False,
+        **changes: Any,
+    ) -> Visitor:
+        """A connection of a client, up to the hub's offer. `changes` are those of `client_side`."""
+        pins = {PIN: self.keys.public_key} if pinned else {}
+        fields = {
+            "access_key": client.access_key,
+            "password": client.password,
+            "crypto_key": client.crypto_key,
+            "trust": Trust(static_key=static, pins=pins),
+            "pin_id": PIN,
+            **changes,
+        }
+        side = client_side(**fields)
+        return Visitor(self, Puppet(side), client.access_key.reveal(), address=address, agent=agent)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Let the loop run until something is so."""
+        async with asyncio.timeout(PATIENCE):
+            while not reached():
+                await asyncio.sleep(0.001)
+
+
+def experiment(act: Callable[[Lab], Coroutine[Any, Any, None]], **settings: Any) -> None:
+    """Run a test's act in a new lab."""
+
+    async def run() -> None:
+        lab = Lab(**settings)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await act(lab)
+                await lab.board.stage.drain(0)
+        finally:
+            lab.state.close(now=NOW)
+
+    asyncio.run(run())

@@ -1,0 +1,568 @@
+"""Who is let in and heard: nothing but a handshake before a proof, one key per client, a place for everybody else.
+
+S6 of what the product is held to, and what each client costs before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import pytest
+
+from tests.hub.lab import STATIC, Lab, Visitor, experiment
+from tests.hub.routing import utterance, wrapped
+from thalovant.hub.skills import skill
+from thalovant_proto import events as e
+from thalovant_proto.errors import CredentialsRefused
+from thalovant_proto.links.base import CloseKind, Frame, FrameType
+from thalovant_proto.noise import public_key
+from thalovant_proto.secret import Secret
+
+GENERATIONS = pytest.mark.parametrize("generation", [3, 1, 0])
+OTHER = Secret(b"\x09" * 32)
+RSA = "-----BEGIN PUBLIC KEY-----\nmine\n-----END PUBLIC KEY-----"
+
+
+def handshake_only(visitor: Visitor) -> bool:
+    """Whether the hub has said nothing but hello, offer and what answers a handshake."""
+    kinds = (e.HubHello, e.Offer, e.Noise2, e.ProofAnswer)
+    return all(isinstance(event, kinds) for event in visitor.heard)
+
+
+# --- nothing before the proof (S6) -----------------------------------------------------------------------------------
+
+
+@GENERATIONS
+def test_an_ask_is_answered(generation: int) -> None:
+    """The whole way, in each generation: handshake, hello, utterance, speech, handled."""
+
+    async def act(lab: Lab) -> None:
+        lab.echo()
+        visitor = lab.visit(lab.client(generation=generation)).shake_hands()
+        assert visitor.joined
+        visitor.say(utterance("hello", request_id="r1"))
+        await lab.until(lambda: bool(visitor.bus("ovos.utterance.handled")))
+        (speech,) = visitor.bus()
+        assert "You said: hello" == speech.data["utterance"]
+        assert ("r1", "session-1") == (speech.request_id, speech.session_id)
+        assert generation == visitor.seat.generation
+
+    experiment(act)
+
+
+@GENERATIONS
+@pytest.mark.parametrize("steps", range(4))
+def test_before_the_proof_a_peer_is_nobody(generation: int, steps: int) -> None:
+    """However far its handshake is: it is in no list, hears nothing of what goes to all, and nothing is sent to it."""
+
+    async def act(lab: Lab) -> None:
+        quiet = lab.visit(lab.client("quiet", generation=generation))
+        for _ in range(steps):
+            if quiet.puppet.due and not isinstance(quiet.puppet.due[0], e.Message):
+                quiet.say(quiet.puppet.due.popleft())
+        loud = lab.visit(lab.client("loud")).shake_hands()
+        assert [loud.seat.routed] == lab.board.peers
+
+        for event in (
+            e.Propagate(payload=wrapped(utterance("to all"))),
+            e.Propagate(payload=wrapped(e.Ping(payload={"flood_id": "f", "peer": "p"}))),
+            e.Cascade(payload=wrapped(utterance("who knows"))),
+        ):
+            loud.say(event)
+
+        assert handshake_only(quiet)
+        assert not quiet.joined
+        assert quiet.closed is None
+
+    experiment(act)
+
+
+_CLEAR: list[Any] = [
+    utterance("in clear"),
+    e.Propagate(payload=wrapped(utterance("in clear"))),
+    e.Rendezvous(),
+    e.Binary(bin_type=1, payload=b"in clear"),
+]
+
+
+@GENERATIONS
+@pytest.mark.parametrize("event", _CLEAR)
+@pytest.mark.parametrize("steps", range(3))
+def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, steps: int) -> None:
+    """A message without keys closes the connection, before, during and after a handshake (wire.md S0, S1)."""
+
+    async def act(lab: Lab) -> None:
+        lab.echo()
+        lab.repertoire.watchers.append(lambda turn: heard.append(turn.text))
+        visitor = lab.visit(lab.client(generation=generation))
+        for _ in range(steps):
+            if visitor.puppet.due:
+                visitor.say(visitor.puppet.due.popleft())
+        joined = visitor.joined
+        visitor.say_in_clear(event)
+        assert visitor.closed is not None
+        assert 1008 == visitor.closed[0]
+        assert visitor.ended is not None
+        assert joined or handshake_only(visitor)
+        assert [] == lab.board.peers
+        assert 0 == lab.board.stage.turns
+
+    heard: list[str] = []
+    experiment(act)
+    assert [] == heard
+
+
+@GENERATIONS
+def test_a_hello_in_clear_proves_nothing(generation: int) -> None:
+    """It opens no door and pins no key (wire.md S1); with the keys, the session that it claimed is the client's."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client(generation=generation)
+        visitor = lab.visit(client)
+        visitor.say_in_clear(e.ClientHello(payload={"session": {"session_id": "claimed"}, "pubkey": RSA}))
+        found = lab.registry.with_key(client.access_key)
+        assert found is not None
+        assert found.pubkey is None
+        assert [] == lab.board.peers
+        assert handshake_only(visitor)
+
+    experiment(act)
+
+
+@pytest.mark.parametrize(
+    ("generation", "changes"),
+    [
+        (3, {"password": Secret("wrong")}),
+        (1, {"password": Secret("wrong")}),
+        (0, {"crypto_key": Secret("0123456789abcdef")}),
+    ],
+)
+def test_wrong_secrets_open_nothing(generation: int, changes: dict[str, Any]) -> None:
+    """Whoever knows the access key alone stays outside."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client(generation=generation), **changes)
+        with contextlib.suppress(CredentialsRefused):  # in XX the client finds out by itself
+            visitor.shake_hands()
+            assert visitor.closed is not None
+        assert [] == lab.board.peers
+
+    experiment(act)
+
+
+def test_an_unknown_access_key_is_turned_away() -> None:
+    """In the words of real hubs, and before anything is said (wire.md §7.0)."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        lab.registry.remove(client.name)
+        visitor = lab.visit(client)
+        assert (1008, "invalid api key") == visitor.closed
+        assert [] == visitor.heard
+        assert 0 == lab.board.seats.unproven
+
+    experiment(act)
+
+
+@pytest.mark.parametrize("generation", [3, 1])
+def test_each_client_has_its_own_generation(generation: int) -> None:
+    """A client of one generation is offered nothing else, and gets no further with another handshake."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client(generation=generation))
+        offer = next(event for event in visitor.heard if isinstance(event, e.Offer))
+        assert (generation == 3) is ("noise" in offer.payload)
+        message = e.Proof(envelope="00" * 24) if generation == 3 else e.Xx1(suite="x", message=b"x")
+        visitor.say(message)
+        assert visitor.closed is not None
+        assert 1008 == visitor.closed[0]
+
+    experiment(act)
+
+
+def test_tampered_frames_end_the_session() -> None:
+    """A sealed frame that was changed is the last of its connection; nothing of it is heard."""
+
+    async def act(lab: Lab) -> None:
+        lab.echo()
+        visitor = lab.visit(lab.client()).shake_hands()
+        (frame,) = visitor.puppet.frames(utterance("hello"))
+        visitor.send(Frame(frame.data[:-1] + bytes([frame.data[-1] ^ 1]), FrameType.BINARY))
+        assert (1008, "invalid message") == visitor.closed
+        assert [] == lab.board.peers
+        assert 0 == lab.board.stage.turns
+
+    experiment(act)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_first_contact_pins_the_client() -> None:
+    """Its Noise key, its PSK and, from the sealed hello, its RSA key: saved once it is proven, not earlier."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        visitor = lab.visit(client, pubkey=RSA)
+        while len(visitor.puppet.due) and not isinstance(visitor.puppet.due[0], e.Message):
+            visitor.say(visitor.puppet.due.popleft())
+        assert client == lab.registry.with_key(client.access_key)
+        visitor.shake_hands()
+        learnt = lab.registry.with_key(client.access_key)
+        assert learnt is not None
+        assert (public_key(STATIC), RSA) == (learnt.pinned, learnt.pubkey)
+        assert learnt.psk is not None
+        assert [learnt] == list(lab.state.load())
+
+    experiment(act)
+
+
+def test_a_pinned_client_is_quick() -> None:
+    """From the second contact on there is KKpsk0, and nothing to derive."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        lab.visit(client).shake_hands().hang_up()
+        visitor = lab.visit(client, pinned=True)
+        offer = next(event for event in visitor.heard if isinstance(event, e.Offer))
+        assert ["KKpsk0", "XXpsk2"] == offer.payload["noise"]["patterns"]
+        assert isinstance(visitor.puppet.due[0], e.Kk1)
+        visitor.shake_hands()
+        assert visitor.joined
+
+    experiment(act)
+
+
+def test_another_key_of_a_pinned_client_is_refused() -> None:
+    """Until the operator forgets the first one; the reason is that of real hubs (wire.md §5.6)."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        lab.visit(client).shake_hands().hang_up()
+        visitor = lab.visit(client, static=OTHER).shake_hands()
+        assert (1008, "client Noise static key contradicts the pinned key") == visitor.closed
+        lab.registry.forget_keys(client.name)
+        assert lab.visit(client, static=OTHER).shake_hands().joined
+
+    experiment(act)
+
+
+def test_of_two_first_contacts_one_wins() -> None:
+    """Both began before either was pinned: the second to prove itself is refused, with another key than the first."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        first, second = lab.visit(client), lab.visit(client, static=OTHER)
+        first.shake_hands()
+        second.shake_hands()
+        assert first.joined
+        assert (1008, "client Noise static key contradicts the pinned key") == second.closed
+        assert [first.seat.routed] == lab.board.peers
+        assert lab.visit(client).shake_hands().joined  # with the first key there may be many
+
+    experiment(act)
+
+
+def test_a_psk_that_became_known_meanwhile_is_used() -> None:
+    """A connection that began before the derivation at registration was done does not derive again."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        visitor = lab.visit(client)
+        lab.registry.learn(client, psk=Secret(b"\5" * 32))
+        # The puppet derives by a hash, which this PSK is not: it was the registry's that answered.
+        with pytest.raises(CredentialsRefused):
+            visitor.say(visitor.puppet.due.popleft())
+
+    experiment(act)
+
+
+def test_a_removed_client_gets_no_further() -> None:
+    """Removed between hello and proof, as if it had never been there."""
+
+    async def act(lab: Lab) -> None:
+        for generation in (3, 0):
+            client = lab.client(generation=generation)
+            visitor = lab.visit(client)
+            lab.registry.remove(client.name)
+            visitor.shake_hands()
+            assert (1008, "this client was removed") == visitor.closed
+            assert [] == lab.board.peers
+
+    experiment(act)
+
+
+def test_another_rsa_key_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """The first one stays, and the log says so; the connection is fine."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client(), pubkey=RSA).shake_hands()
+        visitor.say(e.ClientHello(payload={"session": {}, "pubkey": RSA.replace("mine", "other")}))
+        assert visitor.joined
+        (client,) = lab.registry
+        assert RSA == client.pubkey
+
+    experiment(act)
+    assert "another RSA key" in caplog.text
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_is_named_by_agent_client_and_connection() -> None:
+    """`<user agent>::<client id>::<name>::<uuid>`, told in the hello and used in every answer (wire.md §1.2)."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        one, two = lab.visit(client, agent="app/1.0"), lab.visit(client, agent="app/1.0")
+        ids = []
+        for visitor in (one, two):
+            hello = next(event for event in visitor.heard if isinstance(event, e.HubHello))
+            visitor.shake_hands()
+            assert visitor.seat.routed is not None
+            assert hello.payload["peer"] == visitor.seat.routed.id
+            ids.append(visitor.seat.routed.id)
+        assert 2 == len(set(ids))
+        assert ["app/1.0::1::kiosk"] * 2 == [id.rpartition("::")[0] for id in ids]
+
+    experiment(act)
+
+
+def test_an_agent_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
+    """What a client calls itself cannot fill logs or answers."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client(), agent="x" * 5000).shake_hands()
+        assert visitor.seat.peer_id.startswith("x" * 64 + "::")
+
+    caplog.set_level(logging.INFO)
+    experiment(act)
+    assert "x" * 65 not in caplog.text
+
+
+def test_logs_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a whole visit, refusals included, at every level."""
+    secrets: list[str] = []
+
+    async def act(lab: Lab) -> None:
+        lab.echo()
+        for generation in (3, 1, 0):
+            client = lab.client(f"kiosk{generation}", generation=generation)
+            secrets.extend(s.reveal() for s in (client.access_key, client.password, client.crypto_key) if s)
+            visitor = lab.visit(client).shake_hands()
+            visitor.say(utterance("my words"))
+            await lab.until(lambda v=visitor: bool(v.bus()))  # type: ignore[misc]
+            visitor.say_in_clear(utterance("my words"))
+        lab.registry.remove("kiosk3")
+        lab.visit(client)
+
+    caplog.set_level(logging.DEBUG)
+    experiment(act)
+    assert 7 == len(secrets)
+    assert caplog.text
+    assert not any(secret in caplog.text for secret in [*secrets, "my words"])
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_handshake_has_its_time() -> None:
+    """Who does not finish is closed, and its place is free."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client())
+        assert 1 == lab.board.seats.unproven
+        lab.ahead = lab.board.settings.limits.handshake_time + 1
+        visitor.tick()
+        assert visitor.closed is not None
+        assert 0 == lab.board.seats.unproven
+
+    experiment(act)
+
+
+def test_unproven_connections_are_bounded_in_all() -> None:
+    """Beyond the limit a newcomer is told to come later; the proven ones do not count."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        proven = [lab.visit(client).shake_hands() for _ in range(3)]
+        waiting = [lab.visit(client, address=f"192.0.2.{n}") for n in range(3)]
+        assert all(visitor.closed is None for visitor in waiting[:2])
+        assert waiting[2].seat.finished  # it never became a WebSocket
+        assert waiting[2].ended is not None
+        assert (CloseKind.CLOSED, 1013) == (waiting[2].ended.kind, waiting[2].ended.code)
+        assert [] == waiting[2].heard
+        waiting[0].hang_up()
+        assert lab.visit(client).shake_hands().joined
+        assert all(visitor.joined for visitor in proven)
+
+    experiment(act, unproven=2)
+
+
+def test_unproven_connections_are_bounded_per_address() -> None:
+    """One address cannot take all places; this machine's own is many people behind one proxy."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        visitors = [lab.visit(client, address="192.0.2.1") for _ in range(3)]
+        local = [lab.visit(client, address=address) for address in ("127.0.0.1", "::1") for _ in range(3)]
+        assert [False, False, True] == [visitor.seat.finished for visitor in visitors]
+        assert not any(visitor.seat.finished for visitor in local)
+        visitors[0].shake_hands()  # proven: its place is free
+        assert not lab.visit(client, address="192.0.2.1").seat.finished
+
+    experiment(act, unproven_per_address=2)
+
+
+def test_a_full_house_gives_way_to_who_is_quick() -> None:
+    """One that had its time without a proof makes room: a client needs milliseconds."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        oldest, other = lab.visit(client), lab.visit(client)
+        for seat in lab.board.seats:
+            seat.since -= 10
+        newcomer = lab.visit(client).shake_hands()
+        assert newcomer.joined
+        assert (1013, "others are waiting") == oldest.closed
+        assert other.closed is None
+
+    experiment(act, unproven=2, unproven_grace=5.0)
+
+
+def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """What waits for it is bounded; others are not held up by it."""
+
+    async def act(lab: Lab) -> None:
+        lab.echo()
+        deaf, well = lab.visit(lab.client("deaf")).shake_hands(), lab.visit(lab.client("well")).shake_hands()
+        deaf.reads = False
+        for number in range(12):
+            well.say(e.Propagate(payload=wrapped(utterance("x" * 1000 + str(number)))))
+        assert deaf.aborted
+        assert [well.seat.routed] == lab.board.peers
+        well.say(utterance("still here?"))
+        await lab.until(lambda: bool(well.bus()))
+
+    experiment(act, unread=10_000, unread_pause=1_000)
+    assert "does not read" in caplog.text
+
+
+def test_a_skill_waits_for_a_client_that_does_not_read() -> None:
+    """It says no more than fits, and goes on when there is room; it ends when the client is gone."""
+    said: list[int] = []
+
+    async def act(lab: Lab) -> None:
+        async def endless(turn: Any) -> None:
+            for number in range(1000):
+                said.append(number)
+                await turn.speak("x" * 500)
+
+        lab.repertoire.on("app.event", endless)
+        visitor = lab.visit(lab.client(allowed=["app.event"])).shake_hands()
+        visitor.reads = False
+        visitor.say(e.Bus(type="app.event"))
+        await lab.until(lambda: visitor.unread > 2_000)
+        before = len(said)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert before == len(said)
+        visitor.reads = True
+        visitor.wake()
+        await lab.until(lambda: lab.board.stage.turns == 0)
+        assert 1000 == len(said) == len(visitor.bus())
+
+    experiment(act, unread_pause=2_000)
+
+
+def test_a_skill_does_not_wait_for_a_client_that_is_gone() -> None:
+    """Its words go nowhere, and it may finish what it does."""
+
+    async def act(lab: Lab) -> None:
+        async def endless(turn: Any) -> None:
+            for _ in range(100):
+                await turn.speak("x" * 500)
+
+        lab.repertoire.on("app.event", endless)
+        visitor = lab.visit(lab.client(allowed=["app.event"])).shake_hands()
+        visitor.reads = False
+        visitor.say(e.Bus(type="app.event"))
+        await lab.until(lambda: visitor.unread > 2_000)
+        visitor.hang_up()
+        await lab.until(lambda: lab.board.stage.turns == 0)
+        assert [] == lab.board.peers
+
+    experiment(act, unread_pause=2_000)
+
+
+def test_what_is_too_long_to_send_is_the_skills_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told that the skill failed; its connection lives."""
+
+    async def act(lab: Lab) -> None:
+        async def huge(turn: Any) -> str:
+            return "x" * (33 << 20)
+
+        lab.repertoire.add(skill("huge")(huge))
+        visitor = lab.visit(lab.client()).shake_hands()
+        visitor.say(utterance("huge"))
+        await lab.until(lambda: bool(visitor.bus("ovos.utterance.handled")))
+        assert ["the skill 'huge' failed"] == [event.data["reason"] for event in visitor.bus(e.INTENT_FAILURE)]
+
+    experiment(act)
+    assert "cannot be sent" in caplog.text
+
+
+def test_bytes_that_nobody_takes_yet_hold_the_client() -> None:
+    """The seat's driver is told to read no more, and to go on later."""
+
+    async def act(lab: Lab) -> None:
+        gate = asyncio.Event()
+
+        async def slow(turn: Any) -> None:
+            await gate.wait()
+
+        lab.repertoire.on_binary(e.BinType.RAW_AUDIO, slow)
+        visitor = lab.visit(lab.client()).shake_hands()
+        for _ in range(3):
+            visitor.say(e.Binary(bin_type=e.BinType.RAW_AUDIO, payload=bytes(600)))
+        assert [True] == visitor.holds
+        gate.set()
+        await lab.until(lambda: lab.board.stage.turns == 0)
+        assert [True, False] == visitor.holds
+
+    experiment(act, unheard=1000)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_goodbye_goes_to_everybody_and_nobody_new_is_let_in() -> None:
+    """1001, which tells clients to come back later."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        visitors = [lab.visit(client), lab.visit(client).shake_hands()]
+        lab.board.goodbye()
+        visitors.append(lab.visit(client))
+        assert [(1001, "the hub is stopping")] * 2 == [visitor.closed for visitor in visitors[:2]]
+        assert visitors[2].seat.finished
+        assert [] == list(lab.board.seats)
+
+    experiment(act)
+
+
+def test_kicks_close_one_connection() -> None:
+    """With the code and reason that the router decided on; the others of the client stay."""
+
+    async def act(lab: Lab) -> None:
+        client = lab.client()
+        one, other = lab.visit(client).shake_hands(), lab.visit(client).shake_hands()
+        one.say(e.Broadcast(payload=wrapped(utterance())))
+        assert (4003, "BROADCAST is not allowed for this client") == one.closed
+        assert other.joined
+        assert not one.joined
+
+    experiment(act)
