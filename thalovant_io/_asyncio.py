@@ -120,11 +120,7 @@ class LoopRunner(Runner[OutcomeT]):
 
     def _timed_out(self) -> None:
         self._timer = None
-        when = self.pump.next_timeout
-        if when is not None and when <= self.now:
-            self.turn(self.pump.handle_timeout)
-        else:
-            self.turned()
+        self.turn(self.pump.handle_timeout)
 
     def post(self, call: Callable[[], None]) -> None:
         try:

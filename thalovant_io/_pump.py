@@ -85,7 +85,8 @@ class Pump(ABC, Generic[OutcomeT]):
 
     def effect_failed(self, error: BaseException, now: float) -> None:
         """A key will never be there (no memory, no such algorithm): the connection that waits for it ends."""
-        self._end(None, now, f"the session key could not be derived: {type(error).__name__}")
+        if self._up:
+            self._end(None, now, f"the session key could not be derived: {type(error).__name__}")
 
     def outcomes(self) -> Sequence[OutcomeT]:
         """News for the application, in order."""

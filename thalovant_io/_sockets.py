@@ -172,8 +172,8 @@ class SocketWire:
 class SocketRunner(Runner[OutcomeT]):
     """A runner of a client stack on plain sockets. The driver waits, and calls `advance`, `readable`, `writable`.
 
-    `on_outcome` is called where the driver runs, in order; it may call the stack, then `wake`. What it raises ends the
-    run. `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
+    `on_outcome` is called where the driver runs, in order; it may call the stack. What it raises ends the run. `tls` is
+    for targets with TLS: a context, or a function that makes one, called in a thread.
     """
 
     stack: ClientStack[OutcomeT]
@@ -190,7 +190,7 @@ class SocketRunner(Runner[OutcomeT]):
         super().__init__(self.client_pump)
 
     def wake(self) -> None:
-        """Do what the stack wants; call it after calls on the stack."""
+        """Do what the stack wants; call it after calls on the stack, unless they were made by `on_outcome`."""
         self.turn()
 
     def abort(self) -> None:

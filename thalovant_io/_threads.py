@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -48,7 +49,7 @@ class SingleFlight:
     def submit(self, key: Hashable, call: Callable[[], T]) -> Future[T]:
         """Run `call`, or join the run of an equal key. Cancel the future to lose interest.
 
-        The future's callbacks run in the worker thread. Raises RuntimeError if no thread can be started.
+        The future's callbacks run in the worker thread. It ends with OSError if no thread can be started.
         """
         waiter: Future[T] = Future()
         with self._lock:
@@ -56,21 +57,20 @@ class SingleFlight:
             if job is None:
                 job = self._jobs[key] = _Job(key, call)
                 self._queue.append(job)
-                self._hire()
+                if self._workers < self._cap:
+                    self._hire()
             job.waiters.append(waiter)
+            if not self._workers:
+                del self._jobs[self._queue.pop().key]
+                waiter.set_exception(OSError(errno.EAGAIN, "no thread can be started"))
         return waiter
 
     def _hire(self) -> None:
-        if self._workers == self._cap:
-            return
         try:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
         except RuntimeError:
-            if self._workers == 0:  # otherwise somebody else will come to it
-                del self._jobs[self._queue.pop().key]
-                raise
-        else:
-            self._workers += 1
+            return  # the threads that there are will come to it
+        self._workers += 1
 
     def _work(self) -> None:
         while (job := self._next()) is not None:

@@ -13,7 +13,7 @@ from ._asyncio import LoopRunner, Wire
 from ._pump import ClientPump, Order, OutcomeT
 from ._stack import ClientStack
 from .asyncio_dialer import context_for, dial
-from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, resolve
+from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, connect_failed, resolve
 
 
 class AsyncioDriver(LoopRunner[OutcomeT]):
@@ -28,8 +28,8 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         resolver: Resolver = resolve,
     ) -> None:
-        """`on_outcome` is called on the loop, in order; it may call the stack, then `wake`. What it raises goes to
-        the loop's exception handler, and the driver goes on.
+        """`on_outcome` is called on the loop, in order; it may call the stack. What it raises goes to the loop's
+        exception handler, and the driver goes on.
 
         `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
         """
@@ -51,7 +51,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         self.turn()
 
     def wake(self) -> None:
-        """Do what the stack wants; call it after calls on the stack."""
+        """Do what the stack wants; call it after calls on the stack, unless they were made by `on_outcome`."""
         self.turn()
 
     async def closed(self) -> None:
@@ -120,9 +120,10 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
             except BaseException:
                 sock.close()
                 raise
-        except DialError as exc:
-            self._attempt = None
-            self.turn(partial(self._pump.dial_failed, exc.failure))
+        except (DialError, OSError) as exc:
+            self._attempt = self._coming = None
+            failure = exc.failure if isinstance(exc, DialError) else connect_failed(target, exc)
+            self.turn(partial(self._pump.dial_failed, failure))
         except Exception as exc:  # a resolver that raises what it must not
             self.crashed(exc)
 

@@ -170,6 +170,13 @@ def lookup_failed(target: Target, error: Exception) -> DialFailed:
     return DialFailed(phase="dns", fault=DialFault.DNS, message=f"cannot look up {target.host}: {cause}")
 
 
+def connect_failed(target: Target, error: OSError) -> DialFailed:
+    """What the exception means of a socket that failed just when it was connected."""
+    return DialFailed(
+        phase="connect", fault=_fault(error), message=f"cannot connect to {address_of(target)}: {_words(error)}"
+    )
+
+
 def context_failed(target: Target, error: Exception) -> DialFailed:
     """What an exception of a context source means: final, since nobody can be trusted without one."""
     cause = str(error) if isinstance(error, CaFileError) else f"no TLS context ({type(error).__name__})"

@@ -87,7 +87,7 @@ class TlsPipe:
 
     def receive(self, ciphertext: bytes) -> bytes:
         """Take bytes from the socket, return the plaintext they complete."""
-        if self._head is not None and not self._looks_like_tls(ciphertext):
+        if not ciphertext or (self._head is not None and not self._looks_like_tls(ciphertext)):
             return b""
         plaintext: list[bytes] = []
         with memoryview(ciphertext) as view:
@@ -125,7 +125,7 @@ class TlsPipe:
         """Queue the TLS goodbye. Harmless at any time."""
         try:
             self._tls.unwrap()
-        except (ssl.SSLError, ValueError):
+        except ssl.SSLError:
             pass  # it wants the peer's goodbye too; or the handshake was not done, and there is nobody to greet
 
     def eof(self, reason: str = "") -> TlsFault | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from tests.io.pki import Pki
 from tests.io.running import PATIENCE, Accepted, BlackHole, Server, echo, free_port
-from tests.io.stacks import FrameClient, Heard, Opened, Outcome
+from tests.io.stacks import Failed, FrameClient, Heard, Opened, Outcome
 from thalovant_io.asyncio_dialer import context_for, dial
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.derivation import start_derivation
@@ -113,6 +114,27 @@ def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
         await driver.closed()
 
     with Server(echo) as server:
+        asyncio.run(main(server))
+
+
+def test_a_socket_that_fails_when_the_loop_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems find out about a reset only then: it is a dial that failed, not a bug."""
+
+    async def main(server: Server) -> None:
+        async def refuse(*args: object, **options: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
+        heard: list[Outcome] = []
+        driver = AsyncioDriver(FrameClient(server.target), on_outcome=heard.append)
+        driver.start()
+        async with asyncio.timeout(PATIENCE):
+            await driver.closed()
+        (failed,) = heard
+        assert isinstance(failed, Failed)
+        assert f"cannot connect to 127.0.0.1:{server.port}: (invalid argument)" == failed.failure.message
+
+    with Server(listen) as server:
         asyncio.run(main(server))
 
 

@@ -135,6 +135,17 @@ def test_the_tls_handshake_has_a_deadline(pki: Pki) -> None:
     assert pump.next_timeout is None
 
 
+def test_a_key_that_cannot_be_derived_ends_what_is_up_and_nothing_else(pki: Pki) -> None:
+    """The failure may come when the next socket is being opened already: that one is not to blame."""
+    stack = FrameClient(SECOND)
+    pump = pump_of(stack)
+    pump.effect_failed(MemoryError(), 1.0)
+    pump.connected(pki.client(), 1.0)
+    pump.effect_failed(MemoryError(), 1.0)
+    assert [] == pump.outcomes()
+    assert Order.KEEP is pump.turn()[0]
+
+
 def test_a_peer_lives_until_it_has_finished() -> None:
     """A hub's pump keeps the socket until the peer has finished or the socket ended; then it stops."""
     for end in ("bye", "eof"):

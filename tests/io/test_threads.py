@@ -99,7 +99,7 @@ def test_calls_that_nobody_wants_are_not_made() -> None:
 
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raised to the caller if nobody could do the work; otherwise the thread that is there does it later."""
+    """The call fails if nobody could do the work; otherwise the thread that is there does it later."""
     flight, gate = SingleFlight(2, "test"), Gate()
     first = flight.submit("first", gate)
     assert gate.entered.acquire(timeout=PATIENCE)
@@ -110,8 +110,10 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         second = flight.submit("second", gate)
-        with pytest.raises(RuntimeError, match="new thread"):
-            SingleFlight(1, "test").submit("key", gate)
+        alone = SingleFlight(1, "test")
+        with pytest.raises(OSError, match="no thread can be started"):
+            alone.submit("key", gate).result(PATIENCE)
+    assert 2 == alone.submit("key", lambda: 2).result(PATIENCE)  # later there may be one
     gate.open.set()
     first.result(PATIENCE)
     assert 2 == second.result(PATIENCE)

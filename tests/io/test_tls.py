@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.io.pki import Pki
 from thalovant_io.tls import CaFileError, TlsPipe, default_context
@@ -146,6 +148,22 @@ def test_tls_is_known_by_its_first_bytes(head: bytes, fault: DialFault | None, c
     for start in range(0, len(head), cut):
         pipe.receive(head[start : start + cut])
     assert fault == (None if pipe.fault is None else pipe.fault.fault)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5), st.booleans(), st.booleans())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_garbage_is_the_peers_fault(pki: Pki, chunks: list[bytes], greeted: bool, server_side: bool) -> None:
+    """Whatever comes, before or after the handshake, nothing is raised, and nothing of it is heard."""
+    ends = Ends(pki)
+    if greeted:
+        ends.carry()
+    pipe = ends.server if server_side else ends.client
+    assert b"" == b"".join(pipe.receive(chunk) for chunk in chunks)
+    if pipe.ready:
+        pipe.send(b"an answer")
+    pipe.data_to_send()
+    pipe.close()
+    pipe.eof()
 
 
 def test_closing_before_the_handshake_is_harmless(pki: Pki) -> None:
