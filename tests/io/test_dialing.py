@@ -130,9 +130,13 @@ def test_a_dead_address_does_not_hold_up_the_others(driver: str) -> None:
 @drivers
 def test_a_late_answer_counts(driver: str) -> None:
     """A connection that takes its time (the system repeats its first packet after a second) comes up all the same."""
-    with BlackHole() as hole, Running(driver, FrameClient(hole.target, idle=True)) as running:
-        running.call(hole.open)  # called where the driver runs: the dial is under way
-        running.expect(Opened)
+    with BlackHole() as hole:
+        stack = FrameClient(hole.target, idle=True)
+        with Running(driver, stack) as running:
+            running.call(lambda: stack.set_alarm(running.now() + 0.01))
+            running.expect(Rang)  # the dial is under way
+            hole.open()
+            running.expect(Opened)
 
 
 @drivers
