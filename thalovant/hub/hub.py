@@ -123,6 +123,7 @@ class Hub:
         if running is not None:
             for task in (running.tending, running.deriving):
                 task.cancel()
+            await asyncio.wait((running.tending, running.deriving))
             await running.exits.aclose()
 
     async def __aenter__(self) -> Self:
