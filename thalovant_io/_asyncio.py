@@ -65,6 +65,7 @@ class Wire(asyncio.Protocol):
             return
         self._held = False
         self._linger = self._runner.loop.call_later(linger, self.transport.abort)
+        self.transport.resume_reading()  # whoever held it back is gone, and the peer's end has to be seen
         self.transport.set_write_buffer_limits(0)  # so that `resume_writing` means: all is written
         if not self.transport.get_write_buffer_size():
             self._shut()

@@ -40,7 +40,7 @@ class Running:
         self.error: BaseException | None = None  # what the run raised
         self.leftovers: list[str] = []
         self.now: Callable[[], float]
-        self.socket: Callable[[], socket.socket]  # the present one
+        self.socket: Callable[[], Any]  # the present one
         self._kind = kind
         self._hook = hook
         self._options = options
@@ -121,7 +121,7 @@ class Running:
 
             self._call, self._abort, self.now = call, driver.abort, loop.time
             self._wake = driver.wake
-            self.socket = lambda: driver.wire.transport.get_extra_info("socket")  # type: ignore[union-attr]
+            self.socket = lambda: driver.wire and driver.wire.transport.get_extra_info("socket")
             driver.start()
             self._started.set()
             try:
@@ -148,7 +148,7 @@ class Running:
 
             self._call, self._abort, self.now = call, driver.abort, trio.current_time
             self._wake = driver.wake
-            self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
+            self.socket = lambda: driver.wire and driver.wire.sock
             self._started.set()
             await driver.run()
             statistics = trio.lowlevel.current_statistics()
@@ -160,7 +160,7 @@ class Running:
         driver = BlockingDriver(self.stack, on_outcome=self._tell, **self._options)
         self._call, self._abort, self.now = driver.call_soon, driver.abort, lambda: driver.now
         self._wake = driver.wake
-        self.socket = lambda: driver.wire.sock  # type: ignore[union-attr]
+        self.socket = lambda: driver.wire and driver.wire.sock
         self._started.set()
         driver.run()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -137,7 +136,8 @@ def test_a_tls_goodbye_is_a_clean_end(driver: str, pki: Pki) -> None:
     def script(connection: Accepted) -> None:
         connection.exactly(4)
         if next(goodbyes):
-            assert isinstance(connection.sock.unwrap(), socket.socket)  # type: ignore[attr-defined]
+            assert isinstance(connection.sock, ssl.SSLSocket)
+            connection.sock.unwrap()
 
     with Server(script, tls=pki.server()) as server:
         stack = FrameClient(server.target, server.target)

@@ -213,6 +213,27 @@ def test_the_hubs_last_words_arrive(tls: bool, pki: Pki) -> None:
             assert b"" == client.rest()
 
 
+def test_a_connection_that_is_held_back_ends_all_the_same(pki: Pki) -> None:
+    """A hub may stop reading a client that sends too much; when the peer has finished, the end is still seen."""
+    with hub_of(False, pki, timeouts=Timeouts(linger=1000.0)) as hub, dialed(hub) as client:
+        client.sock.sendall(framed(b"hello"))
+        client.skip(9)
+        ((connection, peer),) = hub.peers.items()
+
+        def finish() -> None:
+            assert connection.wire is not None
+            connection.wire.transport.pause_reading()
+            peer.finished = True
+            connection.wake()
+
+        hub.call(finish)
+        assert b"" == client.rest()
+        client.sock.sendall(framed(b"unread"))
+        client.sock.close()
+        hub.grace = PATIENCE
+    assert [] == hub.reported
+
+
 def test_a_client_that_does_not_read_holds_bytes_back_in_the_peer(pki: Pki) -> None:
     """The hub's memory for a client that does not read is bounded by what the peer keeps."""
     with hub_of(False, pki) as hub, dialed(hub) as client:

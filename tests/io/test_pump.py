@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.io.pki import Pki
 from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
 from thalovant_io._pump import ClientPump, Order, PeerPump, address_of, server_name
-from thalovant_io._stack import Dial, Run, Wait
+from thalovant_io._stack import Dial, Run, Stop, Wait
 from thalovant_io.tls import TlsPipe
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.links.base import Target
@@ -13,6 +13,15 @@ from thalovant_proto.links.base import Target
 FIRST = Target(host="hub.example", port=1, tls=False)
 SECOND = Target(host="localhost", port=2, tls=True)
 FAILED = DialFailed(phase="connect", fault=DialFault.REFUSED, message="no")
+
+
+class Willful(FrameClient):
+    """A stack that can be made to say anything."""
+
+    forced: Dial | Run | Wait | Stop | None = None
+
+    def step(self) -> Dial | Run | Wait | Stop:
+        return self.forced or super().step()
 
 
 def pump_of(stack: FrameClient) -> ClientPump[Outcome]:
@@ -24,7 +33,7 @@ def pump_of(stack: FrameClient) -> ClientPump[Outcome]:
 
 def test_one_dial_for_each_serial() -> None:
     """While the attempt goes on the order is to keep it; a failed one is not repeated unless the stack says so anew."""
-    stack = FrameClient(FIRST, SECOND)
+    stack = Willful(FIRST, SECOND)
     pump = pump_of(stack)
     assert FIRST == pump.target
     assert (Order.KEEP, b"") == pump.turn()
@@ -34,47 +43,47 @@ def test_one_dial_for_each_serial() -> None:
     assert (Order.DIAL, b"") == pump.turn()
     assert SECOND == pump.target
 
-    stack.step = lambda: Dial(SECOND, 2)  # type: ignore[method-assign]  # a stack that repeats itself
+    stack.forced = Dial(SECOND, 2)
     pump.dial_failed(FAILED, 2.0)
     assert (Order.DROP, b"") == pump.turn()
 
 
 def test_a_socket_that_the_stack_does_not_mean_is_dropped() -> None:
     """Run names the dial that it is about."""
-    stack = FrameClient(FIRST)
+    stack = Willful(FIRST)
     pump = pump_of(stack)
     pump.connected(None, 1.0)
     assert (Order.KEEP, b"") == pump.turn()
-    stack.step = lambda: Run(7)  # type: ignore[method-assign]
+    stack.forced = Run(7)
     assert (Order.DROP, b"") == pump.turn()
 
 
 def test_bytes_for_the_next_socket_do_not_leave_on_the_old_one() -> None:
     """A stack that dials anew may have bytes for the new socket already: they wait for it."""
-    stack = FrameClient(FIRST)
+    stack = Willful(FIRST)
     pump = pump_of(stack)
     pump.connected(None, 1.0)
     pump.turn()
     stack.send(b"for the new one")
-    stack.step = lambda: Dial(FIRST, 2)  # type: ignore[method-assign]
+    stack.forced = Dial(FIRST, 2)
     assert (Order.DIAL, b"") == pump.turn()
-    stack.step = lambda: Dial(FIRST, 2)  # type: ignore[method-assign]
+    stack.forced = Dial(FIRST, 2)
     assert (Order.KEEP, b"") == pump.turn()
     pump.connected(None, 2.0)
-    stack.step = lambda: Run(2)  # type: ignore[method-assign]
+    stack.forced = Run(2)
     assert (Order.KEEP, framed(b"for the new one")) == pump.turn()
 
 
 def test_bytes_of_a_socket_that_ended_wait_for_the_next() -> None:
     """After the end nothing is taken from the stack."""
-    stack = FrameClient(FIRST)
+    stack = Willful(FIRST)
     pump = pump_of(stack)
     pump.connected(None, 1.0)
     pump.eof(2.0, "reset")
     pump.eof(2.0, "told twice")
     pump.receive(framed(b"late"), 2.0)
     assert [Opened(1), Ended("reset")] == pump.outcomes()
-    stack.step = lambda: Wait()  # type: ignore[method-assign]
+    stack.forced = Wait()
     stack.send(b"for the new one")
     assert (Order.DROP, b"") == pump.turn()
     assert 0 == stack.drained
