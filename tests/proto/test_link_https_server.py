@@ -683,6 +683,23 @@ def test_what_was_polled_makes_room():
     assert hub.session.ending is None
 
 
+def test_the_owner_sees_what_waits_and_when_it_is_taken():
+    """It can hold back while much is unread, and go on when a poll has taken some; an empty poll tells nothing."""
+    hub, cookie = connected(poll=20)
+    hub.call("get_messages", cookie=cookie)
+    seen: list[int] = []
+    hub.session.on_taken = lambda: seen.append(hub.session.unread)
+    for letter in "abc":
+        hub.session.send(text(letter * 10), hub.now)
+    assert hub.session.unread == 3 * len('"aaaaaaaaaa"')
+
+    for _ in range(4):
+        hub.call("get_messages", cookie=cookie)
+    hub.call("get_binary_messages", cookie=cookie)
+
+    assert seen == [24, 12, 0]
+
+
 def test_a_poll_gives_what_fits_and_keeps_the_rest():
     """4 MiB at a time, in order; a single larger frame goes alone."""
     hub, cookie = connected(poll=1000)

@@ -59,6 +59,8 @@ class HttpsSession:
         self.ending: Ending | None = None
         self.heard_at = now  # of any request
         self.cookie_returned = False  # from then on it is required
+        #: Called when the client has taken frames: there may be room for more.
+        self.on_taken: Callable[[], None] = lambda: None
         self._limits = limits
         self._on_ready = on_ready
         self._on_end = on_end
@@ -73,6 +75,11 @@ class HttpsSession:
         self._tell(LinkOpened(carrier=Carrier(secure=secure), credentials=credentials), now)
 
     # --- what its owner asks, as of any link
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client's polls, as they stand in responses."""
+        return self._queued_bytes
 
     @property
     def wants_socket(self) -> bool:
@@ -159,6 +166,8 @@ class HttpsSession:
             taken.append(waiting.popleft().text)
             size += len(taken[-1])
         self._queued_bytes -= size
+        if taken:
+            self.on_taken()
         return taken
 
     def end(self, kind: CloseKind, reason: str, now: float) -> None:
