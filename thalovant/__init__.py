@@ -9,9 +9,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .async_client import AsyncThalovantClient as AsyncThalovantClient
-    from .async_client import AsyncThalovantSubscription as AsyncThalovantSubscription
     from .client import ThalovantClient as ThalovantClient
-    from .client import ThalovantSubscription as ThalovantSubscription
     from .context import build_client_context as build_client_context
     from .context import build_location as build_location
     from .context import request_context as request_context
@@ -81,14 +79,16 @@ if TYPE_CHECKING:
     from .protocols import select_data_plane_endpoint as select_data_plane_endpoint
     from .rich import ThalovantDisplayItem as ThalovantDisplayItem
     from .rich import strip_ssml as strip_ssml
+    from .subscriptions import AsyncThalovantSubscription as AsyncThalovantSubscription
+    from .subscriptions import ThalovantSubscription as ThalovantSubscription
     from .trust_store import TrustStore as TrustStore
 
 # Where each public name lives. A new one is a line here and a line above; a test compares the two.
 _HOME = {
     "AsyncThalovantClient": "async_client",
-    "AsyncThalovantSubscription": "async_client",
+    "AsyncThalovantSubscription": "subscriptions",
     "ThalovantClient": "client",
-    "ThalovantSubscription": "client",
+    "ThalovantSubscription": "subscriptions",
     "build_client_context": "context",
     "build_location": "context",
     "request_context": "context",

@@ -1,7 +1,7 @@
-"""Between the public client and the machines: one `ClientStack`, its driver, and who waits for what.
+"""Between the public client and the machines: one `ClientStack`, its driver, and the life of both.
 
-Everything here runs on one asyncio loop. It decides nothing about the protocol; it hands outcomes to futures, queues
-and subscriptions, and turns failures into the errors that users see.
+It decides nothing about the protocol: outcomes go to those who wait for them, failures become the errors that users
+see. It works on one asyncio loop at a time, and moves to another one when that has ended.
 """
 
 from __future__ import annotations
@@ -9,34 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from attrs import define, field
+import warnings
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_proto import events as wire
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.outcomes import (
-    AskEnded,
-    AskFailed,
-    AskPiece,
-    Connected,
-    Delivered,
-    Delivery,
-    SendFailed,
-    Sent,
-    SessionState,
-    StateChanged,
-    TrustChanged,
-)
+from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 from thalovant_proto.stack import ClientStack
 
-from ._failures import ask_error, link_error
-from .errors import ThalovantConnectionError, ThalovantError, ThalovantTimeoutError
-from .models import ThalovantConnectionInfo, ThalovantConnectionPhase
+from ._callers import Ask, Callers, Subscribers
+from ._failures import ask_timeout, link_error, local_error
+from ._timings import Timings
+from .errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
+from .models import ThalovantConnectionInfo
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -48,88 +37,99 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("thalovant")
 
-_PHASES: dict[SessionState, ThalovantConnectionPhase] = {
-    SessionState.IDLE: "idle",
-    SessionState.CONNECTING: "connecting",
-    SessionState.HANDSHAKE: "handshake",
-    SessionState.READY: "ready",
-    SessionState.WAITING: "connecting",
-    SessionState.CLOSING: "closed",
-    SessionState.CLOSED: "closed",
-    SessionState.DISPLACED: "error",
-    SessionState.FAILED: "error",
-}
+#: How long a hub may take to answer our goodbye, in seconds, beyond what the caller of `close` allows for sending.
+GOODBYE_TIME: Final = 4.0
+#: The same for a close that waits for nothing: enough for a hub that is there, too short to be noticed.
+ABRUPT_TIME: Final = 0.1
+#: What a client says that was neither closed nor left by its `with`.
+UNCLOSED: Final = "a Thalovant client was not closed: use it in a `with` block, or call close()"
+
 _ENDED = (SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
 StateHandler = Callable[[SessionState, "ThalovantError | None"], None]
 BinaryHandler = Callable[[wire.Binary], None]
 
-
-@define(eq=False)
-class _Ask:
-    """One ask, as its caller sees it: pieces in a queue, the end as the last item."""
-
-    timeout: float
-    items: asyncio.Queue[wire.Bus | AskEnded | ThalovantError] = field(factory=asyncio.Queue)
+# What a forked child has of its parent's connections. Letting go of it would run the parent's finalizers in the child.
+_inherited: list[object] = []
 
 
-@define(eq=False)
-class _Subscription:
-    """One subscription; it may be older than the stack."""
+class _Stack(ClientStack):
+    """A stack that tells when its socket is up."""
 
-    name: str | None
-    deliver: Callable[[wire.Bus], None]
-    matches: Callable[[wire.Bus], bool] | None
-    kept: bool
-    id: int = 0
+    on_socket: Callable[[float], None]
+
+    def socket_opened(self, now: float) -> None:
+        self.on_socket(now)
+        super().socket_opened(now)
 
 
-@define(eq=False)
-class _Marks:
-    """When a connection reached its phases, for `connection_info`."""
+class _Driver(AsyncioDriver[Any]):
+    """A driver whose crash, a bug of ours, is told: else those who wait would wait for ever."""
 
-    started_at: datetime | None = None
-    connected_at: datetime | None = None
-    started: float = 0.0
-    opened: float | None = None
-    completed: float | None = None
-    connected: float | None = None
+    def __init__(self, stack: ClientStack, *, on_crash: Callable[[Exception], None], **options: Any) -> None:
+        super().__init__(stack, **options)
+        self._on_crash = on_crash
+
+    def crashed(self, error: Exception) -> None:
+        super().crashed(error)
+        self._on_crash(error)
 
 
 class Engine:
-    """The connection of one client, over all its links. Made and used on one loop."""
+    """The connection of one client, over all its links."""
 
     def __init__(self, plan: Plan, *, store: TrustStore, context: Callable[[], SSLContext] | SSLContext) -> None:
         self._plan = plan
         self._store = store
         self._context = context
-        self._loop = asyncio.get_running_loop()
-        self._stack: ClientStack | None = None
-        self._driver: AsyncioDriver[Any] | None = None
+        self._closes = 0  # calls of `close`: who was opening then gives up
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._subscribers = Subscribers()
+        self.on_state: set[StateHandler] = set()
+        self.on_binary: set[BinaryHandler] = set()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what belongs to a loop or a process that is gone."""
+        self._pid = os.getpid()
+        self._stack: _Stack | None = None
+        self._driver: _Driver | None = None
+        self._guard: AsyncGenerator[None, None] | None = None
         self._starting = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._trust: Trust | None = None  # to be saved
-        self._asks: dict[int, _Ask] = {}
-        self._sends: dict[int, asyncio.Future[Delivery]] = {}
-        self._subscriptions: list[_Subscription] = []
-        self._delivers: dict[int, Callable[[wire.Bus], None]] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._marks = _Marks()
-        self._ended_by: ThalovantError | None = None
-        self.on_state: set[StateHandler] = set()
-        self.on_binary: set[BinaryHandler] = set()
+        self._callers = Callers()
+        self._timings = Timings()
+
+    def _here(self) -> asyncio.AbstractEventLoop:
+        """The running loop, which is ours from now on."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop and self._pid == os.getpid():
+            return loop
+        if self._pid != os.getpid():
+            _inherited.append((self._loop, self._stack, self._driver, self._guard, self._saving, self._callers))
+        elif self.running and self._loop is not None and not self._loop.is_closed():
+            raise ThalovantRuntimeError(
+                "This client is in use on another event loop.",
+                code="wrong_loop",
+                hint="Make a client for each event loop, or close it there first.",
+            )
+        self._loop = loop
+        self._begin_anew()
+        self._subscribers.move(None, self._now)
+        return loop
 
     # --- the connection ---
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a connection, or one is being made, ended or waited for."""
+        return self._driver is not None and not self._driver.over and self._pid == os.getpid()
 
     @property
     def live(self) -> bool:
         """Whether messages can travel now."""
         return self._stack is not None and self._stack.ready
-
-    @property
-    def proven(self) -> bool:
-        """Whether the hub's acceptance is certain."""
-        return self._stack is not None and self._stack.proven
 
     @property
     def last_error(self) -> ThalovantError | None:
@@ -138,48 +138,66 @@ class Engine:
         return None if failure is None else link_error(failure)
 
     @property
-    def dropped(self) -> int:
-        """Kept events that gave way to newer ones."""
-        return 0 if self._stack is None else self._stack.dropped
+    def _now(self) -> float:
+        assert self._loop is not None  # noqa: S101 - whoever comes here came by `_here`
+        return self._loop.time()
 
     async def open(self) -> ClientStack:
         """Have the session wanted, and a driver on it; does not wait for the connection."""
-        if self._driver is not None and not self._over():
-            assert self._stack is not None  # noqa: S101 - a driver drives one
-            return self._stack
+        self._here()
+        if (up := self._up) is not None:
+            return up
+        closes = self._closes
         async with self._starting:
+            if (up := self._up) is not None:
+                return up
             if self._driver is not None:
-                if not self._over():
-                    assert self._stack is not None  # noqa: S101
-                    return self._stack
                 await self._driver.closed()
-            if self._stack is None:
-                # The static key is on disk before the first dial: a hub pins the first one that it sees for good.
-                trust = await asyncio.to_thread(self._store.load)
-                self._stack = ClientStack(
-                    self._plan.config, self._plan.make_link, trust=trust, entropy=secrets.token_bytes
-                )
-                for subscription in self._subscriptions:
-                    self._bind(self._stack, subscription)
-            self._marks = _Marks(started_at=datetime.now(UTC), started=self._loop.time())
-            self._ended_by = None
-            self._driver = AsyncioDriver(
-                self._stack, on_outcome=self._outcome, tls=self._context, timeouts=self._plan.timeouts
+            stack = self._stack
+            # The static key is on disk before the first dial: a hub pins the first one that it sees for good.
+            trust = await asyncio.to_thread(self._store.load) if stack is None else None
+            if self._guard is not None:
+                await self._guard.aclose()
+            if self._closes != closes:
+                raise _closed(delivery="no")
+            if trust is not None:
+                stack = self._stack = self._make_stack(trust)
+            assert stack is not None  # noqa: S101 - there was one, or one was made
+            driver = self._driver = _Driver(
+                stack,
+                on_outcome=self._outcome,
+                on_crash=self._crashed,
+                tls=self._context,
+                timeouts=self._plan.timeouts,
             )
-            self._stack.open(self._loop.time())
-            self._driver.start()
-            return self._stack
+            guard = self._guard = self._guarding(driver)
+            await anext(guard)
+            stack.open(self._now)
+            driver.start()
+            return stack
+
+    def _make_stack(self, trust: Trust) -> _Stack:
+        stack = _Stack(self._plan.config, self._plan.make_link, trust=trust, entropy=secrets.token_bytes)
+        stack.on_socket = lambda now: self._timings.socket_up(now)
+        self._subscribers.move(stack, self._now)
+        return stack
+
+    @property
+    def _up(self) -> ClientStack | None:
+        """The stack, if its session is wanted."""
+        if self._stack is None or self._stack.state in (*_ENDED, SessionState.CLOSING):
+            return None
+        return self._stack if self.running else None
 
     async def connect(self, timeout: float) -> None:
         """Wait for a connection that is up: proven, or as good as it gets. Raises the reason why there is none."""
-        stack = await self.open()
-        if stack.ready and self._marks.connected is not None:
-            return
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.add(waiter)
+        waiter: asyncio.Future[None] = self._here().create_future()
         try:
             async with asyncio.timeout(timeout):
-                await waiter
+                stack = await self.open()
+                if not stack.ready or self._timings.connected is None:
+                    self._callers.connects.add(waiter)
+                    await waiter
         except TimeoutError:
             cause = self.last_error
             message = f"Hub connection did not complete within {timeout:g}s."
@@ -190,89 +208,139 @@ class Engine:
                 retryable=True,
             ) from cause
         finally:
-            self._waiters.discard(waiter)
+            self._callers.connects.discard(waiter)
 
     async def close(self, timeout: float) -> None:
         """Say goodbye and leave nothing behind: no task, socket or timer. What was learnt is on disk afterwards."""
-        if self._stack is not None and self._driver is not None:
-            driver = self._driver
-            self._stack.close(self._loop.time(), timeout=timeout)
-            driver.wake()
+        self._here()
+        self._closes += 1
+        stack, driver = self._stack, self._driver
+        if stack is not None and driver is not None:
+            if not driver.over:
+                stack.close(self._now, timeout=timeout)
+                driver.wake()
             try:
+                async with asyncio.timeout(timeout + GOODBYE_TIME if timeout > 0 else ABRUPT_TIME):
+                    await driver.closed()
+            except TimeoutError:
+                self.abort()
                 await driver.closed()
             except asyncio.CancelledError:
-                driver.abort()
+                self.abort()
                 raise
+        if self._guard is not None:
+            await self._guard.aclose()
         if self._saving is not None:
-            await self._saving
+            await asyncio.shield(self._saving)
 
     async def wait_closed(self) -> None:
         """Wait until the session has ended, for whatever reason."""
+        self._here()
         if self._driver is not None:
             await self._driver.closed()
 
     def abort(self) -> None:
-        """End at once, without goodbye."""
-        if self._driver is not None:
-            self._driver.abort()
+        """End at once, without goodbye. Those who wait are told."""
+        if self._driver is None or self._stack is None:
+            return
+        self._driver.abort()
+        self._stack.close(self._now, timeout=0)
+        self._stack.eof(self._now)  # nor will a goodbye leave later
+        for outcome in self._stack.outcomes():
+            self._outcome(outcome)
+
+    def leave(self) -> bool:
+        """Abort, from any thread and without waiting; whether there was anything to end."""
+        if not self.running or self._loop is None:
+            return False
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self.abort)
+        return True
+
+    async def _guarding(self, driver: _Driver) -> AsyncGenerator[None, None]:
+        """Suspended as long as the session lasts. A loop that ends earlier ends what is suspended, so that it is told.
+
+        Otherwise the garbage collector would find the sockets of a closed loop, and complain about each.
+        """
+        try:
+            yield
+        finally:
+            if not driver.over:
+                self.abort()
+                await driver.closed()
+                warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2)
 
     def info(self) -> ThalovantConnectionInfo:
         """How the present connection came about, or failed to."""
-        marks, stack = self._marks, self._stack
+        state = SessionState.IDLE if self._stack is None else self._stack.state
         error = self.last_error
-        return ThalovantConnectionInfo(
-            phase=_PHASES[SessionState.IDLE if stack is None else stack.state],
-            started_at=_iso(marks.started_at),
-            connected_at=_iso(marks.connected_at),
-            transport_open_ms=_ms(marks.started, marks.opened),
-            socket_open_ms=_ms(marks.started, marks.opened) if self._plan.protocol == "wss" else None,
-            handshake_ms=_ms(marks.opened, marks.completed),
-            connect_ms=_ms(marks.started, marks.connected),
-            last_error=None if error is None else str(error),
-        )
+        last_error = None if error is None else str(error)
+        return self._timings.info(state, websocket=self._plan.protocol == "wss", last_error=last_error)
 
     # --- messages ---
 
     async def send(self, message: wire.Message, timeout: float) -> Delivery:
         """Send, connecting first if need be; returns when the message has left. Raises if it did not in time."""
-        stack = await self.open()
-        token = self._local(lambda: stack.send(message, self._loop.time()))
-        left: asyncio.Future[Delivery] = self._loop.create_future()
-        self._sends[token] = left
-        self._wake()
+        left: asyncio.Future[Delivery] = self._here().create_future()
+        sends, stack, token = self._callers.sends, None, 0
         try:
             async with asyncio.timeout(timeout):
+                stack = await self.open()
+                token = _local(lambda: stack.send(message, self._now))
+                sends[token] = left
+                self.wake()
                 return await left
         except TimeoutError:
-            delivery: Delivery = stack.cancel(token) or "unknown"
+            delivery = "no" if stack is None else stack.cancel(token) or "unknown"
             cause = self.last_error
-            why = "the hub takes no more data" if cause is None else str(cause)
+            why = "the hub takes no more data." if cause is None else str(cause)
             raise ThalovantTimeoutError(
-                f"The message was not sent within {timeout:g}s: {why}", code="send_timeout", delivery=delivery
+                f"The message was not sent within {timeout:g}s: {why}",
+                code="send_timeout",
+                hint="" if cause is None else cause.hint,
+                delivery=delivery,
             ) from cause
         except asyncio.CancelledError:
-            stack.cancel(token)
+            if stack is not None:
+                stack.cancel(token)
             raise
         finally:
-            self._sends.pop(token, None)
+            sends.pop(token, None)
 
-    async def ask(self, message: wire.Bus, timeout: float) -> AsyncIterator[wire.Bus | AskEnded]:
-        """Ask: yields the pieces of speech, then the end. Raises when there is no speech to yield."""
-        stack = await self.open()
-        id = self._local(lambda: stack.ask(message, self._loop.time(), timeout=timeout))
-        ask = self._asks[id] = _Ask(timeout)
-        self._wake()
+    async def ask(self, message: wire.Bus, timeout: float) -> AskEnded:
+        """Ask, and wait for the end. Raises when there is no answer."""
+        stack, id, ask = await self._ask(message, timeout)
         try:
-            while True:
-                item = await ask.items.get()
-                if isinstance(item, ThalovantError):
-                    raise item
-                yield item
-                if isinstance(item, AskEnded):
-                    return
+            while not isinstance(item := await ask.next(), AskEnded):
+                pass  # the end has all pieces
+            return item
         finally:
-            if self._asks.pop(id, None) is not None:
-                stack.cancel(id)
+            self._forget(stack, id)
+
+    async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus, None]:
+        """Ask, and yield the pieces of speech. Raises when there is no speech to yield."""
+        stack, id, ask = await self._ask(message, timeout)
+        try:
+            while not isinstance(item := await ask.next(), AskEnded):
+                yield item
+        finally:
+            self._forget(stack, id)
+
+    async def _ask(self, message: wire.Bus, timeout: float) -> tuple[ClientStack, int, Ask]:
+        deadline = self._here().time() + timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                stack = await self.open()
+        except TimeoutError:
+            raise ask_timeout(timeout, "no", None if self._stack is None else self._stack.failure) from None
+        id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now))
+        ask = self._callers.asks[id] = Ask(timeout)
+        self.wake()
+        return stack, id, ask
+
+    def _forget(self, stack: ClientStack, id: int) -> None:
+        self._callers.asks.pop(id, None)
+        stack.cancel(id)
 
     def subscribe(
         self,
@@ -281,28 +349,16 @@ class Engine:
         *,
         matches: Callable[[wire.Bus], bool] | None = None,
         kept: bool = False,
+        limit: int | None = None,
     ) -> Callable[[], None]:
-        """Have events delivered as long as this engine lives; returns the way to end it. Does not connect."""
-        subscription = _Subscription(name, deliver, matches, kept)
-        self._subscriptions.append(subscription)
-        if self._stack is not None:
-            self._bind(self._stack, subscription)
-            self._wake()
+        """Have events delivered as long as this engine lives; returns the way to end it. Does not connect.
 
-        def unsubscribe() -> None:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
-                self._delivers.pop(subscription.id, None)
-                if self._stack is not None:
-                    self._stack.unsubscribe(subscription.id)
-
-        return unsubscribe
-
-    def _bind(self, stack: ClientStack, subscription: _Subscription) -> None:
-        subscription.id = stack.subscribe(
-            subscription.name, self._loop.time(), matches=subscription.matches, kept=subscription.kept
-        )
-        self._delivers[subscription.id] = subscription.deliver
+        `kept`: those that were kept come first. `limit`: how many it takes, so that the next is kept for others.
+        """
+        self._here()
+        end = self._subscribers.add(name, deliver, self._now, matches=matches, kept=kept, limit=limit)
+        self.wake()
+        return end
 
     @property
     def own_session(self) -> str | None:
@@ -313,11 +369,11 @@ class Engine:
 
     @contextlib.contextmanager
     def ends(self, ended: Callable[[ThalovantError], None]) -> Iterator[None]:
-        """Have `ended` called once if the session stops meanwhile."""
+        """Have `ended` called if the session stops meanwhile."""
 
         def changed(state: SessionState, error: ThalovantError | None) -> None:
             if state in _ENDED:
-                ended(error or ThalovantConnectionError("The client was closed.", code="closed"))
+                ended(error or _closed())
 
         self.on_state.add(changed)
         try:
@@ -325,67 +381,64 @@ class Engine:
         finally:
             self.on_state.discard(changed)
 
-    # --- outcomes ---
+    # --- inside ---
+
+    def wake(self) -> None:
+        """Have the driver do what the stack wants, after calls on the stack."""
+        if self._driver is not None:
+            self._driver.wake()
 
     def _outcome(self, outcome: object) -> None:
         match outcome:
-            case Delivered(subscription=id, event=event):
-                if (deliver := self._delivers.get(id)) is not None:
-                    deliver(event)
-            case AskPiece(ask=id, event=event):
-                if id in self._asks:
-                    self._asks[id].items.put_nowait(event)
-            case AskEnded(ask=id):
-                if id in self._asks:
-                    self._asks[id].items.put_nowait(outcome)
-            case AskFailed(ask=id):
-                if id in self._asks:
-                    self._asks[id].items.put_nowait(ask_error(outcome, timeout=self._asks[id].timeout))
-            case Sent(token=token, delivery=delivery):
-                if (left := self._sends.get(token)) is not None and not left.done():
-                    left.set_result(delivery)
-            case SendFailed(token=token):
-                if (left := self._sends.get(token)) is not None and not left.done():
-                    left.set_exception(link_error(outcome.failure, delivery=outcome.delivery))
+            case Delivered():
+                self._subscribers.hear(outcome)
             case StateChanged():
-                self._state_changed(outcome)
+                failure = None if outcome.state is SessionState.CLOSED else outcome.failure  # we wanted that
+                self._state_changed(outcome.state, None if failure is None else link_error(failure))
             case wire.HandshakeCompleted():
-                self._marks.completed = self._loop.time()
+                self._timings.completed = self._now
             case Connected():
-                self._marks.connected = self._loop.time()
-                self._marks.connected_at = datetime.now(UTC)
-                self._settle_waiters(None)
+                self._timings.up(self._now)
+                self._callers.connected()
             case TrustChanged(trust=trust):
                 self._save(trust)
             case wire.Binary():
                 for handler in tuple(self.on_binary):
                     handler(outcome)
+            case _:
+                self._callers.hear(outcome)
 
-    def _state_changed(self, changed: StateChanged) -> None:
-        error = None if changed.failure is None else link_error(changed.failure)
-        if changed.state is SessionState.CONNECTING:
-            started = datetime.now(UTC)
-            self._marks = _Marks(started_at=started, started=self._loop.time())
-        elif changed.state is SessionState.HANDSHAKE:
-            self._marks.opened = self._loop.time()
-        elif changed.state in _ENDED:
-            self._settle_waiters(error or ThalovantConnectionError("The client was closed.", code="closed"))
+    def _state_changed(self, state: SessionState, error: ThalovantError | None) -> None:
+        log.debug("%s%s", state.value, "" if error is None else f": {error}")
+        if state is SessionState.CONNECTING:
+            self._timings = Timings.begin(self._now)
+        elif state is SessionState.HANDSHAKE:
+            self._timings.opened = self._now
+        elif state in _ENDED:
+            if error is not None and not (self._callers or self.on_state):
+                log.warning("The connection has ended: %s", error)  # nobody else says so
+            self._callers.ended(error or _closed())
         for handler in tuple(self.on_state):
-            handler(changed.state, error)
+            handler(state, error)
 
-    def _settle_waiters(self, error: ThalovantError | None) -> None:
-        for waiter in self._waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+    def _crashed(self, error: Exception) -> None:
+        """The machines failed and are not to be trusted any more: everybody is told, the next call has new ones."""
+        told = ThalovantConnectionError(
+            f"The connection ended because of a bug in thalovant: {type(error).__name__}.",
+            code="internal",
+            hint="Please report it, with what was logged.",
+            retryable=False,
+            delivery="unknown",
+        )
+        self._stack = self._driver = None
+        self._subscribers.move(None, self._now)
+        self._callers.crashed(told)
+        self._state_changed(SessionState.FAILED, told)
 
     def _save(self, trust: Trust) -> None:
         self._trust = trust
         if self._saving is None or self._saving.done():
-            self._saving = self._loop.create_task(self._save_latest())
+            self._saving = self._here().create_task(self._save_latest())
 
     async def _save_latest(self) -> None:
         while (trust := self._trust) is not None:
@@ -396,23 +449,13 @@ class Engine:
                 # The connection is fine; only the next one will not know this hub.
                 log.warning("What was learnt about the hub could not be saved: %s", error)
 
-    def _over(self) -> bool:
-        return self._stack is None or self._stack.state in (*_ENDED, SessionState.CLOSING)
 
-    def _wake(self) -> None:
-        if self._driver is not None:
-            self._driver.wake()
-
-    def _local(self, call: Callable[[], int]) -> int:
-        try:
-            return call()
-        except LocalProtocolError as error:
-            raise ThalovantConnectionError(str(error), code=error.code, delivery="no") from None
+def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
+    return ThalovantConnectionError("The session was closed.", code="closed", retryable=True, delivery=delivery)
 
 
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _ms(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else round((end - start) * 1000, 3)
+def _local(call: Callable[[], int]) -> int:
+    try:
+        return call()
+    except LocalProtocolError as error:
+        raise local_error(error) from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from thalovant_proto.errors import PeerKeyChanged
+from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault
 
 from .errors import (
+    MAX_TEXT,
     ThalovantClientKeyRejectedError,
     ThalovantConnectionError,
     ThalovantDisplacedError,
@@ -17,11 +18,11 @@ from .errors import (
     ThalovantHubKeyChangedError,
     ThalovantHubRefusedError,
     ThalovantPolicyDeniedError,
-    ThalovantQuota,
     ThalovantRuntimeError,
     ThalovantTimeoutError,
     ThalovantUnansweredError,
 )
+from .events import ThalovantEvent
 
 if TYPE_CHECKING:
     from thalovant_proto.events import Bus
@@ -56,57 +57,55 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     return error
 
 
-def ask_error(failed: AskFailed, *, timeout: float) -> ThalovantError:
+def send_error(failure: Failure, delivery: Delivery) -> Exception:
+    """The error for a message that was not sent: `ValueError` if the message is to blame."""
+    if isinstance(failure.cause, LocalProtocolError):
+        return ValueError(_sentence(failure.message))
+    return link_error(failure, delivery=delivery)
+
+
+def local_error(error: LocalProtocolError) -> ThalovantError:
+    """The error for a message that was not even queued."""
+    return ThalovantRuntimeError(_sentence(str(error)), code=error.code, delivery="no")
+
+
+def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
     """The error for an ask that ended without speech."""
     delivery = failed.delivery
     if failed.fault is AskFault.LINK and failed.failure is not None:
-        return link_error(failed.failure, delivery=delivery)
+        return send_error(failed.failure, delivery)
     if failed.event is None:
-        return _timeout(failed, timeout)
+        return ask_timeout(timeout, delivery, failed.failure)
     if failed.fault is AskFault.DENIED:
-        return _denied(failed.event, delivery)
+        return ThalovantPolicyDeniedError.from_event(ThalovantEvent.from_bus(failed.event), delivery=delivery)
     reason = failure_reason(failed.event)
     if failed.fault is AskFault.UNANSWERED:
         return ThalovantUnansweredError(reason, hint="No skill of the hub took the utterance.", delivery=delivery)
     return ThalovantRuntimeError(reason, code="hub_failure", delivery=delivery)
 
 
-def failure_reason(event: Bus) -> str:
-    """What a failure event says: reason, error or code, else its name (sdk.md row 88)."""
-    for key in ("reason", "error", "code"):
-        if isinstance(found := event.data.get(key), str) and found.strip():
-            return found.strip()
-    return f"Hub reported {event.type}."
-
-
-def _timeout(failed: AskFailed, timeout: float) -> ThalovantTimeoutError:
+def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> ThalovantTimeoutError:
+    """The error for an ask whose time is up. `failure` is what the link suffers from, if anything."""
     message = f"Hub did not finish handling the utterance within {timeout:g}s."
-    if failed.failure is None:
-        return ThalovantTimeoutError(message, code="timeout", retryable=True, delivery=failed.delivery)
-    cause = link_error(failed.failure)
+    cause = None if failure is None else link_error(failure)
     error = ThalovantTimeoutError(
-        f"{message} {cause}", code="timeout", hint=cause.hint, retryable=True, delivery=failed.delivery
+        message if cause is None else f"{message} {cause}",
+        code="timeout",
+        hint="" if cause is None else cause.hint,
+        retryable=True,
+        delivery=delivery,
     )
     error.__cause__ = cause
     return error
 
 
-def _denied(event: Bus, delivery: Delivery) -> ThalovantPolicyDeniedError:
-    data, nested = event.data, event.data.get("data")
-    allowed: Any = nested.get("allowed") if isinstance(nested, dict) else data.get("allowed")
-    return ThalovantPolicyDeniedError(
-        _text(data, "denied_type"),
-        code=_text(data, "code"),
-        reason=_text(data, "reason"),
-        allowed=tuple(name for name in allowed if isinstance(name, str)) if isinstance(allowed, list) else (),
-        quota=ThalovantQuota.from_event_data(data),
-        delivery=delivery,
-    )
-
-
-def _text(data: dict[str, Any], key: str) -> str:
-    found = data.get(key)
-    return found if isinstance(found, str) else ""
+def failure_reason(event: Bus) -> str:
+    """What a failure event says: reason, error or code, else its name (sdk.md row 88)."""
+    for key in ("reason", "error", "code"):
+        if isinstance(found := event.data.get(key), str) and found.strip():
+            text = " ".join(found.split())
+            return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
+    return f"Hub reported {event.type}."
 
 
 def _sentence(text: str) -> str:

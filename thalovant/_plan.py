@@ -6,6 +6,8 @@ Every wrong setting is found here, before anything is dialed.
 from __future__ import annotations
 
 import ipaddress
+import math
+import os
 import ssl
 import uuid
 from collections.abc import Callable
@@ -109,6 +111,33 @@ def is_loopback(host: str) -> bool:
 def verifies(context: ssl.SSLContext) -> bool:
     """Whether a TLS context checks certificate and host name."""
     return context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+
+
+def tls_source(
+    ca_file: str | os.PathLike[str] | None, ssl_context: ssl.SSLContext | None
+) -> Callable[[], ssl.SSLContext]:
+    """Makes the TLS context when it is needed, which takes some milliseconds."""
+
+    def make() -> ssl.SSLContext:
+        from thalovant_io.tls import default_context
+
+        return default_context(ca_file, ssl_context=ssl_context)
+
+    return make
+
+
+def seconds(timeout: float) -> float:
+    """A timeout that can be counted. Raises `ValueError` for what is no number."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise ValueError(f"a timeout must be a number of seconds, not {timeout!r}")
+    return timeout
+
+
+def check_times(**times: float) -> None:
+    """Raises `ValueError` that names the first of these settings that is no positive number."""
+    for name, value in times.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
 def _tls_of(scheme: str) -> str:

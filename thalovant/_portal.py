@@ -1,30 +1,33 @@
-"""The thread behind the synchronous client: one private event loop, entered by `call`."""
+"""The threads behind the synchronous client: one with a private event loop, and one that runs handlers of users."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from .errors import ThalovantRuntimeError
 
 T = TypeVar("T")
 
-#: How long an interrupted call may take to clean up before the interrupt goes on to the caller.
-CANCEL_WITHIN = 0.15
+#: How long an interrupted call may take to clean up before the interrupt goes on to the caller, in seconds.
+CANCEL_WITHIN: Final = 0.1
 
 
 class Portal:
-    """An event loop in a thread of its own. Callable from any thread but that one."""
+    """An event loop in a daemon thread of its own, which comes with the first call and goes with `stop`.
+
+    Callable from any thread. Coroutines of the loop cannot wait for themselves: `call` and `iterate` refuse that.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
 
     @property
     def running(self) -> bool:
@@ -33,20 +36,48 @@ class Portal:
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop and wait for its result. Ctrl-C, or any exception here, cancels it."""
-        return self._wait(asyncio.run_coroutine_threadsafe(work(), self._start()))
+        if self._inside:
+            raise ThalovantRuntimeError(
+                "The synchronous client cannot wait on its own loop thread.",
+                code="wrong_thread",
+                hint="Call it from handlers or threads, not from predicates.",
+            )
+        with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
+            loop = self._loop or self._start()
+            future = asyncio.run_coroutine_threadsafe(work(), loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed") from None
+        finally:
+            # Not done: this thread was interrupted. The coroutine goes, and has a moment to leave in order.
+            if not future.done():
+                gone = threading.Event()
+                future.add_done_callback(lambda _: gone.set())
+                future.cancel()
+                gone.wait(CANCEL_WITHIN)
 
     def run(self, work: Callable[[], T]) -> T:
         """Run a function on the loop and wait for its result."""
+        if self._inside:
+            return work()
 
         async def on_loop() -> T:
             return work()
 
         return self.call(on_loop)
 
+    def visit(self, work: Callable[[], T]) -> T:
+        """The same without starting a loop: where there is none, nothing can happen meanwhile."""
+        if not self.running:
+            return work()
+        return self.run(work)
+
     def iterate(self, work: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
         """Walk an asynchronous iterator from here; leaving the walk ends it."""
-        items = work()
+        return self._walk(work())
 
+    def _walk(self, items: AsyncIterator[T]) -> Iterator[T]:
         async def following() -> T:
             return await anext(items)
 
@@ -62,58 +93,88 @@ class Portal:
                     return
                 yield item
         finally:
-            if self.running:
+            if self.running and not self._inside:
                 self.call(end)
 
-    def stop(self) -> None:
-        """End the loop and its thread; a later `call` starts new ones."""
-        with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None:
-            return
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(loop.stop)
-        if thread is not threading.current_thread():
+    def close(self, work: Callable[[], Coroutine[Any, Any, None]], last: Callable[[], None]) -> None:
+        """`call` it if the thread is there, then `stop`, whatever comes of the call."""
+        if self.running:
+            try:
+                self.call(work)
+            finally:
+                if not self._inside:
+                    self.stop(last)
+
+    def stop(self, last: Callable[[], None] = lambda: None) -> None:
+        """Run `last` on the loop, end it, and wait for its thread. Calls that wait are told."""
+        thread = self.leave(last)
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def abandon(self) -> None:
-        """Forget loop and thread without touching them: in a forked child they are the parent's."""
-        self._lock = threading.Lock()
-        self._loop = self._thread = None
+    def leave(self, last: Callable[[], None] = lambda: None) -> threading.Thread | None:
+        """The same without waiting: gives the thread, None if there was none."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            if loop is not None:
+                loop.call_soon_threadsafe(last)
+                loop.call_soon_threadsafe(loop.stop)
+        return thread
 
-    def _wait(self, future: Future[T]) -> T:
-        try:
-            return future.result()
-        except CancelledError:
-            raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed") from None
-        except BaseException as error:
-            # Either the coroutine's own error, or an interrupt of this thread: then the coroutine must go.
-            if not future.done():
-                done = threading.Event()
-                future.add_done_callback(lambda _: done.set())
-                future.cancel()
-                done.wait(CANCEL_WITHIN)
-            raise error
+    @property
+    def _inside(self) -> bool:
+        return self._thread is threading.current_thread()
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        if self._thread is threading.current_thread():
-            raise ThalovantRuntimeError(
-                "The synchronous client cannot be used on its own loop thread.",
-                code="wrong_thread",
-                hint="use AsyncThalovantClient in coroutines",
-            )
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        thread = threading.Thread(target=_run_loop, args=(started,), name=self._name, daemon=True)
+        thread.start()
+        self._loop, self._thread = started.result(), thread
+        return self._loop
+
+
+class Handlers:
+    """One daemon thread that runs handlers in order, which comes with the first and goes with `stop`.
+
+    The thread pools of the standard library would hold up the end of the process for a handler that hangs.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] | None = None
+
+    def submit(self, handler: Callable[..., T], *args: Any) -> Future[T]:
+        """Run `handler(*args)` after those that were submitted before."""
+        future: Future[T] = Future()
         with self._lock:
-            if self._loop is not None:
-                return self._loop
-            started: Future[asyncio.AbstractEventLoop] = Future()
-            self._thread = threading.Thread(target=_run, args=(started,), name=self._name, daemon=True)
-            self._thread.start()
-            self._loop = started.result()
-            return self._loop
+            if self._work is None:
+                self._work = queue.SimpleQueue()
+                threading.Thread(target=_run_handlers, args=(self._work,), name=self._name, daemon=True).start()
+            self._work.put((future, lambda: handler(*args)))
+        return future
+
+    def stop(self) -> None:
+        """No more handlers; one that runs goes on to its end, without anybody waiting for it."""
+        with self._lock:
+            if self._work is not None:
+                self._work.put(None)
+            self._work = None
 
 
-def _run(started: Future[asyncio.AbstractEventLoop]) -> None:
+def _run_loop(started: Future[asyncio.AbstractEventLoop]) -> None:
     with asyncio.Runner() as runner:  # cancels what is left and closes the loop, generators and threads with it
         loop = runner.get_loop()
         loop.call_soon(started.set_result, loop)
         loop.run_forever()
+
+
+def _run_handlers(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> None:
+    while (item := work.get()) is not None:
+        future, handler = item
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(handler())
+        except BaseException as error:  # it belongs to who submitted it
+            future.set_exception(error)
+        del future, handler, item  # nothing is kept alive while there is nothing to do

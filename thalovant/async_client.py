@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import logging
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
+import warnings
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from thalovant_proto import events as wire
+from thalovant_proto.inbox import Filter
 from thalovant_proto.outcomes import AskEnded, SessionState
 
 from . import context as contexts
-from ._engine import Engine
-from ._plan import make_plan, verifies
+from ._engine import UNCLOSED, Engine
+from ._plan import check_times, make_plan, seconds, tls_source, verifies
 from ._version import __version__
-from .errors import (
-    ThalovantError,
-    ThalovantRuntimeError,
-    ThalovantTimeoutError,
+from .errors import ThalovantError, ThalovantTimeoutError
+from .events import (
+    EVENT_RECOGNIZER_LOOP_UTTERANCE,
+    EventHandler,
+    EventPredicate,
+    ThalovantEvent,
 )
-from .events import EVENT_RECOGNIZER_LOOP_UTTERANCE, EventHandler, EventPredicate, ThalovantEvent
 from .identity import ThalovantIdentity
 from .models import ThalovantConnectionInfo, ThalovantHealth, ThalovantReply
 from .protocols import HubProtocol, choose_protocol
+from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
 from .trust_store import TrustStore
 
 if TYPE_CHECKING:
@@ -36,71 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("thalovant")
 
 DEFAULT_USERAGENT = f"ThalovantPythonSDK/{__version__}"
-#: Events that wait for a slow handler; beyond it the oldest are dropped and counted.
-HANDLER_BUFFER = 1024
-#: Events that wait for the consumer of `listen`; beyond it the subscription ends with an error.
-LISTEN_BUFFER = 256
 
-BinaryHandler = Callable[[wire.Binary], Awaitable[None] | None]
-StateHandler = Callable[[str, "ThalovantError | None"], None]
-
-
-class AsyncThalovantSubscription:
-    """A subscription made by `on`: `close()` ends it, also as a context manager. Idempotent.
-
-    `dropped` counts events that a slow handler never saw.
-    """
-
-    def __init__(self, event_name: str, handler: Callable[[Any], Awaitable[None] | None]) -> None:
-        self.event_name = event_name
-        self.dropped = 0
-        self._handler = handler
-        self._events: deque[Any] = deque()
-        self._more = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        self._on_close: Callable[[], None] = lambda: None
-
-    def close(self) -> None:
-        """No more events; a handler that runs now is not interrupted if it is the caller."""
-        self._on_close()
-        if self._task is not asyncio.current_task():
-            self._task.cancel()
-
-    unsubscribe = close
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def deliver(self, event: Any) -> None:
-        """Hand an event over; never blocks."""
-        if len(self._events) >= HANDLER_BUFFER:
-            self._events.popleft()
-            self.dropped += 1
-        self._events.append(event)
-        self._more.set()
-
-    def closes_with(self, on_close: Callable[[], None]) -> None:
-        """What `close` does besides."""
-        self._on_close = on_close
-
-    async def _run(self) -> None:
-        # One at a time and in order: the reader does not wait for it, and answers pings meanwhile.
-        while True:
-            while self._events:
-                await self._handle(self._events.popleft())
-            self._more.clear()
-            await self._more.wait()
-
-    async def _handle(self, event: Any) -> None:
-        try:
-            result = self._handler(event)
-            if inspect.isawaitable(result):
-                await result
-        except Exception:
-            log.exception("A handler of %r raised", self.event_name)
+BinaryHandler = Callable[[wire.Binary], object]
+StateHandler = Callable[[str, ThalovantError | None], object]
 
 
 class AsyncThalovantClient:
@@ -139,17 +79,19 @@ class AsyncThalovantClient:
         allow_legacy: bool = False,
         retry: Literal["never", "idempotent"] = "never",
     ) -> None:
+        check_times(
+            connect_timeout=connect_timeout,
+            handshake_timeout=handshake_timeout,
+            send_timeout=send_timeout,
+            reply_settle_seconds=reply_settle_seconds,
+        )
         if retry not in ("never", "idempotent"):
-            raise ValueError('retry must be "never" or "idempotent"')
+            raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
         self.identity = identity
         self.protocol: HubProtocol = choose_protocol(identity, protocol)
         self._connect_within = connect_timeout + handshake_timeout + 1.0
         self._send_timeout = send_timeout
-        self._settle = reply_settle_seconds
-        self._ca_file = ca_file if ca_file is not None else identity.ca_file
-        self._ssl_context = ssl_context
-        self._store = TrustStore(None if noise_state_dir is None else Path(noise_state_dir), identity)
-        self._plan = make_plan(
+        plan = make_plan(
             identity,
             self.protocol,
             user_agent=useragent,
@@ -163,8 +105,10 @@ class AsyncThalovantClient:
             allow_legacy=allow_legacy,
             verified=ssl_context is None or verifies(ssl_context),
         )
-        self._engine_: Engine | None = None
-        self._opening: set[asyncio.Task[Any]] = set()
+        store = TrustStore(noise_state_dir, identity)
+        context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
+        self._engine = Engine(plan, store=store, context=context)
+        self._connecting: asyncio.Task[None] | None = None  # in the background
 
     # --- from what is stored ---
 
@@ -192,7 +136,7 @@ class AsyncThalovantClient:
 
         Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds.
         """
-        await self._engine.connect(self._connect_within if timeout is None else timeout)
+        await self._engine.connect(self._connect_within if timeout is None else seconds(timeout))
 
     async def connect_with_info(self, timeout: float | None = None) -> ThalovantConnectionInfo:
         """`connect`, then `connection_info`."""
@@ -201,7 +145,7 @@ class AsyncThalovantClient:
 
     async def connection_info(self) -> ThalovantConnectionInfo:
         """How the present connection came about, or what stands in its way. Does not connect."""
-        return ThalovantConnectionInfo() if self._engine_ is None else self._engine_.info()
+        return self._engine.info()
 
     async def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
@@ -221,10 +165,11 @@ class AsyncThalovantClient:
 
         `timeout` bounds the sending (`send_timeout` if None); 0 waits for nothing.
         """
-        for task in tuple(self._opening):
+        task, self._connecting = self._connecting, None
+        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
-        if self._engine_ is not None:
-            await self._engine_.close(self._send_timeout if timeout is None else timeout)
+            await asyncio.wait((task,))
+        await self._engine.close(self._send_timeout if timeout is None else seconds(timeout))
 
     disconnect = close
 
@@ -241,6 +186,11 @@ class AsyncThalovantClient:
     ) -> None:
         # Cancelled: whoever cancels does not want to wait for a hub.
         await self.close(0 if isinstance(error, asyncio.CancelledError | KeyboardInterrupt) else None)
+
+    def __del__(self) -> None:
+        engine: Engine | None = getattr(self, "_engine", None)  # None: the constructor raised
+        if engine is not None and engine.leave():
+            warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 
     def on_state(self, handler: StateHandler) -> Callable[[], None]:
         """Call `handler(state, error)` at every change of the connection's state; returns the way to end that.
@@ -277,12 +227,9 @@ class AsyncThalovantClient:
         `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once.
         """
         message = self._utterance("ask", text, lang, context, session_id, request_id)
-        async for item in self._engine.ask(message, timeout):
-            if isinstance(item, AskEnded):
-                return _reply(item, message)
-        raise AssertionError("an ask ends with its end or an error")  # pragma: no cover
+        return _reply(await self._engine.ask(message, seconds(timeout)), message)
 
-    async def stream(
+    def stream(
         self,
         text: str,
         *,
@@ -291,12 +238,15 @@ class AsyncThalovantClient:
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
-    ) -> AsyncIterator[ThalovantEvent]:
+    ) -> AsyncGenerator[ThalovantEvent, None]:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
         message = self._utterance("stream", text, lang, context, session_id, request_id)
-        async for item in self._engine.ask(message, timeout):
-            if not isinstance(item, AskEnded):
-                yield ThalovantEvent.from_bus(item)
+        return self._stream(message, seconds(timeout))
+
+    async def _stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[ThalovantEvent, None]:
+        async with contextlib.aclosing(self._engine.stream(message, timeout)) as pieces:
+            async for bus in pieces:
+                yield ThalovantEvent.from_bus(bus)
 
     # --- sending ---
 
@@ -369,7 +319,9 @@ class AsyncThalovantClient:
     ) -> None:
         """Put a message of any type on the hub's bus."""
         merged = contexts.with_metadata(context, self.identity.metadata)
-        message = wire.bus(type=event_type, data=dict(data or {}), context=merged)
+        message = wire.bus(
+            type=contexts.required_text(event_type, "emit", "event type"), data=dict(data or {}), context=merged
+        )
         await self._engine.send(message, self._send_timeout)
 
     async def send_binary(
@@ -404,22 +356,18 @@ class AsyncThalovantClient:
         Connects in the background. Subscriptions survive reconnects. What a handler raises is logged.
         """
         subscription = AsyncThalovantSubscription(event_name, handler)
-        matches = self._matches(context, session_id, request_id, predicate)
-
-        def deliver(bus: wire.Bus) -> None:
-            subscription.deliver(ThalovantEvent.from_bus(bus))
-
-        subscription.closes_with(self._engine.subscribe(event_name, deliver, matches=matches))
-        self._open_soon()
+        matches = self._filter(context, session_id, request_id, predicate)
+        subscription._closes_with(self._engine.subscribe(event_name, subscription._deliver, matches=matches))
+        self._connect_soon()
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
         """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
         subscription = AsyncThalovantSubscription("binary", handler)
-        handlers = self._engine.on_binary
-        handlers.add(subscription.deliver)
-        subscription.closes_with(lambda: handlers.discard(subscription.deliver))
-        self._open_soon()
+        deliver, handlers = subscription._deliver_binary, self._engine.on_binary
+        handlers.add(deliver)
+        subscription._closes_with(lambda: handlers.discard(deliver))
+        self._connect_soon()
         return subscription
 
     async def wait_for_event(
@@ -436,7 +384,7 @@ class AsyncThalovantClient:
 
         Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
         """
-        matches = self._matches(context, session_id, request_id, predicate)
+        matches = self._filter(context, session_id, request_id, predicate)
         found: asyncio.Future[ThalovantEvent] = asyncio.get_running_loop().create_future()
 
         def deliver(bus: wire.Bus) -> None:
@@ -448,21 +396,24 @@ class AsyncThalovantClient:
                 found.set_exception(error)
 
         engine = self._engine
-        await engine.open()
-        with engine.ends(ended):
-            unsubscribe = engine.subscribe(name, deliver, matches=matches, kept=True)
-            try:
-                async with asyncio.timeout(timeout):
+        try:
+            async with asyncio.timeout(seconds(timeout)):
+                await engine.open()
+                with contextlib.ExitStack() as exits:
+                    exits.enter_context(engine.ends(ended))
+                    exits.callback(engine.subscribe(name, deliver, matches=matches, kept=True, limit=1))
                     return await found
-            except TimeoutError:
-                cause = engine.last_error
-                raise ThalovantTimeoutError(
-                    f"Hub did not emit {name!r} within {timeout:g}s.", code="timeout", retryable=True
-                ) from cause
-            finally:
-                unsubscribe()
+        except TimeoutError:
+            cause = engine.last_error
+            message = f"Hub did not emit {name!r} within {timeout:g}s."
+            raise ThalovantTimeoutError(
+                message if cause is None else f"{message} {cause}",
+                code="timeout",
+                hint="" if cause is None else cause.hint,
+                retryable=True,
+            ) from cause
 
-    async def listen(
+    def listen(
         self,
         name: str,
         *,
@@ -473,55 +424,54 @@ class AsyncThalovantClient:
         session_id: str | None = None,
         request_id: str | None = None,
         max_buffered_events: int = LISTEN_BUFFER,
-    ) -> AsyncIterator[ThalovantEvent]:
+    ) -> AsyncGenerator[ThalovantEvent, None]:
         """Events of that name as they come; ends silently after `timeout` seconds or `max_events`.
 
         Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
         session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
         """
+        if max_buffered_events < 1:
+            raise ValueError(f"max_buffered_events must be at least 1, not {max_buffered_events}")
+        matches = self._filter(context, session_id, request_id, predicate)
+        within = None if timeout is None else seconds(timeout)
+        return self._listen(name, matches, within, max_events, Inbox(max_buffered_events))
+
+    async def _listen(
+        self, name: str, matches: Filter | None, timeout: float | None, max_events: int | None, inbox: Inbox
+    ) -> AsyncGenerator[ThalovantEvent, None]:
         if max_events is not None and max_events <= 0:
             return
-        matches = self._matches(context, session_id, request_id, predicate)
-        inbox = _Inbox(max_buffered_events)
         engine = self._engine
-        await engine.open()
-        with engine.ends(inbox.end):
-            unsubscribe = engine.subscribe(name, inbox.deliver, matches=matches, kept=True)
-            deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                await engine.open()
+        except TimeoutError:
+            return
+        with contextlib.ExitStack() as exits:
+            exits.enter_context(engine.ends(inbox.end))
+            exits.callback(engine.subscribe(name, inbox.deliver, matches=matches, kept=True, limit=max_events))
             given = 0
-            try:
-                while max_events is None or given < max_events:
-                    try:
-                        async with asyncio.timeout_at(deadline):
-                            event = await inbox.next()
-                    except TimeoutError:
-                        return
-                    given += 1
-                    yield event
-            finally:
-                unsubscribe()
+            while max_events is None or given < max_events:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        event = await inbox.next()
+                except TimeoutError:
+                    return
+                given += 1
+                yield event
 
     # --- inside ---
 
-    @property
-    def _engine(self) -> Engine:
-        if self._engine_ is None:
-            from thalovant_io.tls import default_context
+    def _connect_soon(self) -> None:
+        loop, task = asyncio.get_running_loop(), self._connecting
+        if task is None or task.done() or task.get_loop() is not loop:
+            self._connecting = loop.create_task(self._connect_in_background())
 
-            ca_file, given = self._ca_file, self._ssl_context
-            self._engine_ = Engine(
-                self._plan, store=self._store, context=lambda: default_context(ca_file, ssl_context=given)
-            )
-        return self._engine_
-
-    def _open_soon(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._engine.open())
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
-
-    def _opened(self, task: asyncio.Task[Any]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    async def _connect_in_background(self) -> None:
+        try:
+            await self.connect()
+        except ThalovantError as error:
             log.warning("Could not connect in the background: %s", error)
 
     async def _send_request(self, request: contexts.Request) -> None:
@@ -549,61 +499,14 @@ class AsyncThalovantClient:
         )
         return wire.bus(type=EVENT_RECOGNIZER_LOOP_UTTERANCE, data=request.data, context=request.context)
 
-    def _matches(
+    def _filter(
         self,
         context: Mapping[str, Any] | None,
         session_id: str | None,
         request_id: str | None,
         predicate: EventPredicate | None,
-    ) -> Callable[[wire.Bus], bool] | None:
-        if context is None and session_id is None and request_id is None and predicate is None:
-            return None
-
-        def matches(bus: wire.Bus) -> bool:
-            event = ThalovantEvent.from_bus(bus)
-            # A legacy hub has one session per connection and answers with that one, whatever was asked.
-            own = self._engine.own_session
-            asked = None if own is not None and event.session_id == own else session_id
-            if not event.matches_context(context, session_id=asked, request_id=request_id):
-                return False
-            if predicate is None:
-                return True
-            try:
-                return bool(predicate(event))
-            except Exception:
-                log.exception("A predicate for %r raised", event.name)
-                return False
-
-        return matches
-
-
-class _Inbox:
-    """What `listen` has not yielded yet."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._events: deque[ThalovantEvent] = deque()
-        self._error: ThalovantError | None = None
-        self._changed = asyncio.Event()
-
-    def deliver(self, bus: wire.Bus) -> None:
-        if len(self._events) >= self._limit:
-            self.end(ThalovantRuntimeError("Event buffer overflow; subscription retired.", code="overflow"))
-        elif self._error is None:
-            self._events.append(ThalovantEvent.from_bus(bus))
-            self._changed.set()
-
-    def end(self, error: ThalovantError) -> None:
-        self._error = self._error or error
-        self._changed.set()
-
-    async def next(self) -> ThalovantEvent:
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            self._changed.clear()
-            await self._changed.wait()
-        return self._events.popleft()
+    ) -> Filter | None:
+        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._engine.own_session)
 
 
 def _reply(ended: AskEnded, message: wire.Bus) -> ThalovantReply:

@@ -6,67 +6,39 @@ loop thread; handlers run on a thread of their own, so that they may call the cl
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import logging
 import os
+import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from ._portal import Portal
-from .async_client import (
-    DEFAULT_USERAGENT,
-    LISTEN_BUFFER,
-    AsyncThalovantClient,
-    AsyncThalovantSubscription,
-)
+from ._engine import UNCLOSED
+from ._portal import Handlers, Portal
+from .async_client import DEFAULT_USERAGENT, AsyncThalovantClient
 from .identity import ThalovantIdentity
+from .subscriptions import LISTEN_BUFFER, ThalovantSubscription
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from thalovant_proto.events import Binary
-
+    from .async_client import BinaryHandler, StateHandler
     from .errors import ThalovantError
-    from .events import EventPredicate, ThalovantEvent
+    from .events import EventHandler, EventPredicate, ThalovantEvent
     from .models import ThalovantConnectionInfo, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
 
 __all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "ThalovantSubscription"]
 
+T = TypeVar("T")
+
+log = logging.getLogger("thalovant")
+
 _live: weakref.WeakSet[ThalovantClient] = weakref.WeakSet()
-
-
-class ThalovantSubscription:
-    """A subscription made by `on`: `close()` ends it, also as a context manager. Idempotent."""
-
-    def __init__(self, subscription: AsyncThalovantSubscription, portal: Portal) -> None:
-        self._subscription = subscription
-        self._portal = portal
-
-    @property
-    def event_name(self) -> str:
-        """What it listens to."""
-        return self._subscription.event_name
-
-    @property
-    def dropped(self) -> int:
-        """Events that a slow handler never saw."""
-        return self._subscription.dropped
-
-    def close(self) -> None:
-        """No more events."""
-        if self._portal.running:
-            self._portal.run(self._subscription.close)
-
-    unsubscribe = close
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class ThalovantClient:
@@ -105,26 +77,24 @@ class ThalovantClient:
         allow_legacy: bool = False,
         retry: Literal["never", "idempotent"] = "never",
     ) -> None:
-        self._portal = Portal("thalovant-client")
-        self._handlers: ThreadPoolExecutor | None = None
-        self._pid = os.getpid()
-        self._options: dict[str, Any] = {
-            "useragent": useragent,
-            "connect_timeout": connect_timeout,
-            "handshake_timeout": handshake_timeout,
-            "send_timeout": send_timeout,
-            "reply_settle_seconds": reply_settle_seconds,
-            "auto_reconnect": auto_reconnect,
-            "reconnect_attempts": reconnect_attempts,
-            "protocol": protocol,
-            "ca_file": ca_file,
-            "ssl_context": ssl_context,
-            "noise_state_dir": noise_state_dir,
-            "allow_insecure": allow_insecure,
-            "allow_legacy": allow_legacy,
-            "retry": retry,
-        }
-        self._client = AsyncThalovantClient(identity, **self._options)
+        self._client = AsyncThalovantClient(
+            identity,
+            useragent=useragent,
+            connect_timeout=connect_timeout,
+            handshake_timeout=handshake_timeout,
+            send_timeout=send_timeout,
+            reply_settle_seconds=reply_settle_seconds,
+            auto_reconnect=auto_reconnect,
+            reconnect_attempts=reconnect_attempts,
+            protocol=protocol,
+            ca_file=ca_file,
+            ssl_context=ssl_context,
+            noise_state_dir=noise_state_dir,
+            allow_insecure=allow_insecure,
+            allow_legacy=allow_legacy,
+            retry=retry,
+        )
+        self._begin_anew()
         _live.add(self)
 
     @property
@@ -163,39 +133,34 @@ class ThalovantClient:
 
         Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds.
         """
-        self._entered().call(lambda: self._client.connect(timeout))
+        self._here().call(lambda: self._client.connect(timeout))
 
     def connect_with_info(self, timeout: float | None = None) -> ThalovantConnectionInfo:
         """`connect`, then `connection_info`."""
-        return self._entered().call(lambda: self._client.connect_with_info(timeout))
+        return self._here().call(lambda: self._client.connect_with_info(timeout))
 
     def connection_info(self) -> ThalovantConnectionInfo:
         """How the present connection came about, or what stands in its way. Does not connect."""
-        return self._entered().call(self._client.connection_info)
+        return self._visit(self._client._engine.info)
 
     def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
-        return self._entered().call(self._client.healthcheck)
+        return self._here().call(self._client.healthcheck)
 
     def close(self, timeout: float | None = None) -> None:
         """Send what is queued, say goodbye, leave nothing behind. Idempotent; the client can be used again.
 
         `timeout` bounds the sending (`send_timeout` if None); 0 waits for nothing.
         """
-        if self._pid == os.getpid() and self._portal.running:
-            try:
-                self._portal.call(lambda: self._client.close(timeout))
-            finally:
-                self._portal.stop()
-        if self._handlers is not None:
-            self._handlers.shutdown(wait=False, cancel_futures=True)
-            self._handlers = None
+        self._here().close(lambda: self._client.close(timeout), self._client._engine.abort)
+        self._handlers.stop()
 
     disconnect = close
 
     def wait_closed(self) -> None:
         """Wait until the connection has ended for good: closed by us, refused, or displaced."""
-        self._entered().call(self._client.wait_closed)
+        if self._here().running:
+            self._portal.call(self._client.wait_closed)
 
     def __enter__(self) -> Self:
         self.connect()
@@ -207,18 +172,17 @@ class ThalovantClient:
         # Interrupted: whoever pressed Ctrl-C does not want to wait for a hub.
         self.close(0 if isinstance(error, KeyboardInterrupt | SystemExit) else None)
 
-    def on_state(self, handler: Callable[[str, ThalovantError | None], None]) -> Callable[[], None]:
+    def on_state(self, handler: StateHandler) -> Callable[[], None]:
         """Call `handler(state, error)` at every change of the connection's state; returns the way to end that.
 
         States: connecting, handshake, ready, waiting, closing, closed, displaced, failed.
         """
-        portal = self._entered()
 
         def changed(state: str, error: ThalovantError | None) -> None:
-            self._handler_thread().submit(handler, state, error)
+            self._handlers.submit(handler, state, error).add_done_callback(_log_state_handler)
 
-        end = portal.run(lambda: self._client.on_state(changed))
-        return lambda: portal.run(end) if portal.running else None
+        end = self._visit(lambda: self._client.on_state(changed))
+        return lambda: self._visit(end)
 
     # --- asking ---
 
@@ -239,7 +203,7 @@ class ThalovantClient:
         `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once.
         """
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
-        return self._entered().call(lambda: self._client.ask(text, timeout=timeout, **options))
+        return self._here().call(lambda: self._client.ask(text, timeout=timeout, **options))
 
     def stream(
         self,
@@ -253,7 +217,7 @@ class ThalovantClient:
     ) -> Iterator[ThalovantEvent]:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
-        return self._entered().iterate(lambda: self._client.stream(text, timeout=timeout, **options))
+        return self._here().iterate(lambda: self._client.stream(text, timeout=timeout, **options))
 
     # --- sending ---
 
@@ -271,7 +235,7 @@ class ThalovantClient:
         Raises `ValueError` for a blank text.
         """
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
-        self._entered().call(lambda: self._client.send_utterance(text, **options))
+        self._here().call(lambda: self._client.send_utterance(text, **options))
 
     def send_action(
         self,
@@ -285,7 +249,7 @@ class ThalovantClient:
     ) -> None:
         """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
-        self._entered().call(lambda: self._client.send_action(payload, title=title, **options))
+        self._here().call(lambda: self._client.send_action(payload, title=title, **options))
 
     def send_code(
         self,
@@ -300,13 +264,13 @@ class ThalovantClient:
     ) -> None:
         """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
-        self._entered().call(lambda: self._client.send_code(value, kind=kind, label=label, **options))
+        self._here().call(lambda: self._client.send_code(value, kind=kind, label=label, **options))
 
     def emit(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Put a message of any type on the hub's bus."""
-        self._entered().call(lambda: self._client.emit(event_type, data, context))
+        self._here().call(lambda: self._client.emit(event_type, data, context))
 
     def send_binary(
         self,
@@ -320,14 +284,14 @@ class ThalovantClient:
 
         Raises `ValueError` for an unknown kind.
         """
-        self._entered().call(lambda: self._client.send_binary(payload, kind, metadata=metadata))
+        self._here().call(lambda: self._client.send_binary(payload, kind, metadata=metadata))
 
     # --- hearing ---
 
     def on(
         self,
         event_name: str,
-        handler: Callable[[ThalovantEvent], object],
+        handler: EventHandler,
         *,
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
@@ -338,21 +302,19 @@ class ThalovantClient:
 
         Connects in the background. Subscriptions survive reconnects. What a handler raises is logged.
         """
-        portal = self._entered()
         filters: dict[str, Any] = {
             "context": context,
             "session_id": session_id,
             "request_id": request_id,
             "predicate": predicate,
         }
-        made = portal.run(lambda: self._client.on(event_name, self._in_handler_thread(handler), **filters))
-        return ThalovantSubscription(made, portal)
+        handle = self._in_handler_thread(handler)
+        return ThalovantSubscription(self._here().run(lambda: self._client.on(event_name, handle, **filters)), self)
 
-    def on_binary(self, handler: Callable[[Binary], object]) -> ThalovantSubscription:
+    def on_binary(self, handler: BinaryHandler) -> ThalovantSubscription:
         """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
-        portal = self._entered()
-        made = portal.run(lambda: self._client.on_binary(self._in_handler_thread(handler)))
-        return ThalovantSubscription(made, portal)
+        handle = self._in_handler_thread(handler)
+        return ThalovantSubscription(self._here().run(lambda: self._client.on_binary(handle)), self)
 
     def wait_for_event(
         self,
@@ -374,7 +336,7 @@ class ThalovantClient:
             "session_id": session_id,
             "request_id": request_id,
         }
-        return self._entered().call(lambda: self._client.wait_for_event(name, timeout=timeout, **filters))
+        return self._here().call(lambda: self._client.wait_for_event(name, timeout=timeout, **filters))
 
     def listen(
         self,
@@ -399,7 +361,7 @@ class ThalovantClient:
             "session_id": session_id,
             "request_id": request_id,
         }
-        return self._entered().iterate(
+        return self._here().iterate(
             lambda: self._client.listen(
                 name, timeout=timeout, max_events=max_events, max_buffered_events=max_buffered_events, **filters
             )
@@ -407,27 +369,35 @@ class ThalovantClient:
 
     # --- inside ---
 
-    def _entered(self) -> Portal:
-        """The loop to call into. In a forked child everything is made anew: the sockets are the parent's."""
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._portal = Portal("thalovant-client")
+        self._handlers = Handlers("thalovant-handlers")
+
+    def _here(self) -> Portal:
+        """The loop to call into. In a forked child it is a new one: threads and sockets are the parent's."""
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._portal.abandon()
-            self._handlers = None
-            self._client = AsyncThalovantClient(self._client.identity, **self._options)
+            self._begin_anew()
         return self._portal
 
-    def _handler_thread(self) -> ThreadPoolExecutor:
-        if self._handlers is None:
-            self._handlers = ThreadPoolExecutor(1, "thalovant-handlers")
-        return self._handlers
+    def _visit(self, work: Callable[[], T]) -> T:
+        """Look at the client: on its loop, or here if it has none at the moment."""
+        return self._here().visit(work)
 
-    def _in_handler_thread(self, handler: Callable[[Any], object]) -> Callable[[Any], Any]:
-        import asyncio
+    def _in_handler_thread(self, handler: Callable[[Any], object]) -> Callable[[Any], Awaitable[object]]:
+        return lambda event: asyncio.wrap_future(self._handlers.submit(handler, event))
 
-        async def handle(event: Any) -> None:
-            await asyncio.get_running_loop().run_in_executor(self._handler_thread(), handler, event)
+    def __del__(self) -> None:
+        portal: Portal | None = getattr(self, "_portal", None)  # None: the constructor raised
+        if portal is not None and portal.running and self._pid == os.getpid():
+            client = self._client  # kept until the loop has let go of it
+            portal.leave(lambda: client._engine.abort())
+            warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 
-        return handle
+
+def _log_state_handler(done: Future[Any]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("A handler of state changes raised", exc_info=error)
 
 
 def _close_all() -> None:

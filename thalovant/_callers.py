@@ -1,0 +1,149 @@
+"""Who waits for what: asks, sends, calls of `connect`, and subscriptions. The outcomes of a stack find them here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, Delivery, SendFailed, Sent
+
+from ._failures import ask_error, send_error
+
+if TYPE_CHECKING:
+    from thalovant_proto.events import Bus
+    from thalovant_proto.stack import ClientStack
+
+    from .errors import ThalovantError
+
+
+@define(eq=False)
+class Ask:
+    """One ask, as its caller sees it: pieces in a queue, the end or an error as the last item."""
+
+    timeout: float
+    items: asyncio.Queue[Bus | AskEnded | Exception] = field(factory=asyncio.Queue)
+
+    async def next(self) -> Bus | AskEnded:
+        """The next piece, or the end. Raises the error that ended it."""
+        item = await self.items.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class Callers:
+    """Those that wait for the present stack."""
+
+    def __init__(self) -> None:
+        self.asks: dict[int, Ask] = {}
+        self.sends: dict[int, asyncio.Future[Delivery]] = {}
+        self.connects: set[asyncio.Future[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.asks or self.sends or self.connects)
+
+    def hear(self, outcome: object) -> None:
+        """Hand an outcome to who waits for it; it may be gone."""
+        match outcome:
+            case AskPiece(ask=id, event=event) if id in self.asks:
+                self.asks[id].items.put_nowait(event)
+            case AskEnded(ask=id) if id in self.asks:
+                self.asks[id].items.put_nowait(outcome)
+            case AskFailed(ask=id) if id in self.asks:
+                self.asks[id].items.put_nowait(ask_error(outcome, timeout=self.asks[id].timeout))
+            case Sent(token=token, delivery=delivery) if token in self.sends:
+                _settle(self.sends[token], delivery)
+            case SendFailed(token=token, failure=failure) if token in self.sends:
+                _settle(self.sends[token], send_error(failure, outcome.delivery))
+
+    def connected(self) -> None:
+        """The connection is up for use."""
+        for waiter in self.connects:
+            _settle(waiter, None)
+
+    def ended(self, error: ThalovantError) -> None:
+        """There will be no connection; the stack tells asks and sends one by one."""
+        for waiter in self.connects:
+            _settle(waiter, error)
+
+    def crashed(self, error: ThalovantError) -> None:
+        """The stack will tell nothing any more."""
+        for ask in self.asks.values():
+            ask.items.put_nowait(error)
+        for left in self.sends.values():
+            _settle(left, error)
+        self.ended(error)
+
+
+@define(eq=False)
+class _Subscription:
+    name: str | None
+    deliver: Callable[[Bus], None]
+    matches: Callable[[Bus], bool] | None
+    kept: bool
+    limit: int | None
+    id: int = 0  # in the present stack
+
+
+class Subscribers:
+    """Those that listen, from one stack to the next."""
+
+    def __init__(self) -> None:
+        self._all: list[_Subscription] = []
+        self._stack: ClientStack | None = None
+        self._by_id: dict[int, _Subscription] = {}
+
+    def add(
+        self,
+        name: str | None,
+        deliver: Callable[[Bus], None],
+        now: float,
+        *,
+        matches: Callable[[Bus], bool] | None = None,
+        kept: bool = False,
+        limit: int | None = None,
+    ) -> Callable[[], None]:
+        """Begin a subscription; gives the way to end it, which may be called again."""
+        subscription = _Subscription(name, deliver, matches, kept, limit)
+        self._all.append(subscription)
+        if self._stack is not None:
+            self._bind(self._stack, subscription, now)
+        return lambda: self._remove(subscription)
+
+    def move(self, stack: ClientStack | None, now: float) -> None:
+        """Listen to another stack; to none until there is one."""
+        self._stack = stack
+        self._by_id.clear()
+        if stack is not None:
+            for subscription in self._all:
+                self._bind(stack, subscription, now)
+
+    def hear(self, delivered: Delivered) -> None:
+        """Hand an event over."""
+        if (subscription := self._by_id.get(delivered.subscription)) is not None:
+            subscription.deliver(delivered.event)
+
+    def _bind(self, stack: ClientStack, subscription: _Subscription, now: float) -> None:
+        subscription.id = stack.subscribe(
+            subscription.name, now, matches=subscription.matches, kept=subscription.kept, limit=subscription.limit
+        )
+        self._by_id[subscription.id] = subscription
+
+    def _remove(self, subscription: _Subscription) -> None:
+        if subscription not in self._all:
+            return
+        self._all.remove(subscription)
+        if self._by_id.pop(subscription.id, None) is not None and self._stack is not None:
+            self._stack.unsubscribe(subscription.id)
+
+
+def _settle(future: asyncio.Future[Any], result: object) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,73 @@
+"""When a connection reached its phases: what `connection_info` tells."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from attrs import define
+
+from thalovant_proto.outcomes import SessionState
+
+from .models import ThalovantConnectionInfo, ThalovantConnectionPhase
+
+_PHASES: dict[SessionState, ThalovantConnectionPhase] = {
+    SessionState.IDLE: "idle",
+    SessionState.CONNECTING: "connecting",
+    SessionState.HANDSHAKE: "handshake",
+    SessionState.READY: "ready",
+    SessionState.WAITING: "connecting",
+    SessionState.CLOSING: "closed",
+    SessionState.CLOSED: "closed",
+    SessionState.DISPLACED: "error",
+    SessionState.FAILED: "error",
+}
+
+
+@define(eq=False)
+class Timings:
+    """The present attempt, or the connection that it became. Times of the loop's clock, None before they come."""
+
+    started_at: datetime | None = None
+    connected_at: datetime | None = None
+    started: float | None = None
+    socket: float | None = None  # TCP and TLS are up
+    opened: float | None = None  # frames can travel
+    completed: float | None = None  # both sides hold the keys
+    connected: float | None = None
+
+    @classmethod
+    def begin(cls, now: float) -> Timings:
+        """An attempt begins."""
+        return cls(started_at=datetime.now(UTC), started=now)
+
+    def socket_up(self, now: float) -> None:
+        """The socket is there; HTTPS may have several, one after the other."""
+        self.socket = now if self.socket is None else self.socket
+
+    def up(self, now: float) -> None:
+        """The connection is there for use."""
+        self.connected, self.connected_at = now, datetime.now(UTC)
+
+    def info(self, state: SessionState, *, websocket: bool, last_error: str | None) -> ThalovantConnectionInfo:
+        """All of it, for users."""
+        phase = _PHASES[state]
+        if state is SessionState.CONNECTING and self.socket is not None:
+            phase = "open"
+        return ThalovantConnectionInfo(
+            phase=phase,
+            started_at=_iso(self.started_at),
+            connected_at=_iso(self.connected_at),
+            transport_open_ms=_ms(self.started, self.socket),
+            socket_open_ms=_ms(self.started, self.opened) if websocket else None,
+            handshake_ms=_ms(self.opened, self.completed),
+            connect_ms=_ms(self.started, self.connected),
+            last_error=last_error,
+        )
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ms(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round((end - start) * 1000, 3)
