@@ -32,24 +32,25 @@ class HashKey:
 
     key_size = BITS
 
-    def sign(self, data: bytes, padding: Any, algorithm: Any) -> bytes:
+    def sign(self, data: bytes, *_: object) -> bytes:
         return hashlib.shake_256(data).digest(SIZE)
 
-    def verify(self, signature: bytes, data: bytes, padding: Any, algorithm: Any) -> None:
-        if signature != self.sign(data, padding, algorithm):
+    def verify(self, signature: bytes, data: bytes, *_: object) -> None:
+        if signature != self.sign(data):
             raise InvalidSignature
 
-    def encrypt(self, plaintext: bytes, padding: Any) -> bytes:
+    def encrypt(self, plaintext: bytes, *_: object) -> bytes:
         return SEALED + plaintext
 
-    def decrypt(self, ciphertext: bytes, padding: Any) -> bytes:
+    def decrypt(self, ciphertext: bytes, *_: object) -> bytes:
         if not ciphertext.startswith(SEALED):
             raise ValueError("not for us")
         return ciphertext.removeprefix(SEALED)
 
 
-PUBLIC = cast(RSAPublicKey, HashKey())
-PRIVATE = cast(RSAPrivateKey, HashKey())
+KEY = HashKey()
+PUBLIC = cast(RSAPublicKey, KEY)
+PRIVATE = cast(RSAPrivateKey, KEY)
 
 
 def one(data: bytes) -> object:
@@ -82,9 +83,9 @@ def payload(tape: Tape) -> object:
 def signed(tape: Tape) -> object:
     """Any parts under a signature that is right."""
     ciphertext, hybrid = tape.chunk(), tape.byte() & 1
-    parts = {"ciphertext": ciphertext, "signature": PRIVATE.sign(ciphertext, None, None)}
+    parts = {"ciphertext": ciphertext, "signature": KEY.sign(ciphertext)}
     if hybrid:
-        key = PUBLIC.encrypt(tape.chunk(), None) if tape.byte() & 1 else tape.chunk()
+        key = KEY.encrypt(tape.chunk()) if tape.byte() & 1 else tape.chunk()
         parts |= {"encrypted_key": key, "tag": tape.chunk(), "nonce": tape.chunk()}
     return unseal({name: Encoding.B64.encode(part) for name, part in parts.items()})
 
@@ -103,7 +104,7 @@ def envelope(tape: Tape) -> object:
     """The handshake's envelope, of a stranger and under a right signature."""
     text = tape.rest().decode("utf-8", "replace")
     ciphertext = text.encode()
-    for written in (text, (PRIVATE.sign(ciphertext, None, None) + ciphertext).hex()):
+    for written in (text, (KEY.sign(ciphertext) + ciphertext).hex()):
         try:
             rsa.open_secret(written, sender=PUBLIC, recipient=PRIVATE)
         except DecodeError:

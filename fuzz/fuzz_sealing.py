@@ -1,4 +1,4 @@
-"""Legacy sealing and the password proof: what does not open is a `DecodeError`; what was sealed opens unless changed."""
+"""Legacy sealing and the password proof: what does not open is a `DecodeError`, what was sealed opens."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ derived by a hash, random bytes come from a hash, time is a number: the same inp
 
 from __future__ import annotations
 
+import enum
 import functools
 import gc
 import sys
@@ -107,7 +108,8 @@ def told(event: Any) -> Any:
         return [told(one) for one in event]
     if attrs.has(type(event)) and not isinstance(event, type):
         return type(event), [told(getattr(event, part.name)) for part in attrs.fields(type(event))]
-    return event if "__eq__" in vars(type(event)) else type(event)
+    compares: Any = type(event).__eq__
+    return event if isinstance(event, enum.Enum) or compares is not object.__eq__ else type(event)
 
 
 def held(*roots: object) -> int:

@@ -1,4 +1,4 @@
-"""Runs fuzz targets, as many at once as there are processors: for some seconds each, or until it has seen so many inputs.
+"""Runs fuzz targets, as many at once as there are processors: for some seconds, or until each has seen so many inputs.
 
     python fuzz/run.py [--seconds N] [--total M] [NAME…]      in CI
     python fuzz/run.py --inputs 10000000 [NAME…]              before a release; stop it, and it goes on from there
