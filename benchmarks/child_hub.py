@@ -1,0 +1,91 @@
+"""A hub in a process of its own, for the benchmarks: it answers at once, takes bytes, and says what it costs.
+
+child_hub.py FOLDER [--no-tls]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from children import resident, serve_on_loop
+
+from thalovant.hub import Hub, Turn
+from thalovant.hub.writing import write_identity
+from thalovant_proto.events import BinType
+
+#: Bus messages by which a client has the hub do something here.
+SEND = "benchmark.send"  # data: size and count of binary messages to send
+EXPECT = "benchmark.expect"  # data: bytes; answered with ARRIVED, which says how many came, once that many have
+SENT, ARRIVED = "benchmark.sent", "benchmark.arrived"
+UTTERANCES = ("recognizer_loop:utterance", "ovos.utterance.handle")
+
+
+async def main() -> None:
+    folder, tls = Path(sys.argv[1]), "--no-tls" not in sys.argv
+    hub = Hub(tls=tls, state=folder / "state")
+    expected = arrived = 0
+
+    @hub.skill(fallback=True)
+    async def answer(turn: Turn) -> str:
+        return f"You said: {turn.text}"
+
+    @hub.on(EXPECT)
+    async def expect(turn: Turn) -> None:
+        nonlocal expected, arrived
+        expected, arrived = turn.data["bytes"], 0
+
+    @hub.on_binary(BinType.RAW_AUDIO)
+    async def count(turn: Turn) -> None:
+        nonlocal arrived
+        assert turn.binary is not None
+        arrived += len(turn.binary.payload)
+        if arrived >= expected:
+            await turn.emit(ARRIVED, {"bytes": arrived})
+
+    @hub.on(SEND)
+    async def send(turn: Turn) -> None:
+        payload = bytes(turn.data["size"])
+        for _ in range(turn.data["count"]):
+            await turn.send_binary(payload)
+        await turn.emit(SENT)
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def identity(*, name: str, generation: int = 3, pinned: bool = True) -> str:
+        """The identity file of a client; `pinned`: client and hub know each other's keys."""
+        given = hub.identity(name)
+        if given is None:
+            given = hub.add_client(name, generation=generation, allowed=(*UTTERANCES, SEND, EXPECT))
+        place = folder / "clients" / name
+        if pinned:
+            return str((await write_identity(hub, name, place))["_identity.json"])
+        place.mkdir(parents=True, mode=0o700)
+        return str(given.save(place / "_identity.json"))
+
+    async def spent() -> float:
+        """Seconds of processor time since the start."""
+        return time.process_time()
+
+    async def memory() -> int:
+        """Bytes."""
+        return resident()
+
+    async def endpoints() -> dict[str, Any]:
+        """By protocol, and `echo`: a port that gives every byte back, without TLS."""
+        return {**hub.endpoints, "echo": echoing.sockets[0].getsockname()[1], "ca_file": str(hub.ca_file)}
+
+    async with hub:
+        echoing = await asyncio.start_server(echo, "127.0.0.1")
+        await serve_on_loop({call.__name__: call for call in (identity, spent, memory, endpoints)})
+        echoing.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,37 @@
+"""A client of a published SDK, or of ours, in an environment of its own: the same public API in both.
+
+child_sdk.py FOLDER: where it keeps keys and pins
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from children import serve
+
+from thalovant import ThalovantClient
+
+clients: list[Any] = []
+
+
+def connect(*, identity: str) -> None:
+    """One client more, ready."""
+    client = ThalovantClient.from_identity_file(identity, noise_state_dir=sys.argv[1], protocol="wss")
+    client.connect()
+    clients.append(client)
+
+
+def ask(*, count: int) -> list[float]:
+    """Seconds for each of `count` asks, one after the other."""
+    taken = []
+    for _ in range(count):
+        started = time.perf_counter()
+        reply = clients[0].ask("hello")
+        taken.append(time.perf_counter() - started)
+        assert reply.text == "You said: hello", reply
+    return taken
+
+
+serve({"connect": connect, "ask": ask})

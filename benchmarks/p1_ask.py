@@ -1,0 +1,113 @@
+"""P1: how long an `ask` takes, over loopback with TLS, from a client in this process to a hub in another.
+
+    python benchmarks/p1_ask.py
+
+The hub answers at once, so all of it is the SDK, the hub's own code, TLS and the kernel. Medians of asks that follow
+each other. Beside it, in turns: the published SDK and hivemind-bus-client at the same hub, and a bare TCP echo between
+the same two processes, which is what the machine itself takes today.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import measuring
+import peers
+from children import Child, running_hub
+from measuring import Figure, Weather, median, percentile
+
+from thalovant import AsyncThalovantClient
+
+TARGETS = {"wss": 1.5, "https": 25.0, "mqtt": 3.0}  # ms
+
+
+class Ours:
+    """Our client, on a loop of its own."""
+
+    def __init__(self, identity: str, protocol: str) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncThalovantClient.from_identity_file(identity, protocol=protocol)
+        self._runner.run(self._client.connect())
+
+    def ask(self, count: int) -> list[float]:
+        """Seconds for each of `count` asks."""
+        return self._runner.run(self._ask(count))
+
+    async def _ask(self, count: int) -> list[float]:
+        taken = []
+        for _ in range(count):
+            started = time.perf_counter()
+            reply = await self._client.ask("hello")
+            taken.append(time.perf_counter() - started)
+            assert reply.text == "You said: hello"
+        return taken
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+def echo(sock: socket.socket, count: int) -> list[float]:
+    """Seconds for each of `count` round trips of as many bytes as an ask has."""
+    data, taken = bytes(700), []
+    for _ in range(count):
+        started = time.perf_counter()
+        sock.sendall(data)
+        left = len(data)
+        while left:
+            left -= len(sock.recv(left))
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def main() -> None:
+    """The command."""
+    arguments = measuring.options(__doc__).parse_args()
+    rounds, count = (2, 50) if arguments.quick else (8, 250)
+    pythons = peers.interpreters()
+    weather = Weather()
+    with ExitStack() as exits:
+        hub = exits.enter_context(running_hub())
+        endpoints = hub.ask("endpoints")
+        bare = exits.enter_context(socket.create_connection(("127.0.0.1", endpoints["echo"])))
+        bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        runs: dict[str, Callable[[], list[float]]] = {"echo": lambda: echo(bare, count)}
+        for protocol in TARGETS:
+            if protocol in endpoints:
+                ours = Ours(hub.ask("identity", name=protocol), protocol)
+                exits.callback(ours.close)
+                runs[protocol] = lambda ours=ours: ours.ask(count)
+        for name, script, asks in ((peers.SDK, "child_sdk.py", 5), (peers.BUS, "child_bus_client.py", count // 2)):
+            if name in pythons:
+                home = exits.enter_context(tempfile.TemporaryDirectory())
+                own = peers.trusting(endpoints["ca_file"], home)
+                peer = exits.enter_context(Child(script, home, python=pythons[name], **own))
+                peer.ask("connect", identity=hub.ask("identity", name=name, pinned=False))
+                runs[name] = lambda peer=peer, asks=asks: peer.ask("ask", count=asks)
+        taken: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, run in runs.items():
+                taken[name] += run()
+    middle = {name: median(times) * 1e3 for name, times in taken.items()}
+    figures = []
+    for protocol in (name for name in TARGETS if name in taken):
+        figures.append(Figure(id="P1", what=f"ask, {protocol}, median", ours=middle[protocol], unit="ms",
+                              most=TARGETS[protocol], peer="bare TCP echo", theirs=middle["echo"]))  # fmt: skip
+        figures.append(Figure(id="P1", what=f"ask, {protocol}, p99", ours=percentile(taken[protocol], 99) * 1e3,
+                              unit="ms", peer="bare TCP echo", theirs=percentile(taken["echo"], 99) * 1e3))  # fmt: skip
+    figures += [
+        Figure(id="P1", what="ask, wss, median", ours=middle["wss"], unit="ms", peer=peers.NAMES[name],
+               theirs=middle[name])
+        for name in (peers.SDK, peers.BUS) if name in middle
+    ]  # fmt: skip
+    measuring.show(figures, weather, arguments)
+
+
+if __name__ == "__main__":
+    main()
