@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,8 @@ def _check(options: Mapping[str, Any]) -> None:
         raise OneLine("there is no command to run; put it after --run")
     if options["command"] and not options["run"]:
         raise OneLine(f"unexpected argument {options['command'][0]!r}; put --run before a command")
+    if options["run"] and shutil.which(options["command"][0]) is None:
+        raise OneLine(f"there is no command {options['command'][0]!r}; change what is after --run")
     if options["ephemeral"] and options["state"]:
         raise OneLine("--state keeps what --ephemeral does not; change one of them")
 

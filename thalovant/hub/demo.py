@@ -39,7 +39,7 @@ async def what_can_it_do(turn: Turn) -> str:
     return f"This hub can {', '.join(about)}, and repeat what it does not know." if about else "This hub can nothing."
 
 
-@skill("Say hello", "Hello", "Hi there")
+@skill("Say hello")
 async def hello(turn: Turn) -> str:
     """Say hello."""
     user = turn.context.get("user_name")

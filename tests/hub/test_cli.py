@@ -1,0 +1,300 @@
+"""`thalovant hub` as people and machines run it: in a process of its own, on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thalovant.cli import main
+from thalovant.client import ThalovantClient
+from thalovant.errors import ThalovantClientKeyRejectedError
+from thalovant.hub.state import State
+from thalovant.identity import ThalovantIdentity
+
+PATIENCE = 30.0
+THALOVANT = (sys.executable, "-m", "thalovant")
+FREE = ("--wss-port", "0")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of a user of their own, for the command and for clients in this process."""
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in [name for name in os.environ if name.startswith("THALOVANT_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def ended(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end."""
+    return subprocess.run(
+        [*THALOVANT, "hub", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, **options
+    )
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, and its ready line; killed at the end if it still runs."""
+    command = [*THALOVANT, "hub", *FREE, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, line(process)
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line of its standard output."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    assert readable, "the command says nothing"
+    return process.stdout.readline()
+
+
+def stopped(process: subprocess.Popen[str], signum: int) -> int:
+    """Its exit code after a signal."""
+    process.send_signal(signum)
+    return process.wait(PATIENCE)
+
+
+# --- ready and stopped -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_says_when_it_is_ready_and_stops_when_told(home: Path, signum: int, code: int) -> None:
+    """One line on standard output; nothing on standard error; the documented exit code."""
+    with running() as (process, ready):
+        assert ready.startswith("hub ready at wss://127.0.0.1:")
+        assert "'demo'" in ready
+        assert code == stopped(process, signum)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert ("", "") == (process.stdout.read(), process.stderr.read())
+
+
+def test_machines_read_json(home: Path) -> None:
+    """Endpoints, authority, client, files and process id, on one line."""
+    with running("--json", "--name", "kiosk", "--write", str(home / "out")) as (process, ready):
+        found = json.loads(ready)
+        assert (True, "kiosk", process.pid) == (found["ready"], found["client"], found["pid"])
+        assert ["wss"] == list(found["endpoints"])
+        assert "BEGIN CERTIFICATE" in Path(found["ca_file"]).read_text()
+        assert str(home / "out" / "_identity.json") == found["files"]["_identity.json"]
+        identity = ThalovantIdentity.from_file(home / "out" / "_identity.json")
+        assert found["endpoints"]["wss"] == identity.endpoint_for("wss")
+        assert identity.access_key not in ready
+
+
+def test_sigterm_drains(home: Path) -> None:
+    """An answer that is on its way is heard before the hub goes."""
+    with running("--ephemeral", "--write", str(home / "out")) as (process, _), _client(home / "out") as client:
+        client.send_utterance("Take your time")
+        client.ask("first")  # the hub has the other one now
+        process.send_signal(signal.SIGTERM)
+        assert "That took two seconds." == client.wait_for_event("speak").text
+        assert 0 == process.wait(PATIENCE)
+
+
+def _client(folder: Path) -> ThalovantClient:
+    return ThalovantClient.from_identity_file(folder / "_identity.json", auto_reconnect=False)
+
+
+# --- what it hands out -----------------------------------------------------------------------------------------------
+
+
+def test_what_it_writes_is_for_nobody_else(home: Path) -> None:
+    """0600 in 0700, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with running("--write", str(home / "a" / "out")):
+            pass
+    finally:
+        os.umask(before)
+    files = [path for path in (home / "a" / "out").rglob("*") if path.is_file()]
+
+    assert {"_identity.json", "config.yaml", "variables.env", "ca.pem"} < {path.name for path in files}
+    assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in files}
+    assert {0o700} == {stat.S_IMODE(path.stat().st_mode) for path in (home / "a", home / "a" / "out")}
+
+
+@pytest.mark.parametrize("generation", ["3", "1", "0"])
+def test_every_form_of_the_identity_works(home: Path, generation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File, config and variables lead to the same hub; the folder may be moved."""
+    out = home / "out"
+    with running("--write", str(out), "--generation", generation):
+        moved = out.rename(home / "moved")
+        with ThalovantClient.from_identity_file(moved / "_identity.json") as client:
+            assert "You said: file" == client.ask("file").text
+        with ThalovantClient.from_config(moved / "config.yaml") as client:
+            assert "You said: config" == client.ask("config").text
+        for exported in (moved / "variables.env").read_text().splitlines():
+            name, _, value = exported.removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value.strip("'"))
+        monkeypatch.setenv("THALOVANT_CA_FILE", str(moved / "ca.pem"))
+        trust = moved / "hivemind"
+        with ThalovantClient.from_env(noise_state_dir=trust) as client:
+            assert "You said: variables" == client.ask("variables").text
+
+
+def test_the_written_client_knows_the_hub_already(home: Path) -> None:
+    """Its key is pinned on both sides: whoever else listens at that address is refused."""
+    with running("--ephemeral", "--write", str(home / "out")):
+        node = json.loads((home / "out" / "hivemind" / "_identity.json").read_text())
+        assert 1 == len(node["pinned_noise_keys"])
+        other = ThalovantClient.from_identity_file(home / "out" / "_identity.json", noise_state_dir=home / "other")
+        with contextlib.closing(other), pytest.raises(ThalovantClientKeyRejectedError):
+            other.ask("hi")
+
+
+def test_a_new_hub_takes_the_place_of_an_old_one(home: Path) -> None:
+    """What an earlier hub at the same address left in the folder does not keep the client out."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    for generation in ("3", "1"):
+        arguments = ("--ephemeral", "--wss-port", port, "--generation", generation, "--write", str(home / "out"))
+        with running(*arguments), ThalovantClient.from_identity_file(home / "out" / "_identity.json") as client:
+            assert "You said: hi" == client.ask("hi").text
+        result = ended(*arguments, "--run", *THALOVANT, "ask", "What now?")
+        assert (0, "You said: What now?\n") == (result.returncode, result.stdout), result.stderr
+
+
+def test_clients_and_keys_survive_a_restart(home: Path) -> None:
+    """The state is in the user's data folder unless it is ephemeral or elsewhere."""
+    nodes = []
+    for _ in range(2):
+        with running("--write", str(home / "out")):
+            nodes.append((home / "out" / "_identity.json").read_text().split('"default_master"')[0])
+    with running("--state", str(home / "other"), "--write", str(home / "out")):
+        nodes.append((home / "out" / "_identity.json").read_text().split('"default_master"')[0])
+
+    assert nodes[0] == nodes[1] != nodes[2]
+    assert (home / "xdg_data_home" / "thalovant" / "hub" / "hub.sqlite3").is_file()
+    assert (home / "other" / "hub.sqlite3").is_file()
+
+
+# --- --run -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("pass", 0), ("os.kill(os.getpid(), 9)", 128 + 9)])
+def test_run_ends_as_its_command_does(home: Path, code: str, expected: int) -> None:
+    """With its exit code, and its standard output alone."""
+    result = ended(
+        *FREE, "--ephemeral", "--run", sys.executable, "-c", f"import os, sys; print('out'); sys.stdout.flush(); {code}"
+    )
+
+    assert (expected, "out\n") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("hub ready at wss://127.0.0.1:")
+
+
+def test_run_gives_the_identity_to_its_command(home: Path) -> None:
+    """In `THALOVANT_*` variables; options after the command are the command's."""
+    result = ended(*FREE, "--ephemeral", "--run", *THALOVANT, "--json", "ask", "Say hello.")
+
+    assert 0 == result.returncode, result.stderr
+    assert "Hello!" == json.loads(result.stdout)["text"]
+
+
+def test_sigterm_ends_the_command_too(home: Path) -> None:
+    """The hub waits for it, and ends with its code."""
+    script = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"
+    )
+    with running("--ephemeral", "--run", sys.executable, "-c", script) as (process, first):
+        assert "up\n" == first
+        assert 5 == stopped(process, signal.SIGTERM)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line with which the command refuses to start; exit code 2, nothing on standard output."""
+    code = main(["hub", *arguments])
+    out, err = capsys.readouterr()
+    assert (2, "") == (code, out), err
+    assert 1 == len(err.splitlines()), err
+    assert err.startswith("thalovant hub: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--generation", "7"), ("--generation", "'7'")),
+        (("--wss-port", "70000"), ("--wss-port", "70000")),
+        (("--wss-port", "http"), ("--wss-port", "http")),
+        (("--nonsense",), ("--nonsense",)),
+        (("--run",), ("--run",)),
+        (("echo",), ("echo", "--run")),
+        (("--ephemeral", "--state", "x"), ("--state", "--ephemeral")),
+        ((*FREE, "--ephemeral", "--name", "a::b"), ("a::b", "--name")),
+        ((*FREE, "--ephemeral", "--host", "192.0.2.1"), ("192.0.2.1", "--host")),
+        ((*FREE, "--ephemeral", "--run", "/no/such/command"), ("/no/such/command", "--run")),
+        ((*FREE, "--state", "/dev/null/x"), ("/dev/null/x", "--state", "--ephemeral")),
+        ((*FREE, "--ephemeral", "--write", "/dev/null/x"), ("/dev/null/x", "--write")),
+    ],
+)
+def test_bad_input_is_named_with_the_option_to_change(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """One line, no traceback, and nothing is left behind in the user's folders."""
+    message = refusal(capsys, *arguments)
+
+    assert all(word in message for word in words), message
+    assert not (home / "xdg_data_home").exists()
+
+
+def test_a_taken_port_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the number and the option."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        message = refusal(capsys, "--wss-port", port, "--ephemeral")
+
+    assert f"Port {port} on 127.0.0.1 is taken" in message
+    assert "--wss-port" in message
+
+
+def test_a_state_in_use_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its folder; the first hub goes on, and `--write` of the second one has written nothing."""
+    with running("--write", str(home / "out")):
+        message = refusal(capsys, *FREE, "--write", str(home / "other"))
+        with _client(home / "out") as client:
+            assert "You said: hi" == client.ask("hi").text
+
+    assert "in use by another hub" in message
+    assert "--state" in message
+    assert not (home / "other").exists()
+
+
+def test_a_clock_that_was_set_back_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rather than certificates and pins that make no sense."""
+    future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
+    State.open(home / "hub", now=future).close(now=future)
+
+    message = refusal(capsys, *FREE, "--state", str(home / "hub"))
+
+    assert "set back" in message
+    assert "--state" in message
+
+
+def test_help_names_every_option() -> None:
+    """In few lines."""
+    result = ended("--help")
+
+    assert 0 == result.returncode
+    for option in ("--host", "--wss-port", "--state", "--ephemeral", "--write", "--run", "--json", "--generation"):
+        assert option in result.stdout
