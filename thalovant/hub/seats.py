@@ -74,8 +74,8 @@ class Seat(HubPeer):
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
-        if data and self._room is not None:
-            self._room.set()
+        if data:
+            self.room()
         return data
 
     def effects(self) -> list[DeriveKey]:
@@ -93,6 +93,10 @@ class Seat(HubPeer):
     def left(self) -> None:
         """The connection is over: nobody waits for it any more."""
         self.gone = True
+        self.room()
+
+    def room(self) -> None:
+        """Some bytes have left: whoever waits for room looks again."""
         if self._room is not None:
             self._room.set()
 

@@ -8,6 +8,8 @@ from attrs import field, frozen
 from attrs.validators import gt
 
 from thalovant_proto.limits import DEFAULT_LIMITS, MIB, Limits
+from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits
+from thalovant_proto.links.mqtt.limits import DEFAULT_MQTT_LIMITS, MqttLimits
 
 
 @frozen(kw_only=True)
@@ -15,6 +17,8 @@ class Settings:
     """What a hub spends on whom."""
 
     limits: Limits = DEFAULT_LIMITS  # of each connection
+    https: HttpsLimits = DEFAULT_HTTPS_LIMITS
+    mqtt: MqttLimits = DEFAULT_MQTT_LIMITS
     # Clients that have proven nothing, in all and from one address: a handshake takes milliseconds, so 256 at a time
     # is thousands a second. When all places are taken, the oldest that had this long gives way.
     unproven: int = field(default=256, validator=gt(0))

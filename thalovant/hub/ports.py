@@ -1,0 +1,97 @@
+"""What the hub's ports have in common: they listen, make a peer of each connection, and hear when it is gone."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import ssl
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
+from thalovant_io.asyncio_listener import Listener
+from thalovant_io.dialer import DEFAULT_TIMEOUTS
+
+from .errors import HubSetupError
+
+OutcomeT = TypeVar("OutcomeT")
+
+log = logging.getLogger("thalovant.hub")
+
+
+class Port(ABC, Generic[OutcomeT]):
+    """One TCP port of a hub; 0 is any free one. `start` it once.
+
+    `make_peer` makes what drives a connection once its TLS, if `context` asks for it, is done. `setting` is the
+    parameter of `Hub` that says which port.
+    """
+
+    def __init__(
+        self,
+        make_peer: MakePeer[OutcomeT],
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        *,
+        setting: str,
+        connections: int,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._setting = setting
+        self._listener = _Listener(self, make_peer, context, connections)
+
+    @property
+    def port(self) -> int:
+        """The port that it has."""
+        return self._port
+
+    async def start(self) -> None:
+        """Begin to accept. Raises `HubSetupError` if the address cannot be had."""
+        try:
+            await self._listener.listen(self._host, self._port, 512)
+        except OSError as error:
+            raise self._trouble(error) from None
+        self._port = self._listener.addresses[0][1]
+
+    async def close(self, grace: float) -> None:
+        """Accept no more; wait `grace` seconds for the connections to end, then end them."""
+        await self._listener.close(grace=grace)
+
+    @abstractmethod
+    def heard(self, connection: Connection[OutcomeT], outcome: OutcomeT) -> None:
+        """Something became true on a connection."""
+
+    @abstractmethod
+    def gone(self, connection: Connection[OutcomeT]) -> None:
+        """A connection is over, however that came; it may never have had a peer."""
+
+    def _trouble(self, error: OSError) -> HubSetupError:
+        message, setting = f"{self._host} is no address of this machine", "host"
+        if error.errno == errno.EADDRINUSE:
+            message, setting = f"Port {self._port} on {self._host} is taken by another program", self._setting
+        elif error.errno == errno.EACCES:
+            message, setting = f"Port {self._port} may be used by the system administrator only", self._setting
+        return HubSetupError(message, setting=setting)
+
+
+class _Listener(Listener[OutcomeT]):
+    """A listener that tells its port when a connection is gone."""
+
+    def __init__(
+        self,
+        owner: Port[OutcomeT],
+        make_peer: MakePeer[OutcomeT],
+        context: ssl.SSLContext | None,
+        connections: int,
+    ) -> None:
+        super().__init__(make_peer, owner.heard, _fault, context, connections, DEFAULT_TIMEOUTS)
+        self._owner = owner
+
+    def forget(self, connection: Connection[OutcomeT]) -> None:
+        super().forget(connection)
+        self._owner.gone(connection)
+
+
+def _fault(address: PeerAddress, message: str) -> None:
+    log.debug("%s", message)
