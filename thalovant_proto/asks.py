@@ -11,7 +11,7 @@ Speech that was heard is never thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from attrs import define, field
@@ -41,6 +41,8 @@ class Ask:
     request_id: str
     deadline: float
     delivery: Delivery = "no"
+    waiting: bool = False  # the utterance is with the link, or gone: answers may come
+    retried: bool = False  # it may have left on an earlier link
     pieces: list[e.Bus] = field(factory=list, repr=False)
     events: list[e.Bus] = field(factory=list, repr=False)
     handled: bool = False
@@ -49,30 +51,56 @@ class Ask:
 
 
 class Asks:
-    """All asks of a session."""
+    """All asks of a session. What becomes of them is told in order: `AskPiece`, `AskEnded`, `AskFailed`."""
 
-    def __init__(self, *, settle: float) -> None:
+    def __init__(self, tell: Callable[[Outcome], None], *, settle: float) -> None:
+        self._tell = tell
         self._settle = settle
         self._asks: dict[int, Ask] = {}
         self._by_request: dict[str, Ask] = {}
-        self._outcomes: list[Outcome] = []
+        # No ask is due before; exact after each `handle_timeout`. So an event costs the same however many asks wait.
+        self._soonest: float | None = None
 
     def __len__(self) -> int:
         return len(self._asks)
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._asks
+
+    def __iter__(self) -> Iterator[Ask]:
+        """Those that have not ended, oldest first."""
+        return iter(tuple(self._asks.values()))
 
     def start(self, ask: Ask) -> None:
         """An ask begins; its utterance is not sent yet."""
         self._asks[ask.id] = ask
         self._by_request[ask.request_id] = ask
+        self._wake_for(ask)
 
     def known(self, request_id: str) -> bool:
         """Whether an ask with this request id is in flight."""
         return request_id in self._by_request
 
-    def sent(self, token: int, delivery: Delivery) -> None:
-        """The utterance with this token left, or came back unsent (`no`)."""
-        if (ask := self._asks.get(token)) is not None:
-            ask.delivery = delivery
+    def sent(self, id: int) -> None:
+        """The utterance is with the link: answers may come. Ids of other messages are fine, here and below."""
+        if (ask := self._asks.get(id)) is not None:
+            ask.waiting = True
+            ask.delivery = "unknown" if ask.delivery == "no" else ask.delivery
+
+    def receipted(self, id: int) -> None:
+        """The next hop took the utterance."""
+        if (ask := self._asks.get(id)) is not None:
+            ask.delivery = "yes"
+
+    def unsent(self, id: int) -> None:
+        """The utterance came back: it did not leave this time."""
+        if (ask := self._asks.get(id)) is not None:
+            ask.waiting = False
+            ask.delivery = ask.delivery if ask.retried else "no"
+
+    def retry(self, ask: Ask) -> None:
+        """The utterance will be sent once more."""
+        ask.waiting, ask.retried = False, True
 
     def cancel(self, id: int) -> Ask | None:
         """Forget an ask without an outcome."""
@@ -99,72 +127,59 @@ class Asks:
             self._handled(ask, now)
         elif event.type in _SOFT:
             ask.soft = event
-            ask.ends_at = now + self._settle
+            self._end_at(ask, now + self._settle)
         else:
             self._end(ask, failure=event)
         if ask.id in self._asks and len(ask.events) >= MAX_EVENTS:
             self._end(ask, failure=ask.soft)
         return True
 
-    def lose(self, tokens: Iterable[int], failure: Failure) -> None:
-        """The link died after these utterances left: nobody knows whether they run; no answer will come."""
-        for token in tokens:
-            if (ask := self._asks.get(token)) is not None:
-                self._end(ask, fault=AskFault.LINK, link=failure)
-
-    def lose_all(self, failure: Failure) -> None:
-        """The session stops for good: every ask ends."""
-        for ask in list(self._asks.values()):
-            self._end(ask, fault=AskFault.LINK, link=failure)
-
-    def in_flight(self) -> list[Ask]:
-        """The asks that have not ended."""
-        return list(self._asks.values())
+    def lose(self, ids: Iterable[int], failure: Failure) -> None:
+        """No answer will come any more. What was heard counts."""
+        for id in ids:
+            if (ask := self._asks.get(id)) is not None:
+                self._end(ask, failure=ask.soft, fault=AskFault.LINK, link=failure)
 
     @property
     def next_timeout(self) -> float | None:
-        """When the next ask may end by itself."""
-        return min((_due(ask) for ask in self._asks.values()), default=None)
+        """No ask ends by itself before."""
+        return self._soonest
 
-    def handle_timeout(self, now: float, *, failure: Failure | None) -> None:
-        """Time has passed. `failure` is what the link suffers from at the moment, to be told on a timeout."""
-        for ask in [ask for ask in self._asks.values() if now >= _due(ask)]:
-            if ask.ends_at is not None and now >= ask.ends_at:
-                self._end(ask, failure=ask.soft)
-            else:
-                self._end(ask, failure=ask.soft, fault=AskFault.TIMEOUT, link=failure)
-
-    def outcomes(self) -> list[Outcome]:
-        """What happened since the last call, in order."""
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+    def handle_timeout(self, now: float, *, failure: Failure | None) -> bool:
+        """Time has passed; whether an ask ended. `failure` is what the link suffers from, to be told on a timeout."""
+        if self._soonest is None or now < self._soonest:
+            return False
+        due = [ask for ask in self._asks.values() if now >= _due(ask)]
+        for ask in due:
+            fault = AskFault.TIMEOUT if ask.ends_at is None or now < ask.ends_at else None
+            self._end(ask, failure=ask.soft, fault=fault, link=failure)
+        self._soonest = min(map(_due, self._asks.values()), default=None)
+        return bool(due)
 
     def _find(self, event: e.Bus, own_session: str | None) -> Ask | None:
         if (request_id := event.request_id) is not None:
-            return self._by_request.get(request_id)
+            ask = self._by_request.get(request_id)
+            return ask if ask is not None and ask.waiting else None
         # Without a request id an event belongs to an ask only if there is no other that it could belong to.
-        sent = [ask for ask in self._asks.values() if ask.delivery != "no"]
-        if isinstance(event, e.PolicyDenied):
-            sent = [ask for ask in sent if ask.message.type == event.denied_type]
-        elif (session_id := event.session_id) is not None and session_id != own_session:
-            sent = [ask for ask in sent if ask.message.session_id in (None, session_id)]
-        return sent[0] if len(sent) == 1 else None
+        fitting = (ask for ask in self._asks.values() if ask.waiting and _fits(ask, event, own_session))
+        ask = next(fitting, None)
+        return ask if next(fitting, None) is None else None
 
     def _spoke(self, ask: Ask, event: e.Bus, now: float) -> None:
         ask.pieces.append(event)
         ask.soft = None  # a fallback answered after all
-        self._outcomes.append(AskPiece(ask=ask.id, event=event))
+        self._tell(AskPiece(ask=ask.id, event=event))
         if ask.handled:
             self._end(ask)
         else:
-            ask.ends_at = now + QUIET_SETTLES * self._settle
+            self._end_at(ask, now + QUIET_SETTLES * self._settle)
 
     def _handled(self, ask: Ask, now: float) -> None:
         ask.handled = True
         if ask.pieces or ask.soft is not None:
             self._end(ask, failure=ask.soft)
         else:
-            ask.ends_at = now + self._settle
+            self._end_at(ask, now + self._settle)
 
     def _end(
         self,
@@ -178,17 +193,34 @@ class Asks:
         if ask.pieces or (ask.handled and failure is None):
             pieces, events = tuple(ask.pieces), tuple(ask.events)
             handled = ask.handled and failure is None
-            ended = AskEnded(ask=ask.id, pieces=pieces, events=events, handled=handled, failure=failure)
-            self._outcomes.append(ended)
+            self._tell(AskEnded(ask=ask.id, pieces=pieces, events=events, handled=handled, failure=failure))
             return
         if failure is not None:
             fault = _fault(failure)
         assert fault is not None  # noqa: S101 - an ask ends by speech, handled, an event or a fault
-        self._outcomes.append(AskFailed(ask=ask.id, fault=fault, delivery=ask.delivery, event=failure, failure=link))
+        self._tell(AskFailed(ask=ask.id, fault=fault, delivery=ask.delivery, event=failure, failure=link))
+
+    def _end_at(self, ask: Ask, at: float) -> None:
+        ask.ends_at = at
+        self._wake_for(ask)
+
+    def _wake_for(self, ask: Ask) -> None:
+        due = _due(ask)
+        if self._soonest is None or due < self._soonest:
+            self._soonest = due
 
     def _forget(self, ask: Ask) -> None:
         del self._asks[ask.id]
         del self._by_request[ask.request_id]
+        if not self._asks:
+            self._soonest = None
+
+
+def _fits(ask: Ask, event: e.Bus, own_session: str | None) -> bool:
+    """Whether an event without a request id can be meant for this ask."""
+    if isinstance(event, e.PolicyDenied):  # has no session either (real-hubs.md §3)
+        return event.denied_type in (ask.message.type, ask.message.msg_type)
+    return event.session_id in (None, own_session, ask.message.session_id)
 
 
 def _due(ask: Ask) -> float:

@@ -16,6 +16,7 @@ from .errors import (
     HandshakeTimeout,
     PeerKeyChanged,
     ProtocolError,
+    RemoteProtocolError,
 )
 from .links.base import CloseKind
 
@@ -39,6 +40,7 @@ class FailureKind(enum.Enum):
     DISPLACED = "displaced"
     FORGOTTEN = "forgotten"
     CLOSED = "closed"
+    RENEWED = "renewed"
 
 
 @frozen(kw_only=True)
@@ -98,72 +100,88 @@ def from_dial(failed: DialFailed) -> Failure:
     )
 
 
-def from_fault(error: ProtocolError) -> Failure:
-    """The verdict on a peer that broke the protocol, failed to prove itself, or offers too little."""
-    kind, final = FailureKind.PROTOCOL, False
+def from_fault(error: ProtocolError, code: int | None = None) -> Failure:
+    """The verdict on a peer that broke the protocol, failed to prove itself, or offers too little.
+
+    `code` is the carrier's own number, where it is the link that tells.
+    """
+    kind, final = FailureKind.PROTOCOL, True
     match error:
         case PeerKeyChanged():
-            kind, final = FailureKind.HUB_KEY_CHANGED, True
+            kind = FailureKind.HUB_KEY_CHANGED
         case DowngradeRefused():
-            kind, final = FailureKind.DOWNGRADE, True
+            kind = FailureKind.DOWNGRADE
         case CredentialsMissing():
-            kind, final = FailureKind.CREDENTIALS_MISSING, True
+            kind = FailureKind.CREDENTIALS_MISSING
+        case CredentialsRefused(code="wrong_password"):
+            kind = FailureKind.WRONG_PASSWORD
         case CredentialsRefused():
-            kind, final = FailureKind.WRONG_PASSWORD, True
+            kind = FailureKind.REFUSED  # by a broker
         case HandshakeTimeout():
-            kind = FailureKind.HANDSHAKE_TIMEOUT
+            kind, final = FailureKind.HANDSHAKE_TIMEOUT, False
+        case RemoteProtocolError():
+            final = False  # what is left are our own faults, which stay
     hint = error.hint
     if kind is FailureKind.HANDSHAKE_TIMEOUT:
         hint = hint or "is this the hub's endpoint? over MQTT a hub is silent to an unknown access key"
-    return Failure(kind=kind, message=str(error), hint=hint, final=final, cause=error)
+    return Failure(kind=kind, message=str(error), hint=hint, final=final, code=code, cause=error)
 
 
 def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progress) -> Failure:
     """The verdict on a link that the other side, or the network, ended.
 
-    A refusal is a verdict only while the session is unproven; later the same close is only a lost link. Forgotten
-    while unproven is a refusal too: trying again would go in circles.
+    A refusal is a verdict only while the session is unproven; later the same close is only a lost link. Forgotten with
+    keys that are unproven is a refusal too: trying again would go in circles.
     """
     said = f": {reason}" if reason else f" (code {code})" if code is not None else ""
-    if kind is CloseKind.DISPLACED:
-        return Failure(
-            kind=FailureKind.DISPLACED,
-            message=f"another program with the same access key took over the session{said}",
-            hint="give each program a client identity of its own",
-            code=code,
-        )
-    if kind is CloseKind.CLOSED:
-        return Failure(kind=FailureKind.CLOSED, message=f"the link was closed{said}", code=code)
-    if kind is CloseKind.FORGOTTEN and (progress.proven or not progress.completed):
-        return Failure(kind=FailureKind.FORGOTTEN, message=f"the hub lost the session{said}", code=code)
-    if kind is CloseKind.LOST or progress.proven:
-        return Failure(kind=FailureKind.LOST, message=f"the connection to the hub was lost{said}", code=code)
-    return _refusal(code, said, progress)
+    accepted = progress.proven or _outlived(progress)
+    match kind:
+        case CloseKind.DISPLACED:
+            return Failure(
+                kind=FailureKind.DISPLACED,
+                message=f"another program with the same access key took over the session{said}",
+                hint="give each program a client identity of its own",
+                code=code,
+            )
+        case CloseKind.CLOSED:
+            return Failure(kind=FailureKind.CLOSED, message=f"the link was closed{said}", code=code)
+        case CloseKind.FORGOTTEN if accepted or not progress.completed:
+            return Failure(kind=FailureKind.FORGOTTEN, message=f"the hub lost the session{said}", code=code)
+        case CloseKind.REFUSED | CloseKind.FORGOTTEN if not accepted:
+            return _refusal(code, said, progress)
+    return Failure(kind=FailureKind.LOST, message=f"the connection to the hub was lost{said}", code=code)
 
 
-def wrong_crypto_key() -> Failure:
-    """The verdict on a v0 hub that drops us after our first sealed frame, again and again."""
+def wrong_crypto_key(code: int | None = None) -> Failure:
+    """The verdict on a v0 hub that does not take our first sealed frame."""
     return Failure(
         kind=FailureKind.WRONG_CRYPTO_KEY,
         message="the hub could not read us: wrong crypto_key?",
         hint="check the identity's crypto_key, or create a new client identity",
         final=True,
+        code=code,
     )
 
 
-def unread(failure: Failure, progress: Progress) -> bool:
-    """Whether an attempt ended as those of a client with the wrong `crypto_key` do (real-hubs.md §7: a TCP drop)."""
-    return (
-        failure.kind in (FailureKind.LOST, FailureKind.REFUSED)
-        and progress.generation is e.Generation.PRESHARED
-        and not progress.proven
-        and progress.sealed_for is not None
-        and progress.sealed_for <= UNREAD_WITHIN
-    )
+def unread(progress: Progress, by_peer: CloseKind | None) -> bool:
+    """Whether an attempt ended as those with the wrong `crypto_key` do: as network trouble, after the first frame.
+
+    WSS: the socket is dropped; HTTPS: status 500 (real-hubs.md §7).
+    """
+    preshared = progress.generation is e.Generation.PRESHARED
+    return by_peer is CloseKind.LOST and preshared and not (progress.proven or _outlived(progress))
+
+
+def _outlived(progress: Progress) -> bool:
+    # A v0 hub proves nothing before it has something to say, but what it cannot read it drops at once.
+    preshared = progress.generation is e.Generation.PRESHARED
+    return preshared and progress.sealed_for is not None and progress.sealed_for > UNREAD_WITHIN
 
 
 def _refusal(code: int | None, said: str, progress: Progress) -> Failure:
-    if progress.completed and progress.generation is e.Generation.NOISE:
+    if progress.completed and progress.generation is e.Generation.PRESHARED:
+        return wrong_crypto_key(code)
+    if progress.completed:
         return Failure(
             kind=FailureKind.CLIENT_KEY_REJECTED,
             message=f"the hub refused this client's Noise key after the handshake{said}",

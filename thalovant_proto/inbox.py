@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from . import events as e
-from .outcomes import Delivered
+from .outcomes import Delivered, Outcome
 
 #: Kept per session, and for how long: a program that sends and then listens does so at once.
 KEPT_EVENTS: Final = 64
@@ -18,10 +18,12 @@ KEPT_FOR: Final = 30.0
 Filter = Callable[[e.Bus], bool]
 
 
-@frozen
+@define(eq=False)
 class _Subscription:
+    id: int
     name: str | None
     matches: Filter | None
+    left: int | None  # how many more events it wants
 
     def takes(self, event: e.Bus) -> bool:
         if self.name is not None and self.name != event.type:
@@ -36,12 +38,12 @@ class Inbox:
     that asks for kept ones and matches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Outcome], None]) -> None:
+        self._tell = tell
         self._subscriptions: dict[int, _Subscription] = {}
         self._kept: deque[tuple[float, e.Bus]] = deque()
         self._keep_until: float | None = None
         self._dropped = 0
-        self._outcomes: list[Delivered] = []
 
     @property
     def dropped(self) -> int:
@@ -49,17 +51,27 @@ class Inbox:
         return self._dropped
 
     def subscribe(
-        self, id: int, name: str | None, now: float, *, matches: Filter | None = None, kept: bool = False
+        self,
+        id: int,
+        name: str | None,
+        now: float,
+        *,
+        matches: Filter | None = None,
+        kept: bool = False,
+        limit: int | None = None,
     ) -> None:
-        """Begin a subscription to one bus type, or to all (None). `kept`: what was kept comes first."""
-        subscription = self._subscriptions[id] = _Subscription(name, matches)
+        """Begin a subscription to one bus type, or to all (None). `kept`: what was kept comes first.
+
+        It ends by itself after `limit` events, so that the next one is not taken by somebody who has enough.
+        """
+        subscription = self._subscriptions[id] = _Subscription(id, name, matches, limit)
         if not kept:
             return
         self._expire(now)
         left: deque[tuple[float, e.Bus]] = deque()
         for at, event in self._kept:
-            if subscription.takes(event):
-                self._outcomes.append(Delivered(subscription=id, event=event))
+            if id in self._subscriptions and subscription.takes(event):
+                self._deliver(subscription, event)
             else:
                 left.append((at, event))
         self._kept = left
@@ -75,9 +87,9 @@ class Inbox:
     def hear(self, event: e.Bus, now: float, *, keep: bool) -> None:
         """Hand an event on. `keep` is off for what an ask has consumed."""
         taken = False
-        for id, subscription in self._subscriptions.items():
+        for subscription in tuple(self._subscriptions.values()):
             if subscription.takes(event):
-                self._outcomes.append(Delivered(subscription=id, event=event))
+                self._deliver(subscription, event)
                 taken = True
         if taken or not keep or self._keep_until is None or now >= self._keep_until:
             return
@@ -87,10 +99,12 @@ class Inbox:
             self._dropped += 1
         self._kept.append((now, event))
 
-    def outcomes(self) -> list[Delivered]:
-        """What was delivered since the last call, in order."""
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+    def _deliver(self, subscription: _Subscription, event: e.Bus) -> None:
+        self._tell(Delivered(subscription=subscription.id, event=event))
+        if subscription.left is not None:
+            subscription.left -= 1
+            if subscription.left <= 0:
+                self.unsubscribe(subscription.id)
 
     def _expire(self, now: float) -> None:
         while self._kept and self._kept[0][0] + KEPT_FOR <= now:

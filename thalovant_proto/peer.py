@@ -12,7 +12,7 @@ from attrs import frozen
 
 from . import events as e
 from .channel import Entropy
-from .connection import POLICY_VIOLATION, HubConnection
+from .connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, HubConnection
 from .errors import HandshakeTimeout, LocalProtocolError, ProtocolError
 from .handshake_hub import HubSide
 from .kdf import DeriveKey
@@ -23,7 +23,6 @@ from .secret import Secret
 
 #: What a hub says to an access key that it does not know (wire.md §7.0).
 UNKNOWN_KEY: Final = "invalid api key"
-GOING_AWAY: Final = 1001
 
 
 @frozen(kw_only=True)
@@ -44,10 +43,11 @@ class PeerClosed(Outcome):
 
 
 class HubPeer:
-    """One accepted connection of a hub.
+    """One accepted connection of a hub; make it when the socket is up, TLS included.
 
     `register(credentials)` gives what the hub holds for that client, None for an access key that it does not know; it
-    is asked once. Outcomes are `PeerIdentified`, the connection's events once the client is proven, `PeerClosed`.
+    is asked once. Outcomes are `PeerIdentified`; once the client is proven `HandshakeCompleted`, `Proven` and what it
+    says; `PeerClosed`.
     """
 
     def __init__(
@@ -66,14 +66,17 @@ class HubPeer:
         self._connection: HubConnection | None = None
         self._opening_until: float | None = now + limits.handshake_time
         self._closed = False
+        self._proven = False
+        self._completed: e.HandshakeCompleted | None = None  # to be told with the proof
         self._outcomes: list[Outcome | e.Event] = []
+        self._take(link.socket_opened(now), now)
 
     # --- what it is now ---
 
     @property
     def proven(self) -> bool:
-        """Whether the client may be heard and spoken to."""
-        return self._connection is not None and self._connection.proven
+        """Whether the client may be heard and spoken to, now."""
+        return self._proven and not self._closed
 
     @property
     def generation(self) -> e.Generation | None:
@@ -88,12 +91,17 @@ class HubPeer:
     # --- the hub ---
 
     def send(self, event: e.Message, now: float, *, token: int | None = None) -> None:
-        """Send a message. Raises `LocalProtocolError` before the client is proven, and for what cannot be framed."""
+        """Send a message. Raises `LocalProtocolError` unless the client is proven, and for what cannot be framed."""
         connection = self._connection
-        if connection is None or not connection.proven:
-            raise LocalProtocolError("the client is not proven: nothing can be sent to it")
+        if connection is None or not self.proven:
+            raise LocalProtocolError("the client is not proven, or gone: nothing can be sent to it")
         connection.send(event, now, token=token)
-        self._flush(now)
+        try:
+            self._flush(now)
+        except LocalProtocolError:
+            if connection.generation is e.Generation.NOISE:  # the number of that frame is gone: nothing fits after it
+                self.close(now, code=INTERNAL_ERROR)
+            raise
         if connection.used_up >= 1:
             self.close(now, code=GOING_AWAY, reason="the keys of this session are used up")
 
@@ -103,10 +111,6 @@ class HubPeer:
             self._shut(e.Closed(kind=CloseKind.CLOSED, code=code, reason=reason), now)
 
     # --- the driver ---
-
-    def socket_opened(self, now: float) -> None:
-        """The accepted socket is up, TLS included."""
-        self._take(self._link.socket_opened(now), now)
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
@@ -180,10 +184,16 @@ class HubPeer:
 
     def _hear(self, events: Iterable[e.Event], now: float) -> None:
         for event in events:
-            if isinstance(event, e.Closed):
-                self._shut(event, now)
-            else:
-                self._outcomes.append(event)
+            match event:
+                case e.Closed():
+                    self._shut(event, now)
+                case e.HandshakeCompleted():
+                    self._completed = event
+                case e.Proven():
+                    self._proven = True
+                    self._outcomes += [event] if self._completed is None else [self._completed, event]
+                case _ if self._proven:
+                    self._outcomes.append(event)
 
     def _flush(self, now: float) -> None:
         if self._connection is None or self._closed:
@@ -192,9 +202,7 @@ class HubPeer:
             self._link.send(frame, now, token=token)
 
     def _shut(self, closed: e.Closed, now: float) -> None:
-        self._flush(now)
-        ended = PeerClosed(kind=closed.kind, code=closed.code, reason=closed.reason, error=closed.error)
-        self._end(ended)
+        self._end(PeerClosed(kind=closed.kind, code=closed.code, reason=closed.reason, error=closed.error))
         self._link.close(now, code=closed.code or 1000, reason=closed.reason)
 
     def _end(self, closed: PeerClosed) -> None:

@@ -8,6 +8,9 @@ from typing import Final
 from .channel import Entropy
 
 FIRST_DELAY: Final = 0.05
+#: A session that lasted so long ends an outage. A hub that throws us out at once, again and again, would else be dialed
+#: in a circle without a pause.
+STEADY: Final = 2.0
 #: While an outage is young a hub is probably restarting: users should not wait for a long pause to end.
 YOUNG: Final = 10.0
 YOUNG_CAP: Final = 0.5
@@ -20,29 +23,29 @@ DISPLACED_WITHIN: Final = 30.0
 
 
 class Redial:
-    """Delays between attempts: the first at once, then jittered, doubling, capped. `proven` starts over."""
+    """Delays between attempts: the first at once, then jittered, doubling, capped. A steady session starts over."""
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-        self._since: float | None = None
-        self._tries = 0
+        self._since: float | None = None  # when the outage began
+        self._delay = FIRST_DELAY
+        self._proven: float | None = None
         self._forgotten: deque[float] = deque(maxlen=FORGOTTEN_LIMIT)
         self._displaced: float | None = None
 
-    def proven(self) -> None:
-        """A session worked: the outage, if there was one, is over."""
-        self._since = None
-        self._tries = 0
+    def proven(self, now: float) -> None:
+        """A session works: if it lasts, the outage is over."""
+        self._proven = now
 
     def failed(self, now: float) -> float:
         """When to try again after an attempt failed or a session was lost."""
-        if self._since is None:
-            self._since = now
-            self._tries = 0
+        steady = self._proven is not None and now - self._proven >= STEADY
+        self._proven = None
+        if self._since is None or steady:
+            self._since, self._delay = now, FIRST_DELAY
             return now
-        delay = FIRST_DELAY * 2.0 ** min(self._tries, 16)
-        self._tries += 1
-        delay = min(delay, YOUNG_CAP if now - self._since < YOUNG else OLD_CAP)
+        delay = min(self._delay, YOUNG_CAP if now - self._since < YOUNG else OLD_CAP)
+        self._delay = 2 * delay
         # Full delay down to half of it, so that many clients of one hub do not come back in step.
         return now + delay * (1 + self._entropy(1)[0] / 255) / 2
 

@@ -9,11 +9,12 @@ every write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from . import events as e
+from .attempt import Attempt, ClientLink, PresenceLink, unsent_of
 from .channel import Entropy
 from .connection import HubConnection
 from .dial import DialFailed
@@ -22,22 +23,16 @@ from .failures import Failure, FailureKind, Progress, from_close, from_dial, fro
 from .handshake import ClientSide
 from .inbox import Filter
 from .kdf import DeriveKey
-from .links.base import Accepted, CloseKind, FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened, Target
+from .links.base import Accepted, CloseKind, FrameReceived, LinkClosed, LinkEvent, LinkOpened, Target
 from .outcomes import Delivery, Outcome, SessionState
 from .secret import Secret
-from .session import ClientConfig, HubSession
+from .session import ClientConfig, HubSession, soonest
 from .trust import Trust
+
+__all__ = ["SEND_TIMEOUT", "ClientLink", "ClientStack", "Dial", "Run", "Step", "Stop", "Wait"]
 
 #: How long queued messages may take to leave when a client closes, in seconds.
 SEND_TIMEOUT: Final = 8.0
-
-
-class ClientLink(Link, Protocol):
-    """A link of the client's side: it knows where to dial."""
-
-    @property
-    def target(self) -> Target:
-        """Host and port for the driver."""
 
 
 @frozen
@@ -68,36 +63,6 @@ class Stop:
 Step = Dial | Run | Wait | Stop
 
 
-@define(eq=False)
-class _Attempt:
-    """One link, from the first dial to its end."""
-
-    link: ClientLink
-    serial: int
-    connected: bool = False  # the driver's socket is up
-    opening_until: float | None = None
-    connection: HubConnection | None = None
-    receipts: bool = False
-    handed: list[int] = field(factory=list)  # tokens in the link's buffer
-    greeted: bool = False
-    completed: e.HandshakeCompleted | None = None
-    sealed_at: float | None = None
-    farewell: bool = False  # the link has its goodbye; waiting for its end
-
-    def progress(self, now: float) -> Progress:
-        """How far it came."""
-        connection, done = self.connection, self.completed
-        return Progress(
-            greeted=self.greeted,
-            completed=done is not None,
-            proven=connection is not None and connection.proven,
-            generation=None if done is None else done.generation,
-            pattern=connection.pattern if connection is not None else None,
-            sealed_for=None if self.sealed_at is None else now - self.sealed_at,
-            node_id=connection.node_id if connection is not None else None,
-        )
-
-
 class ClientStack:
     """One hub session as a client.
 
@@ -116,8 +81,9 @@ class ClientStack:
         self._config = config
         self._make_link = make_link
         self._entropy = entropy
-        self._session = HubSession(config, trust=trust, entropy=entropy)
-        self._attempt: _Attempt | None = None
+        self._outcomes: list[Outcome | e.Event] = []
+        self._session = HubSession(config, trust=trust, entropy=entropy, tell=self._outcomes.append)
+        self._attempt: Attempt | None = None
         self._goodbye = b""
         self._goodbye_serial = 0
         self._abrupt = False
@@ -125,7 +91,6 @@ class ClientStack:
         self._last_effect = 0
         self._serial = 0
         self._now = 0.0
-        self._outcomes: list[Outcome | e.Event] = []
 
     # --- what it is now ---
 
@@ -169,13 +134,19 @@ class ClientStack:
     # --- the application ---
 
     def open(self, now: float) -> None:
-        """Have a connection from now on; again after `Stop`. No effect while there is one or one is being made."""
+        """Have a connection from now on; again after `Stop`. No effect while there is one or one is being made.
+
+        While the session closes, this is for afterwards: it ends, then begins again.
+        """
         self._abrupt = False
         self._session.open(now)
         self._turn(now)
 
     def close(self, now: float, *, timeout: float = SEND_TIMEOUT) -> None:
-        """End the session. What is queued is sent first, for `timeout` seconds at most; 0 says goodbye at once."""
+        """End the session. What is queued is sent first, for `timeout` seconds at most; 0 says goodbye at once.
+
+        It ends at once, too, where there is no link and none is being made.
+        """
         self._abrupt = timeout <= 0
         self._session.close(now, timeout=timeout)
         self._turn(now)
@@ -183,7 +154,8 @@ class ClientStack:
     def send(self, message: e.Message, now: float) -> int:
         """Queue a message for the hub; returns its token, which `Sent` or `SendFailed` will name.
 
-        Raises `LocalProtocolError` if the session is not open, the queue is full, or the message cannot be framed.
+        Raises `LocalProtocolError` if the session is not open or the queue is full. A message that cannot be framed
+        is a `SendFailed`.
         """
         token = self._session.send(message, now)
         self._turn(now)
@@ -199,15 +171,27 @@ class ClientStack:
         return ask
 
     def cancel(self, token: int) -> Delivery | None:
-        """Give up an ask or a queued message without an outcome; how far it came, None if it is unknown."""
+        """Give up an ask or a message without an outcome; how far it came, None if it is over or unknown.
+
+        `no` is certain: it will not travel.
+        """
         return self._session.cancel(token)
 
-    def subscribe(self, name: str | None, now: float, *, matches: Filter | None = None, kept: bool = False) -> int:
-        """Have bus events of a type (None: all) as `Delivered`. `kept`: those that were kept come first.
+    def subscribe(
+        self,
+        name: str | None,
+        now: float,
+        *,
+        matches: Filter | None = None,
+        kept: bool = False,
+        limit: int | None = None,
+    ) -> int:
+        """Have bus events of a type (None: all) as `Delivered`; returns the id that they name.
 
-        `matches` must not raise. Subscriptions outlive links and sessions.
+        `kept`: those that were kept come first. It ends by itself after `limit` events (at least 1), so that the next
+        one can be kept for somebody else. `matches` must not raise. Subscriptions outlive links and sessions.
         """
-        return self._session.subscribe(name, now, matches=matches, kept=kept)
+        return self._session.subscribe(name, now, matches=matches, kept=kept, limit=limit)
 
     def unsubscribe(self, id: int) -> None:
         """End a subscription; unknown ids are fine."""
@@ -243,7 +227,7 @@ class ClientStack:
         """There will be no socket for this dial."""
         attempt = self._attempt
         if attempt is not None and not attempt.connected:
-            self._end(attempt, from_dial(failed), now)
+            self._end(attempt, from_dial(failed), now, unsent=unsent_of(attempt.link.eof(now)))
         self._turn(now)
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -258,37 +242,28 @@ class ClientStack:
         attempt = self._attempt
         self._goodbye = b""
         if attempt is not None and attempt.connected:
-            attempt.connected = False
-            self._serial += 1
-            attempt.serial = self._serial  # a link that outlives sockets dials anew
-            self._link_events(attempt, attempt.link.eof(now), now, reason=reason)
+            self._unplugged(attempt, now, reason)
         self._turn(now)
 
     def data_to_send(self) -> bytes:
-        """Everything to write to the socket now; the one way out."""
-        if self._goodbye:
-            data, self._goodbye = self._goodbye, b""
-            return data
-        attempt = self._attempt
-        if attempt is None or not attempt.connected:
-            return b""
-        data = attempt.link.data_to_send()
-        if data and attempt.handed:
-            handed, attempt.handed = attempt.handed, []
-            for token in handed:
-                self._session.left(token, self._now, final=not attempt.receipts)
-            self._collect()
-        return data
+        """Everything to write to the socket now; the one way out. What it gave counts as sent."""
+        parts = []
+        while data := self._drain():
+            parts.append(data)
+        return b"".join(parts)
 
     @property
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, None for never."""
-        times = [self._session.next_timeout]
-        if (attempt := self._attempt) is not None:
-            times += [attempt.opening_until, attempt.link.next_timeout]
-            if attempt.connection is not None:
-                times.append(attempt.connection.next_timeout)
-        return min((time for time in times if time is not None), default=None)
+        if (attempt := self._attempt) is None:
+            return self._session.next_timeout
+        connection = attempt.connection
+        return soonest(
+            self._session.next_timeout,
+            attempt.opening_until,
+            attempt.link.next_timeout,
+            None if connection is None else connection.next_timeout,
+        )
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early; afterwards `next_timeout` is None or later than `now`."""
@@ -298,7 +273,7 @@ class ClientStack:
                 attempt.opening_until = None
                 waited = self._config.limits.handshake_time
                 error = HandshakeTimeout(f"the hub did not open the session within {waited:g} s")
-                self._leave(attempt, from_fault(error), now)
+                self._leave(attempt, from_fault(error), now, code=1000)
             else:
                 self._link_events(attempt, attempt.link.handle_timeout(now), now)
         if (attempt := self._attempt) is not None and (connection := attempt.connection) is not None:
@@ -325,54 +300,82 @@ class ClientStack:
 
     def outcomes(self) -> list[Outcome | e.Event]:
         """What the application should know, in order: wire events and `outcomes.py`."""
-        self._collect()
-        outcomes, self._outcomes = self._outcomes, []
+        outcomes = self._outcomes.copy()
+        self._outcomes.clear()
         return outcomes
 
     # --- inside ---
 
     def _turn(self, now: float) -> None:
-        """After every input: begin what is due, move what is queued, end what is over."""
+        """After every input: move what is queued, end what is over, begin what is due."""
         self._now = now
         session = self._session
+        if (attempt := self._attempt) is not None:
+            self._flush(attempt, now)
+            if self._attempt is attempt:
+                self._leave_if_over(attempt, now)
+            if self._attempt is attempt and attempt.connected and not attempt.link.wants_socket:
+                self._unplugged(attempt, now)  # the link is done with this socket; it may want another
+        elif session.leaves():
+            session.attempt_ended(_CLOSED, Progress(), now)
         if self._attempt is None and session.dials(now):
             self._serial += 1
-            self._attempt = _Attempt(self._make_link(session.trust), self._serial)
+            self._attempt = Attempt(self._make_link(session.trust), self._serial)
             session.attempt_started()
-        attempt = self._attempt
-        if attempt is None:
-            if session.leaves():
-                session.attempt_ended(_CLOSED, Progress(), now)
-        else:
-            self._flush(attempt, now)
-            self._leave_if_over(attempt, now)
         if self._attempt is not None:
             self._attempt.link.pace(session.eager(now), now)
-        self._collect()
 
-    def _flush(self, attempt: _Attempt, now: float) -> None:
-        connection = attempt.connection
-        if connection is None:
+    def _drain(self) -> bytes:
+        if self._goodbye:
+            data, self._goodbye = self._goodbye, b""
+            return data
+        attempt = self._attempt
+        if attempt is None or not attempt.connected:
+            return b""
+        data = attempt.link.data_to_send()
+        if data and attempt.handed:
+            handed, attempt.handed = attempt.handed, []
+            for token in handed:
+                self._session.left(token, self._now, final=not attempt.receipts)
+            self._turn(self._now)  # the link has room again, or has nothing left to wait for
+        return data
+
+    def _flush(self, attempt: Attempt, now: float) -> None:
+        """Hand everything to the link that it may have: what the connection owes the hub, then what is queued."""
+        connection, session = attempt.connection, self._session
+        if connection is None or attempt.farewell or not self._hand_over(attempt, connection, now):
             return
-        for token, message in self._session.take():
+        while (one := session.take(connection.used_up)) is not None:
             try:
-                connection.send(message, now, token=token)
+                connection.send(one.message, now, token=one.token)
             except LocalProtocolError as error:
-                self._session.rejected(token, Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error))
-        for frame, sent in connection.frames_to_send():
-            try:
-                attempt.link.send(frame, now, token=sent)
-            except LocalProtocolError as error:
-                if sent is not None:
-                    self._session.rejected(sent, Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error))
+                session.rejected(one.token, _unsendable(error))
             else:
-                if sent is not None:
-                    attempt.handed.append(sent)
+                if not self._hand_over(attempt, connection, now):
+                    return
 
-    def _leave_if_over(self, attempt: _Attempt, now: float) -> None:
+    def _hand_over(self, attempt: Attempt, connection: HubConnection, now: float) -> bool:
+        """Frames for the link; whether it goes on. One that is not taken ends a Noise session: its number is gone."""
+        frames = connection.frames_to_send()
+        for frame, token in frames:
+            try:
+                attempt.link.send(frame, now, token=token)
+            except LocalProtocolError as error:
+                failure, token = _unsendable(error), frames[-1][1]
+                if token is not None:
+                    self._session.rejected(token, failure)
+                if token is None or connection.generation is e.Generation.NOISE:
+                    self._leave(attempt, failure, now, code=1000)
+                    return False
+            else:
+                if token is not None:
+                    attempt.handed.append(token)
+        return True
+
+    def _leave_if_over(self, attempt: Attempt, now: float) -> None:
         connection = attempt.connection
         if self._session.leaves():
-            if self._abrupt or not attempt.connected:
+            if self._abrupt:
                 self._leave(attempt, _CLOSED, now, code=1000)
             elif not attempt.farewell:
                 attempt.farewell = True
@@ -380,7 +383,13 @@ class ClientStack:
         elif connection is not None and self._session.wants_renewal(connection.used_up):
             self._leave(attempt, _RENEWED, now, code=1000)
 
-    def _link_events(self, attempt: _Attempt, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
+    def _unplugged(self, attempt: Attempt, now: float, reason: str = "") -> None:
+        attempt.connected = False
+        self._serial += 1
+        attempt.serial = self._serial  # a link that outlives sockets dials anew
+        self._link_events(attempt, attempt.link.eof(now), now, reason=reason)
+
+    def _link_events(self, attempt: Attempt, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
         for event in events:
             if self._attempt is not attempt:
                 return  # the connection ended the attempt: what else the link had to say is void
@@ -400,20 +409,19 @@ class ClientStack:
                 case LinkClosed():
                     self._link_closed(attempt, event, now, reason)
 
-    def _link_closed(self, attempt: _Attempt, closed: LinkClosed, now: float, reason: str) -> None:
-        if closed.error is not None:
-            failure = from_fault(closed.error)
-        elif attempt.farewell:
+    def _link_closed(self, attempt: Attempt, closed: LinkClosed, now: float, reason: str) -> None:
+        if attempt.farewell:
             failure = _CLOSED
+        elif closed.error is not None:
+            failure = from_fault(closed.error, closed.code)
         else:
             failure = from_close(closed.kind, closed.code, closed.reason or reason, attempt.progress(now))
         if attempt.connected:
             self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
-        self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind)
+        self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
 
-    def _events(self, attempt: _Attempt, events: Iterable[e.Event], now: float) -> None:
+    def _events(self, attempt: Attempt, events: Iterable[e.Event], now: float) -> None:
         for event in events:
-            self._collect()
             self._outcomes.append(event)
             match event:
                 case e.Closed():
@@ -424,9 +432,17 @@ class ClientStack:
                 case e.HandshakeCompleted():
                     attempt.completed = event
                     attempt.sealed_at = now
+                case e.Proven():
+                    self._show_presence(attempt, now)
             self._session.heard(event, now)
 
-    def _connection_closed(self, attempt: _Attempt, closed: e.Closed, now: float) -> None:
+    def _show_presence(self, attempt: Attempt, now: float) -> None:
+        link = attempt.link
+        if isinstance(link, PresenceLink) and not attempt.farewell:
+            link.announce(now)
+            self._session.learn(lambda trust: trust.with_mqtt_layout(link.layout))
+
+    def _connection_closed(self, attempt: Attempt, closed: e.Closed, now: float) -> None:
         by_peer = None
         if closed.error is not None:
             failure = from_fault(closed.error)
@@ -439,37 +455,38 @@ class ClientStack:
 
     def _leave(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         failure: Failure,
         now: float,
         *,
-        code: int = 1008,
+        code: int,
         reason: str = "",
         by_peer: CloseKind | None = None,
     ) -> None:
         """End an attempt from our side, with whatever goodbye fits into one write."""
+        goodbye, unsent = attempt.abandon(now, code=code, reason=reason)
         if attempt.connected:
-            attempt.link.close(now, code=code, reason=reason)
-            self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
-        for token in attempt.handed:  # they precede the goodbye, so nobody knows
-            self._session.left(token, now, final=False)
-        self._end(attempt, failure, now, by_peer=by_peer)
+            self._goodbye, self._goodbye_serial = goodbye, attempt.serial
+            for token in attempt.handed:
+                self._session.left(token, now, final=False)
+        self._end(attempt, failure, now, unsent=unsent, by_peer=by_peer)
 
     def _end(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         failure: Failure,
         now: float,
         *,
-        unsent: Iterable[int] = (),
+        unsent: tuple[int, ...] = (),
         by_peer: CloseKind | None = None,
+        pause: float | None = None,
     ) -> None:
         progress = attempt.progress(now)
         if attempt.connection is not None:
             attempt.connection.close()
         self._attempt = None
         self._effects.clear()
-        self._session.attempt_ended(failure, progress, now, unsent=unsent, by_peer=by_peer)
+        self._session.attempt_ended(failure, progress, now, unsent=unsent, by_peer=by_peer, pause=pause)
 
     def _side(self) -> ClientSide:
         config, session = self._config, self._session
@@ -486,9 +503,10 @@ class ClientStack:
             allow_kk=session.allow_kk,
         )
 
-    def _collect(self) -> None:
-        self._outcomes += self._session.outcomes()
+
+def _unsendable(error: LocalProtocolError) -> Failure:
+    return Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error)
 
 
 _CLOSED: Final = Failure(kind=FailureKind.CLOSED, message="the session was closed")
-_RENEWED: Final = Failure(kind=FailureKind.CLOSED, message="the keys of the session were used up")
+_RENEWED: Final = Failure(kind=FailureKind.RENEWED, message="the keys of the session were used up")

@@ -1,23 +1,26 @@
-"""The client stack against a hub, both roles of the real machines, over the real WSS link, in memory."""
+"""The client stack against a hub, both roles of the real machines, over the real WSS link, in memory.
+
+The main job, what is learnt, what travels, and the contract with drivers. The session's rules have files of their own.
+"""
 
 from __future__ import annotations
 
-import pytest
-from attrs import evolve
+from typing import Any
 
-from tests.proto.world import CRYPTO_KEY, PIN, Hub, World, config, echo, hub_side, trust
+import pytest
+
+from tests.proto.frame_link import RECEIPTS, FrameLinks
+from tests.proto.world import PIN, Entropy, World, config, echo, met_before, ready, states
 from thalovant_proto import events as e
-from thalovant_proto.dial import DialFault
+from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.limits import Limits
+from thalovant_proto.links.base import Carrier, CloseKind
 from thalovant_proto.outcomes import (
     AskEnded,
-    AskFailed,
-    AskFault,
     AskPiece,
     Connected,
-    Delivered,
     SendFailed,
     Sent,
     SessionState,
@@ -25,20 +28,9 @@ from thalovant_proto.outcomes import (
     TrustChanged,
 )
 from thalovant_proto.secret import Secret
+from thalovant_proto.stack import Dial, Run, Stop, Wait
 
 GENERATIONS = [0, 1, 3]
-
-
-def ready(generation: int = 3, **options: object) -> World:
-    """A world whose client is connected to an echoing hub."""
-    world = World(generation, **options)  # type: ignore[arg-type]
-    world.hub.answer = echo
-    return world.open()
-
-
-def states(world: World) -> list[SessionState]:
-    """The states that the application was told, in order."""
-    return [changed.state for changed in world.got(StateChanged)]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -52,12 +44,17 @@ def test_ask_is_answered_however_the_bytes_are_cut(generation, cut):
 
     (ended,) = world.got(AskEnded)
     assert (ask, True, None) == (ended.ask, ended.handled, ended.failure)
-    assert ["echo: turn on the lamp"] == [piece.text for piece in ended.pieces]
+    assert [["echo: turn on the lamp"]] == world.texts()
     assert e.Generation(generation) is world.stack.generation
     world.stack.close(world.now)
     world.advance(3)
-    assert SessionState.CLOSED is world.stack.state
-    assert [SessionState.CONNECTING, SessionState.HANDSHAKE, SessionState.READY] == states(world)[:3]
+    assert [
+        SessionState.CONNECTING,
+        SessionState.HANDSHAKE,
+        SessionState.READY,
+        SessionState.CLOSING,
+        SessionState.CLOSED,
+    ] == states(world)
 
 
 def test_ask_before_the_connection_waits_for_it():
@@ -69,393 +66,22 @@ def test_ask_before_the_connection_waits_for_it():
     world.stack.ask(e.Utterance(text="early"), world.now)
     world.drive()
 
-    assert ["echo: early"] == [piece.text for piece in world.got(AskEnded)[0].pieces]
+    assert [["echo: early"]] == world.texts()
 
 
-def test_nothing_can_be_sent_while_closed():
-    """A closed session refuses; the message names the state."""
-    world = World()
-
-    with pytest.raises(LocalProtocolError, match="idle"):
-        world.stack.send(e.Utterance(text="hi"), world.now)
-    with pytest.raises(LocalProtocolError, match="open it first"):
-        world.stack.ask(e.Utterance(text="hi"), world.now)
-
-
-def test_first_contact_learns_and_the_second_uses_it():
-    """XXpsk2 once, then KKpsk0 without a derivation; what was learnt came out as the trust."""
-    first = ready()
-    learnt = first.got(TrustChanged)[-1].trust
-    assert 1 == first.derivations
-
-    hub = Hub(evolve(first.hub.side, pinned=_static_of(first)), answer=echo)
-    second = World(hub=hub, knows=learnt).open()
-
-    assert (True, {PIN}) == (learnt.noise_seen, set(learnt.pins))
-    (completed,) = second.got(e.HandshakeCompleted)
-    assert ("KKpsk0", 0) == (completed.pattern, second.derivations)
-    assert [] == second.got(TrustChanged)
-
-
-def _static_of(world: World) -> bytes:
-    keys = [event.peer_static for event in world.hub.heard if isinstance(event, e.HandshakeCompleted)]
-    assert keys[0] is not None
-    return keys[0]
-
-
-def pinned_world(**hub_changes: object) -> World:
-    """A client and a hub that met before."""
-    first = ready()
-    hub = Hub(evolve(first.hub.side, pinned=_static_of(first), **hub_changes), answer=echo)
-    return World(hub=hub, knows=first.got(TrustChanged)[-1].trust)
-
-
-def test_failed_kk_is_tried_once_with_xx():
-    """A hub that lost our PSK's password refuses KK; the one retry shows both keys again and finds the reason."""
-    world = pinned_world(password=Secret("another password entirely"))
-
-    world.open()
-    world.advance(5)
-
-    assert FailureKind.WRONG_PASSWORD is world.stack.failure.kind
-    assert 2 == world.dials
-    assert SessionState.FAILED is world.stack.state
-
-
-def test_changed_hub_key_stops_with_both_fingerprints():
-    """S4: the pinned key is never replaced by itself."""
-    world = pinned_world(static_key=Secret(b"\x07" * 32))
-
-    world.open()
-    world.advance(5)
-
-    failure = world.stack.failure
-    assert FailureKind.HUB_KEY_CHANGED is failure.kind and failure.final
-    assert failure.cause.expected != failure.cause.received
-    assert failure.cause.expected in failure.message and failure.cause.received in failure.message
-
-
-def test_hub_that_pinned_another_client_key_is_a_verdict():
-    """The handshake completes, the hub closes: the client key is rejected, not the network."""
-    world = World(hub=Hub(hub_side(pinned=b"\x09" * 32)))
-
-    world.open()
-
-    assert FailureKind.CLIENT_KEY_REJECTED is world.stack.failure.kind
-    assert SessionState.FAILED is world.stack.state
-
-
-def test_hub_once_seen_with_noise_is_never_spoken_to_with_less():
-    """S4: the offer without noise is refused, whatever the carrier."""
-    world = World(1, knows=trust().with_noise_seen())
-
-    world.open()
-
-    assert FailureKind.DOWNGRADE is world.stack.failure.kind
-    assert [] == world.got(e.HandshakeCompleted)
-
-
-def test_unknown_access_key_is_refused():
-    """The hub closes before it says hello: that is about the access key."""
-    world = World(client=config(access_key=Secret("unknown")))
-
-    world.open()
-
-    assert FailureKind.REFUSED is world.stack.failure.kind
-    assert "access key" in world.stack.failure.message
-    assert 1 == world.dials
-
-
-@pytest.mark.parametrize(("generation", "wrong"), [(1, "password"), (3, "password")])
-def test_wrong_password(generation, wrong):
-    """v1: the hub's check; v3: ours. Both stop and say so."""
-    world = World(generation, client=config(generation, password=Secret("not the password")))
-
-    world.open()
-
-    assert world.stack.failure.kind in (FailureKind.WRONG_PASSWORD, FailureKind.REFUSED)
-    assert "password" in world.stack.failure.message + world.stack.failure.hint
-
-
-def test_wrong_crypto_key_is_noticed_the_second_time():
-    """A v0 hub only hangs up; twice in a row at once after our first sealed frame is a verdict."""
-    world = World(0, client=config(0, crypto_key=Secret(CRYPTO_KEY[::-1])))
-
-    world.open()
-    world.advance(2)
-
-    assert FailureKind.WRONG_CRYPTO_KEY is world.stack.failure.kind
-    assert 2 == world.dials
-
-
-def test_missing_credentials_name_what_the_hub_wants():
-    """No password for a v3 hub."""
-    world = World(client=config(password=None))
-
-    world.open()
-
-    assert FailureKind.CREDENTIALS_MISSING is world.stack.failure.kind
-    assert "password" in world.stack.failure.hint
-
-
-@pytest.mark.parametrize("attempts", [0, 1, 3])
-def test_first_connection_is_tried_as_often_as_told(attempts):
-    """`attempts` more tries, then the reason."""
-    world = World(client=config(attempts=attempts))
-    world.hub.listening = False
-
-    world.open()
-    world.advance(60)
-
-    assert 1 + attempts == world.dials
-    assert (SessionState.FAILED, FailureKind.CONNECT) == (world.stack.state, world.stack.failure.kind)
-
-
-def test_certificate_faults_are_not_tried_again():
-    """Nobody's patience mends a certificate."""
-    world = World()
-    world.hub.listening, world.hub.fault = False, DialFault.CERTIFICATE_UNTRUSTED
-
-    world.open()
-
-    assert (1, True) == (world.dials, world.stack.failure.final)
-    assert "ca_file" in world.stack.failure.hint
-
-
-def test_open_again_after_failure():
-    """A stopped session starts anew when it is opened."""
-    world = World(client=config(attempts=0))
-    world.hub.answer = echo
-    world.hub.listening = False
-    world.open()
-
-    world.hub.listening = True
-    world.open()
-
-    assert SessionState.READY is world.stack.state
-    assert world.stack.failure is None
-
-
-def test_reconnects_at_once_and_keeps_subscriptions():
-    """A lost link is dialed again without delay; who listens hears the next event."""
-    world = ready()
-    world.stack.subscribe("speak", world.now)
-
-    world.lose()
-    world.hub.says(e.Speak(text="welcome back"), world.now)
-    world.drive()
-
-    assert 2 == world.dials
-    assert ["welcome back"] == [one.event.text for one in world.got(Delivered)]
-    assert SessionState.WAITING in states(world)
-
-
-def test_outage_is_waited_for_in_growing_steps():
-    """Half a second at most while an outage is young, 30 s when it is old, never faster than the ladder."""
-    world = ready()
-    world.hub.listening = False
-    world.lose()
-    young = world.advance(10).dials
-    old = world.advance(600).dials - young
-
-    assert 20 <= young <= 60
-    assert 20 <= old <= 60
-    world.hub.listening = True
-    world.advance(31)
-    assert SessionState.READY is world.stack.state
-
-
-def test_no_reconnect_where_it_is_not_wanted():
-    """`auto_reconnect=False`: the loss of the link is the end."""
-    world = ready(auto_reconnect=False)
-
-    world.lose()
-
-    assert (SessionState.FAILED, FailureKind.LOST) == (world.stack.state, world.stack.failure.kind)
-
-
-def test_drained_utterance_is_not_sent_again():
-    """Delivery unknown: the ask fails with the link, and the hub hears it at most once."""
-    world = ready()
-    world.hub.answer = lambda event: ()
-    world.stack.ask(e.Utterance(text="open the door"), world.now)
-    world.drive()
-
-    world.lose()
-
-    (failed,) = world.got(AskFailed)
-    assert (AskFault.LINK, "unknown") == (failed.fault, failed.delivery)
-    assert 1 == len([event for event in world.hub.heard if isinstance(event, e.Utterance)])
-
-
-def test_utterance_in_our_buffer_is_sent_after_reconnect():
-    """Delivery no: nothing left this side, so it goes out on the next link."""
-    world = ready()
-    world.hears = False
-    world.stack.ask(e.Utterance(text="later"), world.now)
-    world.drive()
-
-    world.hears = True
-    world.stack.eof(world.now, "reset")
-    world._socket = None
-    world.drive()
-
-    assert ["echo: later"] == [piece.text for piece in world.got(AskEnded)[0].pieces]
-
-
-def test_idempotent_asks_are_sent_again_with_the_same_request_id():
-    """Opt-in: the second hub connection hears the same request id."""
-    world = ready(idempotent=True)
-    world.hub.answer = lambda event: ()
-    world.stack.ask(e.Utterance(text="what time is it"), world.now)
-    world.drive()
-
-    world.hub.answer = echo
-    world.lose()
-
-    heard = [event.request_id for event in world.hub.heard if isinstance(event, e.Utterance)]
-    assert 2 == len(heard) and 1 == len(set(heard))
-    assert 1 == len(world.got(AskEnded))
-
-
-def test_speech_that_was_heard_survives_the_link():
-    """A partial reply is a reply, marked as not handled."""
-    world = ready()
-    world.hub.answer = lambda event: echo(event)[:1]
-    world.stack.ask(e.Utterance(text="long story"), world.now)
-    world.drive()
-
-    world.lose()
-
-    (ended,) = world.got(AskEnded)
-    assert (False, 1) == (ended.handled, len(ended.pieces))
-
-
-def test_close_sends_what_is_queued():
-    """The last utterance leaves before the goodbye."""
+def test_what_is_said_first_happened_first():
+    """Outcomes come in the order of their causes: the event, then what the session makes of it."""
     world = ready()
 
-    world.stack.send(e.Utterance(text="good night"), world.now)
-    world.stack.close(world.now)
-    world.advance(3)
-
-    assert ["good night"] == [event.text for event in world.hub.heard if isinstance(event, e.Utterance)]
-    assert (SessionState.CLOSED, 1000) == (world.stack.state, world.hub.closed[-1].code)
-
-
-def test_close_on_a_legacy_hub_reads_on_until_handled():
-    """A hub of that generation loses its bus when a client leaves with replies pending."""
-    world = ready(1)
-    asked: list[e.Event] = []
-    world.hub.answer = lambda event: asked.append(event) or ()
-    world.stack.send(e.Utterance(text="slow"), world.now)
+    world.stack.ask(e.Utterance(text="hi"), world.now)
     world.drive()
 
-    world.stack.close(world.now)
-    world.advance(1)
-    assert SessionState.CLOSING is world.stack.state
-    (utterance,) = [event for event in asked if isinstance(event, e.Utterance)]
-    world.hub.says(e.UtteranceHandled(context=utterance.context), world.now)
-    world.advance(0.1)
-
-    assert SessionState.CLOSED is world.stack.state
-
-
-def test_close_on_a_legacy_hub_does_not_wait_for_ever():
-    """Two seconds, then goodbye."""
-    world = ready(1)
-    world.hub.answer = lambda event: ()
-    world.stack.send(e.Utterance(text="never"), world.now)
-    world.drive()
-
-    world.stack.close(world.now)
-    world.advance(2.1)
-
-    assert SessionState.CLOSED is world.stack.state
-
-
-def test_close_at_once_waits_for_nothing():
-    """`timeout=0`: the goodbye is written, the answer to it is not awaited."""
-    world = ready()
-    world.hub.answer = lambda event: ()
-    world.stack.ask(e.Utterance(text="whatever"), world.now)
-    world.drive()
-
-    world.stack.close(world.now, timeout=0)
-    world.drive()
-
-    assert SessionState.CLOSED is world.stack.state
-    assert AskFault.LINK is world.got(AskFailed)[0].fault
-    assert FailureKind.CLOSED is world.got(AskFailed)[0].failure.kind
-
-
-@pytest.mark.parametrize("when", ["idle", "dialing", "waiting"])
-def test_close_without_a_connection(when):
-    """Closing is the same wherever the session is; queued messages are told."""
-    world = World()
-    if when != "idle":
-        world.hub.listening = when == "dialing"
-        world.stack.open(world.now)
-        world.stack.send(e.Utterance(text="lost"), world.now)
-        if when == "waiting":
-            world.drive()
-
-    world.stack.close(world.now)
-    world.drive()
-
-    assert world.stack.state in (SessionState.IDLE, SessionState.CLOSED, SessionState.FAILED)
-    assert (when != "idle") == bool(world.got(SendFailed))
-
-
-def test_unproven_hub_counts_as_connected_after_a_moment():
-    """A v0 hub that says nothing: connected after 750 ms, not proven."""
-    world = World(0).open()
-    assert [] == world.got(Connected)
-
-    world.advance(0.75)
-
-    assert [False] == [connected.proven for connected in world.got(Connected)]
-    assert not world.stack.proven
-
-
-def test_hub_that_never_speaks_is_a_timeout_not_a_verdict():
-    """The handshake deadline names the state and is tried again."""
-    world = World(client=config(attempts=0, limits=Limits(handshake_time=5)))
-    world.held = True
-    world.open()
-
-    world.advance(10)
-
-    assert FailureKind.HANDSHAKE_TIMEOUT is world.stack.failure.kind
-    assert not world.stack.failure.final
-
-
-def test_late_derivations_are_dropped():
-    """The result of a derivation for a connection that is gone changes nothing."""
-    world = World()
-    world.held = True
-    world.open()
-    (effect,) = world.stack.effects()
-
-    world.lose()
-    world.stack.effect_done(effect.id, Secret(b"\0" * 32), world.now)
-    world.held = False
-    world.drive()
-
-    assert SessionState.READY is world.stack.state
-
-
-def test_legacy_keys_are_renewed_when_nobody_waits():
-    """Every nonce of a legacy session is remembered, so it must end: quietly, between asks."""
-    world = ready(1, limits=Limits(legacy_frames=20))
-
-    for number in range(12):
-        world.stack.ask(e.Utterance(text=str(number)), world.now)
-        world.drive()
-
-    assert [f"echo: {number}" for number in range(12)] == [one.pieces[0].text for one in world.got(AskEnded)]
-    assert world.dials > 1
-    assert [] == world.got(AskFailed)
+    kinds = [type(outcome) for outcome in world.outcomes]
+    assert [e.HandshakeCompleted, StateChanged, e.Rendezvous] == [
+        kind for kind in kinds[kinds.index(e.HandshakeCompleted) :] if kind not in (e.Proven, TrustChanged, Connected)
+    ][:3]
+    assert kinds.index(e.Proven) < kinds.index(TrustChanged) < kinds.index(Connected) < kinds.index(Sent)
+    assert [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskEnded] == kinds[kinds.index(Sent) :]
 
 
 def test_stream_of_pieces_comes_before_the_end():
@@ -470,25 +96,77 @@ def test_stream_of_pieces_comes_before_the_end():
     assert [AskPiece, AskPiece, AskEnded] == kinds
 
 
-def test_sent_messages_are_told():
-    """`Sent` names the token; over WSS nobody knows more."""
-    world = ready()
+# --- what is learnt ---
 
-    token = world.stack.send(e.Bus(type="status", data={"state": "ready"}), world.now)
+
+def test_first_contact_learns_and_the_second_uses_it():
+    """XXpsk2 once, then KKpsk0 without a derivation; what was learnt came out as the trust."""
+    first = ready()
+    learnt = first.got(TrustChanged)[-1].trust
+    assert (1, learnt) == (first.derivations, first.stack.trust)
+
+    second = met_before().open()
+
+    assert (True, {PIN}) == (learnt.noise_seen, set(learnt.pins))
+    (completed,) = second.got(e.HandshakeCompleted)
+    assert ("KKpsk0", 0) == (completed.pattern, second.derivations)
+    assert [] == second.got(TrustChanged)
+
+
+def test_nothing_is_learnt_before_the_proof():
+    """A hub that never shows that it took us is not remembered."""
+    world = World()
+    world.hub.proves = False
+
+    world.open().advance(5)
+
+    assert [] == world.got(TrustChanged)
+    assert not world.stack.proven
+
+
+@pytest.mark.parametrize("generation", [0, 3])
+def test_unproven_hub_counts_as_connected_after_a_moment(generation):
+    """A hub that says nothing: connected after 750 ms, not proven; told once, also if the proof comes later."""
+    world = World(generation)
+    world.hub.proves = False
+    world.open()
+    assert [] == world.got(Connected)
+
+    world.advance(0.75)
+
+    assert [False] == [connected.proven for connected in world.got(Connected)]
+    assert (True, False) == (world.stack.ready, world.stack.proven)
+    world.stack.send(e.Utterance(text="so?"), world.now)
+    world.drive()
+    world.hub.says(e.Speak(text="here I am"), world.now)
+    world.drive()
+    assert world.stack.proven
+    assert 1 == len(world.got(Connected))
+
+
+def test_v1_is_proven_with_its_handshake():
+    """The hub's password proof is the proof."""
+    world = ready(1)
+
+    assert [True] == [connected.proven for connected in world.got(Connected)]
+
+
+def test_presence_is_shown_once_the_hub_is_proven():
+    """MQTT: the layout on which the hub answered is remembered, and the client announced, not before."""
+    world = World(links=FrameLinks())
+    world.hub.proves = False
+    world.open()
+    (link,) = world.links.clients
+    assert ([], None) == (link.announced, world.stack.trust.mqtt_layout)
+
+    world.hub.says(e.Speak(text="a proof as good as any"), world.now)
     world.drive()
 
-    assert [(token, "unknown")] == [(sent.token, sent.delivery) for sent in world.got(Sent)]
+    assert [world.now] == link.announced
+    assert "in_out" == world.got(TrustChanged)[-1].trust.mqtt_layout
 
 
-def test_message_that_cannot_be_framed_is_told():
-    """Metadata too long for a binary frame: the one message fails, the session lives."""
-    world = ready()
-
-    token = world.stack.send(e.Binary(payload=b"x", metadata={"k": "v" * 300}), world.now)
-    world.drive()
-
-    assert [(token, "no")] == [(failed.token, failed.delivery) for failed in world.got(SendFailed)]
-    assert world.stack.ready
+# --- what travels ---
 
 
 def test_messages_carry_what_hubs_need():
@@ -498,49 +176,22 @@ def test_messages_carry_what_hubs_need():
     world.stack.send(e.Utterance(text="a", context={"source": "me", "session": {"lang": "pt"}}), world.now)
     world.drive()
 
-    (heard,) = [event for event in world.hub.heard if isinstance(event, e.Utterance)]
-    assert ("me", "HiveMind", "tests/1") == (
-        heard.context["source"], heard.context["destination"], heard.context["platform"],
-    )  # fmt: skip
+    (heard,) = world.hub.utterances()
+    routing = {name: heard.context[name] for name in ("source", "destination", "platform")}
+    assert {"source": "me", "destination": "HiveMind", "platform": "tests/1"} == routing
     assert {"lang": "pt", "session_id": "session-of-the-client", "site_id": "site"} == heard.context["session"]
+    assert "request_id" not in heard.context
 
 
-def test_queue_is_bounded():
-    """Messages that wait for a connection have a limit; the caller is told at once."""
-    world = World(client=config(queue=2))
-    world.hub.listening = False
-    world.stack.open(world.now)
-    world.stack.send(e.Utterance(text="1"), world.now)
-    world.stack.send(e.Utterance(text="2"), world.now)
+@pytest.mark.parametrize("given", [None, "text", {}, {"session_id": ""}, {"session_id": "default"}])
+def test_session_without_an_id_gets_ours(given):
+    """Legacy hubs close on `default`, and on none."""
+    world = ready(1)
 
-    with pytest.raises(LocalProtocolError, match="2 messages"):
-        world.stack.send(e.Utterance(text="3"), world.now)
-
-
-def test_cancelled_ask_is_silent():
-    """Nothing is told of an ask that was given up; how far it came is the answer."""
-    world = ready()
-    world.hub.answer = lambda event: ()
-    ask = world.stack.ask(e.Utterance(text="never mind"), world.now)
+    world.stack.send(e.Utterance(text="a", context={"session": given}), world.now)
     world.drive()
 
-    assert "unknown" == world.stack.cancel(ask)
-    world.advance(60)
-
-    assert [] == world.got(AskFailed) + world.got(AskEnded)
-    assert world.stack.cancel(ask) is None
-
-
-def test_cancelled_before_it_left_is_not_sent():
-    """A queued message that is given up never travels."""
-    world = World()
-    world.stack.open(world.now)
-    token = world.stack.send(e.Utterance(text="oops"), world.now)
-
-    assert "no" == world.stack.cancel(token)
-    world.drive()
-
-    assert [] == [event for event in world.hub.heard if isinstance(event, e.Utterance)]
+    assert "session-of-the-client" == world.hub.utterances()[0].session_id
 
 
 def test_binary_travels_both_ways():
@@ -555,3 +206,297 @@ def test_binary_travels_both_ways():
 
     (back,) = world.got(e.Binary)
     assert ("tts_audio", bytes(range(256)), {"sample_rate": 16000}) == (back.name, back.payload, back.metadata)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_message_that_cannot_be_framed_is_told(generation):
+    """Metadata too long for a binary frame, compressed too: the one message fails, the session lives."""
+    world = ready(generation)
+
+    token = world.stack.send(e.Binary(payload=b"x", metadata={"k": Entropy("noise")(600).hex()}), world.now)
+    world.stack.ask(e.Utterance(text="and now?"), world.now)
+    world.drive()
+
+    failed = [(failed.token, failed.delivery, failed.failure.kind) for failed in world.got(SendFailed)]
+    assert [(token, "no", FailureKind.PROTOCOL)] == failed
+    assert [["echo: and now?"]] == world.texts()
+    assert 1 == len(world.dials)
+
+
+# --- the contract with drivers ---
+
+
+def test_steps_of_a_session():
+    """Stop, Dial with a serial, Run with the same; after the end Stop, once the goodbye is written."""
+    world = World()
+    stack = world.stack
+    assert (Stop(), None, b"") == (stack.step(), stack.next_timeout, stack.data_to_send())
+
+    stack.open(world.now)
+    dial = stack.step()
+    assert isinstance(dial, Dial)
+    assert ("127.0.0.1", 5678, False) == (dial.target.host, dial.target.port, dial.target.tls)
+    assert dial == stack.step()
+    assert b"" == stack.data_to_send()
+    stack.socket_opened(world.now)
+    assert Run(dial.serial) == stack.step()
+    assert stack.data_to_send().startswith(b"GET /")
+    world.now += 1
+    stack.close(world.now, timeout=0)
+
+    assert Stop() == stack.step()
+    assert SessionState.CLOSED is stack.state
+
+
+def test_goodbye_is_written_before_the_socket_goes():
+    """A stack that has ended runs on until its last bytes are fetched, and no longer."""
+    world = ready()
+    serial = world.stack.step().serial
+
+    world.stack.close(world.now, timeout=0)
+
+    assert Run(serial) == world.stack.step()
+    assert world.stack.data_to_send()
+    assert Stop() == world.stack.step()
+
+
+def test_goodbye_for_a_dead_socket_is_not_kept():
+    """The next socket must not begin with the last one's goodbye."""
+    world = ready()
+    world.stack.close(world.now, timeout=0)
+
+    world.stack.eof(world.now)
+
+    assert (Stop(), b"") == (world.stack.step(), world.stack.data_to_send())
+
+
+def test_waiting_holds_no_socket():
+    """Between attempts there is nothing to hold, and a time to wait for."""
+    world = ready()
+    world.hub.listening = False
+    world.lose()
+
+    assert Wait() == world.stack.step()
+    assert world.stack.next_timeout > world.now
+
+
+def test_stray_calls_change_nothing():
+    """Drivers may be late: bytes, ends and results of a socket that is gone are ignored."""
+    world = World()
+    stack = world.stack
+
+    stack.receive_data(b"HTTP/1.1 101\r\n\r\n", world.now)
+    stack.eof(world.now)
+    stack.socket_opened(world.now)
+    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
+    stack.effect_done(1, Secret(b"\0" * 32), world.now)
+    stack.handle_timeout(world.now)
+    world.open()
+    stack.socket_opened(world.now)
+    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
+    world.drive()
+
+    assert SessionState.READY is stack.state
+    assert 1 == len(world.dials)
+
+
+def test_calling_early_changes_nothing():
+    """`handle_timeout` before the time is harmless, however often."""
+    world = ready()
+    before = world.stack.next_timeout
+
+    for _ in range(3):
+        world.stack.handle_timeout(world.now)
+
+    assert before == world.stack.next_timeout
+    assert ([], b"") == (world.stack.outcomes(), world.stack.data_to_send())
+
+
+def test_late_derivations_are_dropped():
+    """The result of a derivation for a connection that is gone changes nothing."""
+    world = World()
+    world.held = True
+    world.open()
+    (effect,) = world.stack.effects()
+    assert [] == world.stack.effects()
+
+    world.lose()
+    world.stack.effect_done(effect.id, Secret(b"\0" * 32), world.now)
+    world.held = False
+    world.drive()
+
+    assert SessionState.READY is world.stack.state
+
+
+def test_hub_that_never_finishes_the_handshake_is_a_timeout():
+    """The deadline names the state, is no verdict, and is tried again."""
+    world = World(client=config(attempts=0, limits=Limits(handshake_time=5)))
+    world.held = True
+    world.open()
+
+    world.advance(10)
+
+    assert FailureKind.HANDSHAKE_TIMEOUT is world.stack.failure.kind
+    assert not world.stack.failure.final
+    assert "OFFERED" in world.stack.failure.message
+
+
+def test_hub_that_never_opens_the_link_is_a_timeout():
+    """A socket that leads nowhere: MQTT to a hub that does not know the access key is like that."""
+    world = World(client=config(attempts=0, limits=Limits(handshake_time=5)), links=FrameLinks(mute=True))
+    world.open().advance(4.9)
+    assert SessionState.CONNECTING is world.stack.state
+
+    world.advance(0.2)
+
+    assert FailureKind.HANDSHAKE_TIMEOUT is world.stack.failure.kind
+    assert "within 5 s" in world.stack.failure.message
+    assert "MQTT" in world.stack.failure.hint
+
+
+def test_session_that_outlives_its_sockets():
+    """HTTPS: the link lets a socket go, and dials another one when it wants to; the session notices nothing."""
+    world = World(links=FrameLinks(outlives_sockets=True))
+    world.hub.answer = echo
+    world.open()
+
+    for number in range(3):
+        world.links.hubs[-1].let_go()
+        world.drive()
+        world.stack.ask(e.Utterance(text=str(number)), world.now)
+        world.drive()
+
+    assert [["echo: 0"], ["echo: 1"], ["echo: 2"]] == world.texts()
+    assert (4, 1) == (len(world.dials), len(world.got(e.HandshakeCompleted)))
+
+
+def test_session_that_finds_no_other_socket_is_lost():
+    """The link is told, and what it had not let go is sent on the next session."""
+    world = World(links=FrameLinks(outlives_sockets=True, window=1))
+    world.hub.answer = echo
+    world.open()
+    world.links.hubs[-1].let_go()
+    world.hub.listening = False
+    world.stack.ask(e.Utterance(text="a"), world.now)
+    world.drive()
+    assert FailureKind.CONNECT is world.stack.failure.kind
+
+    world.hub.listening = True
+    world.advance(1)
+
+    assert [["echo: a"]] == world.texts()
+
+
+def test_pace_follows_those_who_wait():
+    """A polling link hurries while somebody waits, and for a while after something was said."""
+    world = World(links=FrameLinks())
+    world.hub.answer = echo
+    world.open()
+    (link,) = world.links.clients
+    world.advance(0.8)
+    assert link.paces[-1] is False
+
+    world.stack.ask(e.Utterance(text="hurry"), world.now)
+    assert link.paces[-1] is True
+    world.drive().advance(9)
+    world.stack.handle_timeout(world.now)
+    assert link.paces[-1] is True
+    world.advance(2)
+    world.stack.handle_timeout(world.now)
+
+    assert link.paces[-1] is False
+
+
+def test_frame_that_the_link_does_not_take_ends_a_noise_session():
+    """Its number is gone, so nothing fits after it; the message fails, the others go out on the next session."""
+    world = World(links=FrameLinks(largest=2000))
+    world.hub.answer = echo
+    world.open()
+
+    big = world.stack.send(e.Utterance(text="x" * 3000), world.now)
+    world.stack.ask(e.Utterance(text="small"), world.now)
+    world.drive()
+
+    assert [(big, "no")] == [(failed.token, failed.delivery) for failed in world.got(SendFailed)]
+    assert [["echo: small"]] == world.texts()
+    assert 2 == len(world.dials)
+
+
+def test_frame_that_the_link_does_not_take_is_one_message_of_a_legacy_session():
+    """Nothing hangs on its number: the session goes on."""
+    world = World(1, links=FrameLinks(largest=4000))
+    world.hub.answer = echo
+    world.open()
+
+    world.stack.send(e.Utterance(text="x" * 3000), world.now)
+    world.stack.ask(e.Utterance(text="small"), world.now)
+    world.drive()
+
+    assert (1, 1) == (len(world.got(SendFailed)), len(world.dials))
+    assert [["echo: small"]] == world.texts()
+
+
+def test_handshake_that_the_link_does_not_take_is_a_failure():
+    """Nothing can be said at all over such a link."""
+    world = World(links=FrameLinks(largest=10))
+
+    world.open()
+
+    assert (SessionState.FAILED, FailureKind.PROTOCOL) == (world.stack.state, world.stack.failure.kind)
+
+
+def test_link_that_ends_with_a_fault_says_what_it_was():
+    """An error of the link is the failure, with the carrier's own number."""
+    world = World(links=FrameLinks()).open()
+
+    world.links.hubs[-1].end(CloseKind.LOST, code=502, error="a proxy answered")
+    world.hub.listening = False
+    world.drive()
+
+    waiting = [changed.failure for changed in world.got(StateChanged) if changed.state is SessionState.WAITING]
+    assert (FailureKind.PROTOCOL, 502) == (waiting[0].kind, waiting[0].code)
+    assert "a proxy answered" in waiting[0].message
+
+
+def test_nothing_of_a_connection_counts_after_its_end():
+    """A fault of the hub in the middle of a read: what the link still had to say is void."""
+    world = ready()
+    peer = world.hub.peer
+    peer.send(e.Speak(text="before"), world.now)
+    frames = peer.data_to_send()
+    peer.send(e.Speak(text="lost on the way"), world.now)
+    peer.data_to_send()
+    peer.send(e.Speak(text="after"), world.now)
+    peer.send(e.Speak(text="long after"), world.now)
+
+    world.stack.receive_data(frames + peer.data_to_send(), world.now)
+    world.drive()
+
+    assert ["before"] == [speak.text for speak in world.got(e.Speak)]
+    (closed,) = world.got(e.Closed)
+    assert closed.error is not None
+    assert 2 == len(world.dials)
+
+
+def test_nothing_can_be_sent_while_closed():
+    """A closed session refuses; the message names the state."""
+    world = World()
+
+    with pytest.raises(LocalProtocolError, match="idle"):
+        world.stack.send(e.Utterance(text="hi"), world.now)
+    with pytest.raises(LocalProtocolError, match="open it first"):
+        world.stack.ask(e.Utterance(text="hi"), world.now)
+
+
+@pytest.mark.parametrize("carrier", [Carrier(secure=True), RECEIPTS, Carrier(typed=False, rehello=True, secure=True)])
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_generation_over_every_kind_of_carrier(generation, carrier):
+    """What a link can and cannot do changes nothing of the main job."""
+    world = World(generation, links=FrameLinks(carrier=carrier, window=1))
+    world.hub.answer = echo
+    world.open()
+
+    answers: list[Any] = [world.stack.ask(e.Utterance(text=str(number)), world.now) for number in range(5)]
+    world.drive()
+
+    assert answers == [ended.ask for ended in world.got(AskEnded)]

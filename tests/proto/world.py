@@ -1,6 +1,7 @@
 """A client stack and a hub that it can dial, in memory: sockets that can be cut, a clock that moves when told.
 
-Nothing here waits or draws a random number; slow derivation is a hash.
+Nothing here waits or draws a random number; slow derivation is a hash. Both roles are the real machines, over the real
+WSS links or over the links of `frame_link.py`, which have what WSS has not.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from thalovant_proto import events as e
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.base import Credentials
+from thalovant_proto.links.base import Credentials, Link
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
-from thalovant_proto.outcomes import Outcome
+from thalovant_proto.outcomes import AskEnded, Outcome, SessionState, StateChanged
 from thalovant_proto.peer import HubPeer, PeerClosed
 from thalovant_proto.secret import Secret
 from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientStack, Dial, Run, Stop
+from thalovant_proto.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.trust import Trust
 
 ACCESS_KEY = "access-key-of-the-client"
@@ -80,16 +81,38 @@ def config(generation: int = 3, **changes: Any) -> ClientConfig:
     return evolve(made, **changes)
 
 
+class WssLinks:
+    """The two ends of a WSS link."""
+
+    outlives_sockets = False
+
+    def client(self, config: ClientConfig) -> ClientLink:
+        """The client's end of a new link."""
+        return WssClientLink(
+            "ws://127.0.0.1:5678", access_key=config.access_key, user_agent=config.user_agent, secure=True
+        )
+
+    def hub(self) -> Link:
+        """The hub's end."""
+        return WssServerLink(secure=True)
+
+
 @define(eq=False)
 class Hub:
-    """What the client dials. `answer` is the application behind it: an event in, messages out."""
+    """What the client dials. `answer` is the application behind it: an event in, messages out.
+
+    `drops`: as legacy hubs do, it hangs up where ours says goodbye. `proves`: it answers the client's rendezvous.
+    """
 
     side: HubSide
     answer: Callable[[e.Event], Iterable[e.Message]] = field(default=lambda event: ())
     listening: bool = True
     fault: DialFault = DialFault.REFUSED
+    drops: bool = False
+    proves: bool = True
     register: Callable[[Credentials], HubSide | None] | None = None
     heard: list[e.Event] = field(factory=list)
+    outcomes: list[Outcome | e.Event] = field(factory=list)
     closed: list[PeerClosed] = field(factory=list)
     peers: list[HubPeer] = field(factory=list)
 
@@ -106,8 +129,12 @@ class Hub:
 
     def says(self, message: e.Message, now: float) -> None:
         """Say something unasked, if the client may hear it."""
-        if self.peers and self.peer.proven and not self.peer.finished:
+        if self.peers and self.peer.proven:
             self.peer.send(message, now)
+
+    def utterances(self) -> list[e.Utterance]:
+        """What the hub would have executed, in order."""
+        return [event for event in self.heard if isinstance(event, e.Utterance)]
 
 
 class World:
@@ -121,30 +148,29 @@ class World:
         hub: Hub | None = None,
         client: ClientConfig | None = None,
         knows: Trust | None = None,
+        links: Any = None,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
         self.cut = cut
         self.hub = hub or Hub(hub_side(generation))
         self.config = client or config(generation, **changes)
-        self.trusts: list[Trust] = [knows or trust()]
-        self.stack = ClientStack(self.config, self._link, trust=self.trusts[-1], entropy=Entropy("client"))
+        self.links = links or WssLinks()
+        self.stack = ClientStack(self.config, self._new_link, trust=knows or trust(), entropy=Entropy("client"))
         self.outcomes: list[Outcome | e.Event] = []
-        self.dials = 0
+        self.told_at: list[float] = []  # when each of these came
+        self.dials: list[float] = []  # when
         self.derivations = 0
         self.held = False  # derivations wait
         self.hears = True  # the network delivers
+        self.breaks_after: int | None = None  # bytes that the network still delivers, in both directions together
+        self.silently = False  # nobody is told when it breaks
+        self._broken = False
         self._hub_entropy = Entropy("hub")
         self._serial: int | None = None
+        self._link: ClientLink | None = None
+        self._served: ClientLink | None = None  # the link whose other end is `_socket`
         self._socket: HubPeer | None = None
-
-    def _link(self, known: Trust) -> WssClientLink:
-        return WssClientLink(
-            "ws://127.0.0.1:5678",
-            access_key=self.config.access_key,
-            user_agent=self.config.user_agent,
-            secure=True,
-        )
 
     # --- moving ---
 
@@ -170,29 +196,32 @@ class World:
             assert after is None or after > self.now, "a timer that does not move is a busy loop"
             if self._socket is not None:
                 self._socket.handle_timeout(self.now)
+                after = self._socket.next_timeout
+                assert after is None or after > self.now, "a timer that does not move is a busy loop"
             self.drive()
         self.now = max(self.now, end)
         return self
 
     def lose(self, reason: str = "reset") -> World:
         """The network drops the connection under both."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            self.stack.eof(self.now, reason)
-            socket.eof(self.now, reason)
+        self._break(reason)
         return self.drive()
-
-    def lose_unseen(self) -> None:
-        """The hub's process dies with what it had not read; the client learns of it with the next `drive`."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.eof(self.now, "died")
-            self.stack.data_to_send()
-            self.stack.eof(self.now, "reset")
 
     def got(self, kind: type[Any]) -> list[Any]:
         """The outcomes of a class, in order."""
         return [outcome for outcome in self.outcomes if isinstance(outcome, kind)]
+
+    def when(self, kind: type[Any]) -> float:
+        """The time at which the last outcome of a class was told."""
+        return next(
+            at for at, one in zip(self.told_at[::-1], self.outcomes[::-1], strict=True) if isinstance(one, kind)
+        )
+
+    def texts(self) -> list[list[str]]:
+        """What was heard for each ask that has its reply."""
+        return [[piece.data.get("utterance", "") for piece in ended.pieces] for ended in self.got(AskEnded)]
+
+    # --- below ---
 
     def _next_timeout(self) -> float | None:
         times = [self.stack.next_timeout, None if self._socket is None else self._socket.next_timeout]
@@ -201,32 +230,25 @@ class World:
     def _move(self) -> bool:
         moved = self._obey()
         if self.hears:
-            moved |= self._carry()
+            moved |= self._up()
+        moved |= self._serve()
+        if self.hears:
+            moved |= self._down()
         if not self.held:
-            for effect in self.stack.effects():
-                self.derivations += 1
-                self.stack.effect_done(effect.id, stub_key(effect), self.now)
-                moved = True
-            for peer in self.hub.peers:
-                for effect in peer.effects():
-                    peer.effect_done(effect.id, stub_key(effect), self.now)
-                    moved = True
-        for outcome in self.stack.outcomes():
-            self.outcomes.append(outcome)
-            moved = True
-        return moved | self._serve()
+            moved |= self._derive()
+        told = self.stack.outcomes()
+        self.outcomes += told
+        self.told_at += [self.now] * len(told)
+        return moved or bool(told)
 
     def _obey(self) -> bool:
         match self.stack.step():
             case Dial(serial=serial) if serial != self._serial:
-                self._drop()
+                self._hang_up()
                 self._serial = serial
-                self.dials += 1
+                self.dials.append(self.now)
                 if self.hub.listening:
-                    self._socket = HubPeer(
-                        WssServerLink(secure=True), self.hub.known, entropy=self._hub_entropy, now=self.now
-                    )
-                    self.hub.peers.append(self._socket)
+                    self._accept()
                     self.stack.socket_opened(self.now)
                 else:
                     self.stack.dial_failed(
@@ -236,51 +258,103 @@ class World:
             case Run(serial=serial) if serial == self._serial:
                 return False
             case Stop() | _ if self._socket is not None:
-                self._drop()
+                self._hang_up()
                 return True
         return False
 
-    def _drop(self) -> None:
+    def _new_link(self, known: Trust) -> ClientLink:
+        self._link = self.links.client(self.config)
+        return self._link
+
+    def _accept(self) -> None:
+        self._broken = False
+        if self._link is not self._served:  # else it is the same session on another socket
+            self._served = self._link
+            peer = HubPeer(self.links.hub(), self.hub.known, entropy=self._hub_entropy, now=self.now)
+            self.hub.peers.append(peer)
+        self._socket = self.hub.peer
+
+    def _hang_up(self) -> None:
         socket, self._socket = self._socket, None
-        if socket is not None:
+        if socket is not None and not self.links.outlives_sockets:
             socket.eof(self.now)
 
-    def _carry(self) -> bool:
-        moved = False
-        if data := self.stack.data_to_send():
-            moved = True
-            for piece in self._pieces(data):
-                if self._socket is not None:
-                    self._socket.receive_data(piece, self.now)
-        if self._socket is not None and (data := self._socket.data_to_send()):
-            moved = True
-            for piece in self._pieces(data):
+    def _up(self) -> bool:
+        data = self.stack.data_to_send()
+        for piece in self._pieces(data):
+            if self._socket is not None:
+                self._socket.receive_data(piece, self.now)
+        return bool(data)
+
+    def _down(self) -> bool:
+        socket = self._socket
+        if socket is None:
+            return False
+        data = socket.data_to_send()
+        for piece in self._pieces(data):
+            if self._socket is socket:
                 self.stack.receive_data(piece, self.now)
-        elif self._socket is not None and self._socket.finished:
+        if not data and socket.finished and self._socket is socket:
             self._socket = None
             self.stack.eof(self.now)
-            moved = True
-        return moved
+            return True
+        return bool(data)
 
     def _pieces(self, data: bytes) -> Iterable[bytes]:
-        size = self.cut or len(data)
-        return (data[start : start + size] for start in range(0, len(data), size))
+        size = self.cut or max(len(data), 1)
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            if self.breaks_after is not None:
+                piece = piece[: self.breaks_after]
+                self.breaks_after -= len(piece)
+            if piece and not self._broken:
+                yield piece
+            if self.breaks_after == 0:
+                self.breaks_after = None
+                if self.silently:
+                    self._broken = True
+                else:
+                    self._break("reset")
+
+    def _break(self, reason: str) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self.stack.eof(self.now, reason)
+            socket.eof(self.now, reason)
+
+    def _derive(self) -> bool:
+        moved = False
+        for effect in self.stack.effects():
+            self.derivations += 1
+            self.stack.effect_done(effect.id, stub_key(effect), self.now)
+            moved = True
+        for peer in self.hub.peers:
+            for effect in peer.effects():
+                peer.effect_done(effect.id, stub_key(effect), self.now)
+                moved = True
+        return moved
 
     def _serve(self) -> bool:
         moved = False
         for peer in self.hub.peers:
             for outcome in peer.outcomes():
                 moved = True
+                self.hub.outcomes.append(outcome)
                 if isinstance(outcome, PeerClosed):
                     self.hub.closed.append(outcome)
+                    if self.hub.drops and peer is self._socket:
+                        self._break("reset")
                 elif isinstance(outcome, e.Event):
                     self.hub.heard.append(outcome)
-                    if isinstance(outcome, e.Rendezvous):  # every real hub answers: it is the proof of a v3 session
-                        peer.send(e.Rendezvous(payload={"status": "error", "reason": "not_a_rendezvous_node"}), self.now)
-                    for message in self.hub.answer(outcome):
-                        if peer.proven and not peer.finished:
+                    for message in (*self._proof(outcome), *self.hub.answer(outcome)):
+                        if peer.proven:
                             peer.send(message, self.now)
         return moved
+
+    def _proof(self, event: e.Event) -> Iterable[e.Message]:
+        """Every real hub of v3 answers a rendezvous, and so proves itself."""
+        if isinstance(event, e.Rendezvous) and self.hub.proves:
+            yield e.Rendezvous(payload={"status": "error", "reason": "not_a_rendezvous_node"})
 
 
 def echo(event: e.Event) -> list[e.Message]:
@@ -288,3 +362,23 @@ def echo(event: e.Event) -> list[e.Message]:
     if not isinstance(event, e.Utterance):
         return []
     return [e.Speak(text=f"echo: {event.text}", context=event.context), e.UtteranceHandled(context=event.context)]
+
+
+def ready(generation: int = 3, **options: Any) -> World:
+    """A world whose client is connected to an echoing hub."""
+    world = World(generation, **options)
+    world.hub.answer = echo
+    return world.open()
+
+
+def met_before(**hub_changes: Any) -> World:
+    """A client and a hub that pinned each other's keys; the hub may have changed since."""
+    first = ready()
+    (completed,) = [event for event in first.hub.heard if isinstance(event, e.HandshakeCompleted)]
+    side = evolve(first.hub.side, pinned=completed.peer_static, **hub_changes)
+    return World(hub=Hub(side, answer=echo), knows=first.stack.trust)
+
+
+def states(world: World) -> list[SessionState]:
+    """The states that the application was told, in order."""
+    return [changed.state for changed in world.got(StateChanged)]
