@@ -12,7 +12,7 @@ from typing import Protocol
 from . import events as e
 from . import jsontext
 from .envelope import encode, looks_like_text, parse_sealed
-from .errors import DecodeError
+from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
 from .links.base import Frame, FrameType
 from .noise import Unauthentic
@@ -82,10 +82,11 @@ class NoiseChannel:
 class LegacyChannel:
     """A v0 or v1 session: one key for both directions, random nonces, each of which counts once.
 
-    Remembering every nonce, ours too, is what refuses replay and reflection within the session.
+    Remembering every nonce, ours too, is what refuses replay and reflection within the session. `text` and `binary`
+    say which frames the peer reads.
     """
 
-    __slots__ = ("_binarize", "_cipher", "_entropy", "_limits", "_nonces", "_text", "generation")
+    __slots__ = ("_binarize", "_binary", "_cipher", "_entropy", "_limits", "_nonces", "_text", "generation")
 
     next_timeout: float | None = None
 
@@ -95,6 +96,7 @@ class LegacyChannel:
         *,
         generation: e.Generation,
         text: bool,
+        binary: bool,
         binarize: bool,
         entropy: Entropy,
         limits: Limits,
@@ -102,7 +104,8 @@ class LegacyChannel:
         self.generation = generation
         self._cipher = cipher
         self._text = text
-        self._binarize = binarize
+        self._binary = binary
+        self._binarize = binarize and binary
         self._entropy = entropy
         self._limits = limits
         self._nonces: set[bytes] = set()
@@ -112,6 +115,12 @@ class LegacyChannel:
         return len(self._nonces) / self._limits.legacy_frames
 
     def seal(self, event: e.Message) -> list[Frame]:
+        if isinstance(event, e.Binary) and not self._binary:
+            raise LocalProtocolError(
+                "a legacy hub takes no binary message over this carrier",
+                code="no_binary_up",
+                hint="use WSS or MQTT, or send the bytes as text in a bus message",
+            )
         # Always compressed: a stable peer takes every binary frame for a compressed one (wire.md §4.2).
         body = encode(event, text=self._text, binarize=self._binarize, compress=True)
         nonce = self._entropy(self._cipher.nonce_size)
@@ -121,13 +130,7 @@ class LegacyChannel:
         return [Frame(self._cipher.seal_binary(body.data, nonce), FrameType.BINARY)]
 
     def open(self, frame: Frame, now: float) -> e.Message | None:
-        try:
-            if looks_like_text(frame):
-                kind, (nonce, data) = BodyKind.JSON, self._cipher.open_text(self._sealed_object(frame.data))
-            else:
-                kind, (nonce, data) = BodyKind.WIRE1, self._cipher.open_binary(frame.data)
-        except DecodeError as error:
-            raise Unauthentic(str(error)) from None
+        kind, nonce, data = self._unseal(frame)
         if nonce in self._nonces:
             raise DecodeError("a frame was replayed or reflected")
         self._nonces.add(nonce)
@@ -135,6 +138,19 @@ class LegacyChannel:
 
     def handle_timeout(self, now: float) -> None:
         """Nothing is ever unfinished: legacy frames are whole."""
+
+    def _unseal(self, frame: Frame) -> tuple[BodyKind, bytes, bytes]:
+        try:
+            if looks_like_text(frame):
+                try:
+                    return BodyKind.JSON, *self._cipher.open_text(self._sealed_object(frame.data))
+                except DecodeError:
+                    # A random nonce may begin like JSON: where the carrier does not say what a frame is, the key does.
+                    if frame.type is FrameType.TEXT:
+                        raise
+            return BodyKind.WIRE1, *self._cipher.open_binary(frame.data)
+        except DecodeError as error:
+            raise Unauthentic(str(error)) from None
 
     def _sealed_object(self, data: bytes) -> e.Json:
         # Three short keys with text: no deeper than one level, as long as a frame may be.

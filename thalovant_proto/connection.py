@@ -14,7 +14,7 @@ from typing import Final
 from . import events as e
 from .channel import Channel, Entropy
 from .envelope import clear_frame, parse_clear
-from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, RemoteProtocolError
+from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .handshake_hub import HubHandshake, HubSide
 from .kdf import DeriveKey
@@ -22,10 +22,14 @@ from .limits import DEFAULT_LIMITS, Limits
 from .links.base import Carrier, CloseKind, Frame
 from .noise import Pattern, Unauthentic
 from .secret import Secret
-from .state import Role, State, next_state
+from .state import TRANSITIONS, Role, State, next_state
 
 #: What we close with when the peer broke the protocol or failed to prove itself, as real hubs do (wire.md §1.5).
 POLICY_VIOLATION: Final = 1008
+#: When nobody is at fault, or nobody knows: peers try again.
+GOING_AWAY: Final = 1001
+#: When we were given something that cannot be used.
+INTERNAL_ERROR: Final = 1011
 
 
 class HubConnection:
@@ -91,7 +95,7 @@ class HubConnection:
 
     @property
     def pattern(self) -> str | None:
-        """The Noise pattern that was begun, None for other handshakes."""
+        """The Noise pattern that the client began with, None for other handshakes."""
         return self._pattern
 
     @property
@@ -121,12 +125,13 @@ class HubConnection:
         channel = self._channel
         if channel is None:
             raise LocalProtocolError(f"no message can be sent in state {self._state.name}")
-        if next_state(self._state, self.role, event.wire_kind) is None:
+        state = next_state(self._state, self.role, event.wire_kind)
+        if state is None:
             raise LocalProtocolError(f"{type(event).__name__} means nothing to the peer")
         if channel.used_up >= 1:
             raise LocalProtocolError("the keys of this session are used up: connect again")
         frames = channel.seal(event)
-        self._move(self.role, event)
+        self._enter(state)
         for frame in frames[:-1]:
             self._out.append((frame, None))
         self._out.append((frames[-1], token))
@@ -216,7 +221,7 @@ class HubConnection:
             if self._starts_over(clear, events):
                 return
             self._opening[type(clear)] = clear
-        self._move(self.role.peer, clear)
+        self._follow(clear)
         step = self._answer(clear)
         events.append(clear)
         if isinstance(clear, e.ClearHello):
@@ -239,26 +244,35 @@ class HubConnection:
         return True
 
     def _opened(self, event: e.Message, events: list[e.Event]) -> None:
-        told = self._move(self.role.peer, event)
+        told = self._follow(event)
         if not self._proven:
             self._prove(events)
-            if self._claimed is not None and not isinstance(event, e.ClientHello):
-                # What was only claimed in clear now stands behind an authenticated frame.
-                events.append(e.ClientHello(payload=self._claimed.payload))
-            self._claimed = None
+            claimed, self._claimed = self._claimed, None
+            # Older clients say their hello in clear; an authenticated frame now stands behind it. With v3 none does:
+            # there a clear hello only wakes the hub, and who said it is anybody's guess (wire.md §8.2, S1).
+            if claimed and self.generation is not e.Generation.NOISE and not isinstance(event, e.ClientHello):
+                events.append(e.ClientHello(payload=claimed.payload))
         if told:
             events.append(event)
 
-    def _move(self, sender: Role, event: e.Event) -> bool:
-        """Where the table leads; whether there is anything in it, or the event is to be ignored."""
-        state = next_state(self._state, sender, event.wire_kind)
-        if state is None:
-            return False
+    def _follow(self, event: e.Event) -> bool:
+        """Go where the table leads after an event of the peer; whether it is to be told, and not ignored."""
+        try:
+            state = next_state(self._state, self.role.peer, event.wire_kind)
+        except LocalProtocolError as error:
+            raise RemoteProtocolError(str(error)) from None
+        if state is not None:
+            self._enter(state)
+        return state is not None
+
+    def _enter(self, state: State) -> None:
+        if state is self._state:
+            return
         self._state = state
+        self._pattern = _PATTERNS.get(state, self._pattern)
         if state is State.READY:
             self._deadline = None
             self._answer = _refuse
-        return True
 
     def _prove(self, events: list[e.Event]) -> None:
         self._proven = True
@@ -292,9 +306,7 @@ class HubConnection:
             self._prove(events)
 
     def _say(self, event: e.ClearEvent) -> None:
-        self._move(self.role, event)
-        if isinstance(event, e.Xx1 | e.Kk1):
-            self._pattern = Pattern.XX.value if isinstance(event, e.Xx1) else Pattern.KK.value
+        self._enter(TRANSITIONS[self._state][self.role, type(event)])
         text = self._carrier.text_up or self.role is Role.HUB
         self._out.append((clear_frame(event, text=text), None))
 
@@ -310,8 +322,7 @@ class HubConnection:
         except DecodeError as error:
             events.append(self._closed(RemoteProtocolError(f"{error} (state {self._state.name})")))
         except LocalProtocolError as error:
-            # Only the table raises it here, for what the peer sent.
-            events.append(self._closed(RemoteProtocolError(str(error))))
+            events.append(self._closed(error))  # what we were given to send or to compare cannot be used
         return events
 
     def _park(self, frame: Frame) -> list[e.Event]:
@@ -321,21 +332,32 @@ class HubConnection:
             return [self._closed(RemoteProtocolError("too many frames came while a key was derived"))]
         return []
 
-    def _closed(
-        self, error: RemoteProtocolError | None, *, kind: CloseKind = CloseKind.CLOSED, reason: str = ""
-    ) -> e.Closed:
+    def _closed(self, error: ProtocolError | None, *, kind: CloseKind = CloseKind.CLOSED, reason: str = "") -> e.Closed:
         self.close()
-        return e.Closed(kind=kind, error=error, reason=reason or _goodbye(error), code=POLICY_VIOLATION)
+        code, told = _goodbye(error)
+        return e.Closed(kind=kind, error=error, code=code, reason=reason or told)
 
 
-def _goodbye(error: RemoteProtocolError | None) -> str:
-    """What the peer is told: the kind of its fault, no detail."""
-    if error is None:
-        return ""
-    return str(error) if error.code in _TOLD else "invalid message"
+def _goodbye(error: ProtocolError | None) -> tuple[int, str]:
+    """What the peer is told: the kind of its fault, no detail. Only 1008 is a verdict to real clients."""
+    match error:
+        case HandshakeTimeout():
+            return GOING_AWAY, "handshake timeout"
+        case RemoteProtocolError():
+            return POLICY_VIOLATION, _TOLD.get(error.code, "invalid message")
+        case LocalProtocolError():
+            return INTERNAL_ERROR, "internal error"
+        case _:
+            return GOING_AWAY, ""
 
 
-_TOLD: Final = frozenset(("credentials_refused", "client_key_rejected", "downgrade_refused"))
+#: Constant texts, as real hubs have them: which check failed is nobody's business.
+_TOLD: Final = {
+    "credentials_refused": "handshake failure",
+    "client_key_rejected": "client Noise static key contradicts the pinned key",
+    "downgrade_refused": "this node requires the v3 Noise handshake",
+}
+_PATTERNS: Final = {State.XX_SENT: Pattern.XX.value, State.KK_SENT: Pattern.KK.value}
 
 
 def _refuse(event: e.ClearEvent) -> Step:

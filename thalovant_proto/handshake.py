@@ -127,6 +127,8 @@ class ClientHandshake:
         self._refuse_downgrade()
         by_password = offer.get("password") is True or offer.get("handshake") is True
         preshared = offer.get("preshared_key") is True
+        if not (by_password or preshared):
+            raise RemoteProtocolError("the hub offers no handshake that we know")
         # Where the hub reads bit frames only, a client with a crypto key must use it (real-hubs.md §5.2).
         if preshared and side.crypto_key and not (by_password and side.password and self._carrier.text_up):
             return self._use_preshared(side.crypto_key)
@@ -227,8 +229,14 @@ class ClientHandshake:
     # v0
 
     def _use_preshared(self, text: Secret[str]) -> Step:
-        cipher = LegacyCipher(crypto_key(text.reveal()), Cipher.AES_GCM, Encoding.HEX)
-        return self._keyed(e.Generation.PRESHARED, cipher, proves=False)
+        try:
+            key = crypto_key(text.reveal())
+        except ValueError as error:
+            raise CredentialsMissing(
+                f"the identity has no usable crypto_key: {error}",
+                hint="add the crypto_key that the hub holds for this client to the identity",
+            ) from None
+        return self._keyed(e.Generation.PRESHARED, LegacyCipher(key, Cipher.AES_GCM, Encoding.HEX), proves=False)
 
     def _keyed(self, generation: e.Generation, cipher: LegacyCipher, *, proves: bool) -> Step:
         node_id = self._hello.get("node_id")
@@ -236,6 +244,7 @@ class ClientHandshake:
             cipher,
             generation=generation,
             text=self._carrier.text_up,
+            binary=self._carrier.legacy_binary_up,
             binarize=self._side.binarize,
             entropy=self._entropy,
             limits=self._limits,

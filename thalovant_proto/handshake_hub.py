@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import optional
 
 from . import events as e
 from . import password as hsub
@@ -17,7 +18,7 @@ from .handshake import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, De
 from .jsontext import loads
 from .kdf import Kdf, psk_salt
 from .limits import Limits
-from .noise import Handshake, Pattern, Suite, prologue
+from .noise import KEY_SIZE, Handshake, Pattern, Suite, prologue
 from .noise_transport import NoiseTransport
 from .sealing import Cipher, LegacyCipher, crypto_key
 from .secret import Secret
@@ -28,24 +29,36 @@ OFFERED_ENCODINGS: Final = (
 )  # fmt: skip
 
 
+def _key_sized(instance: object, attribute: Any, value: Any) -> None:
+    size = len(value.reveal() if isinstance(value, Secret) else value)
+    if size != KEY_SIZE:
+        raise ValueError(f"{attribute.name} must have {KEY_SIZE} bytes, not {size}")
+
+
+def _usable(instance: object, attribute: Any, value: Secret[str]) -> None:
+    crypto_key(value.reveal())
+
+
 @frozen(kw_only=True)
 class HubSide:
     """What a hub brings to the connection of one client: its own identity, and what it registered for the client.
 
     `generation` is the client's: it gets that handshake offered and no other. `peer` is the hub's name for the
-    connection. `psk` is the client's cached Noise PSK, `pinned` the client's static key (32 bytes), None before first
-    contact. `pubkey` is the hub's RSA public key as PEM.
+    connection, `pubkey` the hub's RSA public key as PEM. `psk` is the client's cached Noise PSK, `pinned` its static
+    key, None before first contact; both have 32 bytes, as has `static_key`.
+
+    Raises `ValueError` for keys that cannot be used.
     """
 
     node_id: str
     pubkey: str = ""
-    static_key: Secret[bytes]
+    static_key: Secret[bytes] = field(validator=_key_sized)
     peer: str
     generation: e.Generation = e.Generation.NOISE
     password: Secret[str] | None = None
-    crypto_key: Secret[str] | None = None
-    psk: Secret[bytes] | None = None
-    pinned: bytes | None = None
+    crypto_key: Secret[str] | None = field(default=None, validator=optional(_usable))
+    psk: Secret[bytes] | None = field(default=None, validator=optional(_key_sized))
+    pinned: bytes | None = field(default=None, validator=optional(_key_sized))
     binarize: bool = False
 
     def hello(self) -> e.HubHello:
@@ -177,7 +190,8 @@ class HubHandshake:
         return LegacyChannel(
             LegacyCipher(key, cipher, encoding),
             generation=generation,
-            text=True,  # every client reads JSON, also one that must send bit frames
+            text=True,  # every client reads both, also one that may send only one of them
+            binary=True,
             binarize=binarize,
             entropy=self._entropy,
             limits=self._limits,

@@ -1,0 +1,231 @@
+"""v0 over `HubConnection`: a key from the start, no handshake, and what a carrier without frame types makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from thalovant_proto import events as e
+from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.connection import HubConnection
+from thalovant_proto.encodings import Encoding
+from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
+from thalovant_proto.events import Generation
+from thalovant_proto.limits import DEFAULT_LIMITS
+from thalovant_proto.links.base import Carrier, Frame, FrameType
+from thalovant_proto.sealing import Cipher, LegacyCipher
+from thalovant_proto.secret import Secret
+from thalovant_proto.state import Role, State
+
+from .pair import CARRIERS, CRYPTO_KEY, LEGACY_MQTT, MQTT, PASSWORD, Pair, carried, client_side, hub_side, stream
+from .puppet import Stage
+
+V0 = Generation.PRESHARED
+OTHER_KEY = Secret("fedcba9876543210")
+every_carrier = pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
+
+
+def channel(key: Secret[str] = CRYPTO_KEY) -> LegacyChannel:
+    """The channel of somebody who holds that key."""
+    return LegacyChannel(
+        LegacyCipher(Secret(key.as_bytes()), Cipher.AES_GCM, Encoding.HEX),
+        generation=V0,
+        text=True,
+        binary=True,
+        binarize=False,
+        entropy=stream("channel"),
+        limits=DEFAULT_LIMITS,
+    )
+
+
+@every_carrier
+def test_the_session_is_there_at_once_and_proven_by_the_first_frame_that_opens(carrier):
+    """Nothing to derive, no handshake; each end believes the other when it has read it."""
+    pair = Pair(V0, carrier=carrier, derive=None).drive()
+
+    assert (State.READY, False) == (pair.client.state, pair.client.proven)
+    assert (State.READY, True) == (pair.hub.state, pair.hub.proven)
+    assert V0 is pair.client.generation is pair.hub.generation
+    completed = e.HandshakeCompleted(generation=V0, node_id=hub_side().node_id)
+    assert [e.HubHello, e.Offer, type(completed)] == [type(event) for event in pair.heard_by_client]
+    assert completed == pair.heard_by_client[-1]
+    assert [e.Proven, e.ClientHello] == [type(event) for event in pair.heard_by_hub]
+
+    pair.send(Role.HUB, e.Speak(text="hello")).drive()
+    assert [e.Proven(), e.Speak(text="hello")] == pair.heard_by_client[-2:]
+
+
+@every_carrier
+def test_the_client_says_nothing_in_clear(carrier):
+    """Its hello goes sealed too: every real hub accepts that (wire.md §0.1, 9)."""
+    pair = Pair(V0, carrier=carrier).drive().send(Role.CLIENT, e.Utterance(text="hello")).drive()
+
+    sent = [frame for sender, frame in pair.travelled if sender is Role.CLIENT]
+    assert 2 == len(sent)
+    assert [e.ClientHello, e.Utterance] == [type(channel().open(frame, 0.0)) for frame in sent]
+
+
+def test_an_old_hub_behind_mqtt_gets_bit_frames_only():
+    """JSON text is not understood there (real-hubs.md §8); what comes down is text all the same."""
+    pair = Pair(V0, carrier=LEGACY_MQTT).drive()
+    pair.send(Role.CLIENT, e.Utterance(text="hello")).drive()
+    pair.send(Role.HUB, e.Speak(text="hello")).drive()
+
+    cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
+    *up, down = [(sender, frame.data) for sender, frame in pair.travelled[2:]]
+    assert [0x8D, 0x83] == [cipher.open_binary(data)[1][0] for _, data in up]  # hello, bus; compressed
+    assert down[1].startswith(b'{"ciphertext"')
+    with pytest.raises(LocalProtocolError):
+        pair.client.send(e.Intercom(), 0.0)
+
+
+# --- keys
+
+
+def test_a_wrong_key_ends_it_at_the_hub_without_a_reason():
+    """What it looks like to the client is the session's business: here it is only a close."""
+    pair = Pair(V0, client={"crypto_key": OTHER_KEY}).drive()
+
+    closed = pair.heard_by_hub[-1]
+    assert isinstance(closed.error, RemoteProtocolError)
+    assert (1008, "invalid message") == (closed.code, closed.reason)
+    assert (State.READY, False) == (pair.client.state, pair.client.proven)
+
+
+def test_a_hub_with_another_key_is_noticed_by_the_client():
+    """Its frames do not open."""
+    stage = Stage(Role.CLIENT, V0).until(State.READY)
+    stage.puppet.channel = channel(OTHER_KEY)
+
+    (closed,) = stage.say(e.Speak(text="hello"))
+
+    assert isinstance(closed.error, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("client", "hub"),
+    [
+        ("0123456789abcdef", "0123456789abcdef"),
+        ("0123456789abcdef01234567", "0123456789abcdef01234567"),
+        ("0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef"),
+        ("0123456789abcdef and more", "0123456789abcdef"),
+        (" 0123456789abcdef\n", "0123456789abcdef"),
+    ],
+    ids=["16", "24", "32", "longer", "spaces"],
+)
+def test_keys_of_every_usable_length_fit(client, hub):
+    """As they are where AES takes them, else their first 16 characters (wire.md §2.3)."""
+    pair = Pair(V0, client={"crypto_key": Secret(client)}, hub={"crypto_key": Secret(hub)}).drive()
+
+    assert pair.hub.proven
+
+
+@pytest.mark.parametrize("key", ["too short", "\ud800" * 16], ids=["short", "no Unicode"])
+def test_a_key_that_cannot_be_one_is_the_identitys_fault(key):
+    """An error that says so, nothing raised, nothing of the key told."""
+    pair = Pair(V0, client={"crypto_key": Secret(key)}).drive()
+
+    closed = pair.heard_by_client[-1]
+    assert isinstance(closed.error, CredentialsMissing)
+    assert "crypto_key" in str(closed.error)
+    assert key not in str(closed.error)
+
+
+@pytest.mark.parametrize("key", [None, Secret("")], ids=["none", "empty"])
+def test_a_client_without_a_key_is_told_at_once(key):
+    """It is the identity that lacks something."""
+    pair = Pair(V0, client={"crypto_key": key}).drive()
+
+    error = pair.heard_by_client[-1].error
+    assert isinstance(error, CredentialsMissing)
+    assert "crypto_key" in str(error)
+
+
+def test_a_hub_without_the_clients_key_opens_nothing():
+    """A client that is registered for v0 without a key cannot come in."""
+    pair = Pair(V0, hub={"crypto_key": None}).drive()
+
+    assert isinstance(pair.heard_by_hub[-1].error, RemoteProtocolError)
+    assert not pair.hub.proven
+
+
+def test_a_password_proof_replaces_a_preshared_key():
+    """A client may start the envelope although the offer says it need not (real-hubs.md §5.1)."""
+    pair = Pair(V0, client={"crypto_key": None}, hub={"password": PASSWORD}).drive()
+
+    assert Generation.PASSWORD is pair.client.generation is pair.hub.generation
+    assert pair.client.proven and pair.hub.proven
+
+
+# --- hellos in clear
+
+
+def test_a_clear_hello_is_a_claim_until_a_frame_opens():
+    """Clients of that age open a session in clear (real-hubs.md §5.1)."""
+    stage = Stage(Role.HUB, V0)
+    claimed = {"session": {"session_id": "claimed"}, "site_id": "attic"}
+
+    assert [e.ClearHello(payload={"site_id": "x"})] == stage.say(e.ClearHello(payload={"site_id": "x"}))
+    assert [e.ClearHello(payload=claimed)] == stage.say(e.ClearHello(payload=claimed))
+    assert (State.CLAIMED, False) == (stage.end.state, stage.end.proven)
+    with pytest.raises(LocalProtocolError):
+        stage.end.send(e.Speak(text="secret"), 0.0)
+    assert [e.Proven(), e.ClientHello(payload=claimed), e.Ping()] == stage.say(e.Ping())
+    assert [e.Ping()] == stage.say(e.Ping())
+
+
+def test_a_claim_says_nothing_with_v3():
+    """There a clear hello wakes a hub, and whoever sent it must not speak for who comes after (wire.md §8.2, S1)."""
+    stage = Stage(Role.HUB, carrier=MQTT)
+    stage.say(e.ClearHello(payload={"pubkey": "an attacker's", "site_id": "attic"}))
+    stage.until(State.KEYED)
+
+    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+
+
+# --- where frames have no type
+
+
+@pytest.mark.parametrize("start", [b"{", b"[", b" {", b"\n\t ["], ids=repr)
+@pytest.mark.parametrize("carrier", [MQTT, LEGACY_MQTT], ids=["mqtt", "legacy-mqtt"])
+@pytest.mark.parametrize("sender", Role, ids=lambda role: role.value)
+def test_a_sealed_frame_that_begins_like_json_is_still_opened(start, carrier, sender):
+    """One random nonce in 128 does: where the carrier does not say what a frame is, the key decides."""
+
+    def entropy(size: int) -> bytes:
+        return (start + next(nonces))[:size]
+
+    nonces = iter([bytes([n]) * 16 for n in range(8)])
+    hub = HubConnection(hub_side(V0), carrier, entropy=entropy, now=0.0)
+    client = HubConnection(client_side(binarize=True), carrier, entropy=entropy, now=0.0)
+    for frame, _ in hub.frames_to_send():
+        client.receive(carried(frame, carrier), 0.0)
+    for frame, _ in client.frames_to_send():
+        assert frame.data.startswith(start)
+        assert e.Proven() == hub.receive(carried(frame, carrier), 0.0)[0]
+    ends = {Role.CLIENT: client, Role.HUB: hub}
+
+    audio = e.Binary(payload=b"abc")
+    ends[sender].send(audio, 0.0)
+    ((frame, _),) = ends[sender].frames_to_send()
+
+    assert frame.data.startswith(start)
+    assert audio == ends[sender.peer].receive(carried(frame, carrier), 0.0)[-1]
+
+
+def test_where_frames_have_types_they_count():
+    """A text frame is never taken for a binary one."""
+    stage = Stage(Role.HUB, V0)
+    frame = stage.puppet.frames(e.Binary(payload=b"abc"))[0]
+
+    (closed,) = stage.deliver(Frame(frame.data, FrameType.TEXT))
+
+    assert isinstance(closed.error, RemoteProtocolError)
+
+
+def test_a_carrier_may_be_any_mixture():
+    """Untyped, and no binaries up: text goes, whatever the client wished for."""
+    carrier = Carrier(typed=False, legacy_binary_up=False, secure=True)
+    pair = Pair(V0, carrier=carrier, client={"binarize": True}).drive()
+
+    assert pair.travelled[-1][1].data.startswith(b'{"ciphertext"')
+    assert pair.hub.proven
