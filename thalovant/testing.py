@@ -7,6 +7,7 @@ with thalovant.testing.hub() as hub:
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,6 +109,19 @@ class LocalHub:
     def connected(self) -> tuple[str, ...]:
         """The names of the clients that are connected and proven."""
         return self._portal.run(lambda: self._hub.connected)
+
+    def wait_for_connection(self, name: str = CLIENT, *, timeout: float = 5.0) -> bool:
+        """Wait until a client is connected and proven, at most `timeout` seconds; whether it is."""
+
+        async def connected() -> bool:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._hub.wait_connected(name)
+            except TimeoutError:
+                return False
+            return True
+
+        return self._portal.call(connected)
 
     # --- how it answers ---
 

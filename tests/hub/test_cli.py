@@ -137,16 +137,16 @@ def test_every_form_of_the_identity_works(home: Path, generation: str, monkeypat
     out = home / "out"
     with running("--write", str(out), "--generation", generation):
         moved = out.rename(home / "moved")
-        with ThalovantClient.from_identity_file(moved / "_identity.json") as client:
+        with contextlib.closing(ThalovantClient.from_identity_file(moved / "_identity.json")) as client:
             assert "You said: file" == client.ask("file").text
-        with ThalovantClient.from_config(moved / "config.yaml") as client:
+        with contextlib.closing(ThalovantClient.from_config(moved / "config.yaml")) as client:
             assert "You said: config" == client.ask("config").text
         for exported in (moved / "variables.env").read_text().splitlines():
             name, _, value = exported.removeprefix("export ").partition("=")
             monkeypatch.setenv(name, value.strip("'"))
         monkeypatch.setenv("THALOVANT_CA_FILE", str(moved / "ca.pem"))
         trust = moved / "hivemind"
-        with ThalovantClient.from_env(noise_state_dir=trust) as client:
+        with contextlib.closing(ThalovantClient.from_env(noise_state_dir=trust)) as client:
             assert "You said: variables" == client.ask("variables").text
 
 

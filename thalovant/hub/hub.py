@@ -241,6 +241,11 @@ class Hub:
         """The names of the clients that are connected and proven, each once."""
         return tuple(dict.fromkeys(peer.client.name for peer in self._up.board.peers))
 
+    async def wait_connected(self, name: str) -> None:
+        """Wait until a client is connected and proven."""
+        while name not in self.connected:
+            await self._up.board.joined()
+
     # --- answering ---
 
     def skill(

@@ -62,6 +62,7 @@ class Switchboard:
         self.stopping = False
         self._keys = keys
         self._loop = asyncio.get_running_loop()
+        self._joined = asyncio.Event()
         self._router = Router(Mesh(keys.pubkey, wall_clock=time.time, site_id=site_id))
 
     # --- for listeners ---
@@ -113,6 +114,10 @@ class Switchboard:
     def peers(self) -> list[RoutedPeer]:
         """All proven peers."""
         return list(self._router.peers.values())
+
+    async def joined(self) -> None:
+        """Wait until another peer is proven."""
+        await self._joined.wait()
 
     def send(self, peer: RoutedPeer, *events: e.Message, more: bool = False) -> None:
         """Send to a peer; dropped if it is gone. With `more` to come at once, it leaves with that.
@@ -216,6 +221,8 @@ class Switchboard:
         self.seats.prove(seat)
         self._router.join(seat.routed)
         log.info("%s joined", seat.peer_id)
+        self._joined.set()  # which wakes who waits now, and nobody later
+        self._joined.clear()
 
     def _turn_away(self, seat: Seat, reason: str) -> None:
         log.warning("%s: %s", seat.peer_id, reason)
