@@ -32,7 +32,7 @@ from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.jsontext import loads
 from thalovant_proto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import Frame, FrameType
+from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.noise import Handshake, Pattern, Suite, prologue, public_key
 from thalovant_proto.noise_transport import NoiseTransport
 from thalovant_proto.secret import Secret
@@ -195,7 +195,7 @@ class Conversation:
                 self._send(tape.pick(MESSAGES)(tape.chunk()))
             case Do.CLOSE:
                 self.end.close()
-                self.closed = e.Closed(kind=e.CloseKind.CLOSED)
+                self.closed = e.Closed(kind=CloseKind.CLOSED)
                 self._settle()
 
     def _sealed(self, *, binary: bool, body: bytes) -> Iterator[Frame]:

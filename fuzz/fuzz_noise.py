@@ -132,7 +132,7 @@ def refused(reader: Handshake, message: bytes, *, certain: bool) -> None:
                 call()
             except LocalProtocolError:
                 continue
-            raise AssertionError("a handshake goes on after its end")
+            raise AssertionError("a handshake goes on after its end") from None
         return
     assert not certain, "a message that nobody with our keys wrote was read"
 

@@ -36,8 +36,12 @@ from thalovant_proto.links.base import (
 
 T = TypeVar("T")
 
+FRAME_TYPES: Final = list(FrameType)
+
 #: What one input may do at most, so that a long one stays fast.
 STEPS: Final = 64
+#: In how many pieces bytes are cut at most.
+PIECES: Final = 32
 
 # The nonce of an upgrade is drawn from the operating system. With a fixed one, a recorded answer stays an answer.
 NONCE: Final = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -95,8 +99,8 @@ def tape(*items: int | bytes | str) -> bytes:
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:
-    """`data` in pieces of that size; 0 for whole."""
-    size = size or len(data) or 1
+    """`data` in pieces of that size, of larger ones if there would be many; 0 for whole."""
+    size = max(size, len(data) // PIECES) if size else len(data) or 1
     return (data[at : at + size] for at in range(0, len(data), size))
 
 
@@ -268,6 +272,19 @@ class Driven:
                 assert self._secret not in said, "a secret in the words of an end"
 
 
+class Act(enum.IntEnum):
+    """What may happen to any link; the targets' own steps follow on."""
+
+    DRAIN = 0  # the driver writes what there is, and obeys about sockets
+    RAW = 1  # chunk: bytes from the socket
+    EOF = 2
+    WAIT = 3  # seconds
+    TIMER = 4  # the time of the next timer comes
+    SEND = 5  # type, chunk
+    CLOSE = 6  # two bytes of a code, chunk of a reason
+    PACE = 7  # eager?
+
+
 class Twins:
     """Two links, treated alike but that one gets its bytes in other pieces: any cut must give the same events."""
 
@@ -287,6 +304,30 @@ class Twins:
         self.whole.receive(data)
         self.pieces.receive(data, self._size)
         self._compare()
+
+    def act(self, act: Act, tape: Tape) -> None:
+        """Do what may happen to any link."""
+        match act:
+            case Act.DRAIN:
+                self.each(Driven.turn)
+            case Act.RAW:
+                self.receive(tape.chunk())
+            case Act.EOF:
+                self.each(Driven.eof)
+            case Act.WAIT:
+                seconds = float(tape.byte())
+                self.each(lambda driven: driven.wait(seconds))
+            case Act.TIMER:
+                self.each(Driven.to_the_timer)
+            case Act.SEND:
+                frame = Frame(type=tape.pick(FRAME_TYPES), data=tape.chunk())
+                self.each(lambda driven: driven.send(frame))
+            case Act.CLOSE:
+                code, reason = tape.byte() << 8 | tape.byte(), tape.chunk().decode("utf-8", "replace")
+                self.each(lambda driven: driven.close(code, reason))
+            case Act.PACE:
+                eager = bool(tape.byte())
+                self.each(lambda driven: driven.link.pace(eager, driven.now))
 
     def _compare(self) -> None:
         one, other = self.whole, self.pieces
