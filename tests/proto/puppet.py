@@ -16,6 +16,7 @@ from thalovant_proto.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.events import ClearEvent, Event, Generation, Message
 from thalovant_proto.handshake import ClientHandshake, ClientSide, Step
 from thalovant_proto.handshake_hub import HubHandshake, HubSide
+from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
 from thalovant_proto.links.base import Carrier, Frame, FrameType
 from thalovant_proto.noise import Unauthentic
@@ -94,8 +95,8 @@ class Puppet:
 class Stage:
     """A real end, `role`, against a puppet. `events` is all that the real one reported.
 
-    `hold` leaves derivations of the real one unanswered. Changes of either side are keywords of `pair.client_side` and
-    `pair.hub_side`.
+    With `hold` derivations of the real one wait in `pending` until `answer`. `client` and `hub` name what differs from
+    `pair.client_side` and `pair.hub_side`.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Stage:
         self.end = HubConnection(sides[role], carrier, entropy=stream(role.value), now=self.now, limits=limits)
         self.puppet = Puppet(sides[role.peer], carrier)
         self.events: list[Event] = []
+        self.pending: list[DeriveKey] = []
         self._hold = hold
         self._settle()
 
@@ -146,9 +148,10 @@ class Stage:
         return made
 
     def answer(self) -> list[Event]:
-        """Answer the derivations that were held."""
-        self._hold = False
-        made = self._settle()
+        """Answer the derivations that wait now. Returns what the real end makes of them."""
+        pending, self.pending = self.pending, []
+        made = [event for effect in pending for event in self.end.effect_done(effect.id, quick(effect), self.now)]
+        made += self._settle()
         self.events += made
         return made
 
@@ -161,10 +164,11 @@ class Stage:
 
     def _settle(self) -> list[Event]:
         made: list[Event] = []
-        if not self._hold:
-            while effects := self.end.effects():
-                for effect in effects:
-                    made += self.end.effect_done(effect.id, quick(effect), self.now)
+        while effects := self.end.effects():
+            if self._hold:
+                self.pending += effects
+            else:
+                made += [event for one in effects for event in self.end.effect_done(one.id, quick(one), self.now)]
         for frame, _ in self.end.frames_to_send():
             self.puppet.hear(carried(frame, self.puppet.carrier))
         return made

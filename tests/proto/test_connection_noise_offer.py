@@ -86,7 +86,7 @@ def test_kk_needs_a_pin_and_an_offer_and_leave(trust, allow_kk, patterns, expect
     assert stage.end.pattern is None
 
     stage.say(e.Offer(payload=OFFER | {"noise": NOISE | {"patterns": patterns}}))
-    (effect,) = stage.end.effects()
+    (effect,) = stage.pending
     stage.end.effect_done(effect.id, Secret(bytes(32)), 0.0)
 
     assert expected == stage.end.pattern
