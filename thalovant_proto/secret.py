@@ -33,7 +33,7 @@ class Secret(Generic[T]):
         return hmac.compare_digest(self.as_bytes(), other.as_bytes())
 
     def __hash__(self) -> int:
-        return hash((Secret, self._value))
+        return hash((Secret, self.as_bytes()))  # text and bytes may be equal
 
     def __repr__(self) -> str:
         return "<secret>"

@@ -51,6 +51,7 @@ class FrameLink:
     largest: int = 1 << 20
     receipting: bool = True  # the hub's end says K for each frame
     mute: bool = False  # the client's end never opens
+    lingers: bool = False  # a close waits for the end of the socket
     announced: list[float] = field(factory=list)
     paces: list[bool] = field(factory=list)
     layout: str | None = "in_out"
@@ -126,7 +127,7 @@ class FrameLink:
             return []
         self._urgent = [self.data_to_send()]  # after what is queued, as far as the window lets it
         self.end(CloseKind.CLOSED if self.access_key else CloseKind.REFUSED, code=code, reason=reason)
-        return [self._end(CloseKind.CLOSED, code=code, reason=reason)]
+        return [] if self.lingers else [self._end(CloseKind.CLOSED, code=code, reason=reason)]
 
     def announce(self, now: float) -> None:
         self.announced.append(now)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from attrs import evolve
 
 from tests.proto.frame_link import FrameLinks
 from tests.proto.world import CRYPTO_KEY, Hub, World, config, echo, hub_side, met_before, ready, states, trust
 from thalovant_proto import events as e
 from thalovant_proto.dial import DialFault
+from thalovant_proto.envelope import clear_frame
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.links.base import CloseKind
+from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.limits import Limits
+from thalovant_proto.links.base import CloseKind, Credentials
 from thalovant_proto.outcomes import Connected, Delivered, SessionState, StateChanged
 from thalovant_proto.secret import Secret
 
@@ -43,56 +49,54 @@ def test_failed_kk_is_tried_once_with_xx():
     assert world.dials[0] == world.dials[1]
 
 
-def test_xx_after_a_failed_kk_may_succeed():
-    """A hub that only lost the client's pin is found again; afterwards KK is right again."""
-    world = met_before(pinned=b"\x08" * 32)
-    pins = dict(world.stack.trust.pins)
-    register = iter([world.hub.side, hub_side()])
-    world.hub.register = lambda credentials: next(register, hub_side())
-
-    world.open()
-    patterns = [completed.pattern for completed in world.got(e.HandshakeCompleted)]
-    assert (READY, 2, ["XXpsk2"]) == (world.stack.state, len(world.dials), patterns)
-    assert pins == world.stack.trust.pins
+def patterns(world: World) -> list[str]:
+    """The Noise patterns of the completed handshakes."""
+    return [completed.pattern for completed in world.got(e.HandshakeCompleted)]
 
 
 def test_kk_is_given_up_until_a_session_is_proven():
-    """The bit stays: network trouble during the retry does not bring KK back, a proof does."""
-    world = met_before(pinned=b"\x08" * 32)
-    good = world.hub.side
-    offered: list[str] = []
-
-    def register(credentials: object) -> object:
-        offered.append("")
-        return good if len(offered) == 1 else hub_side()
-
-    world.hub.register = register  # type: ignore[assignment]
-    world.breaks_after = 3_000
-    world.open().advance(5)
-    assert READY is world.stack.state
-    assert ["XXpsk2"] == [completed.pattern for completed in world.got(e.HandshakeCompleted)]
-
-
-@pytest.mark.parametrize("by", ["network", "us"])
-def test_kk_is_not_given_up_for_other_ends(by):
-    """The one bit: only if the *peer* closed. A dropped network is no refusal, our own timeout neither."""
+    """Trouble during the retry does not bring KK back; the proof of a session does."""
     world = met_before()
-    world.hub.side = world.hub.side if by == "network" else world.hub.side
-    world.held = by == "us"
-    if by == "network":
-        world.breaks_after = 1_700  # in the handshake
-        world.open()
-    else:
-        world.stack.open(world.now)
-        world.stack.step()
-        world.hears = False
-        world.drive().advance(25)
-        world.hears, world.held = True, False
-    world.advance(5)
+    good, pins = world.hub.side, world.stack.trust.pins
+    calls: list[HubSide] = []
 
-    assert {"KKpsk0"} == {completed.pattern for completed in world.got(e.HandshakeCompleted)}
-    assert len(world.dials) > 1
-    assert 1 == len(world.stack.trust.psks)
+    def register(credentials: Credentials) -> HubSide:
+        calls.append(evolve(good, pinned=b"\x08" * 32) if not calls else good)
+        world.breaks_after = 1_000 if len(calls) == 2 else None  # in the middle of the handshake
+        return calls[-1]
+
+    world.hub.register = register
+    world.open()
+    assert (3, ["XXpsk2"], pins) == (len(calls), patterns(world), world.stack.trust.pins)
+    assert world.stack.proven
+
+    world.advance(3).lose()
+
+    assert ["XXpsk2", "KKpsk0"] == patterns(world)
+
+
+def test_kk_is_not_given_up_for_a_lost_network():
+    """The one bit: only if the *peer* closed."""
+    world = met_before()
+    world.breaks_after = 1_300  # the offer is there, the answer to it is not
+
+    world.open()
+
+    assert (2, ["KKpsk0"]) == (len(world.dials), patterns(world))
+
+
+def test_kk_is_not_given_up_for_a_timeout_of_ours():
+    """A hub that is too slow has not refused anything."""
+    world = met_before(client=config(limits=Limits(handshake_time=5)))
+    world.held = True
+    world.open()
+    assert [] == patterns(world)
+
+    world.advance(5.5)
+    world.held = False
+    world.drive()
+
+    assert (2, ["KKpsk0"]) == (len(world.dials), patterns(world))
 
 
 def test_changed_hub_key_stops_with_both_fingerprints():
@@ -194,19 +198,19 @@ def test_hub_that_refuses_in_words_needs_no_second_time():
 def test_something_in_between_is_no_row():
     """Twice in a row means in a row: a refused dial between two drops starts the count anew."""
     world = wrong_crypto_key(attempts=10)
-    world.stack.open(world.now)
-    world.hub.listening = False
-    world.drive()
-    world.hub.listening = True
-    closed = 0
-    while closed < 3:
-        world.hub.listening = len(world.hub.closed) == closed
-        closed = len(world.hub.closed)
-        world.advance(0.6)
-        if FAILED is world.stack.state:
-            break
+    drops: list[Credentials] = []
 
-    assert FailureKind.WRONG_CRYPTO_KEY is not (world.got(StateChanged)[2].failure or world.stack.failure).kind
+    def register(credentials: Credentials) -> HubSide:
+        drops.append(credentials)
+        world.hub.listening = False  # the next dial is refused
+        return world.hub.side
+
+    world.hub.register = register
+    for _ in range(3):
+        world.hub.listening = True
+        world.open().advance(0.6)
+
+    assert (3, WAITING) == (len(drops), world.stack.state)
 
 
 def test_v0_hub_that_was_quiet_for_long_and_goes_is_only_lost():
@@ -215,9 +219,8 @@ def test_v0_hub_that_was_quiet_for_long_and_goes_is_only_lost():
     world.advance(30)
 
     for kind in (CloseKind.REFUSED, CloseKind.LOST, CloseKind.FORGOTTEN):
-        ends(world, kind)
+        ends(world, kind).advance(30)
         assert READY is world.stack.state
-        world.advance(30)
 
     kinds = [changed.failure.kind for changed in world.got(StateChanged) if changed.state is WAITING]
     assert [FailureKind.LOST, FailureKind.LOST, FailureKind.FORGOTTEN] == kinds
@@ -307,12 +310,12 @@ def test_outage_is_waited_for_in_growing_steps():
     start = world.now
     world.lose().advance(600)
 
-    pauses = [later - earlier for earlier, later in zip(world.dials[1:], world.dials[2:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(world.dials[1:])]
     young = [pause for at, pause in zip(world.dials[1:], pauses, strict=False) if at - start < 9]
     old = pauses[-5:]
     assert max(young) <= 0.5 and len(young) > 15
     assert 15 <= min(old) and max(old) <= 30
-    assert all(pause <= 2 * 2 * earlier for earlier, pause in zip(pauses[1:], pauses[2:], strict=False))
+    assert all(pause <= 4 * earlier for earlier, pause in pairwise(pauses))  # doubled, and jittered by half
     world.hub.listening = True
     world.advance(31)
     assert READY is world.stack.state
@@ -412,8 +415,6 @@ def test_hello_in_clear_is_a_hub_that_forgot():
     world.drive()
     fresh = World(links=FrameLinks(), hub=Hub(hub_side(peer="agent::2::client::session"))).open()
     hello = next(event for event in fresh.got(e.HubHello))
-    from thalovant_proto.envelope import clear_frame
-
     world.links.hubs[-1].send(clear_frame(hello, text=True), world.now)
     world.drive()
 

@@ -371,12 +371,12 @@ def ready(generation: int = 3, **options: Any) -> World:
     return world.open()
 
 
-def met_before(**hub_changes: Any) -> World:
+def met_before(*, client: ClientConfig | None = None, **hub_changes: Any) -> World:
     """A client and a hub that pinned each other's keys; the hub may have changed since."""
     first = ready()
     (completed,) = [event for event in first.hub.heard if isinstance(event, e.HandshakeCompleted)]
-    side = evolve(first.hub.side, pinned=completed.peer_static, **hub_changes)
-    return World(hub=Hub(side, answer=echo), knows=first.stack.trust)
+    side = evolve(first.hub.side, **{"pinned": completed.peer_static, **hub_changes})
+    return World(hub=Hub(side, answer=echo), client=client, knows=first.stack.trust)
 
 
 def states(world: World) -> list[SessionState]:

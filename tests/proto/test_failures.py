@@ -1,0 +1,147 @@
+"""Every verdict: what a dial, a fault or a close means, whether it is final, and what it tells people to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from thalovant_proto import errors
+from thalovant_proto.dial import DialFailed, DialFault
+from thalovant_proto.events import Generation
+from thalovant_proto.failures import (
+    UNREAD_WITHIN,
+    Failure,
+    FailureKind,
+    Progress,
+    from_close,
+    from_dial,
+    from_fault,
+    unread,
+    wrong_crypto_key,
+)
+from thalovant_proto.links.base import CloseKind
+
+DIALING = Progress()
+GREETED = Progress(greeted=True)
+PRESHARED = Progress(greeted=True, completed=True, generation=Generation.PRESHARED, sealed_for=0.01)
+PRESHARED_LONG = Progress(
+    greeted=True, completed=True, generation=Generation.PRESHARED, sealed_for=UNREAD_WITHIN + 0.01
+)
+NOISE = Progress(greeted=True, completed=True, generation=Generation.NOISE, pattern="XXpsk2", sealed_for=9.0)
+PROVEN = Progress(greeted=True, completed=True, proven=True, generation=Generation.NOISE, sealed_for=9.0)
+
+CERTIFICATES = {
+    DialFault.CERTIFICATE_UNTRUSTED: "ca_file",
+    DialFault.CERTIFICATE_EXPIRED: "renewed",
+    DialFault.CERTIFICATE_HOST: "host name",
+}
+
+
+@pytest.mark.parametrize("fault", DialFault)
+def test_every_dial_fault(fault):
+    """The phase is the kind, certificates and foreign ports are final, and all but one say what to do."""
+    phase = "dns" if fault is DialFault.DNS else "connect" if fault in CONNECTING else "tls"
+
+    failure = from_dial(DialFailed(phase=phase, fault=fault, message="hub.test port 5678: no"))
+
+    assert FailureKind(phase) is failure.kind
+    assert "hub.test port 5678: no" == failure.message
+    assert (fault is DialFault.OTHER) == (failure.hint == "")
+    assert failure.final == (fault in {*CERTIFICATES, DialFault.TLS_VERSION, DialFault.NOT_TLS}) == fault.final
+    assert CERTIFICATES.get(fault, "") in failure.hint
+
+
+CONNECTING = {DialFault.REFUSED, DialFault.UNREACHABLE, DialFault.TIMEOUT, DialFault.OTHER}
+
+FAULTS = [
+    (errors.PeerKeyChanged("x", expected="a", received="b"), FailureKind.HUB_KEY_CHANGED, True),
+    (errors.DowngradeRefused("x"), FailureKind.DOWNGRADE, True),
+    (errors.CredentialsMissing("x"), FailureKind.CREDENTIALS_MISSING, True),
+    (errors.CredentialsRefused("x", code="wrong_password"), FailureKind.WRONG_PASSWORD, True),
+    (errors.CredentialsRefused("x", code="mqtt_topics_refused"), FailureKind.REFUSED, True),
+    (errors.HandshakeTimeout("x"), FailureKind.HANDSHAKE_TIMEOUT, False),
+    (errors.RemoteProtocolError("x"), FailureKind.PROTOCOL, False),
+    (errors.LocalProtocolError("x"), FailureKind.PROTOCOL, True),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "final"), FAULTS, ids=lambda value: getattr(value, "value", None))
+def test_every_fault(error, kind, final):
+    """The error is the cause and gives its words; what waiting cannot mend is final."""
+    error.hint = "do that"
+
+    failure = from_fault(error, 502)
+
+    assert Failure(kind=kind, message="x", hint="do that", final=final, code=502, cause=error) == failure
+
+
+def test_timeout_without_words_has_some():
+    """Most who see it have the wrong endpoint, or an access key that an MQTT hub is silent to."""
+    assert "endpoint" in from_fault(errors.HandshakeTimeout("x")).hint
+    assert "" == from_fault(errors.RemoteProtocolError("x")).hint
+
+
+LOST, REFUSED, FORGOTTEN, DISPLACED, CLOSED = (
+    FailureKind.LOST, FailureKind.REFUSED, FailureKind.FORGOTTEN, FailureKind.DISPLACED, FailureKind.CLOSED,
+)  # fmt: skip
+KEY, CRYPTO = FailureKind.CLIENT_KEY_REJECTED, FailureKind.WRONG_CRYPTO_KEY
+
+CLOSES = {
+    (CloseKind.LOST, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], LOST),
+    (CloseKind.DISPLACED, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], DISPLACED),
+    (CloseKind.CLOSED, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], CLOSED),
+    (CloseKind.REFUSED, "verdict while unproven"): {
+        "dialing": REFUSED, "greeted": REFUSED, "v0": CRYPTO, "v0 later": LOST, "v3": KEY, "proven": LOST,
+    },
+    (CloseKind.FORGOTTEN, "verdict with unproven keys"): {
+        "dialing": FORGOTTEN, "greeted": FORGOTTEN, "v0": CRYPTO, "v0 later": FORGOTTEN, "v3": KEY,
+        "proven": FORGOTTEN,
+    },
+}  # fmt: skip
+STAGES = {
+    "dialing": DIALING, "greeted": GREETED, "v0": PRESHARED, "v0 later": PRESHARED_LONG, "v3": NOISE, "proven": PROVEN,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("close", CLOSES, ids=lambda close: close[0].value)
+def test_every_close(close, stage):
+    """What the same close means before the hello, in the handshake, with keys, and once the session was proven."""
+    failure = from_close(close[0], 1008, "", STAGES[stage])
+
+    assert CLOSES[close][stage] is failure.kind
+    assert failure.final == (failure.kind in (REFUSED, KEY, CRYPTO))
+    assert 1008 == failure.code
+    assert bool(failure.hint) == (failure.final or failure.kind is DISPLACED)
+
+
+def test_refusals_are_told_apart():
+    """Before the hello it is the access key, after it the secrets."""
+    assert "access key" in from_close(CloseKind.REFUSED, None, "", DIALING).message
+    assert "password" in from_close(CloseKind.REFUSED, None, "", GREETED).hint
+    assert "state folder" in from_close(CloseKind.REFUSED, None, "", NOISE).hint
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "said"), [(1008, "no", ": no"), (1006, "", " (code 1006)"), (None, "", ""), (None, "no", ": no")]
+)
+def test_close_says_what_the_other_side_said(code, reason, said):
+    """Its reason, else its number, else nothing."""
+    assert f"the connection to the hub was lost{said}" == from_close(CloseKind.LOST, code, reason, PROVEN).message
+
+
+def test_wrong_crypto_key_looks_like_network_trouble():
+    """v0, lost, unproven, within a second of the first sealed frame. Anything else is what it looks like."""
+    assert unread(PRESHARED, CloseKind.LOST)
+    assert not unread(PRESHARED_LONG, CloseKind.LOST)
+    assert not unread(PRESHARED, CloseKind.REFUSED)
+    assert not unread(PRESHARED, None)
+    assert not unread(NOISE, CloseKind.LOST)
+    assert not unread(DIALING, CloseKind.LOST)
+    proven = Progress(greeted=True, completed=True, proven=True, generation=Generation.PRESHARED, sealed_for=0.01)
+    assert not unread(proven, CloseKind.LOST)
+    assert (True, None) == (wrong_crypto_key().final, wrong_crypto_key().code)
+
+
+def test_values_are_stable_words():
+    """Programs compare them."""
+    assert all(kind.value == kind.name.lower() for kind in (*FailureKind, *DialFault))

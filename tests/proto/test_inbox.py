@@ -1,0 +1,247 @@
+"""Subscriptions, and *send, then listen*: what followed a send is there for who listens afterwards, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proto.world import World, echo, ready
+from thalovant_proto import events as e
+from thalovant_proto.inbox import KEPT_EVENTS, KEPT_FOR, Inbox
+from thalovant_proto.outcomes import AskEnded, Delivered, Outcome
+
+
+def inbox(*, expecting: bool = True) -> tuple[Inbox, list[Outcome]]:
+    """An inbox whose client has just sent something, at time 0."""
+    told: list[Outcome] = []
+    made = Inbox(told.append)
+    if expecting:
+        made.expect(0.0)
+    return made, told
+
+
+def speak(text: object) -> e.Speak:
+    """An event to tell apart."""
+    return e.Speak(text=str(text))
+
+
+def given(told: list[Outcome]) -> list[tuple[int, str]]:
+    """Who got what, in order."""
+    return [
+        (one.subscription, one.event.data.get("utterance", one.event.type))
+        for one in told
+        if isinstance(one, Delivered)
+    ]
+
+
+# --- subscriptions ---
+
+
+def test_every_subscription_that_matches_has_the_event():
+    """By type, by all, by filter."""
+    box, told = inbox()
+    box.subscribe(1, "speak", 0.0)
+    box.subscribe(2, None, 0.0)
+    box.subscribe(3, "speak", 0.0, matches=lambda event: event.data["utterance"] == "b")
+    box.subscribe(4, "another", 0.0)
+
+    box.hear(speak("a"), 1.0, keep=True)
+    box.hear(speak("b"), 1.0, keep=True)
+    box.hear(e.Bus(type="else"), 1.0, keep=True)
+
+    assert [(1, "a"), (2, "a"), (1, "b"), (2, "b"), (3, "b"), (2, "else")] == given(told)
+
+
+def test_unsubscribed_means_no_more():
+    """Ended once or twice, known or not."""
+    box, told = inbox()
+    box.subscribe(1, "speak", 0.0)
+
+    box.unsubscribe(1)
+    box.unsubscribe(1)
+    box.unsubscribe(7)
+    box.hear(speak("a"), 1.0, keep=True)
+
+    assert [] == told
+
+
+def test_subscription_with_a_limit_ends_by_itself():
+    """Whoever waits for one event takes one; the next is kept for somebody else."""
+    box, told = inbox()
+    box.subscribe(1, "speak", 0.0, limit=2)
+
+    for text in "abc":
+        box.hear(speak(text), 1.0, keep=True)
+    box.subscribe(2, "speak", 2.0, kept=True)
+
+    assert [(1, "a"), (1, "b"), (2, "c")] == given(told)
+
+
+def test_filter_may_end_a_subscription_of_another():
+    """What a filter does to the list of subscriptions does not upset the round."""
+    box, told = inbox()
+    box.subscribe(1, "speak", 0.0, matches=lambda event: not box.unsubscribe(2))
+    box.subscribe(2, "speak", 0.0)
+
+    box.hear(speak("a"), 1.0, keep=True)
+    box.hear(speak("b"), 1.0, keep=True)
+
+    assert [(1, "a"), (2, "a"), (1, "b")] == given(told)
+
+
+# --- kept events ---
+
+
+def test_kept_events_are_given_once_in_order():
+    """To the first that asks for kept ones and matches; those of others stay where they are."""
+    box, told = inbox()
+    for event in (speak("a"), e.Bus(type="else"), speak("b"), speak("c")):
+        box.hear(event, 1.0, keep=True)
+
+    box.subscribe(1, "speak", 2.0)
+    assert [] == told
+    box.subscribe(2, "speak", 2.0, kept=True, matches=lambda event: event.data["utterance"] != "b")
+    box.subscribe(3, None, 2.0, kept=True)
+    box.subscribe(4, None, 2.0, kept=True)
+
+    assert [(2, "a"), (2, "c"), (3, "else"), (3, "b")] == given(told)
+
+
+def test_kept_events_are_given_as_many_as_are_wanted():
+    """`wait_for_event` twice after two answers: each takes one."""
+    box, told = inbox()
+    for text in "abc":
+        box.hear(speak(text), 1.0, keep=True)
+
+    box.subscribe(1, "speak", 2.0, kept=True, limit=1)
+    box.subscribe(2, "speak", 2.0, kept=True, limit=1)
+    box.hear(speak("d"), 2.0, keep=True)
+    box.subscribe(3, "speak", 2.0, kept=True, limit=9)
+
+    assert [(1, "a"), (2, "b"), (3, "c"), (3, "d")] == given(told)
+
+
+def test_taken_events_are_not_kept():
+    """One subscription is enough to have an event taken."""
+    box, told = inbox()
+    box.subscribe(1, "speak", 0.0)
+    box.hear(speak("a"), 1.0, keep=True)
+    box.unsubscribe(1)
+
+    box.subscribe(2, "speak", 2.0, kept=True)
+
+    assert [(1, "a")] == given(told)
+
+
+def test_only_what_follows_a_send_is_kept():
+    """A client that only listens keeps nothing; thirty seconds after the last send it is one of those again."""
+    box, told = inbox(expecting=False)
+    box.hear(speak("before"), 0.0, keep=True)
+    box.expect(1.0)
+    box.hear(speak("after"), 1.0, keep=True)
+    box.hear(speak("in time"), 1.0 + KEPT_FOR - 0.1, keep=True)
+    box.hear(speak("too late"), 1.0 + KEPT_FOR, keep=True)
+
+    box.subscribe(1, None, 1.0 + KEPT_FOR - 0.1, kept=True)
+
+    assert [(1, "after"), (1, "in time")] == given(told)
+
+
+def test_kept_events_grow_old():
+    """Thirty seconds, then they are gone: to no counter, since nobody wanted them."""
+    box, told = inbox()
+    box.hear(speak("old"), 1.0, keep=True)
+    box.expect(20.0)
+    box.hear(speak("young"), 20.0, keep=True)
+
+    box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
+
+    assert [(1, "young")] == given(told)
+    assert 0 == box.dropped
+
+
+def test_oldest_are_dropped_and_counted():
+    """Sixty-four of them, whatever a hub sends."""
+    box, told = inbox()
+    for number in range(KEPT_EVENTS + 10):
+        box.hear(speak(number), 1.0, keep=True)
+
+    assert 10 == box.dropped
+    box.subscribe(1, None, 2.0, kept=True)
+    assert [(1, str(number)) for number in range(10, KEPT_EVENTS + 10)] == given(told)
+
+
+def test_room_is_made_by_age_first():
+    """What has grown old makes way without being counted."""
+    box, told = inbox()
+    for number in range(KEPT_EVENTS):
+        box.hear(speak(number), 1.0, keep=True)
+    box.expect(20.0)
+    box.hear(speak("new"), 1.0 + KEPT_FOR, keep=True)
+
+    box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
+
+    assert ([(1, "new")], 0) == (given(told), box.dropped)
+
+
+# --- in a session ---
+
+
+def delivered(world: World) -> list[str]:
+    """The texts that were delivered, in order."""
+    return [one.event.data.get("utterance", one.event.type) for one in world.got(Delivered)]
+
+
+@pytest.mark.parametrize("generation", [0, 1, 3])
+def test_hub_that_answers_before_listen_starts_loses_nothing(generation):
+    """Send, then listen: as documented."""
+    world = ready(generation)
+    world.stack.send(e.Utterance(text="hi"), world.now)
+    world.drive()
+    assert [] == delivered(world)
+
+    world.stack.subscribe("speak", world.now, kept=True)
+    world.drive()
+
+    assert ["echo: hi"] == delivered(world)
+
+
+def test_what_an_ask_consumed_is_not_kept():
+    """Its reply has it; a listener that comes later is not meant. One that is there already hears it, too."""
+    world = ready()
+    world.stack.send(e.Bus(type="status"), world.now)
+    world.stack.ask(e.Utterance(text="hi"), world.now)
+    world.drive()
+    world.stack.subscribe(None, world.now, kept=True)
+    world.drive()
+    assert ([], 1) == (delivered(world), len(world.got(AskEnded)))
+
+    world.stack.ask(e.Utterance(text="ho"), world.now)
+    world.drive()
+
+    assert ["echo: ho", e.UTTERANCE_HANDLED] == delivered(world)
+
+
+def test_asks_alone_keep_nothing():
+    """An ask has its own way of collecting: what it leaves behind is not for a listener of another matter."""
+    world = ready()
+    world.hub.answer = lambda event: [*echo(event), *echo(event)[:1]]
+    world.stack.ask(e.Utterance(text="hi"), world.now)
+    world.drive()
+
+    world.stack.subscribe("speak", world.now, kept=True)
+    world.drive()
+
+    assert [] == delivered(world)
+
+
+def test_unsubscribed_session():
+    """The session's own words for it, and its counter."""
+    world = ready()
+    id = world.stack.subscribe("speak", world.now, limit=5)
+    world.stack.unsubscribe(id)
+    world.stack.send(e.Bus(type="status"), world.now)
+    for number in range(KEPT_EVENTS + 3):
+        world.hub.peer.send(speak(number), world.now)
+    world.drive()
+
+    assert ([], 3) == (delivered(world), world.stack.dropped)
