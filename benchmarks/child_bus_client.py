@@ -58,14 +58,13 @@ def binary_codec(*, size: int, sealed: bool, compressed: bool, count: int) -> fl
     return _timed(work, count)
 
 
-client: HiveMessageBusClient | None = None
+clients: list[HiveMessageBusClient] = []
 session = Session(session_id=str(uuid.uuid4()))
 handled = threading.Event()
 
 
 def connect(*, identity: str) -> None:
-    """The client, ready."""
-    global client
+    """One client more, ready."""
     values = json.loads(Path(identity).read_text())
     endpoint = urlsplit(values["data_plane_endpoints"]["wss"])
     client = HiveMessageBusClient(
@@ -79,11 +78,12 @@ def connect(*, identity: str) -> None:
     threading.Thread(target=client.connect, kwargs={"site_id": values["site_id"]}, daemon=True).start()
     client.wait_for_handshake(30)
     client.on_mycroft("ovos.utterance.handled", lambda _: handled.set())
+    clients.append(client)
 
 
 def ask(*, count: int) -> list[float]:
     """Seconds for each of `count` asks, one after the other: until the hub says that it is done."""
-    assert client is not None
+    client = clients[0]
     taken = []
     for _ in range(count):
         handled.clear()
@@ -97,6 +97,22 @@ def ask(*, count: int) -> list[float]:
     return taken
 
 
+def binary_up(*, size: int, count: int) -> float:
+    """MB/s of raw bytes to the hub, until it says that it has them all."""
+    client = clients[0]
+    arrived = threading.Event()
+    client.on_mycroft("benchmark.arrived", lambda _: arrived.set())
+    message = HiveMessage(HiveMessageType.BINARY, bytes(size), bin_type=HiveMindBinaryPayloadType.RAW_AUDIO)
+    started = time.perf_counter()
+    expect = Message("benchmark.expect", {"bytes": size * count}, {"session": session.serialize()})
+    client.emit(HiveMessage(HiveMessageType.BUS, expect))
+    for _ in range(count):
+        client.emit(message, binary_type=HiveMindBinaryPayloadType.RAW_AUDIO)
+    if not arrived.wait(120):
+        raise TimeoutError("not everything arrived")
+    return size * count / (time.perf_counter() - started) / 1e6
+
+
 def _timed(work: Callable[[], None], count: int) -> float:
     work()
     started = time.perf_counter()
@@ -107,4 +123,4 @@ def _timed(work: Callable[[], None], count: int) -> float:
 
 LOG.set_level("ERROR")  # two lines for each message otherwise
 bytes(8 << 20)  # as `measuring.settle_allocator` says
-serve({call.__name__: call for call in (json_codec, binary_codec, connect, ask)})
+serve({call.__name__: call for call in (json_codec, binary_codec, connect, ask, binary_up)})
