@@ -430,6 +430,54 @@ def test_a_conversation_that_was_quiet_longest_is_forgotten() -> None:
     assert ["a1", "b1", "a2", "c1", "a3", "b1"] == play(act, conversations=2).speech
 
 
+def test_a_forgotten_conversation_has_no_question_left() -> None:
+    """Who waits in it learns that nobody will answer."""
+    lost: list[str] = []
+
+    async def act(scene: Scene) -> None:
+        @scene.skill()
+        async def ask(turn: Turn) -> None:
+            try:
+                await turn.ask("Well?")
+            except NoAnswer as error:
+                lost.append(str(error))
+
+        for session in ("a", "b", "c"):
+            scene.hear(scene.hive.peer(), session={"session_id": session})
+            await scene.ended(1)
+        await scene.until(lambda: len(lost) == 2)
+
+    play(act, conversations=1)
+
+    assert ["the conversation was forgotten"] * 2 == lost[:2]
+
+
+def test_a_thread_may_outlive_the_hub() -> None:
+    """What it says then goes nowhere, and says so."""
+    gate, ended = threading.Event(), threading.Event()
+    late: list[str] = []
+
+    async def act(scene: Scene) -> None:
+        @scene.skill()
+        def slow(turn: SyncTurn) -> None:
+            gate.wait(30)
+            try:
+                turn.speak("too late")
+            except SkillFailure as failure:
+                late.append(str(failure))
+            ended.set()
+
+        scene.hear(scene.hive.peer())
+        await scene.until(lambda: scene.stage.turns == 1)
+        await asyncio.sleep(0)
+
+    play(act)
+    gate.set()
+
+    assert ended.wait(20)
+    assert ["the hub is gone: nothing more can be said"] == late
+
+
 def order(scene: Scene) -> None:
     """Add a skill that asks back."""
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.hub.lab import STATIC, Lab, Visitor, experiment
 from tests.hub.routing import utterance, wrapped
+from thalovant.hub.errors import HubSetupError
+from thalovant.hub.registry import Client, Registry
 from thalovant.hub.skills import skill
 from thalovant_proto import events as e
 from thalovant_proto.errors import CredentialsRefused
@@ -307,6 +309,43 @@ def test_another_rsa_key_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
 
     experiment(act)
     assert "another RSA key" in caplog.text
+
+
+class FullDisk:
+    """A store that has no room."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def load(self) -> list[Client]:
+        return []
+
+    def save(self, client: Client) -> None:
+        if self.full:
+            raise HubSetupError("The hub's state in /x cannot be used: database or disk is full", setting="state")
+
+    remove = save
+
+
+def test_a_key_that_cannot_be_kept_is_not_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told to come back; with its key known, what else cannot be kept does no harm."""
+
+    async def act(lab: Lab) -> None:
+        store = FullDisk()
+        lab.registry = lab.board.registry = Registry(store)
+        client = lab.client()
+        store.full = True
+        visitor = lab.visit(client).shake_hands()
+        assert (1011, "the hub cannot keep the client's key") == visitor.closed
+        assert [] == lab.board.peers
+        store.full = False
+        lab.visit(client).shake_hands().hang_up()
+        store.full = True
+        again = lab.visit(client, pinned=True, pubkey=RSA).shake_hands()
+        assert again.joined
+
+    experiment(act)
+    assert 2 == caplog.text.count("disk is full")
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -39,33 +37,31 @@ def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> Hub
     """
     from thalovant_proto import rsa
 
-    stored = {name: state.thing(name) for name in _NAMES}
-    with ThreadPoolExecutor(1) as pool:  # the slow one, beside the others
-        pem = stored["rsa_key"]
-        rsa_key = pool.submit(rsa.generate if pem is None else lambda: rsa.load_private(Secret(pem)))
-        static_key = stored["static_key"] or os.urandom(32)
-        authority = _certificate(stored["authority"], stored["authority_key"])
-        if authority is None or now >= authority.x509.not_valid_after_utc - pki.RENEW_BEFORE:
-            authority, server = pki.make_authority(now), None
-        else:
-            server = _certificate(stored["server"], stored["server_key"])
-        if server is None or not pki.is_good(server, names, now):
-            server = pki.make_server(authority, names, now)
-    key = rsa_key.result()
-    things = {
-        "static_key": static_key,
-        "rsa_key": rsa.private_pem(key).reveal(),
-        "authority": authority.pem,
-        "authority_key": authority.key.reveal(),
-        "server": server.pem,
-        "server_key": server.key.reveal(),
-    }
-    if things != stored:
-        state.keep(**things)
-    return HubKeys(static_key=Secret(static_key), pubkey=rsa.public_pem(key), authority=authority, server=server)
+    pem = state.thing("rsa_key")
+    static_key = state.thing("static_key")
+    if pem is None or static_key is None:
+        pem, static_key = rsa.private_pem(rsa.generate()).reveal(), os.urandom(32)
+        state.keep(rsa_key=pem, static_key=static_key)
+    authority, server = certificates(state, names, now)
+    return HubKeys(
+        static_key=Secret(static_key),
+        pubkey=rsa.public_pem(rsa.load_private(Secret(pem))),
+        authority=authority,
+        server=server,
+    )
 
 
-_NAMES: Final = ("static_key", "rsa_key", "authority", "authority_key", "server", "server_key")
+def certificates(state: State, names: Sequence[str], now: datetime.datetime) -> tuple[pki.Certificate, pki.Certificate]:
+    """The authority and the server's certificate in `state`, renewed where they end soon. Takes milliseconds."""
+    authority = _certificate(state.thing("authority"), state.thing("authority_key"))
+    server = _certificate(state.thing("server"), state.thing("server_key"))
+    if authority is None or now >= authority.x509.not_valid_after_utc - pki.RENEW_BEFORE:
+        authority, server = pki.make_authority(now), None
+        state.keep(authority=authority.pem, authority_key=authority.key.reveal())
+    if server is None or not pki.is_good(server, names, now):
+        server = pki.make_server(authority, names, now)
+        state.keep(server=server.pem, server_key=server.key.reveal())
+    return authority, server
 
 
 def _certificate(pem: bytes | None, key: bytes | None) -> pki.Certificate | None:

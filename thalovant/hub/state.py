@@ -93,7 +93,7 @@ class State:
 
     def close(self, *, now: datetime.datetime) -> None:
         """Let go of the folder."""
-        self._saw(now)
+        self.saw(now)
         self._connection.close()
 
     # --- single things ---
@@ -158,9 +158,10 @@ class State:
                     f"was used at {before:%Y-%m-%d %H:%M} UTC, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC: "
                     "it was set back; set it right, or start with another state"
                 )
-        self._saw(now)
+        self.saw(now)
 
-    def _saw(self, now: datetime.datetime) -> None:
+    def saw(self, now: datetime.datetime) -> None:
+        """Remember what time it was, to notice a clock that is set back."""
         self.keep(last_seen=now.isoformat().encode())
 
     @contextmanager

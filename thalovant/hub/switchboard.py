@@ -17,6 +17,7 @@ from thalovant_proto.peer import PeerClosed
 from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
+from .errors import HubSetupError
 from .keys import HubKeys
 from .mesh import Mesh
 from .registry import Client, Registry
@@ -200,7 +201,12 @@ class Switchboard:
         if client is None:
             return
         if completed is not None and completed.peer_static is not None:
-            client = self.registry.learn(client, pinned=completed.peer_static, psk=completed.psk)
+            try:
+                client = self.registry.learn(client, pinned=completed.peer_static, psk=completed.psk)
+            except HubSetupError as error:
+                log.error("%s", error)
+                self._turn_away(seat, "the hub cannot keep the client's key", code=1011)
+                return
             if client is not None and client.pinned != completed.peer_static:
                 # Another connection of this client was first, with another key.
                 self._turn_away(seat, KEY_REJECTED)
@@ -224,9 +230,9 @@ class Switchboard:
         self._joined.set()  # which wakes who waits now, and nobody later
         self._joined.clear()
 
-    def _turn_away(self, seat: Seat, reason: str) -> None:
+    def _turn_away(self, seat: Seat, reason: str, *, code: int = 1008) -> None:
         log.warning("%s: %s", seat.peer_id, reason)
-        seat.close(self._loop.time(), code=1008, reason=reason)
+        seat.close(self._loop.time(), code=code, reason=reason)
         seat.driver.wake()
 
     def _act(self, peer: RoutedPeer, event: e.Message) -> None:
@@ -235,7 +241,7 @@ class Switchboard:
                 case Hear(request):
                     self.stage.hear(request)
                 case Say(to, message):
-                    self.send(to, message)
+                    self._pass_on(to, message)
                 case HearBinary(sender, binary):
                     self.stage.hear_binary(sender, binary)
                 case Kick(whom, code, reason):
@@ -243,8 +249,18 @@ class Switchboard:
                 case Learn(whom, pubkey):
                     self._learn(whom, pubkey)
 
+    def _pass_on(self, peer: RoutedPeer, message: e.Message) -> None:
+        try:
+            self.send(peer, message)
+        except ValueError as error:  # one that the sender's connection could carry, and this one cannot
+            log.warning("A message for %s was dropped: %s", peer.id, error)
+
     def _learn(self, peer: RoutedPeer, pubkey: str) -> None:
-        client = self.registry.learn(peer.client, pubkey=pubkey)
+        try:
+            client = self.registry.learn(peer.client, pubkey=pubkey)
+        except HubSetupError as error:
+            log.error("%s", error)
+            return
         if client is None:
             return
         peer.client = client
