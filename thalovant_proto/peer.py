@@ -165,11 +165,11 @@ class HubPeer:
                 case FrameReceived(frame=frame):
                     if self._connection is not None:
                         self._hear(self._connection.receive(frame, now), now)
-                case LinkOpened():
+                case LinkOpened() if not self._closed:
                     self._opened(event, now)
                 case LinkClosed():
                     self._end(
-                        PeerClosed(kind=event.kind, code=event.code, reason=event.reason or reason, error=event.error)
+                        PeerClosed(kind=event.kind, code=event.code, reason=reason or event.reason, error=event.error)
                     )
         self._flush(now)
 

@@ -415,7 +415,7 @@ class ClientStack:
         elif closed.error is not None:
             failure = from_fault(closed.error, closed.code)
         else:
-            failure = from_close(closed.kind, closed.code, closed.reason or reason, attempt.progress(now))
+            failure = from_close(closed.kind, closed.code, reason or closed.reason, attempt.progress(now))
         if attempt.connected:
             self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
         self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)

@@ -349,9 +349,10 @@ def test_no_reconnect_where_it_is_not_wanted():
     """`auto_reconnect=False`: the loss of the link is the end."""
     world = ready(auto_reconnect=False)
 
-    world.lose()
+    world.lose("reset by peer")
 
     assert (FAILED, FailureKind.LOST) == (world.stack.state, world.stack.failure.kind)
+    assert "reset by peer" in world.stack.failure.message
 
 
 def test_peer_that_asks_to_be_left_alone_is():

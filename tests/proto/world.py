@@ -16,6 +16,7 @@ from thalovant_proto import events as e
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.limits import DEFAULT_LIMITS, Limits
 from thalovant_proto.links.base import Credentials, Link
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
@@ -149,6 +150,7 @@ class World:
         client: ClientConfig | None = None,
         knows: Trust | None = None,
         links: Any = None,
+        hub_limits: Limits = DEFAULT_LIMITS,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
@@ -156,6 +158,7 @@ class World:
         self.hub = hub or Hub(hub_side(generation))
         self.config = client or config(generation, **changes)
         self.links = links or WssLinks()
+        self.hub_limits = hub_limits
         self.stack = ClientStack(self.config, self._new_link, trust=knows or trust(), entropy=Entropy("client"))
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came
@@ -270,7 +273,9 @@ class World:
         self._broken = False
         if self._link is not self._served:  # else it is the same session on another socket
             self._served = self._link
-            peer = HubPeer(self.links.hub(), self.hub.known, entropy=self._hub_entropy, now=self.now)
+            peer = HubPeer(
+                self.links.hub(), self.hub.known, entropy=self._hub_entropy, now=self.now, limits=self.hub_limits
+            )
             self.hub.peers.append(peer)
         self._socket = self.hub.peer
 
