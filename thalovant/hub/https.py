@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Never, TypeAlias
+from typing import TYPE_CHECKING
 
-from thalovant_io.asyncio_connection import Connection
 from thalovant_io.asyncio_session import SessionRunner
-from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https_session import HttpsSession
-from thalovant_proto.secret import Secret
 
-from .ports import Port
+from .ports import Quiet, QuietConnection, QuietPort
 
 if TYPE_CHECKING:
     from .seats import PeerOutcome
     from .switchboard import Switchboard
 
-_Socket: TypeAlias = Connection[Never]  # a socket has no outcomes; sessions have
 
-
-class HttpsListener(Port[Never]):
+class HttpsListener(QuietPort):
     """Accepts HTTP requests for a switchboard. `start` it once."""
 
     protocol = "https"
@@ -34,7 +28,7 @@ class HttpsListener(Port[Never]):
         super().__init__(self._make_peer, host, port, context, setting="https_port", connections=connections)
         self.board = board
         self._hub = HttpsServerHub(entropy=os.urandom, limits=board.settings.https, secure=context is not None)
-        self._requests: dict[_Socket, _Requests] = {}
+        self._requests: dict[QuietConnection, _Requests] = {}
         self._sessions: dict[HttpsSession, _Session] = {}
 
     async def close(self, grace: float) -> None:
@@ -46,10 +40,7 @@ class HttpsListener(Port[Never]):
         for session in tuple(self._sessions.values()):
             session.abort()
 
-    def heard(self, connection: _Socket, outcome: Never) -> None:
-        raise RuntimeError("a socket of requests has no outcomes")
-
-    def gone(self, connection: _Socket) -> None:
+    def gone(self, connection: QuietConnection) -> None:
         self._requests.pop(connection, None)  # sessions do not notice
 
     def deliver(self, address: str) -> None:
@@ -64,7 +55,7 @@ class HttpsListener(Port[Never]):
         """A session is over."""
         del self._sessions[session]
 
-    def _make_peer(self, connection: _Socket) -> _Requests:
+    def _make_peer(self, connection: QuietConnection) -> _Requests:
         address = connection.address.host
         http = self._hub.connection(address, asyncio.get_running_loop().time())
         requests = self._requests[connection] = _Requests(self, http, address)
@@ -111,8 +102,8 @@ class _Session:
         self._listener.board.left(self._seat)
 
 
-class _Requests:
-    """One accepted socket, as listeners drive it: without outcomes, since those are the sessions'."""
+class _Requests(Quiet):
+    """One accepted socket, as listeners drive it. What is said is said by the sessions."""
 
     def __init__(self, listener: HttpsListener, http: HttpsServerConnection, address: str) -> None:
         self._listener = listener
@@ -141,12 +132,3 @@ class _Requests:
         # Before each answer, for the answer tells what its request led to.
         self._listener.deliver(self._address)
         return self._http.data_to_send()
-
-    def effects(self) -> list[DeriveKey]:
-        return []
-
-    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
-        raise RuntimeError("a socket of requests derives no keys")
-
-    def outcomes(self) -> Sequence[Never]:
-        return ()

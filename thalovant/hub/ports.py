@@ -1,4 +1,7 @@
-"""What the hub's ports have in common: they listen, make a peer of each connection, and hear when it is gone."""
+"""What the hub's ports have in common: they listen, make something that drives a connection, and hear when it is gone.
+
+A quiet port is one whose connections are not clients themselves: HTTPS requests, and whoever comes to the broker.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import errno
 import logging
 import ssl
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import Generic, Never, TypeAlias, TypeVar
 
 from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
 from thalovant_io.asyncio_listener import Listener
 from thalovant_io.dialer import DEFAULT_TIMEOUTS
+from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.secret import Secret
 
 from .errors import HubSetupError
 
@@ -73,6 +79,32 @@ class Port(ABC, Generic[OutcomeT]):
         elif error.errno == errno.EACCES:
             message, setting = f"Port {self._port} may be used by the system administrator only", self._setting
         return HubSetupError(message, setting=setting)
+
+
+QuietConnection: TypeAlias = Connection[Never]
+
+
+class QuietPort(Port[Never]):
+    """A port whose connections report nothing."""
+
+    def heard(self, connection: QuietConnection, outcome: Never) -> None:
+        raise RuntimeError("a quiet connection has said something")
+
+
+class Quiet:
+    """What drives a connection of a quiet port has these: no keys to derive, nothing to report."""
+
+    def effects(self) -> list[DeriveKey]:
+        """None."""
+        return []
+
+    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
+        """Never, then."""
+        raise RuntimeError("a quiet connection has derived a key")
+
+    def outcomes(self) -> Sequence[Never]:
+        """None."""
+        return ()
 
 
 class _Listener(Listener[OutcomeT]):

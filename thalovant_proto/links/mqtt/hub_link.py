@@ -234,6 +234,11 @@ class MqttHubGateway:
         return self._session.buffered
 
     @property
+    def unread(self) -> int:
+        """Bytes for clients that wait until the broker has acknowledged others."""
+        return self._session.waiting
+
+    @property
     def wants_socket(self) -> bool:
         """True from the start until the gateway has closed and its goodbye is drained."""
         return self._state is not _State.CLOSED or self._session.has_data

@@ -185,6 +185,11 @@ class MqttSession:
         return bool(self._out)
 
     @property
+    def waiting(self) -> int:
+        """Bytes of messages that wait for the window."""
+        return self._waiting_bytes
+
+    @property
     def has_room(self) -> bool:
         """Whether a message of QoS 1 would leave at once."""
         return not self._waiting and len(self._in_flight) < self._limits.window

@@ -1,0 +1,121 @@
+"""Who may sign in to a hub's MQTT broker, and which topics are whose.
+
+A client's user name is its access key, so that one rule of a broker's access list fits all (`hivemind/%u/in`). Its
+password follows from the access key and a key of the hub: nothing has to be kept for each client, and what the hub
+writes into an identity is the same today and tomorrow.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from thalovant_proto.links.mqtt.fields import topic_matches
+from thalovant_proto.links.mqtt.packets import Connect
+from thalovant_proto.links.mqtt.topics import hub_layouts, topic_of
+from thalovant_proto.secret import Secret
+
+from .registry import Client, Registry
+from .state import State
+
+#: Above the access key in every topic.
+PREFIX: Final = "hivemind"
+#: How the hub calls itself in its own status topic, and above the topics of clients before v3's layout.
+HUB_NAME: Final = "hub"
+
+
+@frozen(kw_only=True)
+class Account:
+    """Somebody who signed in: a client, or the hub itself. `owner` tells accounts apart."""
+
+    name: str
+    owner: str = field(repr=False)
+    publishes: tuple[str, ...] = field(repr=False)
+    subscribes: tuple[str, ...] = field(repr=False)
+    is_hub: bool = False
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether this topic, or a will on it, is the account's."""
+        return any(topic_matches(own, topic) for own in self.publishes)
+
+    def may_subscribe(self, topic_filter: str) -> bool:
+        """Whether this filter is the account's, to the letter: a wildcard that covers others is not."""
+        return topic_filter in self.subscribes
+
+
+class Accounts:
+    """The accounts of the hub and of its registered clients. `key` is the hub's, 32 random bytes."""
+
+    def __init__(self, registry: Registry, key: Secret[bytes], *, prefix: str = PREFIX) -> None:
+        self.prefix = prefix.strip(" /")
+        self.layouts = hub_layouts(self.prefix, HUB_NAME, f"{self.prefix}/{HUB_NAME}")
+        self._registry = registry
+        self._key = key
+
+    @property
+    def legacy_prefix(self) -> str:
+        """What stands above the topics of the older layout."""
+        return f"{self.prefix}/{HUB_NAME}"
+
+    def hub_credentials(self) -> tuple[str, Secret[str]]:
+        """User name and password of the hub itself."""
+        return HUB_NAME, self._password(HUB_NAME)
+
+    def credentials(self, client: Client) -> tuple[str, Secret[str]]:
+        """User name and password of a client."""
+        username = client.access_key.reveal()
+        return username, self._password(username)
+
+    def block(self, client: Client, endpoint: str) -> dict[str, Any]:
+        """What an identity says about the broker at `endpoint`, secrets included."""
+        username, password = self.credentials(client)
+        return {
+            "endpoint": endpoint,
+            "username": username,
+            "password": password.reveal(),
+            "topic_prefix": f"{self.prefix}/{username}",
+            "tls": endpoint.startswith("mqtts:"),
+        }
+
+    def authenticate(self, connect: Connect) -> Account | None:
+        """The account that a CONNECT is for, None unless its password is right.
+
+        Takes as long for a user name that is unknown: every name has its password.
+        """
+        username = connect.username or ""
+        given = b"" if connect.password is None else connect.password.reveal()
+        right = hmac.compare_digest(self._password(username).as_bytes(), given)
+        client = self._registry.with_key(Secret(username))
+        if not right:
+            return None
+        if username == HUB_NAME:
+            said = tuple(topic for layout in self.layouts for topic in (layout.down, layout.status, layout.hub_status))
+            heard = tuple(topic for layout in self.layouts for topic in (layout.up, layout.status))
+            return Account(name="the hub", owner=username, publishes=said, subscribes=heard, is_hub=True)
+        if client is None:
+            return None
+        own = [(layout, topic_of(layout.status, username)) for layout in self.layouts]
+        return Account(
+            name=client.name,
+            owner=username,
+            publishes=tuple(topic for layout, status in own for topic in (topic_of(layout.up, username), status)),
+            subscribes=tuple(topic for layout, status in own for topic in (topic_of(layout.down, username), status)),
+        )
+
+    def _password(self, username: str) -> Secret[str]:
+        digest = hmac.digest(self._key.reveal(), b"mqtt broker password\0" + username.encode(), hashlib.sha256)
+        return Secret(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
+
+
+def broker_key(state: State) -> Secret[bytes]:
+    """The key in `state` that passwords at the broker are made with, made if it is missing."""
+    key = state.thing("broker_key")
+    if key is None:
+        key = os.urandom(32)
+        state.keep(broker_key=key)
+    return Secret(key)

@@ -1,0 +1,183 @@
+"""The embedded MQTT broker: amqtt in this process, without a socket of its own, behind our front door."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from importlib import import_module
+from itertools import count
+from typing import Any, Final
+
+from .accounts import Accounts
+from .door import Door, Room, Visitor
+from .errors import HubSetupError
+from .ports import QuietConnection, QuietPort
+from .settings import Settings
+
+log = logging.getLogger("thalovant.hub")
+
+MISSING: Final = "MQTT needs a package that is not installed: pip install 'thalovant[hub]'"
+
+_LISTENER: Final = "default"  # amqtt wants one of that name
+_CONFIG: Final = {
+    "listeners": {_LISTENER: {"type": "external"}},
+    # Everybody whom the door let in; and no other plugins, some of which publish what the hub is doing.
+    "plugins": {"amqtt.plugins.base.BaseAuthPlugin": {}},
+}
+#: How long sessions may take to end after their connections.
+_ENDING: Final = 2.0
+
+
+class BrokerPort(QuietPort):
+    """The MQTT port of a hub, and the broker behind it. `start` it once."""
+
+    def __init__(
+        self, accounts: Accounts, host: str, port: int, context: ssl.SSLContext | None, *, settings: Settings
+    ) -> None:
+        super().__init__(self._make_peer, host, port, context, setting="mqtt_port", connections=settings.connections)
+        self._door = Door(accounts.authenticate, self._enter, settings=settings)
+        self._visitors: dict[QuietConnection, Visitor] = {}
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._numbers = count(1)
+        self._broker: Any = None  # amqtt has no types
+
+    async def start(self) -> None:
+        """Begin to accept. Raises `HubSetupError` if the address cannot be had, or amqtt is not there."""
+        try:
+            # Slow, and most hubs need it not.
+            broker_module = await asyncio.to_thread(import_module, "amqtt.broker")
+        except ModuleNotFoundError:
+            raise HubSetupError(MISSING, setting="mqtt_port") from None
+        _silence("amqtt")
+        self._broker = broker_module.Broker(_CONFIG)
+        await self._broker.start()
+        try:
+            await super().start()
+        except BaseException:
+            await self._broker.shutdown()
+            raise
+
+    async def close(self, grace: float) -> None:
+        """Accept no more, and end all connections: who has said goodbye has done so to the hub."""
+        for visitor in tuple(self._visitors.values()):
+            visitor.close()
+        await super().close(grace)
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=_ENDING)
+        for session in self._sessions:
+            session.cancel()
+        await self._broker.shutdown()
+
+    def gone(self, connection: QuietConnection) -> None:
+        if (visitor := self._visitors.pop(connection, None)) is not None:
+            visitor.close()
+
+    def _make_peer(self, connection: QuietConnection) -> Visitor:
+        loop = asyncio.get_running_loop()
+        visitor = self._door.visitor(_Wire(connection, loop), loop.time())
+        self._visitors[connection] = visitor
+        return visitor
+
+    def _enter(self, visitor: Visitor, connect: bytes, before: Room | None) -> Room:
+        room = _AmqttRoom(visitor, next(self._numbers))
+        room.hear(connect)
+        after = before.session if isinstance(before, _AmqttRoom) else None
+        room.session = asyncio.create_task(self._run(room, visitor, after))
+        self._sessions.add(room.session)
+        room.session.add_done_callback(self._sessions.discard)
+        return room
+
+    async def _run(self, room: _AmqttRoom, visitor: Visitor, after: asyncio.Task[None] | None) -> None:
+        """One session with the broker, once the one whose place it takes is over and its will published."""
+        if after is not None:
+            await asyncio.wait([after])
+        try:
+            await self._broker.external_connected(room, room, _LISTENER)
+        except Exception:
+            log.exception("The MQTT broker failed in a session")
+        visitor.ended()
+
+
+class _Wire:
+    """The wire of a visitor. Wakes once for all that happens at a time."""
+
+    __slots__ = ("_connection", "_loop", "_waking")
+
+    def __init__(self, connection: QuietConnection, loop: asyncio.AbstractEventLoop) -> None:
+        self._connection = connection
+        self._loop = loop
+        self._waking = False
+
+    def wake(self) -> None:
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._wake)
+
+    def hold(self, hold: bool) -> None:
+        if self._connection.wire is not None:
+            transport = self._connection.wire.transport
+            (transport.pause_reading if hold else transport.resume_reading)()
+
+    def abort(self) -> None:
+        self._connection.abort()
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._connection.wake()
+
+
+class _AmqttRoom:
+    """A connection as amqtt sees it: its reader and its writer in one."""
+
+    def __init__(self, visitor: Visitor, number: int) -> None:
+        self.session: asyncio.Task[None]
+        self._visitor = visitor
+        self._number = number
+        self._unread = bytearray()
+        self._left = False
+        self._news = asyncio.Event()
+
+    # --- the door's side
+
+    def hear(self, data: bytes) -> None:
+        self._unread += data
+        self._news.set()
+
+    def leave(self) -> None:
+        self._left = True
+        self._news.set()
+
+    # --- amqtt's side
+
+    async def read(self, n: int) -> bytes:
+        """`n` bytes; fewer only if the client has left."""
+        while len(self._unread) < n and not self._left:
+            self._news.clear()
+            await self._news.wait()
+        data = bytes(self._unread[:n])
+        del self._unread[:n]
+        return data
+
+    def feed_eof(self) -> None:
+        self.leave()
+
+    def write(self, data: bytes) -> None:
+        self._visitor.said(data)
+
+    async def drain(self) -> None:
+        """The door cuts off who does not read."""
+
+    def get_peer_info(self) -> tuple[str, int]:
+        return "visitor", self._number
+
+    def get_ssl_info(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        self._visitor.ended()
+
+
+def _silence(name: str) -> None:
+    """Keep a library from logging: its lines hold topics, and thereby access keys."""
+    logging.getLogger(name).setLevel(logging.CRITICAL + 1)

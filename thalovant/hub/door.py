@@ -1,0 +1,394 @@
+"""The front door of the embedded MQTT broker: who comes in, and what reaches the broker. Pure, on the driver's clock.
+
+    socket bytes ⇄ Visitor ⇄ packets that may pass ⇄ Room (the broker's end of one connection)
+
+The broker behind it is trusted with what it is given and with nothing else. It sees no user names, passwords and client
+ids, and no topics but those of the account. Its sessions are clean, and each client id there is ours and used once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Final, Protocol
+
+from attrs import evolve
+
+from thalovant_proto.limits import KIB
+from thalovant_proto.links.mqtt.decoding import decode
+from thalovant_proto.links.mqtt.fields import MAX_REMAINING, topic_matches
+from thalovant_proto.links.mqtt.framing import Framer
+from thalovant_proto.links.mqtt.packets import (
+    SUBSCRIPTION_REFUSED,
+    Connect,
+    ConnectCode,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+)
+from thalovant_proto.links.mqtt.server_session import (
+    ClientClosed,
+    ConnectReceived,
+    PacketReceived,
+    ServerEvent,
+    ServerSession,
+)
+from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
+
+from .accounts import Account
+from .ports import Quiet
+from .settings import Settings
+
+#: Bytes of one account that are on their way through the broker to the hub; more of it is not read.
+ON_THE_WAY: Final = 256 * KIB
+#: Subscriptions of one connection that the broker has not answered; more of it is not read.
+UNANSWERED: Final = 16
+#: Messages that a connection was given and has not acknowledged: the chunks of the two largest that hubs put together.
+UNACKNOWLEDGED: Final = 2048
+
+
+class Room(Protocol):
+    """The broker's end of one connection."""
+
+    def hear(self, data: bytes) -> None:
+        """Packets of the client, whole."""
+
+    def leave(self) -> None:
+        """The client is gone; unless it said DISCONNECT the broker publishes its will."""
+
+
+class Wire(Protocol):
+    """What moves a visitor's bytes."""
+
+    def wake(self) -> None:
+        """Do what the visitor wants, soon: something may have happened outside its own turn."""
+
+    def hold(self, hold: bool) -> None:
+        """Read nothing more from the client, until told otherwise."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+
+class Door:
+    """All connections of a broker.
+
+    `authenticate` gives the account of a CONNECT if it shows the right password. `enter(visitor, connect, before)`
+    makes the broker's end for a visitor that is in, from its CONNECT as the broker may see it, once the session of
+    `before` is over.
+
+    Connections that have shown nothing yet are few: when their places are taken, the oldest that had its time gives
+    way to a newcomer.
+    """
+
+    def __init__(
+        self,
+        authenticate: Callable[[Connect], Account | None],
+        enter: Callable[[Visitor, bytes, Room | None], Room],
+        *,
+        settings: Settings,
+    ) -> None:
+        self.authenticate = authenticate
+        self.settings = settings
+        self._enter = enter
+        self._waiting: dict[Visitor, float] = {}  # since when; oldest first
+        self._present: dict[tuple[str, str], Visitor] = {}  # by owner and client id
+        self._flows: dict[str, Flow] = {}  # by owner
+        self._hub: Visitor | None = None  # once it listens
+        self._ids = count(1)
+
+    def __len__(self) -> int:
+        """How many connections are in."""
+        return sum(len(flow.visitors) for flow in self._flows.values())
+
+    def visitor(self, wire: Wire, now: float) -> Visitor:
+        """What drives a new connection."""
+        visitor = Visitor(self, wire, now)
+        if len(self._waiting) >= self.settings.unproven:
+            oldest, since = next(iter(self._waiting.items()))
+            (oldest if now - since >= self.settings.unproven_grace else visitor).close()
+        if not visitor.finished:
+            self._waiting[visitor] = now
+        return visitor
+
+    # --- for visitors
+
+    def admit(self, visitor: Visitor, account: Account, connect: Connect) -> tuple[Flow, Room]:
+        """Let a visitor in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
+        self._waiting.pop(visitor, None)
+        place, room = (account.owner, connect.client_id), None
+        if (before := self._present.get(place)) is not None:
+            room = before.room
+            before.close()
+        if connect.client_id:
+            self._present[place] = visitor
+        flow = self._flows.setdefault(account.owner, Flow(account))
+        flow.visitors[visitor] = place
+        return flow, self._enter(visitor, _disguised(connect, next(self._ids)).encode(), room)
+
+    def forget(self, visitor: Visitor, flow: Flow | None) -> None:
+        """A visitor is gone. Harmless if repeated."""
+        self._waiting.pop(visitor, None)
+        if flow is None or visitor not in flow.visitors:
+            return
+        place = flow.visitors.pop(visitor)
+        if self._present.get(place) is visitor:
+            del self._present[place]
+        if not flow.visitors:
+            del self._flows[flow.account.owner]
+        if visitor is self._hub:
+            self._hub = None
+            for one in tuple(self._flows.values()):
+                one.arrived(one.on_the_way)  # or nobody would ever say so
+
+    def hub_listens(self, visitor: Visitor) -> None:
+        """From now on what clients publish reaches the hub."""
+        self._hub = visitor
+
+    def sent(self, flow: Flow, size: int) -> None:
+        """A message goes into the broker."""
+        if self._hub is not None and not flow.account.is_hub:
+            flow.on_the_way += size
+
+    def arrived(self, topic: str, size: int) -> None:
+        """A message has reached the hub."""
+        for level in topic.split("/"):
+            if (flow := self._flows.get(level)) is not None:
+                flow.arrived(size)
+
+
+class Flow:
+    """What one account has on its way to the hub, over all its connections."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.visitors: dict[Visitor, tuple[str, str]] = {}  # and the place of each
+        self.on_the_way = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be sent for now."""
+        return self.on_the_way >= ON_THE_WAY
+
+    def arrived(self, size: int) -> None:
+        """So much of it has come to its end."""
+        was_full = self.full
+        self.on_the_way = max(0, self.on_the_way - size)  # wills come to an end, and have not been counted
+        if was_full and not self.full:
+            for visitor in tuple(self.visitors):
+                visitor.resume()
+
+
+class Visitor(Quiet):
+    """One connection, as listeners drive it. The broker's end calls `said` and `ended`."""
+
+    def __init__(self, door: Door, wire: Wire, now: float) -> None:
+        limits = door.settings.mqtt
+        self._door = door
+        self._wire = wire
+        self._session = ServerSession(now=now, packet_limit=limits.frame + TOPIC_HEAD, limits=limits)
+        self._broker = Framer(MAX_REMAINING)
+        self._flow: Flow | None = None  # once it is in
+        self.room: Room | None = None  # as long as it is in
+        self._subscribed: set[str] = set()
+        self._unanswered: dict[int, tuple[int | None, ...]] = {}  # packet id: for each filter its QoS, or None
+        self._unacknowledged: set[int] = set()
+        self._out: list[bytes] = []
+        self._unread = 0
+        self._held = False
+        self._now = now
+        self.finished = False
+
+    # --- the driver
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        return None if self._held else self._session.next_timeout
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Bytes from the socket."""
+        self._now = now
+        events = self._session.receive_data(data, now)
+        if not self._held:
+            self._take(events)
+
+    def eof(self, now: float, reason: str = "") -> None:
+        """The socket ended."""
+        self._leave()
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed. Harmless if early."""
+        self._now = now
+        if not self._held:
+            self._take(self._session.handle_timeout(now))
+
+    def data_to_send(self) -> bytes:
+        """Everything to write to the socket now."""
+        data = b"".join(self._out)
+        self._out.clear()
+        self._unread = 0
+        return data
+
+    # --- the door
+
+    def resume(self) -> None:
+        """There may be room on the way again."""
+        if self._held and not self._blocked:
+            self._held = False
+            self._wire.hold(False)
+            self.receive_data(b"", self._now)
+            self._wire.wake()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._leave()
+        self._wire.wake()
+
+    # --- the broker
+
+    def said(self, data: bytes) -> None:
+        """Packets of the broker for the client."""
+        if self._flow is None or self.finished:
+            return
+        self._broker.feed(data)
+        while (raw := self._broker.next_packet()) is not None:
+            answer = raw.wire
+            match decode(raw.first, raw.body):
+                case Publish(topic=topic, payload=payload, packet_id=packet_id):
+                    # amqtt gives every newcomer what is retained on any topic that anybody has subscribed to.
+                    if not any(topic_matches(own, topic) for own in self._subscribed):
+                        self._decline(packet_id)
+                        continue
+                    if packet_id is not None:
+                        self._unacknowledged.add(packet_id)
+                    if self._flow.account.is_hub:
+                        self._door.arrived(topic, len(topic) + len(payload))
+                case Suback(packet_id=packet_id, codes=codes):
+                    answer = self._answer(packet_id, codes)
+                    if self._flow.account.is_hub:
+                        self._door.hub_listens(self)
+                case Unsuback(packet_id=packet_id):
+                    del self._unanswered[packet_id]
+            self._say(answer)
+        # What the hub has not read is bounded by the flows of the others.
+        unread = self._unread > self._door.settings.unread or len(self._unacknowledged) > UNACKNOWLEDGED
+        if unread and not self._flow.account.is_hub:
+            self._leave()
+            self._wire.abort()
+        self.resume()
+        self._wire.wake()
+
+    def ended(self) -> None:
+        """The broker has ended the connection."""
+        self.room = None
+        self.close()
+
+    # --- inside
+
+    def _take(self, events: Iterable[ServerEvent]) -> None:
+        for event in events:
+            match event:
+                case ConnectReceived(connect=connect):
+                    self._connect(connect)
+                case PacketReceived(packet=packet, wire=wire) if self._flow is not None and self.room is not None:
+                    self._packet(packet, wire, self._flow, self.room)
+                case ClientClosed():
+                    self._say(self._session.data_to_send())
+                    self._leave()
+            if self._blocked and not self.finished:
+                self._held = True
+                self._wire.hold(True)
+                break
+
+    def _connect(self, connect: Connect) -> None:
+        account = self._door.authenticate(connect)
+        if account is None:
+            self._refuse(ConnectCode.CREDENTIALS)
+        elif connect.will is not None and not account.may_publish(connect.will.topic):
+            self._refuse(ConnectCode.NOT_AUTHORIZED)
+        else:
+            self._session.accept(self._now)
+            self._flow, self.room = self._door.admit(self, account, connect)
+
+    def _refuse(self, code: ConnectCode) -> None:
+        self._session.refuse(code)
+        self._say(self._session.data_to_send())
+        self._leave()
+
+    def _packet(self, packet: Packet, wire: bytes, flow: Flow, room: Room) -> None:
+        match packet:
+            case Publish(topic=topic, payload=payload, qos=0 | 1, packet_id=packet_id):
+                if flow.account.may_publish(topic):
+                    self._door.sent(flow, len(topic) + len(payload))
+                    room.hear(wire)
+                elif packet_id is not None:
+                    self._say(Puback(packet_id).encode())  # as if it had been published [MQTT-3.3.5-2]
+            case Subscribe(packet_id=packet_id) if packet_id not in self._unanswered:
+                self._subscribe(packet, flow.account, room)
+            case Unsubscribe(packet_id=packet_id, filters=filters) if packet_id not in self._unanswered:
+                self._unanswered[packet_id] = ()
+                self._subscribed.difference_update(filters)
+                room.hear(wire)
+            case Puback(packet_id=packet_id):
+                if packet_id in self._unacknowledged:
+                    self._unacknowledged.discard(packet_id)
+                    room.hear(wire)
+            case Pingreq():
+                self._say(Pingresp().encode())
+            case Disconnect():
+                room.hear(wire)
+            case _:  # QoS 2, which nobody at a hub uses, or a packet id that is in use [MQTT-2.3.1-2]
+                self._leave()
+
+    def _subscribe(self, packet: Subscribe, account: Account, room: Room) -> None:
+        """Ask the broker for those filters that are the account's."""
+        allowed = [(name, min(qos, 1)) if account.may_subscribe(name) else None for name, qos in packet.filters]
+        self._unanswered[packet.packet_id] = tuple(pair and pair[1] for pair in allowed)
+        granted = tuple(pair for pair in allowed if pair is not None)
+        self._subscribed.update(name for name, _ in granted)
+        if granted:
+            room.hear(Subscribe(packet_id=packet.packet_id, filters=granted).encode())
+        else:
+            self._say(self._answer(packet.packet_id, ()))
+
+    def _answer(self, packet_id: int, codes: tuple[int, ...]) -> bytes:
+        """The SUBACK for all filters, made of the broker's codes for those that it has seen."""
+        answered = iter(codes)
+        asked = self._unanswered.pop(packet_id)
+        merged = tuple(SUBSCRIPTION_REFUSED if qos is None else next(answered) for qos in asked)
+        return Suback(packet_id=packet_id, codes=merged).encode()
+
+    def _decline(self, packet_id: int | None) -> None:
+        """Keep a message of the broker from the client."""
+        if packet_id is not None and self.room is not None:
+            self.room.hear(Puback(packet_id).encode())
+
+    def _say(self, data: bytes) -> None:
+        self._out.append(data)
+        self._unread += len(data)
+
+    @property
+    def _blocked(self) -> bool:
+        return len(self._unanswered) >= UNANSWERED or (self._flow is not None and self._flow.full)
+
+    def _leave(self) -> None:
+        self.finished = True
+        self._session.close()
+        self._door.forget(self, self._flow)
+        room, self.room = self.room, None
+        if room is not None:
+            room.leave()
+
+
+def _disguised(connect: Connect, number: int) -> Connect:
+    """A CONNECT as the broker may see it. A session that outlives the connection would be of no use to anybody."""
+    will = connect.will and evolve(connect.will, qos=min(connect.will.qos, 1))
+    return Connect(client_id=f"visitor-{number}", clean_session=True, keepalive=0, will=will)

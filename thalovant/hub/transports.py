@@ -1,0 +1,202 @@
+"""Over what a hub is reached: its ports, the broker that it uses, and what clients are told about both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+from urllib.parse import unquote
+
+from attrs import define, field, frozen
+
+from thalovant_io.dialer import ContextSource
+from thalovant_io.tls import CaFileError, default_context
+from thalovant_proto.links.base import Target
+from thalovant_proto.links.mqtt.broker import parse_broker
+from thalovant_proto.secret import Secret
+
+from .._plan import is_loopback
+from .accounts import Accounts
+from .errors import HubSetupError
+from .https import HttpsListener
+from .registry import Client
+from .switchboard import Switchboard
+from .wss import WssListener
+
+#: Hosts to listen on that stand for all addresses, and how this machine reaches a port there.
+ANY_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+
+
+@frozen(kw_only=True)
+class Broker:
+    """An MQTT broker that somebody else runs, and who the hub is there. `ca_file` says whom to trust, PEM."""
+
+    target: Target
+    username: str | None = field(default=None, repr=False)
+    password: Secret[str] | None = None
+    ca_file: Path | None = None
+
+    @classmethod
+    def at(cls, url: str, *, ca_file: Path | str | None = None) -> Self:
+        """The broker at a URL like `mqtts://user:password@broker.example:8883`.
+
+        Without a user in it, `THALOVANT_BROKER_USERNAME` and `THALOVANT_BROKER_PASSWORD` say who the hub is. Raises
+        `HubSetupError`, without the URL, for one that cannot work or would send passwords in clear.
+        """
+        head, _, rest = url.strip().rpartition("://")
+        user, _, place = rest.rpartition("@")
+        try:
+            target = parse_broker(f"{head}://{place}" if head else place)
+        except ValueError as error:
+            raise HubSetupError(f"This is no MQTT broker: {str(error).rstrip('.')}", setting="broker") from None
+        if not target.tls and not is_loopback(target.host):
+            message = "A broker on another machine must be mqtts://, or passwords would travel in clear"
+            raise HubSetupError(message, setting="broker")
+        name, _, word = user.partition(":")
+        username = unquote(name) or os.environ.get("THALOVANT_BROKER_USERNAME")
+        password = unquote(word) or os.environ.get("THALOVANT_BROKER_PASSWORD")
+        return cls(
+            target=target,
+            username=username,
+            password=Secret(password) if password and username else None,
+            ca_file=None if ca_file is None else Path(ca_file).expanduser(),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it is, without any secret."""
+        return _url("mqtts" if self.target.tls else "mqtt", self.target.host, self.target.port)
+
+    def context(self) -> ssl.SSLContext:
+        """What verifies it. Slow: call it in a thread."""
+        return default_context(self.ca_file)
+
+    def authorities(self) -> bytes:
+        """Whom its clients must trust, as PEM; nothing if it has no TLS. Slow. Raises `HubSetupError`."""
+        if not self.target.tls:
+            return b""
+        try:
+            if self.ca_file is not None:
+                self.context()
+                return self.ca_file.read_bytes()
+            found = self.context().get_ca_certs(binary_form=True)
+        except (CaFileError, OSError) as error:
+            raise HubSetupError(str(error), setting="broker_ca") from None
+        return "".join(map(ssl.DER_cert_to_PEM_cert, found)).encode()
+
+
+@define(kw_only=True)
+class Places:
+    """Where a hub is to be reached. A port of 0 is any free one, of None is none; what was found free stays."""
+
+    host: str
+    public_host: str
+    wss_port: int
+    https_port: int | None
+    mqtt_port: int | None
+    broker: Broker | None
+
+
+class _Closes(Protocol):
+    async def close(self, grace: float) -> None:
+        """Stop, within `grace` seconds."""
+
+
+class Transports:
+    """All the ports of a hub, and its broker. `start` it once."""
+
+    def __init__(self, board: Switchboard, accounts: Accounts, places: Places, context: ssl.SSLContext | None) -> None:
+        self._board = board
+        self._accounts = accounts
+        self._places = places
+        self._context = context
+        self._open: list[_Closes] = []
+        self._broker: _Closes | None = None  # our own
+        self._endpoints: dict[str, str] = {}
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """The URL of each protocol."""
+        return self._endpoints
+
+    async def start(self, authority: bytes) -> None:
+        """Begin to listen. `authority` is whom the hub's own certificate is from. Raises `HubSetupError`."""
+        try:
+            await self._start(authority)
+        except BaseException:
+            await self.close(0)
+            raise
+
+    async def close(self, grace: float) -> None:
+        """Stop to listen; connections have `grace` seconds to end."""
+        await asyncio.gather(*(one.close(grace) for one in self._open))
+        self._open.clear()
+        if self._broker is not None:  # the hub has said goodbye there
+            await self._broker.close(grace)
+            self._broker = None
+
+    def tell(self, client: Client) -> dict[str, Any]:
+        """What the client's identity says of all this, secrets included."""
+        endpoints = self._endpoints
+        master = endpoints.get("https") or endpoints["wss"]
+        found: dict[str, Any] = {
+            "default_master": master,
+            "default_port": int(master.rpartition(":")[2]),
+            "data_plane_endpoints": endpoints,
+            "protocols": {"wss": True, "http": "https" in endpoints, "mqtt": "mqtt" in endpoints},
+        }
+        if "mqtt" in endpoints:
+            found["mqtt"] = self._accounts.block(client, endpoints["mqtt"])
+        return found
+
+    # --- inside
+
+    async def _start(self, authority: bytes) -> None:
+        places, board, context = self._places, self._board, self._context
+        s = "s" if context is not None else ""
+        wss = WssListener(board, places.host, places.wss_port, context)
+        await wss.start()
+        self._open.append(wss)
+        places.wss_port = wss.port
+        self._endpoints["wss"] = _url(f"ws{s}", places.public_host, wss.port)
+        if places.https_port is not None:
+            https = HttpsListener(board, places.host, places.https_port, context)
+            await https.start()
+            self._open.append(https)
+            places.https_port = https.port
+            self._endpoints["https"] = _url(f"http{s}", places.public_host, https.port)
+        if places.broker is not None:
+            broker = places.broker
+            await self._serve(broker.url, broker.username, broker.password, tls=broker.context)
+            self._endpoints["mqtt"] = broker.url
+        elif places.mqtt_port is not None:
+            from .broker import BrokerPort
+
+            own = BrokerPort(self._accounts, places.host, places.mqtt_port, context, settings=board.settings)
+            await own.start()
+            self._broker = own
+            places.mqtt_port = own.port
+            here = _url(f"mqtt{s}", ANY_HOST.get(places.host, places.host), own.port)
+            await self._serve(here, *self._accounts.hub_credentials(), tls=lambda: _trusting(authority))
+            self._endpoints["mqtt"] = _url(f"mqtt{s}", places.public_host, own.port)
+
+    async def _serve(self, url: str, username: str | None, password: Secret[str] | None, *, tls: ContextSource) -> None:
+        from .mqtt import MqttService
+
+        # Verified TLS, or a broker on this machine: there is no third.
+        service = MqttService(
+            self._board, self._accounts, url, username=username, password=password, tls=tls, secure=True
+        )
+        await service.start()
+        self._open.append(service)
+
+
+def _trusting(authority: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority.decode())
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
