@@ -22,9 +22,10 @@ from thalovant_proto.secret import Secret
 
 from .._files import write_secret
 from ..identity import ThalovantIdentity
+from .accounts import Accounts, broker_key
 from .actions import RoutedPeer
 from .errors import HubSetupError
-from .keys import HubKeys, load_keys
+from .keys import HubKeys, certificates, load_keys
 from .pki import load_into, server_context
 from .registry import DEFAULT_ALLOWED, STATUS, Client, Registry
 from .router import unasked
@@ -32,22 +33,25 @@ from .settings import DEFAULT_SETTINGS, Settings
 from .skills import Repertoire, Skill, SkillFunction, skill, spoken
 from .state import State
 from .switchboard import Switchboard
+from .transports import ANY_HOST, Broker, Places, Transports
 from .turn import HeardTurn, Turn
-from .wss import WssListener
 
 log = logging.getLogger("thalovant.hub")
 
-_ANY_HOST: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _TEND_EVERY: Final = 3600.0
 
 
 class Hub:
     """A hub for clients of any wire generation. Use it as `async with Hub(...) as hub`, or `start` and `close` it.
 
-    `skills` are tried after those that are added by `skill`. It listens on `host`, at `wss_port` (0: any free port);
-    `public_host` is what clients are told to dial, if not that. `state` is the folder where keys and clients are kept;
-    without one they are gone when the hub is closed. `site_id` is where the hub is, for messages to that site. Without
-    `tls` it speaks plain WebSocket. `settings` are its bounds, `clock` gives the time of day.
+    `skills` are tried after those that are added by `skill`. It listens on `host`, at `wss_port`, `https_port` and
+    `mqtt_port` (0: any free port, None: not at all; MQTT needs the extra `hub`); `public_host` is what clients are told
+    to dial, if not that. Instead of its own MQTT port it uses a `broker`, if there is the URL of one: see `Broker.at`,
+    also for `broker_ca`. `state` is the folder where keys and clients are kept; without one they are gone when the hub
+    is closed. `site_id` is where the hub is, for messages to that site. Without `tls` all ports are plain. `settings`
+    are its bounds, `clock` gives the time of day.
+
+    Raises `HubSetupError` for a broker that cannot work.
     """
 
     def __init__(
@@ -56,6 +60,10 @@ class Hub:
         skills: Iterable[Skill] = (),
         host: str = "127.0.0.1",
         wss_port: int = 0,
+        https_port: int | None = None,
+        mqtt_port: int | None = None,
+        broker: str | None = None,
+        broker_ca: Path | str | None = None,
         public_host: str | None = None,
         state: Path | str | None = None,
         site_id: str | None = None,
@@ -64,9 +72,14 @@ class Hub:
         clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self._repertoire = Repertoire(skills)
-        self._host = host
-        self._wss_port = wss_port
-        self._public_host = public_host or ("localhost" if host in _ANY_HOST else host)
+        self._places = Places(
+            host=host,
+            public_host=public_host or ("localhost" if host in ANY_HOST else host),
+            wss_port=wss_port,
+            https_port=https_port,
+            mqtt_port=mqtt_port,
+            broker=None if broker is None else Broker.at(broker, ca_file=broker_ca),
+        )
         self._folder = None if state is None else Path(state).expanduser()
         self._site_id = site_id
         self._tls = tls
@@ -88,14 +101,15 @@ class Hub:
             state = await asyncio.to_thread(State.open, self._folder, now=now)
             exits.callback(lambda: state.close(now=self._clock()))
             keys = await asyncio.to_thread(load_keys, state, self._names, now)
-            ca_file = self._publish(keys.authority.pem, exits)
+            broker = self._places.broker
+            others = b"" if broker is None else await asyncio.to_thread(broker.authorities)
+            ca_file = self._publish(keys.authority.pem + others, exits)
             context = await asyncio.to_thread(server_context, keys.server) if self._tls else None
             registry = Registry(state)
             board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
-            wss = WssListener(board, self._host, self._wss_port, context)
-            await wss.start()
-            self._wss_port = wss.port  # the same if it is started again
-            exits.push_async_callback(wss.close, self.settings.goodbye_time)
+            transports = Transports(board, Accounts(registry, broker_key(state)), self._places, context)
+            await transports.start(keys.authority.pem)
+            exits.push_async_callback(transports.close, self.settings.goodbye_time)
             exits.callback(board.goodbye)
             self._running = running = _Running(
                 state=state,
@@ -103,7 +117,7 @@ class Hub:
                 board=board,
                 context=context,
                 ca_file=ca_file,
-                endpoints={"wss": self._url("wss" if self._tls else "ws", wss.port)},
+                transports=transports,
                 exits=exits.pop_all(),
             )
         running.tending = asyncio.create_task(self._tend())
@@ -140,7 +154,7 @@ class Hub:
     @property
     def endpoints(self) -> Mapping[str, str]:
         """The URL of each protocol that it listens on."""
-        return dict(self._up.endpoints)
+        return dict(self._up.transports.endpoints)
 
     @property
     def ca_file(self) -> Path:
@@ -318,60 +332,54 @@ class Hub:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return tuple(name for name in dict.fromkeys((self._public_host, self._host)) if name not in _ANY_HOST)
+        names = dict.fromkeys((self._places.public_host, self._places.host))
+        return tuple(name for name in names if name not in ANY_HOST)
 
     def _peers(self, name: str) -> list[RoutedPeer]:
         return [peer for peer in self._up.board.peers if peer.client.name == name]
 
-    def _url(self, scheme: str, port: int) -> str:
-        host = f"[{self._public_host}]" if ":" in self._public_host else self._public_host
-        return f"{scheme}://{host}:{port}"
-
     def _identity(self, client: Client) -> ThalovantIdentity:
-        running = self._up
-        endpoints = running.endpoints
-        master = endpoints.get("https") or endpoints["wss"]
+        running, broker = self._up, self._places.broker
+        trusting = self._tls or (broker is not None and broker.ca_file is not None)
         return ThalovantIdentity.from_mapping(
             {
                 "access_key": client.access_key.reveal(),
                 "password": client.password.reveal(),
                 "crypto_key": client.crypto_key and client.crypto_key.reveal(),
                 "site_id": client.site_id,
-                "default_master": master,
-                "default_port": int(master.rpartition(":")[2]),
-                "data_plane_endpoints": endpoints,
-                "protocols": {"wss": "wss" in endpoints, "http": "https" in endpoints, "mqtt": "mqtt" in endpoints},
-                "ca_file": str(running.ca_file) if self._tls else None,
+                "ca_file": str(running.ca_file) if trusting else None,
+                **running.transports.tell(client),
             }
         )
 
     def _publish(self, pem: bytes, exits: AsyncExitStack) -> Path:
-        """Put the authority's certificate where clients find it."""
+        """Put the certificates of authorities where clients find them."""
         folder = self._folder
         if folder is None:
             folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="thalovant-hub-")))
         path = folder / "ca.pem"
-        try:
-            if not (path.is_file() and path.read_bytes() == pem):
-                write_secret(path, pem)
-        except OSError as error:
-            raise HubSetupError(f"{path} cannot be written: {error.strerror or error}", setting="state") from None
+        _write_authority(path, pem)
         return path
 
     async def _tend(self) -> None:
         """Keep certificate and clock mark fresh, as long as the hub runs."""
         while True:
             await asyncio.sleep(_TEND_EVERY)
-            await self.renew()
+            try:
+                self.renew()
+            except HubSetupError as error:
+                log.error("The hub's certificate could not be looked after: %s", error)
 
-    async def renew(self) -> None:
+    def renew(self) -> None:
         """Take a new certificate if the present one ends soon; connections that are open keep theirs."""
-        running = self._up
-        keys = await asyncio.to_thread(load_keys, running.state, self._names, self._clock())
-        if running.context is not None and keys.server != running.keys.server:
-            await asyncio.to_thread(load_into, running.context, keys.server)
+        running, now = self._up, self._clock()
+        running.state.saw(now)
+        authority, server = certificates(running.state, self._names, now)
+        if running.context is not None and server != running.keys.server:
+            load_into(running.context, server)
+            _write_authority(running.ca_file, authority.pem)
             log.info("The hub's certificate was renewed")
-        running.keys = keys
+        running.keys = evolve(running.keys, authority=authority, server=server)
 
     async def _hear_status(self, turn: Turn) -> None:
         self.client_status[turn.client] = dict(turn.data)
@@ -395,19 +403,31 @@ class _Running:
     board: Switchboard
     context: ssl.SSLContext | None
     ca_file: Path
-    endpoints: dict[str, str]
+    transports: Transports
     exits: AsyncExitStack
     underived: asyncio.Queue[Client] = field(factory=asyncio.Queue)
     tending: asyncio.Task[None] = field(init=False)
     deriving: asyncio.Task[None] = field(init=False)
 
 
+def _write_authority(path: Path, pem: bytes) -> None:
+    try:
+        if not (path.is_file() and path.read_bytes() == pem):
+            write_secret(path, pem)
+    except OSError as error:
+        raise HubSetupError(f"{path} cannot be written: {error.strerror or error}", setting="state") from None
+
+
 async def _derive_all(running: _Running) -> None:
     """Derive the PSKs of registered clients, one after the other, so that their first contact is quick."""
     while True:
         client = await running.underived.get()
-        if client.generation is Generation.NOISE:
+        if client.generation is not Generation.NOISE:
+            continue
+        try:
             await _derive(running, client)
+        except (RuntimeError, MemoryError, HubSetupError) as error:  # it is derived at first contact, then
+            log.warning("The key of client %r could not be derived ahead: %s", client.name, error)
 
 
 async def _derive(running: _Running, client: Client) -> Secret[bytes]:
