@@ -216,6 +216,7 @@ class HttpStream:
         self._body = bytearray()
         self._chunks = 0
         self._fed = 0  # bytes given to h11 since it began
+        self._bodiless = False
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the socket."""
@@ -243,6 +244,11 @@ class HttpStream:
         return self._http.they_are_waiting_for_100_continue
 
     @property
+    def bodiless(self) -> bool:
+        """Whether the answer must have no body: as far as it has come, the request at hand is a HEAD."""
+        return self._bodiless
+
+    @property
     def reusable(self) -> bool:
         """Whether both sides are done and another exchange may follow on this socket."""
         return self._http.our_state is self._http.their_state is h11.DONE
@@ -250,6 +256,7 @@ class HttpStream:
     def next_cycle(self) -> None:
         """Go on to the next exchange. Only if `reusable`."""
         self._http.start_next_cycle()
+        self._bodiless = False
 
     def send(self, *events: h11.Event) -> bytes:
         """The bytes of one whole message of ours."""
@@ -266,6 +273,7 @@ class HttpStream:
                 raise self._judge(error) from None
             match event:
                 case h11.Request() | h11.Response():
+                    self._bodiless = isinstance(event, h11.Request) and event.method == b"HEAD"
                     self._check_head(event)
                     self._head = event
                 case h11.InformationalResponse():

@@ -315,7 +315,6 @@ class HttpsServerConnection:
         self._deadline = now + limits.idle_time
         self._in_request = False  # its first byte has come, its last has not
         self._owed: _Owed | None = None
-        self._bodiless = False  # the answer to HEAD
         self._last = False  # the socket ends after the answer that is owed
         self._prompt = False  # it is owed to a request that came with the one before
         self._out = b""
@@ -388,7 +387,6 @@ class HttpsServerConnection:
             self._owe(_refusal(fault.status, f"The request is {fault}"), last=True)
             return
         if message is not None:
-            self._bodiless = cast(h11.Request, message.head).method == b"HEAD"
             self._owe(self._handle(message, self._address, self._now))
             return
         if self._http.expects_continue:
@@ -411,7 +409,7 @@ class HttpsServerConnection:
         if self._last:
             headers.append(("Connection", "close"))
         head = h11.Response(status_code=reply.status, reason=_PHRASES[reply.status].encode(), headers=headers)
-        body = () if self._bodiless else (h11.Data(data=reply.body),)
+        body = () if self._http.bodiless else (h11.Data(data=reply.body),)
         return self._http.send(head, *body, h11.EndOfMessage())
 
     def _finish(self) -> None:

@@ -1,0 +1,39 @@
+"""What the fuzz targets found, each as the shortest input that showed it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proto.https_world import entropy
+from thalovant_proto.links.https import HttpsLimits
+from thalovant_proto.links.https_server import HttpsServerHub
+
+# --- the hub's end of the HTTPS link
+
+HEAD = b"HEAD /get_messages HTTP/1.1\r\nHost: hub\r\n\r\n"
+HEAD_WITH_BODY = b"HEAD / HTTP/1.1\r\nHost: hub\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "seconds", "statuses"),
+    [
+        (HEAD + b"no HTTP\r\n\r\n", 0.0, [405, 400]),
+        (HEAD_WITH_BODY % 5000, 0.0, [413]),
+        (HEAD_WITH_BODY % 10 + b"half", 30.0, [408]),
+        (HEAD + b"GET / HTTP/1.1\r\n", 30.0, [405, 408]),
+    ],
+    ids=["malformed after HEAD", "HEAD with too much", "HEAD that takes too long", "too slow after HEAD"],
+)
+def test_a_refusal_has_a_body_unless_it_answers_head(data, seconds, statuses):
+    """What is refused before it is whole is answered as what it is, not as what came before it."""
+    hub = HttpsServerHub(entropy=entropy(), limits=HttpsLimits(request=4000, request_time=20.0), secure=True)
+    connection = hub.connection("192.0.2.1", 0.0)
+    connection.receive_data(data, 0.0)
+    said = connection.data_to_send()
+    said += connection.data_to_send()
+
+    connection.handle_timeout(seconds)
+    said += connection.data_to_send()
+
+    assert statuses == [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
+    assert connection.finished
