@@ -40,8 +40,8 @@ FRAME_TYPES: Final = list(FrameType)
 
 #: What one input may do at most, so that a long one stays fast.
 STEPS: Final = 64
-#: In how many pieces bytes are cut at most.
-PIECES: Final = 32
+#: After so many pieces at its start, and before two at its end, long data goes on in one.
+PIECES: Final = 4
 
 # The nonce of an upgrade is drawn from the operating system. With a fixed one, a recorded answer stays an answer.
 NONCE: Final = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -86,7 +86,10 @@ class Tape:
         return self._data[start : self._at]
 
 
-def tape(*items: int | bytes | str) -> bytes:
+Item = int | bytes | str
+
+
+def tape(*items: Item) -> bytes:
     """The input that a `Tape` reads as these: numbers and choices as a byte each, bytes and text as chunks."""
     parts = []
     for item in items:
@@ -99,9 +102,16 @@ def tape(*items: int | bytes | str) -> bytes:
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:
-    """`data` in pieces of that size, of larger ones if there would be many; 0 for whole."""
-    size = max(size, len(data) // PIECES) if size else len(data) or 1
-    return (data[at : at + size] for at in range(0, len(data), size))
+    """`data` in pieces of that size, long data with what is in the middle as one piece; 0 for whole."""
+    if not size or not data:
+        yield data
+        return
+    at = 0
+    while at < len(data):
+        left = len(data) - at
+        piece = left - 2 * size if at >= PIECES * size and left > 2 * size else size
+        yield data[at : at + piece]
+        at += piece
 
 
 def told(event: Any) -> Any:
@@ -137,6 +147,9 @@ def held(*roots: object) -> int:
     return total
 
 
+_NEW: Final[dict[type, int]] = {}
+
+
 class Held:
     """That a machine holds no more than `limit` bytes beyond what it held when it was new.
 
@@ -146,7 +159,9 @@ class Held:
     def __init__(self, machine: object, limit: int) -> None:
         self._machine = machine
         self._limit = limit
-        self._new = held(machine)
+        # Looked at once for each class: what differs between two new machines is small.
+        self._new = _NEW.setdefault(type(machine), 0) or held(machine)
+        _NEW[type(machine)] = self._new
         self._fed = 0
 
     def feed(self, size: int) -> None:

@@ -15,8 +15,8 @@ from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.secret import Secret
 
 LIMITS: Final = WssLimits(message=5000, fragments=20, head=2000, pending_pongs=3)
-# A message with what its buffer grows ahead, its copy, and a few pongs; nothing of the slices that wsproto is fed.
-HELD: Final = 4 * LIMITS.message
+# A message with what its buffer grows ahead, its copy, a few pongs, and the slice of 64 KiB that wsproto is fed.
+HELD: Final = 4 * LIMITS.message + 64 * 1024
 
 CLIENT, SERVER = "client", "server"
 
@@ -107,7 +107,9 @@ def scripts(end: str) -> Iterator[bytes]:
     for code in (1000, 1001, 1005, 1008, 1015, 3000, 4001, 9999):
         reason = struct.pack("!H", code) + b"invalid api key"
         yield start + tape(Do.FRAME, CLOSE, 0, reason, Act.DRAIN)
-        yield start + tape(Act.SEND, 1, b"x", Act.CLOSE, code >> 8, code & 255, "bye", Act.DRAIN, Do.FRAME, CLOSE, 0, b"")
+        yield start + tape(
+            Act.SEND, 1, b"x", Act.CLOSE, code >> 8, code & 255, "bye", Act.DRAIN, Do.FRAME, CLOSE, 0, b""
+        )
     yield start + tape(Act.CLOSE, 3, 232, "bye", Act.DRAIN, Do.FRAME, TEXT, 0, "late", Act.WAIT, 3, Act.EOF)
     for length in (126, 1 << 16, 1 << 31, 1 << 62, 1 << 63):
         yield start + tape(Do.DECLARED, BINARY, *length.to_bytes(8, "big"), b"payload", Act.EOF)
