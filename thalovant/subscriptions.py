@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .errors import ThalovantError, ThalovantRuntimeError
@@ -85,7 +85,7 @@ class AsyncThalovantSubscription:
             self._drop()
         self._waiting.append(event)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._handle_all())
+            self._handle_next()
 
     def _drop(self) -> None:
         self._take()
@@ -97,21 +97,41 @@ class AsyncThalovantSubscription:
             self._bytes -= len(event.payload)
         return event
 
-    async def _handle_all(self) -> None:
-        # One at a time and in order; the reader goes on meanwhile and answers pings.
+    def _handle_next(self) -> None:
+        """Call the handler now. What is to be awaited gets a task, and all that comes meanwhile waits for its end.
+
+        So events are handled one at a time and in order, and the reader goes on meanwhile and answers pings.
+        """
+        if (awaitable := self._call(self._take())) is not None and not self._closed:
+            self._task = asyncio.get_running_loop().create_task(self._finish(awaitable))
+
+    async def _finish(self, awaitable: Awaitable[object] | None) -> None:
         try:
-            while self._waiting:
-                await self._handle(self._take())
+            while True:
+                if awaitable is not None:
+                    await self._guarded(awaitable)
+                if not self._waiting:
+                    return
+                awaitable = self._call(self._take())
         finally:
             self._task = None
 
-    async def _handle(self, event: ThalovantEvent | Binary) -> None:
+    def _call(self, event: ThalovantEvent | Binary) -> Awaitable[object] | None:
         try:
             result = self._handler(event)
-            if inspect.isawaitable(result):
-                await result
         except Exception:
-            log.exception("A handler of %r raised", self.event_name)
+            self._log_fault()
+            return None
+        return result if inspect.isawaitable(result) else None
+
+    async def _guarded(self, awaitable: Awaitable[object]) -> None:
+        try:
+            await awaitable
+        except Exception:
+            self._log_fault()
+
+    def _log_fault(self) -> None:
+        log.exception("A handler of %r raised", self.event_name)
 
 
 class ThalovantSubscription:

@@ -134,6 +134,14 @@ async def start_and_hang(turn: Turn) -> AsyncIterator[str]:
     await asyncio.Event().wait()
 
 
+@skill("count to {count}")
+async def count(turn: Turn) -> str:
+    """Send as many numbered events."""
+    for number in range(int(turn.slots["count"])):
+        await turn.emit("test.tick", {"number": number})
+    return "done"
+
+
 @skill("guess")
 async def guess(turn: Turn) -> str:
     """Ask back."""
@@ -153,7 +161,7 @@ async def which_session(turn: Turn) -> str:
     return turn.session_id
 
 
-SKILLS: tuple[Skill, ...] = (say, silent, fail, hang, start_and_hang, guess, send_bytes, which_session)
+SKILLS: tuple[Skill, ...] = (say, silent, fail, hang, start_and_hang, count, guess, send_bytes, which_session)
 
 
 @contextlib.contextmanager
