@@ -21,6 +21,7 @@ from thalovant.errors import (
 )
 from thalovant.hub import Hub, HubSetupError, Turn
 from thalovant.hub.demo import SKILLS
+from thalovant.hub.writing import prepare_trust, write_identity
 from thalovant.identity import ThalovantIdentity
 from thalovant_proto.events import BinType
 
@@ -521,7 +522,7 @@ def test_a_certificate_is_renewed_while_the_hub_runs(run: Run, tmp_path: Path) -
         await client.connect()
         first = await _shown(hub)
         now[0] += 369 * DAY
-        await hub.renew()
+        hub.renew()
         second = await _shown(hub)
         assert first != second
         assert ("You said: a", "You said: b") == (
@@ -569,6 +570,37 @@ def test_who_speaks_no_tls_harms_nobody(run: Run, caplog: pytest.LogCaptureFixtu
     caplog.set_level(logging.INFO)
     run(act)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_an_authority_that_cannot_be_published_is_named(run: Run, tmp_path: Path) -> None:
+    """Something else is in its place; the state is free for another try."""
+
+    async def act(world: World) -> None:
+        (tmp_path / "hub" / "ca.pem").mkdir(parents=True)
+        with pytest.raises(HubSetupError, match="cannot be written"):
+            await world.hub(state=tmp_path / "hub")
+        (tmp_path / "hub" / "ca.pem").rmdir()
+        await world.hub(state=tmp_path / "hub")
+
+    run(act)
+
+
+def test_identities_are_written_for_clients_that_there_are(run: Run, tmp_path: Path) -> None:
+    """Another name is the caller's mistake, and a place that cannot be is named."""
+
+    async def act(world: World) -> None:
+        hub = await world.hub()
+        for write in (write_identity, prepare_trust):
+            with pytest.raises(ValueError, match="no client named 'nobody'"):
+                await write(hub, "nobody", tmp_path / "out")
+        hub.add_client("kiosk")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(HubSetupError, match="cannot be written to") as caught:
+            await write_identity(hub, "kiosk", tmp_path / "file" / "out")
+        assert "write" == caught.value.setting
+        assert not (tmp_path / "out").exists()
+
+    run(act)
 
 
 def test_introduced_clients_and_hubs_know_each_other(run: Run) -> None:

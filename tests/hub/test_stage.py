@@ -442,9 +442,9 @@ def test_a_forgotten_conversation_has_no_question_left() -> None:
             except NoAnswer as error:
                 lost.append(str(error))
 
-        for session in ("a", "b", "c"):
-            scene.hear(scene.hive.peer(), session={"session_id": session})
-            await scene.ended(1)
+        for number in (1, 2, 3):
+            scene.hear(scene.hive.peer())
+            await scene.ended(number)
         await scene.until(lambda: len(lost) == 2)
 
     play(act, conversations=1)
