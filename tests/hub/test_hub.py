@@ -534,6 +534,24 @@ def test_a_certificate_is_renewed_while_the_hub_runs(run: Run, tmp_path: Path) -
     run(act)
 
 
+def test_a_renewed_authority_is_published_beside_others(run: Run, tmp_path: Path) -> None:
+    """After ten years there is another one; what else clients must trust stays in the file."""
+
+    async def act(world: World) -> None:
+        hub = await world.hub(state=tmp_path / "hub", clock=lambda: now[0])
+        first = hub.ca_file.read_bytes()
+        hub.ca_file.write_bytes(first + b"# another authority\n")
+        now[0] += 3630 * DAY
+        hub.renew()
+        second = hub.ca_file.read_bytes()
+        assert second.endswith(b"# another authority\n")
+        assert first not in second
+        assert 1 == second.count(b"BEGIN CERTIFICATE")
+
+    now = [datetime.datetime.now(datetime.UTC)]
+    run(act)
+
+
 DAY = datetime.timedelta(days=1)
 
 

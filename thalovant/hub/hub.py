@@ -377,7 +377,9 @@ class Hub:
         authority, server = certificates(running.state, self._names, now)
         if running.context is not None and server != running.keys.server:
             load_into(running.context, server)
-            _write_authority(running.ca_file, authority.pem)
+            # A broker's authorities may be in that file too: only ours is replaced.
+            known = running.ca_file.read_bytes()
+            _write_authority(running.ca_file, known.replace(running.keys.authority.pem, authority.pem))
             log.info("The hub's certificate was renewed")
         running.keys = evolve(running.keys, authority=authority, server=server)
 
