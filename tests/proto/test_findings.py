@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.proto.https_world import entropy
+from tests.proto.link_pair import pieces
 from thalovant_proto.links.https import HttpsLimits
 from thalovant_proto.links.https_server import HttpsServerHub
 
@@ -37,3 +38,26 @@ def test_a_refusal_has_a_body_unless_it_answers_head(data, seconds, statuses):
 
     assert statuses == [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
     assert connection.finished
+
+
+@pytest.mark.parametrize("cut", [None, 1, 400])
+@pytest.mark.parametrize(
+    ("data", "statuses"),
+    [
+        (b"no HTTP\r\n\r\n" + bytes(6587), [400]),
+        (b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n" + b"x" * 4096, [404]),
+        (b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n" + b"x" * 6145, []),
+    ],
+    ids=["behind what is refused", "as much as may wait", "more than may wait"],
+)
+def test_what_comes_before_the_answer_is_judged_however_it_is_cut(data, statuses, cut):
+    """A refusal is given whatever follows it; a flood behind a request ends the socket, in one piece as in many."""
+    limits = HttpsLimits(head=2048, request=4096)
+    hub = HttpsServerHub(entropy=entropy(), limits=limits, secure=True)
+    connection = hub.connection("192.0.2.1", 0.0)
+
+    for piece in pieces(data, cut):
+        connection.receive_data(piece, 0.0)
+
+    said = connection.data_to_send()
+    assert statuses == [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]

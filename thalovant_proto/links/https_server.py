@@ -337,13 +337,12 @@ class HttpsServerConnection:
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
         self._now = now
-        if self._finished:
-            return
-        if self._owed is not None and self._http.unread + len(data) > self._limits.head + self._limits.request:
-            self._finish()  # sends on and on without waiting for an answer
+        if self._finished or self._last:
             return
         self._http.receive(data)
         self._advance()
+        if self._owed is not None and self._http.unread > self._limits.head + self._limits.request:
+            self._finish()  # sends on and on without waiting for an answer
 
     def eof(self, now: float) -> None:
         """The socket ended."""
