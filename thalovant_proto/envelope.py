@@ -6,7 +6,8 @@ Reading ignores unknown top-level keys; writing never adds one, since real peers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from . import events as e
@@ -27,7 +28,7 @@ _PAYLOAD_KINDS: Final[Mapping[str, type[e.PayloadMessage]]] = {
 _SEALED_TYPES: Final = frozenset((*_PAYLOAD_KINDS, e.Bus.msg_type))
 # A hello or handshake without a payload is malformed; other types may leave an empty one out (wire.md §1.6).
 _NEED_PAYLOAD: Final = frozenset(("hello", "shake"))
-_LOST_IN_BINARY: Final = ("route", "node", "target_site_id", "target_pubkey", "source_peer")
+_BESIDE_PAYLOAD: Final = ("metadata", "route", "node", "target_site_id", "target_pubkey", "source_peer")
 
 
 # --- inside a session ------------------------------------------------------------------------------------------------
@@ -54,12 +55,14 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         metadata = _dumps(event.metadata)
         frame = wire1.encode("bin", event.payload, metadata, compress=compress, bin_type=event.bin_type)
         return Body(BodyKind.WIRE1, frame)
-    envelope = envelope_of(event)
-    if binarize or not text:
-        binary = _as_wire1(envelope, text=text, compress=compress)
+    payload, beside = _dumps(_with_payload(event).payload), _beside_payload(event)
+    if not text or (binarize and not any(beside[1:])):
+        binary = _as_wire1(event, payload, text=text, compress=compress)
         if binary is not None:
             return Body(BodyKind.WIRE1, binary)
-    return Body(BodyKind.JSON, _dumps(envelope))
+    # Most messages have nothing beside their payload: the end of the text is always the same then.
+    end = _END if beside == _NOTHING else _end(beside)
+    return Body(BodyKind.JSON, b"".join((_HEADS[event.msg_type], payload, end)))
 
 
 def message_from(envelope: e.Json) -> e.Message:
@@ -69,27 +72,25 @@ def message_from(envelope: e.Json) -> e.Message:
 
 def envelope_of(event: e.Message) -> e.Json:
     """An event as an object, as it nests in a mesh message. Raises `LocalProtocolError` for `Binary`: it has none."""
+    # With what is beside the payload these are all eight keys, as real hubs write them: strict peers expect each.
+    beside = zip(_BESIDE_PAYLOAD, _beside_payload(event), strict=True)
+    return {"msg_type": event.msg_type, "payload": _with_payload(event).payload, **dict(beside)}
+
+
+def _with_payload(event: e.Message) -> e.Bus | e.PayloadMessage:
     if not isinstance(event, e.Bus | e.PayloadMessage):
         raise LocalProtocolError(f"{type(event).__name__} has no JSON form")
-    # All eight keys, as real hubs write them: strict peers expect each.
-    return {
-        "msg_type": event.msg_type,
-        "payload": event.payload,
-        "metadata": event.metadata,
-        "route": event.route,
-        "node": event.node,
-        "target_site_id": event.target_site_id,
-        "target_pubkey": event.target_pubkey,
-        "source_peer": event.source_peer,
-    }
+    return event
 
 
-def _as_wire1(envelope: e.Json, *, text: bool, compress: bool) -> bytes | None:
-    if text and any(envelope[name] for name in _LOST_IN_BINARY):
-        return None
-    metadata, payload = _dumps(envelope["metadata"]), _dumps(envelope["payload"])
+def _end(beside: tuple[Any, ...]) -> bytes:
+    """The text of an envelope from behind its payload."""
+    return b"," + _dumps(dict(zip(_BESIDE_PAYLOAD, beside, strict=True)))[1:]
+
+
+def _as_wire1(event: e.Message, payload: bytes, *, text: bool, compress: bool) -> bytes | None:
     try:
-        return wire1.encode(envelope["msg_type"], payload, metadata, compress=compress)
+        return wire1.encode(event.msg_type, payload, _dumps(event.metadata), compress=compress)
     except LocalProtocolError:
         if text:
             return None
@@ -130,6 +131,12 @@ def _fields(envelope: e.Json) -> e.Json:
                 raise DecodeError(f"{name} of an envelope must be text")
             fields[name] = value
     return fields
+
+
+_beside_payload: Final[Callable[[e.Message], tuple[Any, ...]]] = attrgetter(*_BESIDE_PAYLOAD)
+_NOTHING: Final = _beside_payload(e.Message())
+_END: Final = _end(_NOTHING)
+_HEADS: Final = {name: b'{"msg_type":"%b","payload":' % name.encode() for name in _SEALED_TYPES}
 
 
 # --- in clear: the handshake -----------------------------------------------------------------------------------------

@@ -117,6 +117,15 @@ def test_what_hops_write_is_kept(message):
 
 
 @every_message
+@pytest.mark.parametrize("beside", [{}, *({key: value} for key, value in ROUTED.items()), {"node": ""}], ids=str)
+def test_the_text_is_that_of_the_object(message, beside):
+    """However the text is put together: what stands alone and what nests in a mesh message are the same."""
+    message = type(message)(**beside, **_content(message))
+
+    assert json.loads(written(message).data) == envelope_of(message)
+
+
+@every_message
 def test_null_stands_for_absent(message):
     """Peers write null where they have nothing."""
     assert message == read(envelope_of(message) | dict.fromkeys(ROUTED))
