@@ -152,7 +152,7 @@ class ThalovantSubscription:
         return self._subscription.dropped
 
     def close(self) -> None:
-        """No more events; a handler that runs now goes on to its end."""
+        """No more events. A handler that runs now goes on to its end."""
         self._client._visit(self._subscription.close)
 
     unsubscribe = close
