@@ -42,18 +42,25 @@ class Portal:
                 code="wrong_thread",
                 hint="Call it from handlers or threads, not from predicates.",
             )
+        gone = threading.Event()
+
+        async def tracked() -> T:
+            try:
+                return await work()
+            finally:
+                gone.set()
+
         with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
             loop = self._loop or self._start()
-            future = asyncio.run_coroutine_threadsafe(work(), loop)
+            future = asyncio.run_coroutine_threadsafe(tracked(), loop)
         try:
             return future.result()
         except CancelledError:
             raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed") from None
         finally:
-            # Not done: this thread was interrupted. The coroutine goes, and has a moment to leave in order.
+            # Not done: this thread was interrupted. The coroutine goes, and has a moment to leave in order; the future
+            # is done as soon as it is cancelled, whatever the coroutine does.
             if not future.done():
-                gone = threading.Event()
-                future.add_done_callback(lambda _: gone.set())
                 future.cancel()
                 gone.wait(CANCEL_WITHIN)
 
