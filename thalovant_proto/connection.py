@@ -75,6 +75,7 @@ class HubConnection:
             for event in handshake.opening():
                 self._say(event)
             self._channel = handshake.preshared()
+        self._peer = self.role.peer
 
     # --- what it is now ---
 
@@ -173,7 +174,7 @@ class HubConnection:
         """Time has passed. Harmless if early."""
         if self._deadline is not None and now >= self._deadline:
             waited = HandshakeTimeout(
-                f"the {self.role.peer.value} did not finish the handshake within {self._limits.handshake_time:g} s "
+                f"the {self._peer.value} did not finish the handshake within {self._limits.handshake_time:g} s "
                 f"(state {self._state.name})"
             )
             return [self._closed(waited)]
@@ -199,7 +200,7 @@ class HubConnection:
         if len(frame.data) > limit:
             raise DecodeError(f"a frame of {len(frame.data)} bytes is over {limit}")
         if channel is None:
-            self._heard(parse_clear(frame, self.role.peer, self._limits), now, events)
+            self._heard(parse_clear(frame, self._peer, self._limits), now, events)
             return
         try:
             event = channel.open(frame, now)
@@ -207,7 +208,7 @@ class HubConnection:
             # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
             clear = None
             with suppress(DecodeError):
-                clear = parse_clear(frame, self.role.peer, self._limits)
+                clear = parse_clear(frame, self._peer, self._limits)
             if clear is None:
                 raise
             self._heard(clear, now, events)
@@ -258,7 +259,7 @@ class HubConnection:
     def _follow(self, event: e.Event) -> bool:
         """Go where the table leads after an event of the peer; whether it is to be told, and not ignored."""
         try:
-            state = next_state(self._state, self.role.peer, event.wire_kind)
+            state = next_state(self._state, self._peer, event.wire_kind)
         except LocalProtocolError as error:
             raise RemoteProtocolError(str(error)) from None
         if state is not None:

@@ -20,6 +20,10 @@ class Role(enum.Enum):
     CLIENT = "client"
     HUB = "hub"
 
+    # Members are alike only if they are the same. The table is asked twice for each message, and an enum's own hash,
+    # that of the name, is computed in Python.
+    __hash__ = object.__hash__
+
     @property
     def peer(self) -> Role:
         """The other end."""
@@ -40,6 +44,8 @@ class State(enum.Enum):
     KEYED = enum.auto()  # both hold the keys; the client owes its sealed hello
     READY = enum.auto()
     CLOSED = enum.auto()
+
+    __hash__ = object.__hash__  # as with `Role`
 
 
 Kind = type[e.Event]
