@@ -19,7 +19,7 @@ from ._portal import Portal
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
 from .events import ThalovantEvent
-from .hub import Hub, Settings, Skill
+from .hub import Hub, Settings, Skill, broker
 from .hub.demo import SKILLS
 from .hub.skills import SkillFunction
 from .hub.turn import HeardTurn
@@ -33,7 +33,8 @@ CLIENT = "test-client"
 def hub(
     *, generation: int = 3, skills: Iterable[Skill] = SKILLS, settings: Settings | None = None
 ) -> Iterator[LocalHub]:
-    """A hub that listens on a free port of 127.0.0.1, with TLS, until the block ends.
+    """A hub that listens on free ports of 127.0.0.1, with TLS, until the block ends: for WSS, HTTPS and, where the
+    extra `hub` is installed, MQTT.
 
     `generation` is what its clients speak unless they are added with another: 3, 1 or 0. `skills` answer what the
     test's own skills do not; by default those of the demonstration, which repeat what they do not know.
@@ -60,13 +61,14 @@ class LocalHub:
         self._clients: list[ThalovantClient] = []
         self._heard: list[ThalovantEvent] = []
         self._news = threading.Condition()
-        self._hub = Hub(skills=skills, state=folder / "hub", settings=settings)
+        mqtt_port = 0 if broker.installed() else None
+        self._hub = Hub(skills=skills, https_port=0, mqtt_port=mqtt_port, state=folder / "hub", settings=settings)
         self._hub.watch(self._hear)
 
     # --- life ---
 
     def start(self) -> None:
-        """Listen again after `stop`: same port, same keys, same clients."""
+        """Listen again after `stop`: same ports, same keys, same clients."""
         self._portal.call(self._hub.start)
 
     def stop(self) -> None:

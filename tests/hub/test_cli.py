@@ -26,7 +26,7 @@ from thalovant.identity import ThalovantIdentity
 
 PATIENCE = 30.0
 THALOVANT = (sys.executable, "-m", "thalovant")
-FREE = ("--wss-port", "0")
+FREE = ("--wss-port", "0", "--https-port", "0", "--mqtt-port", "0")
 
 
 @pytest.fixture
@@ -79,6 +79,8 @@ def test_it_says_when_it_is_ready_and_stops_when_told(home: Path, signum: int, c
     """One line on standard output; nothing on standard error; the documented exit code."""
     with running() as (process, ready):
         assert ready.startswith("hub ready at wss://127.0.0.1:")
+        assert " https://127.0.0.1:" in ready
+        assert " mqtts://127.0.0.1:" in ready
         assert "'demo'" in ready
         assert code == stopped(process, signum)
         assert process.stdout is not None
@@ -91,7 +93,7 @@ def test_machines_read_json(home: Path) -> None:
     with running("--json", "--name", "kiosk", "--write", str(home / "out")) as (process, ready):
         found = json.loads(ready)
         assert (True, "kiosk", process.pid) == (found["ready"], found["client"], found["pid"])
-        assert ["wss"] == list(found["endpoints"])
+        assert ["wss", "https", "mqtt"] == list(found["endpoints"])
         assert "BEGIN CERTIFICATE" in Path(found["ca_file"]).read_text()
         assert str(home / "out" / "_identity.json") == found["files"]["_identity.json"]
         identity = ThalovantIdentity.from_file(home / "out" / "_identity.json")
@@ -154,7 +156,7 @@ def test_the_written_client_knows_the_hub_already(home: Path) -> None:
     """Its key is pinned on both sides: whoever else listens at that address is refused."""
     with running("--ephemeral", "--write", str(home / "out")):
         node = json.loads((home / "out" / "hivemind" / "_identity.json").read_text())
-        assert 1 == len(node["pinned_noise_keys"])
+        assert {"wss", "https"} == {pin.partition(":")[0] for pin in node["pinned_noise_keys"]}
         other = ThalovantClient.from_identity_file(home / "out" / "_identity.json", noise_state_dir=home / "other")
         with contextlib.closing(other), pytest.raises(ThalovantClientKeyRejectedError):
             other.ask("hi")
@@ -168,7 +170,7 @@ def test_a_new_hub_takes_the_place_of_an_old_one(home: Path) -> None:
         arguments = ("--ephemeral", "--wss-port", port, "--generation", generation, "--write", str(home / "out"))
         with running(*arguments), ThalovantClient.from_identity_file(home / "out" / "_identity.json") as client:
             assert "You said: hi" == client.ask("hi").text
-        result = ended(*arguments, "--run", *THALOVANT, "ask", "What now?")
+        result = ended(*FREE, *arguments, "--run", *THALOVANT, "ask", "What now?")
         assert (0, "You said: What now?\n") == (result.returncode, result.stdout), result.stderr
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import count
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from .settings import Settings
 
 log = logging.getLogger("thalovant.hub")
 
-MISSING: Final = "MQTT needs a package that is not installed: pip install 'thalovant[hub]'"
+#: What to do about a missing amqtt.
+INSTALL: Final = "pip install 'thalovant[hub]'"
 
 _LISTENER: Final = "default"  # amqtt wants one of that name
 _CONFIG: Final = {
@@ -27,6 +29,11 @@ _CONFIG: Final = {
 }
 #: How long sessions may take to end after their connections.
 _ENDING: Final = 2.0
+
+
+def installed() -> bool:
+    """Whether amqtt is there, which comes with the extra `hub`."""
+    return find_spec("amqtt") is not None
 
 
 class BrokerPort(QuietPort):
@@ -48,7 +55,7 @@ class BrokerPort(QuietPort):
             # Slow, and most hubs need it not.
             broker_module = await asyncio.to_thread(import_module, "amqtt.broker")
         except ModuleNotFoundError:
-            raise HubSetupError(MISSING, setting="mqtt_port") from None
+            raise HubSetupError(f"A port for MQTT needs a package that is not installed: {INSTALL}") from None
         _silence("amqtt")
         self._broker = broker_module.Broker(_CONFIG)
         await self._broker.start()

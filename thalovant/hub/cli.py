@@ -21,14 +21,27 @@ from typing import IO, Any
 import click
 
 from ..errors import ThalovantIdentityError
+from . import broker
 from .demo import SKILLS
 from .errors import HubSetupError
 from .hub import Hub
 from .state import default_state_folder
 from .writing import IDENTITY, prepare_trust, variables, write_identity
 
-_PORT = click.IntRange(0, 65535)
 _OPTIONS = {"state": "--state, or use --ephemeral"}
+_MQTT_PORT = 8883
+OFF = "off"
+
+
+class _PortOrOff(click.IntRange):
+    """A port, or "off"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return OFF if value == OFF else super().convert(value, param, ctx)
+
+
+_PORT = click.IntRange(0, 65535)
+_PORT_OR_OFF = _PortOrOff(0, 65535)
 
 
 class OneLine(click.ClickException):
@@ -57,6 +70,20 @@ class _HubCommand(click.Command):
 @click.option(
     "--wss-port", type=_PORT, default=5678, show_default=True, metavar="N", help="Port for WSS (0: any free)."
 )
+@click.option(
+    "--https-port",
+    type=_PORT_OR_OFF,
+    default=5679,
+    show_default=True,
+    metavar="N",
+    help='Port for HTTPS (0: any free), or "off".',
+)
+@click.option(
+    "--mqtt-port", type=_PORT_OR_OFF, metavar="N",
+    help=f'Port for MQTT (0: any free), or "off"; needs the extra "hub".  [default: {_MQTT_PORT} with that extra]',
+)  # fmt: skip
+@click.option("--broker", metavar="URL", help="Serve MQTT through this broker: mqtts://user:password@host.")
+@click.option("--broker-ca", metavar="FILE", help="Authorities that vouch for the broker, if not the system's.")
 @click.option("--public-host", metavar="NAME", help="Name or address that clients dial, if not that of --host.")
 @click.option("--name", default="demo", show_default=True, help="Name of the client.")
 @click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3", show_default=True,
@@ -95,6 +122,10 @@ def _check(options: Mapping[str, Any]) -> None:
         raise OneLine(f"there is no command {options['command'][0]!r}; change what is after --run")
     if options["ephemeral"] and options["state"]:
         raise OneLine("--state keeps what --ephemeral does not; change one of them")
+    if options["broker"] and options["mqtt_port"] not in (None, OFF):
+        raise OneLine("--broker takes the place of --mqtt-port; change one of them")
+    if options["broker_ca"] and not options["broker"]:
+        raise OneLine("--broker-ca is for the broker of --broker; change one of them")
 
 
 async def _serve(options: Mapping[str, Any]) -> int:
@@ -103,6 +134,10 @@ async def _serve(options: Mapping[str, Any]) -> int:
         skills=SKILLS,
         host=options["host"],
         wss_port=options["wss_port"],
+        https_port=_port(options["https_port"]),
+        mqtt_port=_mqtt_port(options),
+        broker=options["broker"],
+        broker_ca=options["broker_ca"],
         public_host=options["public_host"],
         state=folder,
     )
@@ -122,6 +157,20 @@ async def _serve(options: Mapping[str, Any]) -> int:
                 await local.close(grace=0)
                 return 130
     return 0
+
+
+def _port(given: int | str) -> int | None:
+    return None if given == OFF else int(given)
+
+
+def _mqtt_port(options: Mapping[str, Any]) -> int | None:
+    given = options["mqtt_port"]
+    if options["broker"] or given is not None:
+        return None if options["broker"] else _port(given)
+    if broker.installed():
+        return _MQTT_PORT
+    click.echo(f"thalovant hub: MQTT is off; {broker.INSTALL} brings it", err=True)
+    return None
 
 
 def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path]) -> None:
