@@ -82,6 +82,7 @@ class Engine:
         self._plan = plan
         self._store = store
         self._context = context
+        self._left = False  # nobody will use it again
         self._closes = 0  # calls of `close`: who was opening then gives up
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers = Subscribers()
@@ -250,9 +251,10 @@ class Engine:
             self._outcome(outcome)
 
     def leave(self) -> bool:
-        """Abort, from any thread and without waiting; whether there was anything to end."""
-        if not self.running or self._loop is None:
+        """Abort, from any thread and without waiting; whether there was anything to end, the first time."""
+        if self._left or not self.running or self._loop is None:
             return False
+        self._left = True
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.abort)
         return True

@@ -390,8 +390,8 @@ class ThalovantClient:
     def __del__(self) -> None:
         portal: Portal | None = getattr(self, "_portal", None)  # None: the constructor raised
         if portal is not None and portal.running and self._pid == os.getpid():
-            client = self._client  # kept until the loop has let go of it
-            portal.leave(lambda: client._engine.abort())
+            self._client._engine.leave()
+            portal.leave()
             warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 
 
