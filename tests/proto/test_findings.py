@@ -6,8 +6,11 @@ import pytest
 
 from tests.proto.https_world import entropy
 from tests.proto.link_pair import pieces
+from tests.proto.mqtt.client_world import World, in_out
+from tests.proto.mqtt.session_wire import Wire, closed
 from thalovant_proto.links.https import HttpsLimits
 from thalovant_proto.links.https_server import HttpsServerHub
+from thalovant_proto.links.mqtt.packets import Puback
 
 # --- the hub's end of the HTTPS link
 
@@ -61,3 +64,29 @@ def test_what_comes_before_the_answer_is_judged_however_it_is_cut(data, statuses
 
     said = connection.data_to_send()
     assert statuses == [int(part[:3]) for part in said.split(b"HTTP/1.1 ")[1:]]
+
+
+# --- MQTT
+
+
+def test_a_receipt_for_what_has_not_left_is_the_brokers_fault():
+    """One message is never both accepted and unsent: a broker cannot have what is still in our buffer."""
+    wire = Wire().ready()
+    wire.publish(token=1)
+
+    events = wire.hear(Puback(1))
+
+    assert (1,) == closed(events).unsent
+    assert 1 == len(events)
+
+
+def test_a_goodbye_that_cannot_leave_wants_no_socket():
+    """Who was to write it has lost the socket: another one is of no use."""
+    world = World(hub=in_out()).dial()
+    world.link.close(world.now)
+    assert world.link.wants_socket
+
+    world.link.eof(world.now)
+
+    assert not world.link.wants_socket
+    assert b"" == world.link.data_to_send()

@@ -126,7 +126,8 @@ def test_every_state_knows_every_packet(state: State, packet: Packet) -> None:
         wire.ready("down")  # packet id 1
         wire.publish(token=5)  # packet id 2
         wire.session.subscribe([("more", 1)], wire.now)  # packet id 3
-        wire.pass_time(3.5)  # PINGREQ is out
+        wire.pass_time(3.5)  # PINGREQ is due
+        wire.said()
     elif state is State.CLOSED:
         wire.ready().session.disconnect(wire.now)
 

@@ -286,8 +286,11 @@ class MqttSession:
         return self._events(now)
 
     def eof(self, now: float) -> SessionClosed | None:
-        """The socket ended. None if the session had already."""
-        return None if self._state is State.CLOSED else self._close("the broker closed the connection")
+        """The socket ended. None if the session had already; then what it still had to say is dropped."""
+        if self._state is not State.CLOSED:
+            return self._close("the broker closed the connection")
+        self._out.clear()
+        return None
 
     def handle_timeout(self, now: float) -> list[SessionEvent]:
         """Time has passed. Harmless if early; afterwards `next_timeout` is None or later than `now`."""
@@ -399,6 +402,9 @@ class MqttSession:
         acknowledged = self._in_flight.pop(packet.packet_id, None)
         if acknowledged is None:
             raise _violation("a PUBACK answers no PUBLISH [MQTT-2.3.1-6]")
+        token, _ = acknowledged
+        if token in self._undrained:
+            raise _violation("a PUBACK answers a PUBLISH that has not left [MQTT-2.3.1-6]")
         while self._waiting and (self._waiting[0].qos == 0 or len(self._in_flight) < self._limits.window):
             waiting = self._waiting.popleft()
             self._waiting_bytes -= len(waiting.name) + len(waiting.payload)
@@ -408,7 +414,6 @@ class MqttSession:
             self._timers["puback"] = oldest + self._limits.puback_time
         else:
             del self._timers["puback"]
-        token, _ = acknowledged
         return Published(token=token)
 
     def _pingresp(self, packet: Pingresp, now: float) -> None:
