@@ -52,6 +52,11 @@ $(STAMPS)/base: $(STAMPS)/requires
 	@$(INSTALL) --editable .
 	@touch $@
 
+# With the broker that MQTT needs on the hub's side.
+$(STAMPS)/demo: $(STAMPS)/base
+	@$(INSTALL) --editable '.[hub]'
+	@touch $@
+
 $(STAMPS)/dev: $(STAMPS)/base
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
@@ -88,7 +93,7 @@ fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within F
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: demo
-demo: $(STAMPS)/base ## install, start a hub on this machine and talk to it
+demo: $(STAMPS)/demo ## install, start a hub on this machine and talk to it
 	@$(BIN)/python examples/demo.py </dev/null
 
 .PHONY: clean
