@@ -163,6 +163,7 @@ class World:
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came
         self.dials: list[float] = []  # when
+        self.written = bytearray()  # by the client, over all its sockets
         self.derivations = 0
         self.held = False  # derivations wait
         self.hears = True  # the network delivers
@@ -286,6 +287,7 @@ class World:
 
     def _up(self) -> bool:
         data = self.stack.data_to_send()
+        self.written += data
         for piece in self._pieces(data):
             if self._socket is not None:
                 self._socket.receive_data(piece, self.now)
