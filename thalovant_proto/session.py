@@ -415,8 +415,7 @@ class HubSession:
         if by_peer not in (CloseKind.REFUSED, CloseKind.FORGOTTEN):
             return False
         self.allow_kk = False
-        if (node_id := progress.node_id) is not None:
-            self.learn(lambda trust: trust.without_psk(self.config.access_key, node_id))
+        self.learn(lambda trust: trust.without_psk(self.config.access_key, progress.node_id or ""))
         return True
 
     def _sort(self, unsent: Collection[int], failure: Failure) -> None:

@@ -4,6 +4,7 @@ Both ends of a real `Link`, over a wire of records: a letter, a length of four b
 peer drives it as it drives any other, and the bytes may be cut anywhere.
 
     O access key | T text | B binary | U untyped | K receipt of one frame | X the end, as the hub words it | R let go
+    Z an event that nobody knows
 """
 
 from __future__ import annotations
@@ -52,10 +53,12 @@ class FrameLink:
     receipting: bool = True  # the hub's end says K for each frame
     mute: bool = False  # the client's end never opens
     lingers: bool = False  # a close waits for the end of the socket
+    rests: bool = False  # the client's end wants a socket only to say something
     announced: list[float] = field(factory=list)
     paces: list[bool] = field(factory=list)
     layout: str | None = "in_out"
     _open: bool = False
+    _plugged: bool = False
     _closed: bool = False
     _released: bool = False
     _buffer: bytearray = field(factory=bytearray)
@@ -69,13 +72,17 @@ class FrameLink:
 
     @property
     def wants_socket(self) -> bool:
-        return not self._released and (not self._closed or bool(self._urgent))
+        waits = bool(self._urgent or self._queue)
+        if self.rests and self._open and not self._plugged and not self._closed:
+            return waits
+        return not self._released and (not self._closed or waits)
 
     @property
     def next_timeout(self) -> float | None:
         return None
 
     def socket_opened(self, now: float) -> list[LinkEvent]:
+        self._plugged = True
         if self._open or self.mute or self.access_key is None:
             return []
         self._open = True
@@ -95,7 +102,8 @@ class FrameLink:
         return events
 
     def eof(self, now: float) -> list[LinkEvent]:
-        if self._released:
+        rests, self._plugged = self.rests and self._plugged, False
+        if self._released or rests:
             self._released = False  # there may be another socket
             return []
         return [] if self._closed else [self._end(CloseKind.LOST)]
@@ -149,6 +157,8 @@ class FrameLink:
         if letter == b"K":
             token = self._sent.popleft()
             return [] if token is None else [Accepted(token=token)]
+        if letter == b"Z":
+            return [LinkEvent()]
         if letter == b"R":
             self._released = True
             return []

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.proto.frame_link import RECEIPTS, FrameLinks
-from tests.proto.world import World, config, echo, ready
+from tests.proto.frame_link import RECEIPTS, FrameLinks, record
+from tests.proto.world import World, config, echo, ready, states
 from thalovant_proto import events as e
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
@@ -300,3 +300,39 @@ def test_every_generation_over_every_kind_of_carrier(generation, carrier):
     world.drive()
 
     assert answers == [ended.ask for ended in world.got(AskEnded)]
+
+
+def test_session_may_rest_without_a_socket():
+    """HTTPS between polls: no socket is wanted until there is something to say."""
+    world = World(links=FrameLinks(outlives_sockets=True)).open()
+    world.hub.answer = echo
+    (link,) = world.links.clients
+    link.rests = True
+    world.stack.eof(world.now)
+    world._socket = None
+    assert Wait() == world.stack.step()
+
+    world.stack.ask(e.Utterance(text="hi"), world.now)
+    assert isinstance(world.stack.step(), Dial)
+    world.drive()
+
+    assert ([["echo: hi"]], 2) == (world.texts(), len(world.dials))
+
+
+def test_closing_at_once_while_dialing():
+    """There is nothing to say goodbye on."""
+    world = World()
+    world.stack.open(world.now)
+
+    world.stack.close(world.now, timeout=0)
+
+    assert (SessionState.CLOSED, Stop(), b"") == (world.stack.state, world.stack.step(), world.stack.data_to_send())
+
+
+def test_links_may_say_more_than_is_understood():
+    """A frame before the link is open has no connection to go to; an unknown event is none of ours."""
+    world = World(links=FrameLinks(mute=True)).open()
+    world.stack.receive_data(record(b"T", b"{}") + record(b"Z"), world.now)
+
+    assert [SessionState.CONNECTING] == states(world)
+    assert [] == world.got(e.Event)
