@@ -50,8 +50,9 @@ class Broker:
         user, _, place = rest.rpartition("@")
         try:
             target = parse_broker(f"{head}://{place}" if head else place)
-        except ValueError as error:
-            raise HubSetupError(f"This is no MQTT broker: {str(error).rstrip('.')}", setting="broker") from None
+        except ValueError:  # which says that no user may be there
+            message = "A broker must be mqtts://host or mqtts://user:password@host:port"
+            raise HubSetupError(message, setting="broker") from None
         if not target.tls and not is_loopback(target.host):
             message = "A broker on another machine must be mqtts://, or passwords would travel in clear"
             raise HubSetupError(message, setting="broker")
