@@ -10,6 +10,7 @@ from tests.proto.mqtt.client_world import World, in_out
 from tests.proto.mqtt.session_wire import Wire, closed
 from thalovant_proto.links.https import HttpsLimits
 from thalovant_proto.links.https_server import HttpsServerHub
+from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Puback
 
 # --- the hub's end of the HTTPS link
@@ -90,3 +91,29 @@ def test_a_goodbye_that_cannot_leave_wants_no_socket():
 
     assert not world.link.wants_socket
     assert b"" == world.link.data_to_send()
+
+
+def test_a_broker_that_acknowledges_nothing_is_not_called_on_and_on():
+    """Calls to a hub that does not answer never fill the queue: where there is no room, there is no call."""
+    limits = MqttLimits(window=2, queue=100, puback_time=1000.0)
+    world = World(limits=limits)
+    world.broker.acknowledges = False
+    world.dial()
+
+    world.pass_time(60.0)
+
+    assert [] == world.events
+    assert 2 == len(world.broker.log)
+
+
+def test_presence_that_finds_no_room_is_left_out():
+    """The proof of a hub makes the link announce itself: that never fails, whatever waits to be sent."""
+    limits = MqttLimits(window=2, queue=100)
+    world = World(hub=in_out(), limits=limits).dial()
+    world.broker.acknowledges = False
+    for _ in range(3):
+        world.send(bytes(80))
+
+    world.link.announce(world.now)
+
+    assert b"online" not in world.broker.said(str(in_out().status))

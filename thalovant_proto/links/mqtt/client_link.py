@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
@@ -194,13 +195,16 @@ class MqttClientLink:
     def announce(self, now: float) -> None:
         """Publish `online`, once, for the hub and for whoever watches: call it when the keys are proven.
 
-        Before that it could meet the hub's echo of an earlier end. Raises `LocalProtocolError` unless the link is open.
+        Before that it could meet the hub's echo of an earlier end. Left out if more waits for the broker than may.
+        Raises `LocalProtocolError` unless the link is open.
         """
         if self._state is not _State.OPEN or self._layout is None:
             raise LocalProtocolError(f"nothing to announce while the MQTT link is {self._state.name}")
         if self._layout.topics.status is not None and not self._announced:
-            self._announced = self._echo_due = True
-            self._session.publish(self._layout.topics.status, ONLINE, now, retain=True)
+            self._announced = True
+            with suppress(LocalProtocolError):
+                self._session.publish(self._layout.topics.status, ONLINE, now, retain=True)
+                self._echo_due = True
 
     def pace(self, eager: bool, now: float) -> None:
         """Nothing is polled here."""
@@ -280,7 +284,8 @@ class MqttClientLink:
         self._calls += 1
         self._timers["call"] = now + self._limits.wake_time
         for layout in layouts:
-            self._session.publish(layout.topics.up, WAKE_UP, now, qos=self._qos)
+            if self._session.has_room:  # what waits for the broker wakes nobody
+                self._session.publish(layout.topics.up, WAKE_UP, now, qos=self._qos)
 
     def _settle(self, now: float) -> None:
         """Hear nothing until the `offline` messages have stopped, then call anew."""
@@ -332,7 +337,7 @@ class MqttClientLink:
 
     def _say_offline(self, layouts: Iterable[Layout], now: float) -> None:
         for layout in layouts:
-            if layout.topics.status is not None:
+            if layout.topics.status is not None and self._session.has_room:
                 self._session.publish(layout.topics.status, OFFLINE, now, retain=True)
 
     def _leave(self, now: float) -> LinkClosed:
