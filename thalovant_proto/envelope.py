@@ -152,6 +152,11 @@ def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.ClearEvent:
     return _clear_event(found.msg_type, found.payload, sender)
 
 
+def handshake_in(event: e.SealedHandshake, sender: Role) -> e.ClearEvent:
+    """The handshake event that came sealed. Raises `DecodeError`."""
+    return _clear_event(event.msg_type, event.payload, sender)
+
+
 def clear_frame(event: e.ClearEvent, *, text: bool) -> Frame:
     """A handshake event as its clear frame: JSON text, or a bit frame where the peer reads nothing else."""
     msg_type, payload = _clear_payload(event)

@@ -60,6 +60,8 @@ class HubSide:
     psk: Secret[bytes] | None = field(default=None, validator=optional(_key_sized))
     pinned: bytes | None = field(default=None, validator=optional(_key_sized))
     binarize: bool = False
+    # Off: a proof of the password is taken, but a client with another secret is not asked for it.
+    offers_password: bool = True
 
     def hello(self) -> e.HubHello:
         """The hub's first frame."""
@@ -81,7 +83,7 @@ class HubSide:
                 "min_protocol_version": 0 if preshared else 1,
                 "max_protocol_version": 1,
                 "preshared_key": preshared,
-                "password": self.password is not None,
+                "password": self.password is not None and self.offers_password,
                 "crypto_required": True,
                 **common,
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import events as e
+from thalovant_proto import password as hsub
 from thalovant_proto.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.encodings import Encoding
@@ -16,7 +17,7 @@ from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
-from .pair import CARRIERS, CRYPTO_KEY, LEGACY_MQTT, MQTT, PASSWORD, Pair, carried, client_side, hub_side, stream
+from .pair import CARRIERS, CRYPTO_KEY, LEGACY_MQTT, MQTT, PASSWORD, Pair, carried, client_side, hub_side, quick, stream
 from .puppet import Stage
 
 V0 = Generation.PRESHARED
@@ -229,3 +230,27 @@ def test_a_carrier_may_be_any_mixture():
 
     assert pair.travelled[-1][1].data.startswith(b'{"ciphertext"')
     assert pair.hub.proven
+
+
+def test_a_proof_sealed_with_the_crypto_key_is_a_proof():
+    """A client that holds both secrets seals its password proof (bus-client 0.4); the answer gives a session key."""
+    side = hub_side(V0, password=PASSWORD, offers_password=False)
+    hub = HubConnection(side, Carrier(secure=True), entropy=stream("hub"), now=0.0)
+    payload = {"envelope": hsub.envelope(PASSWORD, b"12345678"), "encodings": ["JSON-HEX"], "ciphers": ["AES-GCM"]}
+    (frame,) = channel().seal(e.SealedHandshake(payload=payload))
+
+    events = hub.receive(frame, 0.0)
+    (effect,) = hub.effects()
+    events += hub.effect_done(effect.id, quick(effect), 0.0)
+
+    assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
+    assert (State.KEYED, Generation.PASSWORD, False) == (hub.state, hub.generation, hub.proven)
+    assert side.offer().payload["password"] is False
+
+
+def test_a_sealed_handshake_that_is_none_is_refused():
+    """Sealed or not, it must be one."""
+    stage = Stage(Role.HUB, V0).until(State.OFFERED)
+    stage.puppet.channel = channel()
+
+    assert isinstance(stage.say(e.SealedHandshake(payload={}))[-1].error, RemoteProtocolError)

@@ -186,7 +186,9 @@ class Switchboard:
             static_key=self._keys.static_key,
             peer=seat.peer_id,
             generation=client.generation,
-            password=None if client.generation is e.Generation.PRESHARED else client.password,
+            # A v0 client that holds the password too may prove it unasked, as old clients do.
+            password=client.password,
+            offers_password=client.generation is not e.Generation.PRESHARED,
             crypto_key=client.crypto_key,
             psk=client.psk,
             pinned=client.pinned,
