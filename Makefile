@@ -92,6 +92,10 @@ fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within F
 
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+.PHONY: bench
+bench: $(STAMPS)/dev ## every figure of speed and memory, beside those of others
+	@$(BIN)/python benchmarks/run.py </dev/null
+
 .PHONY: demo
 demo: $(STAMPS)/demo ## install, start a hub on this machine and talk to it
 	@$(BIN)/python examples/demo.py </dev/null
