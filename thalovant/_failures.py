@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _REFUSED = frozenset((FailureKind.REFUSED, FailureKind.WRONG_PASSWORD, FailureKind.WRONG_CRYPTO_KEY))
 
+# For verdicts that come without one.
+_HINTS = {FailureKind.LOST: "If that goes on, check that scheme, host and port of the endpoint are the hub's."}
+
 
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:
     """The error for a link that could not be had or did not last."""
@@ -48,7 +51,7 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     error = kind(
         _sentence(failure.message),
         code=failure.kind.value,
-        hint=_sentence(failure.hint),
+        hint=_sentence(failure.hint) or _HINTS.get(failure.kind, ""),
         retryable=not failure.final,
         delivery=delivery,
     )

@@ -73,7 +73,7 @@ def make_plan(
         raise ThalovantIdentityError(
             f"The {protocol.upper()} endpoint {parts.scheme}://{host} is not encrypted and not on this machine.",
             code="insecure_endpoint",
-            hint=f"use {_tls_of(parts.scheme)}://, or pass allow_insecure=True if the network is yours alone",
+            hint=f"Use {_tls_of(parts.scheme)}://, or in a network of your own allow_insecure=True (--allow-insecure).",
         )
     config = ClientConfig(
         access_key=Secret(identity.access_key),

@@ -178,7 +178,11 @@ class AsyncThalovantClient:
         await self._engine.wait_closed()
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close(0)  # nobody leaves a block that was not entered
+            raise
         return self
 
     async def __aexit__(

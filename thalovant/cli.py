@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .client import ThalovantClient
     from .identity import ThalovantIdentity
+    from .trust_store import TrustStore
 
 # Commands that live with what they start, loaded when they are called.
 _ELSEWHERE = {"hub": "thalovant.hub.cli"}
@@ -64,6 +66,7 @@ class _Commands(click.Group):
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Another default port than the identity's.")
 @click.option("--protocol", type=click.Choice(["wss", "https", "mqtt"]), help="Force a transport.")
 @click.option("--ca-file", metavar="FILE", help="Trust the authorities in this PEM file.")
+@click.option("--state-dir", metavar="DIR", help="Folder of keys and pins (default: beside the identity file).")
 @click.option("--allow-insecure", is_flag=True, help="Take plain endpoints off this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.version_option(__version__, prog_name="thalovant")
@@ -78,7 +81,14 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 @cli.command()
 @click.argument("text")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=12.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=12.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait for the reply, once connected.",
+)
 @click.option("--lang", default="en-us", show_default=True)
 @click.option("--session-id", metavar="ID")
 @click.pass_obj
@@ -95,8 +105,14 @@ def ask(options: dict[str, Any], text: str, timeout: float, lang: str, session_i
 @click.pass_obj
 def health(options: dict[str, Any]) -> int:
     """Connect and say whether the connection works; exit code 0 if it does."""
-    with _client(options) as client:
-        found = client.healthcheck()
+    from .errors import ThalovantConnectionError
+    from .models import ThalovantHealth
+
+    try:
+        with _client(options) as client:
+            found = client.healthcheck()
+    except ThalovantConnectionError as error:
+        found = ThalovantHealth(False, False, False, last_error=str(error))
     _print(options, found.as_dict(), "\n".join(found.lines()))
     return 0 if found.ok else 1
 
@@ -143,26 +159,90 @@ def utter(options: dict[str, Any], text: str, lang: str, session_id: str | None)
     _print(options, {"sent": text}, "sent")
 
 
+@cli.group()
+def pins() -> None:
+    """The keys of hubs that this client trusts."""
+
+
+@pins.command("list")
+@click.pass_obj
+def list_pins(options: dict[str, Any]) -> None:
+    """Print every pinned hub and the fingerprint of its key."""
+    found = {pin: _fingerprint(key) for pin, key in sorted(_trust(options).pins().items())}
+    _print(options, found, "\n".join(f"{pin} {shown}" for pin, shown in found.items()) or "no hub is pinned")
+
+
+@pins.command("show")
+@click.argument("pin")
+@click.pass_obj
+def show_pin(options: dict[str, Any], pin: str) -> None:
+    """Print the fingerprint of PIN's key, to compare it with the hub's own."""
+    known = _trust(options).pins()
+    if pin not in known:
+        raise _unknown_pin(pin, known)
+    _print(options, {"pin": pin, "fingerprint": _fingerprint(known[pin])}, _fingerprint(known[pin]))
+
+
+@pins.command("forget")
+@click.argument("pin")
+@click.pass_obj
+def forget_pin(options: dict[str, Any], pin: str) -> None:
+    """Forget PIN's key: the next one that the hub shows is trusted."""
+    trust = _trust(options)
+    if not trust.forget(pin):
+        raise _unknown_pin(pin, trust.pins())
+    _print(options, {"forgotten": pin}, f"forgotten: {pin}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (the process's arguments if None); returns the exit code."""
-    from .errors import ThalovantError
-
     try:
         result = cli.main(args=None if argv is None else list(argv), prog_name="thalovant", standalone_mode=False)
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of newer releases
+            error.show()
+            return error.exit_code
+        command = "thalovant" if error.ctx is None else error.ctx.command_path
+        _complain(error.format_message(), f"Try `{command} --help`.")
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except ThalovantError as error:
-        click.echo(f"thalovant: {error}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left of it has to go somewhere when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError) as error:
-        click.echo(f"thalovant: {error}", err=True)
+    except Exception as error:  # one message, whatever it is
+        _complain(str(error) or type(error).__name__, getattr(error, "hint", ""))
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, hint: str) -> None:
+    click.echo(f"thalovant: {' '.join(message.split())}", err=True)
+    if hint:
+        click.echo(f"  {' '.join(hint.split())}", err=True)
+
+
+def _trust(options: dict[str, Any]) -> TrustStore:
+    from .trust_store import TrustStore
+
+    return TrustStore(options["state_dir"], _identity(options))
+
+
+def _fingerprint(key: bytes) -> str:
+    from thalovant_proto.trust import fingerprint
+
+    return fingerprint(key)
+
+
+def _unknown_pin(pin: str, known: Mapping[str, bytes]) -> Exception:
+    from .errors import ThalovantIdentityError
+
+    names = ", ".join(sorted(known)) or "none"
+    return ThalovantIdentityError(f"No hub is pinned as {pin}.", code="unknown_pin", hint=f"Pinned are: {names}.")
 
 
 def _client(options: dict[str, Any]) -> ThalovantClient:
@@ -171,7 +251,11 @@ def _client(options: dict[str, Any]) -> ThalovantClient:
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    given = {"protocol": options["protocol"], "ca_file": options["ca_file"]}
+    given = {
+        "protocol": options["protocol"],
+        "ca_file": options["ca_file"],
+        "noise_state_dir": options["state_dir"],
+    }
     settings = {name: value for name, value in given.items() if value is not None}
     return settings | ({"allow_insecure": True} if options["allow_insecure"] else {})
 
@@ -186,12 +270,25 @@ def _identity(options: dict[str, Any]) -> ThalovantIdentity:
     elif options["config"] is not None or options["profile"] is not None:
         identity = ThalovantIdentity.from_config(options["config"], profile=options["profile"])
     else:
-        identity = ThalovantIdentity.from_env()
+        identity = _identity_of_environment()
     if options["host"] is not None:
         identity = replace(identity, default_master=options["host"].rstrip("/"))
     if options["port"] is not None:
         identity = replace(identity, default_port=options["port"])
     return identity
+
+
+def _identity_of_environment() -> ThalovantIdentity:
+    from .errors import ThalovantIdentityError
+    from .identity import ThalovantIdentity
+
+    if any(name.startswith("THALOVANT_") for name in os.environ):
+        return ThalovantIdentity.from_env()
+    raise ThalovantIdentityError(
+        "There is no client identity.",
+        code="missing_identity",
+        hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
+    )
 
 
 def _object(option: str, text: str | None) -> dict[str, Any] | None:

@@ -163,7 +163,11 @@ class ThalovantClient:
             self._portal.call(self._client.wait_closed)
 
     def __enter__(self) -> Self:
-        self.connect()
+        try:
+            self.connect()
+        except BaseException:
+            self.close(0)  # nobody leaves a block that was not entered
+            raise
         return self
 
     def __exit__(

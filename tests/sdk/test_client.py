@@ -22,7 +22,7 @@ from thalovant import (
     ThalovantUnsupportedProtocolError,
 )
 
-from .lab import PATIENCE, Lab, States
+from .lab import PATIENCE, Lab, States, free_port
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -47,6 +47,18 @@ def test_as_a_context(v3: Lab) -> None:
     with v3.client() as client:
         assert "ready" == client.connection_info().phase
     assert "closed" == client.connection_info().phase
+
+
+def test_block_that_is_not_entered(v3: Lab) -> None:
+    """Where `with` cannot connect nothing is left: no thread, nothing to complain about."""
+    url = f"wss://127.0.0.1:{free_port()}"
+    identity = v3.identity()
+    moved = replace(identity, data_plane_endpoints=replace(identity.data_plane_endpoints, wss=url))
+    client = ThalovantClient(moved, noise_state_dir=v3.state_dir(), protocol="wss")
+    with pytest.raises(ThalovantConnectionError, match="refused"), client:
+        raise AssertionError("it was entered")
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "thalovant-client"]
 
 
 def test_without_a_thread(v3: Lab) -> None:

@@ -1,0 +1,434 @@
+"""The `thalovant` command: what each command prints, its exit codes, and one message for each mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thalovant import ThalovantClient, ThalovantReply, TrustStore, __version__, cli
+from thalovant_proto.trust import fingerprint
+
+from .lab import PATIENCE, Lab, free_port
+from .test_embedding import environment
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def values(v3: Lab) -> dict[str, Any]:
+    """The shared client's identity, as its file has it."""
+    return {key: value for key, value in v3.identity().as_dict(include_secrets=True).items() if value}
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without an identity."""
+    for name in os.environ:
+        if name.startswith("THALOVANT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def run(bare: None, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command here: exit code, output, errors."""
+
+    def runs(*argv: object) -> tuple[int, str, str]:
+        code = cli.main([str(one) for one in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return runs
+
+
+@pytest.fixture
+def write(tmp_path: Path, values: dict[str, Any]) -> Callable[..., Path]:
+    """Writes an identity file with other fields than the hub's; those that are None are left out."""
+
+    def writes(mode: int = 0o600, **changes: Any) -> Path:
+        changed = {key: value for key, value in {**values, **changes}.items() if value is not None}
+        path = tmp_path / "identity.json"
+        path.write_text(json.dumps(changed))
+        path.chmod(mode)
+        return path
+
+    return writes
+
+
+@pytest.fixture
+def good(run: Run, write: Callable[..., Path], v3: Lab) -> Run:
+    """Runs the command with the identity of the shared client."""
+    file = write()
+    return lambda *argv: run("-i", file, "--state-dir", v3.state_dir(), "--protocol", "wss", *argv)
+
+
+def _at(url: str) -> dict[str, Any]:
+    return {"default_master": url, "data_plane_endpoints": {"wss": url}}
+
+
+# --- what the commands do ---
+
+
+def test_ask(good: Run) -> None:
+    """The reply as text, or all of it as JSON."""
+    assert (0, "one two\n", "") == good("ask", "say one and two")
+
+    code, out, err = good("--json", "ask", "hi", "--session-id", "S-cli", "--lang", "de-de", "--timeout", "5")
+    reply = json.loads(out)
+    assert (0, "", "You said: hi", True, "S-cli") == (code, err, reply["text"], reply["ok"], reply["session_id"])
+
+
+def test_health(good: Run) -> None:
+    """All is well, as lines or as JSON."""
+    facts = "connected=True\nhandshake_complete=True\ntransport_alive=True\n"
+    assert (0, f"ok\n{facts}", "") == good("health")
+
+    code, out, _ = good("--json", "health")
+    assert (0, True) == (code, json.loads(out)["ok"])
+
+
+def test_health_of_a_hub_that_is_not_there(run: Run, write: Callable[..., Path]) -> None:
+    """A report too, with the reason, and exit code 1."""
+    file = write(**_at(f"wss://127.0.0.1:{free_port()}"))
+
+    code, out, err = run("-i", file, "--protocol", "wss", "health")
+    assert (1, "") == (code, err)
+    assert out.startswith("failed\nconnected=False\nhandshake_complete=False\ntransport_alive=False\nlast_error=Cannot")
+
+    code, out, _ = run("-i", file, "--protocol", "wss", "--json", "health")
+    found = json.loads(out)
+    assert (1, False, True) == (code, found["ok"], "refused" in found["last_error"])
+
+
+def test_emit_and_utter(good: Run, v3: Lab) -> None:
+    """They say `sent`, and the hub hears it."""
+    assert (0, "sent\n", "") == good("emit", "test.note", "--data", '{"a": 1}', "--context", '{"request_id": "C-1"}')
+    assert (0, '{\n  "sent": "over to you"\n}\n', "") == good("--json", "utter", "over to you", "--session-id", "S")
+
+    noted = v3.hub.wait_for("test.note", timeout=PATIENCE, predicate=lambda event: event.request_id == "C-1")
+    assert {"a": 1} == noted.data
+    v3.hub.wait_for(
+        "recognizer_loop:utterance", timeout=PATIENCE, predicate=lambda event: "over to you" in event.utterances
+    )
+
+
+def test_listen(own: Lab, tmp_path: Path) -> None:
+    """Text where there is text, else the data on one line; JSON lines if asked for; it ends after `--max-events`."""
+    printed = []
+    for extra, event, data in (
+        ([], "speak", {"utterance": "hello"}),
+        ([], "test.tick", {"b": 1, "a": 2}),
+        (["--json"], "test.tick", {"n": 1}),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "thalovant", *extra, "--protocol", "wss", "listen", event, "--max-events", "1"],
+            env={**environment(own), "XDG_CONFIG_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while process.poll() is None:  # until it listens nobody hears it
+            own.hub.emit_to("shared", event, data)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        out, _ = process.communicate(timeout=PATIENCE)
+        printed.append(out)
+
+    assert ["hello\n", '{"a":2,"b":1}\n'] == printed[:2]
+    assert {"n": 1} == json.loads(printed[2])["data"]
+
+
+def test_listen_ends_in_time(good: Run) -> None:
+    """Silently, with exit code 0."""
+    assert (0, "", "") == good("listen", "nothing", "--timeout", "0.01")
+
+
+def test_pins(good: Run, v3: Lab) -> None:
+    """List, show and forget the keys of hubs; a pin that is not there is an error that names those that are."""
+    trust = TrustStore(v3.state_dir(), v3.identity())
+    good("ask", "hi")
+    ((pin, key),) = ((pin, key) for pin, key in trust.pins().items() if pin.startswith("wss:"))
+    shown = fingerprint(key)
+
+    assert f"{pin} {shown}" in good("pins", "list")[1].splitlines()
+    assert shown == json.loads(good("--json", "pins", "list")[1])[pin]
+    assert (0, f"{shown}\n", "") == good("pins", "show", pin)
+    code, out, err = good("pins", "show", "wss://other:1")
+    assert (1, "", True) == (code, out, pin in err)
+    assert (0, f"forgotten: {pin}\n", "") == good("pins", "forget", pin)
+    code, _, err = good("pins", "forget", pin)
+    assert (1, True) == (code, f"No hub is pinned as {pin}." in err)
+    good("ask", "hi")
+    assert key == trust.pins()[pin]
+
+
+def test_no_pins(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
+    """Before first contact."""
+    assert (0, "no hub is pinned\n", "") == run("-i", write(), "--state-dir", tmp_path, "pins", "list")
+
+
+def test_profile_and_variables(run: Run, values: dict[str, Any], v3: Lab, tmp_path: Path) -> None:
+    """The identity may come from a config file too, or from the environment of the process."""
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"profiles": {"lab": values}}))
+    config.chmod(0o600)
+
+    options = ("--config", config, "--profile", "lab", "--state-dir", v3.state_dir(), "--protocol", "wss")
+    assert (0, "You said: hi\n", "") == run(*options, "ask", "hi")
+
+    command = [sys.executable, "-m", "thalovant", "--state-dir", str(v3.state_dir()), "--protocol", "wss", "ask", "hi"]
+    done = subprocess.run(command, env=environment(v3), capture_output=True, text=True, timeout=PATIENCE)
+    assert (0, "You said: hi\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["ask", "--help"], ["pins", "--help"], ["hub", "--help"]])
+def test_help(run: Run, argv: list[str]) -> None:
+    """Help is no error, and names the commands."""
+    code, out, err = run(*argv)
+
+    assert (0, "") == (code, err)
+    assert out.startswith("Usage: thalovant")
+    if len(argv) == 1:
+        for command in ("ask", "emit", "health", "hub", "listen", "pins", "utter"):
+            assert f"\n  {command} " in out
+
+
+@pytest.mark.parametrize("argv", [[], ["pins"]])
+def test_nothing_to_do(run: Run, argv: list[str]) -> None:
+    """Without a command there is help, and it is wrong usage."""
+    code, out, err = run(*argv)
+
+    assert 2 == code
+    assert f"{out}{err}".startswith("Usage: thalovant")
+    assert len(f"{out}{err}".splitlines()) > 5
+
+
+def test_version(run: Run) -> None:
+    """It is the package's."""
+    assert (0, f"thalovant, version {__version__}\n", "") == run("--version")
+
+
+def test_client_is_made_from_the_identity_alone(
+    run: Run, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs put their own in the place of `cli.ThalovantClient`; without options it gets nothing else."""
+    made: list[tuple[Any, ...]] = []
+
+    class Fake:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            made.append((*args, options))
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+        def ask(self, text: str, **options: Any) -> ThalovantReply:
+            return ThalovantReply(text=f"fake {text}")
+
+    assert getattr(cli, "ThalovantClient") is ThalovantClient  # noqa: B009 - loaded when it is asked for
+    monkeypatch.setattr(cli, "ThalovantClient", Fake)
+
+    assert (0, "fake hi\n", "") == run("-i", write(), "ask", "hi")
+    ((identity, options),) = made
+    assert ("shared", {}) == (identity.site_id, options)
+
+
+def test_host_and_port(run: Run, write: Callable[..., Path]) -> None:
+    """They replace the identity's, as far as it has no explicit endpoint."""
+    port = free_port()
+    file = write(data_plane_endpoints=None, protocols={"http": True, "wss": False})
+
+    code, _, err = run("-i", file, "--host", "https://127.0.0.1/", "--port", port, "ask", "hi")
+
+    assert (1, True) == (code, f"127.0.0.1:{port}" in err)
+
+
+# --- mistakes ---
+
+USAGE: list[tuple[list[str], str]] = [
+    (["ask"], "Missing argument 'TEXT'"),
+    (["ask", " "], "TEXT is blank"),
+    (["utter", ""], "TEXT is blank"),
+    (["aks", "hi"], "No such command 'aks'"),
+    (["--profil", "x"], "No such option"),
+    (["ask", "hi", "there"], "unexpected extra argument"),
+    (["ask", "hi", "--timeout", "soon"], "'soon' is not a valid float"),
+    (["ask", "hi", "--timeout", "-1"], "-1.0 is not in the range"),
+    (["listen", "speak", "--max-events", "0"], "0 is not in the range"),
+    (["--port", "99999", "ask", "hi"], "99999 is not in the range"),
+    (["--protocol", "coap", "ask", "hi"], "'coap' is not one of 'wss', 'https', 'mqtt'"),
+    (["emit", "x", "--data", "{"], "--data must be valid JSON"),
+    (["emit", "x", "--context", "[1]"], "--context must be a JSON object"),
+    (["pins", "drop"], "No such command 'drop'"),
+    (["pins", "show"], "Missing argument 'PIN'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), USAGE)
+def test_wrong_usage(run: Run, argv: list[str], message: str) -> None:
+    """Exit code 2, one message, and where to read more."""
+    code, out, err = run(*argv)
+
+    assert (2, "") == (code, out)
+    assert message in err
+    first, second = err.splitlines()
+    assert first.startswith("thalovant: ")
+    assert second.startswith("  Try `thalovant")
+
+
+MISTAKES: list[tuple[str, dict[str, Any], list[str], str, str]] = [
+    # what, fields of the identity, options, what the message names, what it says to do
+    ("mode 644", {"mode": 0o644}, [], "too permissive", "chmod 600"),
+    ("no access key", {"access_key": None}, [], "access_key", "Add `access_key`"),
+    ("no password", {"password": None}, [], "password", "Add"),
+    ("port that is none", {"default_port": "many"}, [], "default_port", "from 1 to 65535"),
+    ("unknown host", _at("wss://no-such-host.invalid:1"), [], "no-such-host.invalid", "host name"),
+    ("plain endpoint", _at("ws://192.0.2.1:5678"), [], "not encrypted", "wss://"),
+    ("authority unknown", {"ca_file": None}, [], "authority unknown", "ca_file"),
+    ("CA file that is missing", {"ca_file": "/no/ca.pem"}, [], "/no/ca.pem", "ca_file"),
+    ("CA option that is missing", {}, ["--ca-file", "/no/ca.pem"], "/no/ca.pem", "ca_file"),
+    ("wrong access key", {"access_key": "AK-wrong"}, [], "access key", "access_key"),
+    ("wrong password", {"password": "PW-wrong"}, [], "password", "password"),
+    ("no MQTT", {"mqtt": None}, ["--protocol", "mqtt"], "MQTT", "another protocol"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "names", "fix"), [case[1:] for case in MISTAKES], ids=[c[0] for c in MISTAKES]
+)
+def test_mistake(
+    run: Run, write: Callable[..., Path], fields: dict[str, Any], options: list[str], names: str, fix: str
+) -> None:
+    """One message of at most three lines that names the mistake and the fix; exit code 1; nothing on the output."""
+    file = write(**fields)
+    options = options if "--protocol" in options else [*options, "--protocol", "wss"]
+
+    _assert_one_message(run("-i", file, *options, "ask", "hi"), names, fix)
+
+
+def _assert_one_message(ended: tuple[int, str, str], *words: str) -> None:
+    code, out, err = ended
+    assert (1, "") == (code, out)
+    assert len(err.splitlines()) <= 3
+    assert err.startswith("thalovant: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word.lower() in err.lower()
+
+
+def test_wrong_port(run: Run, write: Callable[..., Path]) -> None:
+    """Nobody listens there."""
+    port = free_port()
+    ended = run("-i", write(**_at(f"wss://127.0.0.1:{port}")), "--protocol", "wss", "ask", "hi")
+
+    _assert_one_message(ended, f"127.0.0.1:{port}", "check the port")
+
+
+def test_plain_scheme_on_a_tls_port(run: Run, write: Callable[..., Path], values: dict[str, Any]) -> None:
+    """`ws://` where the hub speaks TLS."""
+    url = values["data_plane_endpoints"]["wss"].replace("wss://", "ws://")
+
+    _assert_one_message(run("-i", write(**_at(url)), "--protocol", "wss", "ask", "hi"), "lost", "check that scheme")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], ("no client identity", "--identity FILE")),
+        (["-i", "/no/identity.json"], ("/no/identity.json", "not there")),
+        (["-i", "/"], ("identity file", "not a plain file")),
+        (["--profile", "prod"], ("config.yaml", "not there")),
+        (["--config", "/no/config.yaml"], ("/no/config.yaml", "not there")),
+    ],
+)
+def test_no_identity(run: Run, options: list[str], words: tuple[str, ...]) -> None:
+    """Each place where an identity can be missing."""
+    _assert_one_message(run(*options, "ask", "hi"), *words)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", "\0"])
+def test_identity_that_is_none(run: Run, tmp_path: Path, content: str) -> None:
+    """A file that holds something else."""
+    file = tmp_path / "identity.json"
+    file.write_text(content)
+    file.chmod(0o600)
+
+    _assert_one_message(run("-i", file, "ask", "hi"), "identity file", "JSON")
+
+
+def test_unknown_profile(run: Run, values: dict[str, Any], tmp_path: Path) -> None:
+    """The message names the profiles that there are."""
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"profiles": {"lab": values}}))
+    config.chmod(0o600)
+
+    _assert_one_message(run("--config", config, "--profile", "prod", "ask", "hi"), "profile: prod", "profiles: lab")
+
+
+def test_failures_of_the_hub(good: Run) -> None:
+    """What the hub refuses or does not know is a message too."""
+    _assert_one_message(good("ask", "fail because the lamp is gone"), "the lamp is gone")
+    _assert_one_message(good("ask", "hang", "--timeout", "0.05"), "did not finish", "0.05s")
+
+
+def test_bug_is_one_message(run: Run, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong: no traceback."""
+
+    def fails(*args: Any, **options: Any) -> None:
+        raise ZeroDivisionError("first line\nsecond line")
+
+    monkeypatch.setattr(cli, "ThalovantClient", fails)
+
+    assert (1, "", "thalovant: first line second line\n") == run("-i", write(), "ask", "hi")
+
+
+# --- how it ends ---
+
+
+@pytest.mark.parametrize("argv", [["ask", "hang for the command", "--timeout", "600"], ["listen", "nothing"]])
+def test_ctrl_c(own: Lab, argv: list[str], tmp_path: Path) -> None:
+    """Exit code 130, and nothing is said."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thalovant", "--state-dir", str(own.state_dir()), "--protocol", "wss", *argv],
+        env={**environment(own), "XDG_CONFIG_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if argv[0] == "ask":
+        own.hub.wait_for("recognizer_loop:utterance", timeout=PATIENCE)
+    else:
+        assert own.hub.wait_for_connection("shared", timeout=PATIENCE)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+
+    assert (130, "", "") == (process.returncode, out, err.strip())
+
+
+def test_reader_that_leaves(v3: Lab) -> None:
+    """`thalovant … | head -0` is no reason for a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "thalovant", "--state-dir", str(v3.state_dir()), "--protocol", "wss", "ask", "hi"],
+            env=environment(v3),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+    finally:
+        os.close(writing)
+
+    assert (1, "") == (done.returncode, done.stderr)
