@@ -18,10 +18,16 @@ from .foreign.venvs import ClientName
 #: Who speaks what over what: (client, generation of its registration, transport).
 SPEAKERS: list[tuple[ClientName, int, Protocol]] = [
     ("bus-0.4.4", 1, "wss"),
+    ("bus-0.4.4", 1, "https"),
+    ("bus-0.4.4", 0, "wss"),
     ("bus-1.2.12", 3, "wss"),
+    ("bus-1.2.12", 3, "https"),
     ("bus-1.2.12", 1, "wss"),
+    ("bus-1.2.12", 1, "https"),
     ("sdk-0.4.29", 1, "wss"),
     ("sdk-0.9.7", 3, "wss"),
+    ("sdk-0.9.7", 3, "https"),
+    ("sdk-0.9.7", 3, "mqtt"),
 ]
 
 
