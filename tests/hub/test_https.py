@@ -1,0 +1,310 @@
+"""The hub over HTTPS on real sockets: our own client in every generation, and strangers with nothing but HTTP."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+import thalovant.testing
+from tests.hub.strangers import PATIENCE, Browser
+from thalovant.client import ThalovantClient
+from thalovant.errors import ThalovantPolicyDeniedError
+from thalovant.hub import Settings, Turn
+from thalovant.testing import LocalHub
+from thalovant_proto.events import BinType
+from thalovant_proto.links.https import HttpsLimits
+
+NOT_CONNECTED = {"error": "Client is not connected"}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LocalHub]:
+    """A hub for all tests that do no harm to it."""
+    with thalovant.testing.hub() as running:
+        yield running
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def name() -> str:
+    """A client of the test's own."""
+    return f"device-{next(_numbers)}"
+
+
+def client(hub: LocalHub, name: str, **options: Any) -> ThalovantClient:
+    """A client that speaks HTTPS."""
+    return hub.client(name, protocol="https", **options)
+
+
+# --- our own client --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", [3, 1, 0])
+def test_every_generation_converses(hub: LocalHub, name: str, generation: int):
+    """At first contact, on the same session, and when it comes again."""
+    hub.add_client(name, generation=generation)
+    for _ in range(2):
+        with client(hub, name) as device:
+            assert device.ask("hello there").text == "You said: hello there"
+            assert device.ask("and again").text == "You said: and again"
+            assert name in hub.connected
+
+
+def test_a_refusal_is_told(hub: LocalHub, name: str):
+    """By the bus message of the policy, as over every transport."""
+    hub.add_client(name, allowed=["thalovant.client.status"])
+
+    with client(hub, name) as device, pytest.raises(ThalovantPolicyDeniedError):
+        device.ask("hello")
+
+
+def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
+    """A client that is there hears it at its next poll."""
+    with client(hub, name) as device:
+        device.ask("hello")
+        assert 1 == hub.speak_to(name, "by the way")
+
+        assert "by the way" == device.wait_for_event("speak", timeout=PATIENCE).text
+
+
+def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
+    """A skill that says far more than may wait goes on as the client takes it, and nothing is lost."""
+    text = "x" * 100_000
+
+    @hub.skill("say much")
+    async def much(turn: Turn) -> None:
+        for number in range(40):
+            await turn.speak(f"{number} {text}")
+
+    with client(hub, name) as device:
+        pieces = device.ask("say much", timeout=PATIENCE).utterances
+
+    assert [f"{number} {text}" for number in range(40)] == list(pieces)
+
+
+def test_a_hub_that_comes_back_is_found_again():
+    """It has forgotten the session; the client begins another, and keeps what it listens to."""
+    with thalovant.testing.hub() as hub, client(hub, "device") as device:
+        assert device.ask("one").text == "You said: one"
+        hub.stop()
+        hub.start()
+
+        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
+
+
+def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
+    """The client learns of it at its next poll."""
+    with client(hub, name) as device:
+        device.ask("one")
+        assert 1 == hub.disconnect(name)
+
+        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
+
+
+def test_who_is_held_back_is_heard_in_the_end():
+    """Raw bytes that nobody has handled yet wait with the client, and arrive whole and in order."""
+    free, heard = threading.Event(), []
+    with thalovant.testing.hub(settings=Settings(unheard=100_000)) as hub:
+
+        @hub.on_binary(BinType.RAW_AUDIO)
+        def listen(turn: Any) -> None:
+            free.wait(PATIENCE)
+            heard.append(bytes(turn.binary.payload))
+
+        with client(hub, "device") as device:
+            device.connect()
+            for number in range(6):
+                device.send_binary(bytes((number,)) * 60_000, BinType.RAW_AUDIO)
+            free.set()
+            device.ask("done", timeout=PATIENCE)
+            while len(heard) < 6:
+                device.ask("still there?", timeout=PATIENCE)
+
+    assert [bytes((number,)) * 60_000 for number in range(6)] == heard
+
+
+# --- strangers -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_stranger_is_answered(hub: LocalHub, name: str):
+    """Statuses and words of real hubs where these are sound (real-hubs.md §7), all on one connection."""
+    identity = hub.identity(name)
+    with Browser(identity) as browser:
+        nobody = base64.b64encode(b"stranger/1:nobody").decode()
+        asked = [
+            ("GET", "nothing", None, {}),
+            ("GET", "connect", None, {}),
+            ("POST", "get_messages", None, {}),
+            ("POST", "connect", None, {"authorization": ""}),
+            ("POST", "connect", None, {"authorization": "!"}),
+            ("POST", "connect", None, {"authorization": nobody}),
+            ("GET", "get_messages", None, {}),
+            ("GET", "get_binary_messages", None, {}),
+            ("POST", "send_message", {"message": "x"}, {}),
+            ("POST", "send_message", {}, {}),
+            ("POST", "disconnect", None, {}),
+        ]
+        answers = [browser.call(method, path, form, **options) for method, path, form, options in asked]
+
+    assert [
+        (404, "Not found"), (405, "Method not allowed"), (405, "Method not allowed"), (400, "Missing authorization"),
+        (403, "Invalid authorization"), (403, "Invalid authorization"), (200, NOT_CONNECTED["error"]),
+        (200, NOT_CONNECTED["error"]), (409, NOT_CONNECTED["error"]), (400, "Missing message"),
+        (200, "Already Disconnected"),
+    ] == [(answer.status, answer.body.get("error")) for answer in answers]  # fmt: skip
+
+
+def test_authorization_may_be_in_the_form(hub: LocalHub, name: str):
+    """Where no log of a proxy has it."""
+    with Browser(hub.identity(name)) as browser:
+        answer = browser.call("POST", "connect", {"authorization": browser.authorization}, authorization="")
+
+    assert 200 == answer.status
+
+
+def test_nothing_but_the_offer_is_said_to_who_has_proven_nothing(hub: LocalHub, name: str):
+    """A bus message in clear ends the session, and no skill hears it."""
+    with Browser(hub.identity(name)) as browser:
+        cookie = browser.connect()
+        offered = browser.poll(cookie).body["messages"]
+        message = '{"msg_type":"bus","payload":{"type":"recognizer_loop:utterance","data":{"utterances":["in clear"]}}}'
+        sent = browser.call("POST", "send_message", {"message": message}, cookie=cookie)
+        after = browser.call("POST", "send_message", {"message": message}, cookie=cookie)
+
+    assert 2 == len(offered)
+    assert sent.status >= 400
+    assert (409, NOT_CONNECTED) == (after.status, after.body)
+    assert not any("in clear" in str(event.data) for event in hub.heard)
+    assert name not in hub.connected
+
+
+@pytest.mark.parametrize("returned", [True, False], ids=["with its cookie", "without cookies"])
+@pytest.mark.parametrize("thief", ["agent", "address", "cookie", "no cookie"])
+def test_nobody_gets_at_a_session_of_another(hub: LocalHub, name: str, returned: bool, thief: str):
+    """Neither its frames nor its end, by access key alone: from another address or program, or with another cookie.
+
+    A client that never returns its cookie is known by address and user agent; one that has done so once, by nothing
+    else (wire.md §0.1, §8.2 S6).
+    """
+    if thief == "no cookie" and not returned:
+        pytest.skip("that is the client itself")
+    identity = hub.identity(name)
+    where = {"agent": {"agent": "thief/1"}, "address": {"source": "127.0.0.2"}}.get(thief, {})
+    with Browser(identity) as victim, Browser(identity, **where) as other:
+        cookie = victim.connect()
+        own = cookie if returned else ""
+        if returned:
+            victim.call("GET", "get_binary_messages", cookie=cookie)
+        shown = "hivemind_http_replica=guessed" if thief == "cookie" else ""
+
+        stolen = other.poll(shown)
+        ended = other.call("POST", "disconnect", cookie=shown)
+        sent = other.call("POST", "send_message", {"message": "{"}, cookie=shown)
+        kept = victim.poll(own)
+
+    assert (NOT_CONNECTED, "Already Disconnected", 409) == (stolen.body, ended.body["error"], sent.status)
+    assert 2 == len(kept.body["messages"])
+
+
+def test_a_cookie_is_of_use_from_anywhere(hub: LocalHub, name: str):
+    """A client whose address changes keeps its session."""
+    identity = hub.identity(name)
+    with Browser(identity) as here, Browser(identity, source="127.0.0.2") as there:
+        cookie = here.connect()
+
+        assert 2 == len(there.poll(cookie).body["messages"])
+
+
+def test_sessions_outlive_connections(hub: LocalHub, name: str):
+    """One request, one socket, as old clients do."""
+    identity = hub.identity(name)
+    with Browser(identity) as first:
+        cookie = first.connect()
+    with Browser(identity) as second:
+        assert 2 == len(second.poll(cookie).body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /send_message HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\r\n", 413),
+        (b"POST /send_message HTTP/1.1\r\nHost: h\r\nContent-Length: 9223372036854775808\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 20_000, 431),
+        (b"\x16\x03\x01 not HTTP\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    ],
+    ids=["1 MiB and a byte", "2^63 bytes", "a long head", "no HTTP", "two lengths"],
+)
+def test_what_is_too_large_or_no_http_ends_the_connection(hub: LocalHub, name: str, request_bytes: bytes, status: int):
+    """With the status that says why, before the body is there."""
+    with Browser(hub.identity(name)) as browser:
+        browser.write(request_bytes)
+        head = browser.read()
+        while chunk := browser.read():
+            head += chunk
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_endless_chunks_are_cut_off(hub: LocalHub, name: str):
+    """A body without a length has the same limit."""
+    with Browser(hub.identity(name)) as browser:
+        head = b"POST /send_message HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        browser.write(head + b"10000\r\n%b\r\n" % (b"x" * 65_536) * 17)
+
+        assert b"413" in browser.read()
+
+
+def test_slow_requests_are_cut_off():
+    """A request that began has so long to end; the answer says so."""
+    settings = Settings(https=HttpsLimits(request_time=0.1, idle_time=0.1))
+    with (
+        thalovant.testing.hub(settings=settings) as hub,
+        Browser(hub.identity()) as slow,
+        Browser(hub.identity()) as idle,
+    ):
+        slow.write(b"POST /connect HTTP/1.1\r\nHost:")
+
+        assert 408 == slow.answer().status
+        assert b"" == slow.read()
+        assert b"" == idle.read()
+
+
+def test_a_client_that_does_not_read_its_messages_loses_its_session():
+    """What waits for it is bounded: then the hub lets it go, and says so when it asks."""
+    settings = Settings(https=HttpsLimits(queue_frames=4))
+    with thalovant.testing.hub(settings=settings) as hub, client(hub, "device") as device:
+        device.connect()
+        for number in range(20):
+            hub.emit_to("device", "app.news", {"number": number})
+
+        assert device.ask("still there?", timeout=PATIENCE).text == "You said: still there?"
+
+
+def test_a_removed_client_is_turned_away():
+    """Its session ends, and it gets no other."""
+    with thalovant.testing.hub() as hub, Browser(hub.identity("gone")) as browser:
+        cookie = browser.connect()
+        hub._portal.run(lambda: hub._hub.remove_client("gone"))
+
+        assert 403 == browser.call("POST", "connect", cookie=cookie).status
+
+
+def test_a_hub_that_stops_does_not_wait_for_idle_connections():
+    """Keep-alive is no reason to wait."""
+    with thalovant.testing.hub(settings=Settings(goodbye_time=PATIENCE * 10)) as hub:
+        with Browser(hub.identity()) as browser:
+            browser.connect()
+            stopping = threading.Thread(target=hub.stop)
+            stopping.start()
+
+            assert b"" == browser.read()
+        stopping.join(PATIENCE)
+        assert not stopping.is_alive()
