@@ -1,12 +1,12 @@
 """A hub in a process of its own, for the benchmarks: it answers at once, takes bytes, and says what it costs.
 
-child_hub.py FOLDER [--no-tls]
+child_hub.py [--no-tls] [--all] [--broker URL CA] FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,22 @@ UTTERANCES = ("recognizer_loop:utterance", "ovos.utterance.handle")
 
 
 async def main() -> None:
-    folder, tls = Path(sys.argv[1]), "--no-tls" not in sys.argv
-    hub = Hub(tls=tls, state=folder / "state")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--no-tls", action="store_true")
+    parser.add_argument("--all", action="store_true", help="HTTPS and MQTT too; for the latter amqtt must be there")
+    parser.add_argument("--broker", nargs=2, default=(None, None), help="an MQTT broker, and the CA to trust for it")
+    arguments = parser.parse_args()
+    folder, port = arguments.folder, 0 if arguments.all else None
+    broker, authority = arguments.broker
+    hub = Hub(
+        tls=not arguments.no_tls,
+        state=folder / "state",
+        https_port=port,
+        mqtt_port=port,
+        broker=broker,
+        broker_ca=authority,
+    )
     expected = arrived = 0
 
     @hub.skill(fallback=True)

@@ -101,7 +101,7 @@ class Child:
 @contextlib.contextmanager
 def running_hub(*arguments: str) -> Iterator[Child]:
     """A hub of ours, in a process and a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder, Child("child_hub.py", folder, *arguments) as hub:
+    with tempfile.TemporaryDirectory() as folder, Child("child_hub.py", *arguments, folder) as hub:
         hub.ask("endpoints")  # it is up
         yield hub
 

@@ -18,12 +18,13 @@ from contextlib import ExitStack
 
 import measuring
 import peers
+from broker import mosquitto, program
 from children import Child, running_hub
 from measuring import Figure, Weather, median, percentile
 
 from thalovant import AsyncThalovantClient
 
-TARGETS = {"wss": 1.5, "https": 25.0, "mqtt": 3.0}  # ms
+TARGETS = {"wss": 1.5, "https": 25.0, "mqtt": 3.0, "mqtt, embedded broker": None}  # ms
 
 
 class Ours:
@@ -73,16 +74,22 @@ def main() -> None:
     pythons = peers.interpreters()
     weather = Weather()
     with ExitStack() as exits:
-        hub = exits.enter_context(running_hub())
+        hub = exits.enter_context(running_hub("--all"))
+        hubs = {"wss": hub, "https": hub, "mqtt, embedded broker": hub}
+        if program() is not None:
+            port, authority = exits.enter_context(mosquitto(tls=True))
+            place = f"mqtts://127.0.0.1:{port}"
+            hubs["mqtt"] = exits.enter_context(running_hub("--broker", place, str(authority)))
         endpoints = hub.ask("endpoints")
         bare = exits.enter_context(socket.create_connection(("127.0.0.1", endpoints["echo"])))
         bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         runs: dict[str, Callable[[], list[float]]] = {"echo": lambda: echo(bare, count)}
-        for protocol in TARGETS:
-            if protocol in endpoints:
-                ours = Ours(hub.ask("identity", name=protocol), protocol)
-                exits.callback(ours.close)
-                runs[protocol] = lambda ours=ours: ours.ask(count)
+        for way, its_hub in hubs.items():
+            protocol = way.partition(",")[0]
+            ours = Ours(its_hub.ask("identity", name=f"ours-{protocol}"), protocol)
+            exits.callback(ours.close)
+            asks = count if protocol == "wss" else count // 3
+            runs[way] = lambda ours=ours, asks=asks: ours.ask(asks)
         for name, script, asks in ((peers.SDK, "child_sdk.py", 5), (peers.BUS, "child_bus_client.py", count // 2)):
             if name in pythons:
                 home = exits.enter_context(tempfile.TemporaryDirectory())
@@ -96,11 +103,11 @@ def main() -> None:
                 taken[name] += run()
     middle = {name: median(times) * 1e3 for name, times in taken.items()}
     figures = []
-    for protocol in (name for name in TARGETS if name in taken):
-        figures.append(Figure(id="P1", what=f"ask, {protocol}, median", ours=middle[protocol], unit="ms",
-                              most=TARGETS[protocol], peer="bare TCP echo", theirs=middle["echo"]))  # fmt: skip
-        figures.append(Figure(id="P1", what=f"ask, {protocol}, p99", ours=percentile(taken[protocol], 99) * 1e3,
-                              unit="ms", peer="bare TCP echo", theirs=percentile(taken["echo"], 99) * 1e3))  # fmt: skip
+    for way in (name for name in TARGETS if name in taken):
+        figures.append(Figure(id="P1", what=f"ask, {way}, median", ours=middle[way], unit="ms", most=TARGETS[way],
+                              peer="bare TCP echo", theirs=middle["echo"]))  # fmt: skip
+        figures.append(Figure(id="P1", what=f"ask, {way}, p99", ours=percentile(taken[way], 99) * 1e3, unit="ms",
+                              peer="bare TCP echo", theirs=percentile(taken["echo"], 99) * 1e3))  # fmt: skip
     figures += [
         Figure(id="P1", what="ask, wss, median", ours=middle["wss"], unit="ms", peer=peers.NAMES[name],
                theirs=middle[name])

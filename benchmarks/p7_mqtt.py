@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import measuring
 import peers
+from broker import mosquitto
 from children import Child
 from measuring import Figure, Weather
 
@@ -158,34 +153,10 @@ async def _awaited(where: argparse.Namespace, count: int, window: int) -> float:
     return rate
 
 
-@contextlib.contextmanager
-def mosquitto() -> Iterator[argparse.Namespace]:
-    """A mosquitto of our own, on loopback."""
-    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
-    program = shutil.which("mosquitto", path=places)
-    if program is None:
-        raise SystemExit("mosquitto is not installed; name a broker with --broker")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "mosquitto.conf")
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type error\n")
-        process = subprocess.Popen([program, "-c", str(config)])
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.02)
-            yield argparse.Namespace(host="127.0.0.1", port=port, user=None, password=None, topic=TOPIC)
-        finally:
-            process.terminate()
-            process.wait()
-
-
 def measure(where: argparse.Namespace, rounds: int, count: int) -> list[Figure]:
     """All clients in turns."""
     pairs = (("blocking driver", blocking, "paho"), ("asyncio driver", awaited, "aiomqtt"))
-    with contextlib.ExitStack() as exits:
+    with ExitStack() as exits:
         runs: dict[str, Callable[[], float]] = {}
         python = peers.mqtt_clients()
         child = None if python is None else exits.enter_context(Child("child_mqtt.py", python=python))
@@ -217,7 +188,8 @@ def main() -> None:
     rounds, count = (2, 1_000) if arguments.quick else (6, 4_000)
     weather = Weather()
     if arguments.broker is None:
-        with mosquitto() as where:
+        with mosquitto() as (port, _):
+            where = argparse.Namespace(host="127.0.0.1", port=port, user=None, password=None, topic=TOPIC)
             figures = measure(where, rounds, count)
     else:
         host, _, port = arguments.broker.rpartition(":")
