@@ -52,7 +52,7 @@ class Run:
 
 @frozen
 class Wait:
-    """Hold no socket; wait for the timer or for the application."""
+    """Hold no socket, once what `data_to_send` gives is written; wait for the timer or for the application."""
 
 
 @frozen
@@ -85,7 +85,6 @@ class ClientStack:
         self._session = HubSession(config, trust=trust, entropy=entropy, tell=self._outcomes.append)
         self._attempt: Attempt | None = None
         self._goodbye = b""
-        self._goodbye_serial = 0
         self._abrupt = False
         self._effects: dict[int, int] = {}  # our id of a derivation → the connection's
         self._last_effect = 0
@@ -203,7 +202,7 @@ class ClientStack:
         """What to do about sockets now."""
         attempt = self._attempt
         if self._goodbye:
-            return Run(self._goodbye_serial)
+            return Wait()  # the last bytes of a link that is over: a driver writes them and leaves, full socket or not
         if attempt is None:
             return Stop() if self._session.over else Wait()
         if attempt.connected:
@@ -417,7 +416,7 @@ class ClientStack:
         else:
             failure = from_close(closed.kind, closed.code, reason or closed.reason, attempt.progress(now))
         if attempt.connected:
-            self._goodbye, self._goodbye_serial = attempt.link.data_to_send(), attempt.serial
+            self._goodbye = attempt.link.data_to_send()
         self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
 
     def _events(self, attempt: Attempt, events: Iterable[e.Event], now: float) -> None:
@@ -466,7 +465,7 @@ class ClientStack:
         """End an attempt from our side, with whatever goodbye fits into one write."""
         goodbye, unsent = attempt.abandon(now, code=code, reason=reason)
         if attempt.connected:
-            self._goodbye, self._goodbye_serial = goodbye, attempt.serial
+            self._goodbye = goodbye
             for token in attempt.handed:
                 self._session.left(token, now, final=False)
         self._end(attempt, failure, now, unsent=unsent, by_peer=by_peer)

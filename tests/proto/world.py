@@ -281,6 +281,7 @@ class World:
         self._socket = self.hub.peer
 
     def _hang_up(self) -> None:
+        self._up()  # the last bytes leave with the socket
         socket, self._socket = self._socket, None
         if socket is not None and not self.links.outlives_sockets:
             socket.eof(self.now)
