@@ -100,6 +100,20 @@ def read_object(data: bytes, *, depth: int = 8) -> e.Json:
     return found if isinstance(found, dict) else {}
 
 
+def seal(puppet: Puppet, *, binary: bool, body: bytes) -> list[Frame]:
+    """A frame under the puppet's keys, if it has any, whatever the body holds."""
+    match puppet.channel:
+        case NoiseChannel() as noise:
+            cipher = noise._transport._send
+            return [] if cipher is None else [Frame(cipher.encrypt(body), FrameType.BINARY)]
+        case LegacyChannel() as legacy:
+            nonce = legacy._entropy(legacy._cipher.nonce_size)
+            if binary:
+                return [Frame(legacy._cipher.seal_binary(body, nonce), FrameType.BINARY)]
+            return [Frame(legacy._cipher.seal_text(body, nonce), FrameType.TEXT)]
+    return []
+
+
 #: What an application may say, made of fuzzed bytes.
 MESSAGES: Final[list[Callable[[bytes], e.Message]]] = [
     lambda data: e.Bus(type="type", data=read_object(data)),
@@ -198,21 +212,10 @@ class Conversation:
                 self.closed = e.Closed(kind=CloseKind.CLOSED)
                 self._settle()
 
-    def _sealed(self, *, binary: bool, body: bytes) -> Iterator[Frame]:
-        """A frame under the keys, if there are any, whatever it holds."""
-        match self.puppet.channel:
-            case NoiseChannel() as noise:
-                if (cipher := noise._transport._send) is not None:
-                    self._keyed = True
-                    yield carried(Frame(cipher.encrypt(body), FrameType.BINARY), self.carrier)
-            case LegacyChannel() as legacy:
-                self._keyed = True
-                nonce = legacy._entropy(legacy._cipher.nonce_size)
-                if binary:
-                    frame = Frame(legacy._cipher.seal_binary(body, nonce), FrameType.BINARY)
-                else:
-                    frame = Frame(legacy._cipher.seal_text(body, nonce), FrameType.TEXT)
-                yield carried(frame, self.carrier)
+    def _sealed(self, *, binary: bool, body: bytes) -> list[Frame]:
+        frames = [carried(frame, self.carrier) for frame in seal(self.puppet, binary=binary, body=body)]
+        self._keyed |= bool(frames)
+        return frames
 
     def _shake(self, pattern: Pattern, suite: Suite, payload: bytes) -> None:
         """Begin a handshake as a client with all secrets does, but for the payload."""

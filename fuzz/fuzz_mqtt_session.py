@@ -198,7 +198,7 @@ def seeds() -> Iterator[bytes]:
     yield listening + tape(Do.PACKET, PUBLISH, 2, 4, 0, b"retained", Do.PACKET, PUBLISH, 3, 1, 1, b"not asked for")
     yield listening + tape(Do.PACKET, PUBLISH, 0, 2, 9, b"QoS 2")
     yield start + tape(Do.SUBSCRIBE, 1, 0, 0, Do.PACKET, SUBACK, 1, b"\x80", Do.PACKET, SUBACK, 1, b"\0")
-    yield start + tape(*[Do.PUBLISH, 0, 1, b"x"] * 6, Do.DRAIN, Do.PACKET, PUBACK, 1, Do.PACKET, PUBACK, 2, Do.EOF)
+    yield start + 6 * tape(Do.PUBLISH, 0, 1, b"x") + tape(Do.DRAIN, Do.PACKET, PUBACK, 1, Do.PACKET, PUBACK, 2, Do.EOF)
     yield start + tape(Do.PUBLISH, 0, 0, b"x" * 3000, Do.PUBLISH, 0, 1, b"x" * 5000, Do.DISCONNECT, 0, Do.DRAIN)
     yield start + tape(Do.TIMER, Do.DRAIN, Do.PACKET, PINGRESP, Do.WAIT, 100, Do.TIMER, Do.TIMER, Do.TIMER)
     yield start + tape(Do.PACKET, OTHER, 1, 0, Do.PACKET, PINGRESP)
