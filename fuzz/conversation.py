@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from attrs import field, frozen
@@ -35,6 +36,7 @@ from thalovant_proto.limits import Limits
 from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.noise import Handshake, Pattern, Suite, prologue, public_key
 from thalovant_proto.noise_transport import NoiseTransport
+from thalovant_proto.peer import HubPeer
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
@@ -100,9 +102,9 @@ def read_object(data: bytes, *, depth: int = 8) -> e.Json:
     return found if isinstance(found, dict) else {}
 
 
-def seal(puppet: Puppet, *, binary: bool, body: bytes) -> list[Frame]:
-    """A frame under the puppet's keys, if it has any, whatever the body holds."""
-    match puppet.channel:
+def seal(end: Puppet | HubConnection, *, binary: bool, body: bytes) -> list[Frame]:
+    """A frame under the keys of that end, if it has any, whatever the body holds."""
+    match end.channel if isinstance(end, Puppet) else end._channel:
         case NoiseChannel() as noise:
             cipher = noise._transport._send
             return [] if cipher is None else [Frame(cipher.encrypt(body), FrameType.BINARY)]
@@ -348,3 +350,12 @@ def conversations(role: Role) -> Iterator[bytes]:
             for payload in (b'{"binarize": true, "encodings": ["JSON-B91"]}', b"[1]", b""):
                 first = tape(Do.FIRST, pattern, suite, payload, Do.SEALED, 0, b"\0" + speak)
                 yield tape(0, GENERATIONS.index(e.Generation.NOISE), 1, b"") + first
+
+
+def seal_with(peer: HubPeer, body: bytes, now: float) -> None:
+    """Have a hub's peer send these bytes under its keys, if it has any, whatever they hold."""
+    connection, link = peer._connection, peer._link
+    frames = seal(connection, binary=False, body=body) if connection is not None else []
+    with suppress(LocalProtocolError):  # the link may be over
+        for frame in frames:
+            link.send(frame, now)
