@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .context import build_client_context as build_client_context
     from .context import build_location as build_location
     from .context import request_context as request_context
+    from .conversation import AsyncThalovantConversation as AsyncThalovantConversation
+    from .conversation import ThalovantConversation as ThalovantConversation
     from .errors import ThalovantAdmissionFailedError as ThalovantAdmissionFailedError
     from .errors import ThalovantAdmissionTimeoutError as ThalovantAdmissionTimeoutError
     from .errors import ThalovantAlreadyLinkedError as ThalovantAlreadyLinkedError
@@ -92,6 +94,8 @@ _HOME = {
     "build_client_context": "context",
     "build_location": "context",
     "request_context": "context",
+    "AsyncThalovantConversation": "conversation",
+    "ThalovantConversation": "conversation",
     "ThalovantAdmissionFailedError": "errors",
     "ThalovantAdmissionTimeoutError": "errors",
     "ThalovantAlreadyLinkedError": "errors",

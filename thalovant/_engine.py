@@ -319,12 +319,13 @@ class Engine:
         finally:
             self._forget(stack, id)
 
-    async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus, None]:
-        """Ask, and yield the pieces of speech. Raises when there is no speech to yield."""
+    async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus | AskEnded, None]:
+        """Ask, and yield the pieces of speech, then the end. Raises when there is no speech to yield."""
         stack, id, ask = await self._ask(message, timeout)
         try:
             while not isinstance(item := await ask.next(), AskEnded):
                 yield item
+            yield item
         finally:
             self._forget(stack, id)
 

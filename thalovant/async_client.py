@@ -19,6 +19,7 @@ from . import context as contexts
 from ._engine import UNCLOSED, Engine
 from ._plan import check_times, make_plan, seconds, tls_source, verifies
 from ._version import __version__
+from .conversation import AsyncThalovantConversation, Carry
 from .errors import ThalovantError, ThalovantTimeoutError
 from .events import (
     EVENT_RECOGNIZER_LOOP_UTTERANCE,
@@ -108,6 +109,7 @@ class AsyncThalovantClient:
         store = TrustStore(noise_state_dir, identity)
         context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
         self._engine = Engine(plan, store=store, context=context)
+        self._carry = Carry()
         self._connecting: asyncio.Task[None] | None = None  # in the background
 
     # --- from what is stored ---
@@ -230,8 +232,11 @@ class AsyncThalovantClient:
         `ThalovantRuntimeError` for what the hub reports (policy, no skill), and `ThalovantConnectionError`.
         `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once.
         """
+        context = self._carry.add(context, session_id)
         message = self._utterance("ask", text, lang, context, session_id, request_id)
-        return _reply(await self._engine.ask(message, seconds(timeout)), message)
+        reply = _reply(await self._engine.ask(message, seconds(timeout)), message)
+        self._carry.learn(message.session_id, reply.events)
+        return reply
 
     def stream(
         self,
@@ -244,13 +249,27 @@ class AsyncThalovantClient:
         request_id: str | None = None,
     ) -> AsyncGenerator[ThalovantEvent, None]:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
+        context = self._carry.add(context, session_id)
         message = self._utterance("stream", text, lang, context, session_id, request_id)
         return self._stream(message, seconds(timeout))
 
     async def _stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[ThalovantEvent, None]:
         async with contextlib.aclosing(self._engine.stream(message, timeout)) as pieces:
-            async for bus in pieces:
-                yield ThalovantEvent.from_bus(bus)
+            async for item in pieces:
+                if isinstance(item, AskEnded):
+                    self._carry.learn(message.session_id, map(ThalovantEvent.from_bus, item.events))
+                else:
+                    yield ThalovantEvent.from_bus(item)
+
+    def conversation(
+        self,
+        *,
+        session_id: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+    ) -> AsyncThalovantConversation:
+        """Turns that share one session: a new one if `session_id` is None."""
+        return AsyncThalovantConversation(self, session_id=session_id, lang=lang, context=context)
 
     # --- sending ---
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from ._engine import UNCLOSED
 from ._portal import Handlers, Portal
 from .async_client import DEFAULT_USERAGENT, AsyncThalovantClient
+from .conversation import ThalovantConversation
 from .identity import ThalovantIdentity
 from .subscriptions import LISTEN_BUFFER, ThalovantSubscription
 
@@ -222,6 +223,16 @@ class ThalovantClient:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
         return self._here().iterate(lambda: self._client.stream(text, timeout=timeout, **options))
+
+    def conversation(
+        self,
+        *,
+        session_id: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+    ) -> ThalovantConversation:
+        """Turns that share one session: a new one if `session_id` is None."""
+        return ThalovantConversation(self, session_id=session_id, lang=lang, context=context)
 
     # --- sending ---
 

@@ -1,0 +1,389 @@
+"""Conversations: turns that share a session, and what a session has to carry from one turn to the next."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from .context import new_session_id, with_ids
+from .events import EVENT_UTTERANCE_HANDLED, context_session_id
+
+if TYPE_CHECKING:
+    from .async_client import AsyncThalovantClient
+    from .client import ThalovantClient
+    from .events import EventHandler, EventPredicate, ThalovantEvent
+    from .models import ThalovantReply
+    from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
+
+#: What hubs forget between turns and want to be told again: without it "another one" means nothing.
+CARRIED: Final = (
+    "converse_handlers",
+    "active_handlers",
+    "active_skills",
+    "context",
+    "utterance_states",
+    "response_mode",
+)
+#: Sessions that one client remembers; then the one that was quiet longest is forgotten.
+SESSIONS: Final = 32
+
+
+class Carry:
+    """What the sessions of one client carry from one turn to the next."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def add(self, context: Mapping[str, Any] | None, session_id: str | None) -> Mapping[str, Any] | None:
+        """`context` with what its session carries; what the caller set stays."""
+        session_id = session_id or context_session_id(context or {})
+        if session_id is None or not (carried := self._sessions.get(session_id)):
+            return context
+        given = (context or {}).get("session")
+        return {**(context or {}), "session": {**carried, **(given if isinstance(given, Mapping) else {})}}
+
+    def learn(self, session_id: str | None, events: Iterable[ThalovantEvent]) -> None:
+        """Remember what the hub said about a session as it was done with a turn."""
+        handled = next((event for event in events if event.name == EVENT_UTTERANCE_HANDLED), None)
+        if session_id is None or handled is None:
+            return
+        session = handled.context.get("session")
+        if isinstance(session, Mapping):
+            self._sessions[session_id] = {key: session[key] for key in CARRIED if key in session}
+            self._sessions.move_to_end(session_id)
+            if len(self._sessions) > SESSIONS:
+                self._sessions.popitem(last=False)
+
+
+class _Conversation:
+    """What both kinds of conversation have in common."""
+
+    def __init__(self, session_id: str | None, lang: str, context: Mapping[str, Any] | None, *, site_id: str) -> None:
+        self.session_id = session_id or new_session_id()
+        self.lang = lang
+        self.context: dict[str, Any] = dict(context or {})
+        self._site_id = site_id
+
+    def _options(self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None) -> dict[str, Any]:
+        """The options of a call on the client."""
+        return {
+            "lang": lang or self.lang,
+            "context": self._merged(context),
+            "session_id": self.session_id,
+            "request_id": request_id,
+        }
+
+    def _merged(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        merged = {**self.context, **(context or {})}
+        sessions = [one.get("session") for one in (self.context, context or {})]
+        session = {key: value for one in sessions if isinstance(one, Mapping) for key, value in one.items()}
+        return {**merged, "session": session} if session else merged
+
+    def _emitted(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        return with_ids(self._merged(context), site_id=self._site_id, lang=self.lang, session_id=self.session_id)
+
+
+class AsyncThalovantConversation(_Conversation):
+    """Turns that share one session. Made by `client.conversation`; as `async with` it only reads well.
+
+    `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the
+    conversation's; inside `session` both are merged.
+    """
+
+    def __init__(
+        self,
+        client: AsyncThalovantClient,
+        *,
+        session_id: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(session_id, lang, context, site_id=client.identity.site_id)
+        self.client = client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass  # the connection is the client's
+
+    async def ask(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> ThalovantReply:
+        """`ask` of the client, in this session."""
+        return await self.client.ask(text, timeout=timeout, **self._options(lang, context, request_id))
+
+    def stream(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> AsyncGenerator[ThalovantEvent, None]:
+        """`stream` of the client, in this session."""
+        return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
+
+    async def send_utterance(
+        self,
+        text: str,
+        *,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_utterance` of the client, in this session."""
+        await self.client.send_utterance(text, **self._options(lang, context, request_id))
+
+    async def send_action(
+        self,
+        payload: str,
+        *,
+        title: str | None = None,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_action` of the client, in this session."""
+        await self.client.send_action(payload, title=title, **self._options(lang, context, request_id))
+
+    async def send_code(
+        self,
+        value: str,
+        *,
+        kind: str = "code",
+        label: str | None = None,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_code` of the client, in this session."""
+        await self.client.send_code(value, kind=kind, label=label, **self._options(lang, context, request_id))
+
+    async def emit(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """`emit` of the client, in this session and without a request id."""
+        await self.client.emit(event_type, data, self._emitted(context))
+
+    def on(
+        self,
+        event_name: str,
+        handler: EventHandler,
+        *,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        predicate: EventPredicate | None = None,
+    ) -> AsyncThalovantSubscription:
+        """`on` of the client, for events of this session."""
+        return self.client.on(
+            event_name,
+            handler,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+            predicate=predicate,
+        )
+
+    async def wait_for_event(
+        self,
+        name: str,
+        *,
+        timeout: float = 12.0,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> ThalovantEvent:
+        """`wait_for_event` of the client, for an event of this session."""
+        return await self.client.wait_for_event(
+            name,
+            timeout=timeout,
+            predicate=predicate,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+        )
+
+    def listen(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        max_events: int | None = None,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> AsyncGenerator[ThalovantEvent, None]:
+        """`listen` of the client, for events of this session."""
+        return self.client.listen(
+            name,
+            timeout=timeout,
+            max_events=max_events,
+            predicate=predicate,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+        )
+
+
+class ThalovantConversation(_Conversation):
+    """Turns that share one session. Made by `client.conversation`; as `with` it only reads well.
+
+    `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the
+    conversation's; inside `session` both are merged.
+    """
+
+    def __init__(
+        self,
+        client: ThalovantClient,
+        *,
+        session_id: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(session_id, lang, context, site_id=client.identity.site_id)
+        self.client = client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass  # the connection is the client's
+
+    def ask(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> ThalovantReply:
+        """`ask` of the client, in this session."""
+        return self.client.ask(text, timeout=timeout, **self._options(lang, context, request_id))
+
+    def stream(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Iterator[ThalovantEvent]:
+        """`stream` of the client, in this session."""
+        return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
+
+    def send_utterance(
+        self,
+        text: str,
+        *,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_utterance` of the client, in this session."""
+        self.client.send_utterance(text, **self._options(lang, context, request_id))
+
+    def send_action(
+        self,
+        payload: str,
+        *,
+        title: str | None = None,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_action` of the client, in this session."""
+        self.client.send_action(payload, title=title, **self._options(lang, context, request_id))
+
+    def send_code(
+        self,
+        value: str,
+        *,
+        kind: str = "code",
+        label: str | None = None,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """`send_code` of the client, in this session."""
+        self.client.send_code(value, kind=kind, label=label, **self._options(lang, context, request_id))
+
+    def emit(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """`emit` of the client, in this session and without a request id."""
+        self.client.emit(event_type, data, self._emitted(context))
+
+    def on(
+        self,
+        event_name: str,
+        handler: EventHandler,
+        *,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        predicate: EventPredicate | None = None,
+    ) -> ThalovantSubscription:
+        """`on` of the client, for events of this session."""
+        return self.client.on(
+            event_name,
+            handler,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+            predicate=predicate,
+        )
+
+    def wait_for_event(
+        self,
+        name: str,
+        *,
+        timeout: float = 12.0,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> ThalovantEvent:
+        """`wait_for_event` of the client, for an event of this session."""
+        return self.client.wait_for_event(
+            name,
+            timeout=timeout,
+            predicate=predicate,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+        )
+
+    def listen(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        max_events: int | None = None,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Iterator[ThalovantEvent]:
+        """`listen` of the client, for events of this session."""
+        return self.client.listen(
+            name,
+            timeout=timeout,
+            max_events=max_events,
+            predicate=predicate,
+            context=context,
+            session_id=self.session_id,
+            request_id=request_id,
+        )
