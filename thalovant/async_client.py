@@ -28,7 +28,7 @@ from .events import (
     ThalovantEvent,
 )
 from .identity import ThalovantIdentity
-from .models import ThalovantConnectionInfo, ThalovantHealth, ThalovantReply
+from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
 from .protocols import HubProtocol, choose_protocol
 from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
 from .trust_store import TrustStore
@@ -161,6 +161,12 @@ class AsyncThalovantClient:
             last_error=None if error is None else str(error),
             connection=engine.info(),
         )
+
+    async def doctor(self) -> ThalovantDoctorReport:
+        """Check identity, endpoint, connection and transport, and report on each; `print` it. Never raises."""
+        from ._doctor import examine
+
+        return await examine(self)
 
     async def close(self, timeout: float | None = None) -> None:
         """Send what is queued, say goodbye, leave nothing behind. Idempotent; the client can be used again.

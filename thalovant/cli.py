@@ -118,6 +118,19 @@ def health(options: dict[str, Any]) -> int:
 
 
 @cli.command()
+@click.pass_obj
+def doctor(options: dict[str, Any]) -> int:
+    """Find out why there is no connection; exit code 0 if there is one."""
+    client = _client(options)
+    try:
+        report = client.doctor()
+    finally:
+        client.close()
+    _print(options, report.as_dict(), report.format())
+    return 0 if report.ok else 1
+
+
+@cli.command()
 @click.argument("event")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after S seconds.")
 @click.option("--max-events", type=click.IntRange(min=1), metavar="N", help="Stop after N events.")

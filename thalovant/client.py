@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .async_client import BinaryHandler, StateHandler
     from .errors import ThalovantError
     from .events import EventHandler, EventPredicate, ThalovantEvent
-    from .models import ThalovantConnectionInfo, ThalovantHealth, ThalovantReply
+    from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
 
 __all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "ThalovantSubscription"]
@@ -147,6 +147,10 @@ class ThalovantClient:
     def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
         return self._here().call(self._client.healthcheck)
+
+    def doctor(self) -> ThalovantDoctorReport:
+        """Check identity, endpoint, connection and transport, and report on each; `print` it. Never raises."""
+        return self._here().call(self._client.doctor)
 
     def close(self, timeout: float | None = None) -> None:
         """Send what is queued, say goodbye, leave nothing behind. Idempotent; the client can be used again.

@@ -197,7 +197,7 @@ def test_help(run: Run, argv: list[str]) -> None:
     assert (0, "") == (code, err)
     assert out.startswith("Usage: thalovant")
     if len(argv) == 1:
-        for command in ("ask", "emit", "health", "hub", "listen", "pins", "utter"):
+        for command in ("ask", "doctor", "emit", "health", "hub", "listen", "pins", "utter"):
             assert f"\n  {command} " in out
 
 
