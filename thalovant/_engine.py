@@ -48,6 +48,7 @@ _ENDED = (SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
 StateHandler = Callable[[SessionState, "ThalovantError | None"], None]
 BinaryHandler = Callable[[wire.Binary], None]
+QueryHandler = Callable[[wire.Query | wire.Cascade], None]
 
 # What a forked child has of its parent's connections. Letting go of it would run the parent's finalizers in the child.
 _inherited: list[object] = []
@@ -88,6 +89,7 @@ class Engine:
         self._subscribers = Subscribers()
         self.on_state: set[StateHandler] = set()
         self.on_binary: set[BinaryHandler] = set()
+        self.on_query: set[QueryHandler] = set()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -408,6 +410,9 @@ class Engine:
             case wire.Binary():
                 for handler in tuple(self.on_binary):
                     handler(outcome)
+            case wire.Query() | wire.Cascade():
+                for hear in tuple(self.on_query):
+                    hear(outcome)
             case _:
                 self._callers.hear(outcome)
 

@@ -267,6 +267,28 @@ class AsyncThalovantClient:
                 else:
                     yield ThalovantEvent.from_bus(item)
 
+    async def query(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        query_id: str | None = None,
+    ) -> ThalovantReply:
+        """`ask` by a `query` frame, which hubs pass up their chain until one answers.
+
+        `query_id` names it (the request id if None); without `session_id` it has a session of its own. Raises what
+        `ask` raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
+        """
+        from ._query import query
+
+        message = self._utterance("query", text, lang, context, session_id or contexts.new_session_id(), request_id)
+        name = query_id or message.request_id or contexts.new_request_id()
+        return _reply(await query(self._engine, message, name, seconds(timeout)), message)
+
     def conversation(
         self,
         *,

@@ -228,6 +228,25 @@ class ThalovantClient:
         options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
         return self._here().iterate(lambda: self._client.stream(text, timeout=timeout, **options))
 
+    def query(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        query_id: str | None = None,
+    ) -> ThalovantReply:
+        """`ask` by a `query` frame, which hubs pass up their chain until one answers.
+
+        `query_id` names it (the request id if None); without `session_id` it has a session of its own. Raises what
+        `ask` raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
+        """
+        options: dict[str, Any] = {"lang": lang, "context": context, "session_id": session_id, "request_id": request_id}
+        return self._here().call(lambda: self._client.query(text, timeout=timeout, query_id=query_id, **options))
+
     def conversation(
         self,
         *,

@@ -135,6 +135,20 @@ class AsyncThalovantConversation(_Conversation):
         """`stream` of the client, in this session."""
         return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
 
+    async def query(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        query_id: str | None = None,
+    ) -> ThalovantReply:
+        """`query` of the client, in this session."""
+        options = self._options(lang, context, request_id)
+        return await self.client.query(text, timeout=timeout, query_id=query_id, **options)
+
     async def send_utterance(
         self,
         text: str,
@@ -286,6 +300,20 @@ class ThalovantConversation(_Conversation):
     ) -> Iterator[ThalovantEvent]:
         """`stream` of the client, in this session."""
         return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
+
+    def query(
+        self,
+        text: str,
+        *,
+        timeout: float = 12.0,
+        lang: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        query_id: str | None = None,
+    ) -> ThalovantReply:
+        """`query` of the client, in this session."""
+        options = self._options(lang, context, request_id)
+        return self.client.query(text, timeout=timeout, query_id=query_id, **options)
 
     def send_utterance(
         self,
