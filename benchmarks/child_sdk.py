@@ -23,14 +23,14 @@ def connect(*, identity: str) -> None:
     clients.append(client)
 
 
-def ask(*, count: int) -> list[float]:
-    """Seconds for each of `count` asks, one after the other."""
+def ask(*, count: int, answer: str = "You said: hello") -> list[float]:
+    """Seconds for each of `count` asks of "hello", one after the other."""
     taken = []
     for _ in range(count):
         started = time.perf_counter()
         reply = clients[0].ask("hello")
         taken.append(time.perf_counter() - started)
-        assert reply.text == "You said: hello", reply
+        assert reply.text == answer, reply
     return taken
 
 

@@ -6,6 +6,7 @@ They are made when they are missing, which needs the network; without it, figure
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,14 +36,20 @@ def trusting(ca_file: str, home: str) -> dict[str, str]:
     return {"HOME": home, "XDG_CONFIG_HOME": f"{home}/.config", **dict.fromkeys(bundles, ca_file)}
 
 
+def cache() -> Path:
+    """Where the interoperability tests keep what is expensive to install."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalovant-interop"
+
+
 @functools.cache
 def mqtt_clients() -> Path | None:
     """The interpreter of an environment with paho-mqtt and aiomqtt; None if it cannot be had."""
     script = (
-        "from tests.interop.rig.installing import venv; from tests.interop.rigs import cache;"
-        "print(venv(cache() / 'clients' / 'mqtt', ['paho-mqtt>=2', 'aiomqtt>=2']))"
+        "import pathlib, sys; from tests.interop.rig.installing import venv;"
+        "print(venv(pathlib.Path(sys.argv[1]), ['paho-mqtt>=2', 'aiomqtt>=2']))"
     )
-    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    argv = [sys.executable, "-c", script, str(cache() / "clients" / "mqtt")]
+    made = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if made.returncode:
         print("The MQTT clients cannot be installed: no peers in this run.", file=sys.stderr)
         return None
