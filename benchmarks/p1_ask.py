@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import measuring
 import peers
@@ -89,14 +90,14 @@ def main() -> None:
             ours = Ours(its_hub.ask("identity", name=f"ours-{protocol}"), protocol)
             exits.callback(ours.close)
             asks = count if protocol == "wss" else count // 3
-            runs[way] = lambda ours=ours, asks=asks: ours.ask(asks)
+            runs[way] = partial(ours.ask, asks)
         for name, script, asks in ((peers.SDK, "child_sdk.py", 5), (peers.BUS, "child_bus_client.py", count // 2)):
             if name in pythons:
                 home = exits.enter_context(tempfile.TemporaryDirectory())
                 own = peers.trusting(endpoints["ca_file"], home)
                 peer = exits.enter_context(Child(script, home, python=pythons[name], **own))
                 peer.ask("connect", identity=hub.ask("identity", name=name, pinned=False))
-                runs[name] = lambda peer=peer, asks=asks: peer.ask("ask", count=asks)
+                runs[name] = partial(peer.ask, "ask", count=asks)
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             for name, run in runs.items():

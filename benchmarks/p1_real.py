@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def main() -> None:
                     Child("child_sdk.py", home, python=python, **peers.trusting(running["ca"], home))
                 )
                 child.ask("connect", identity=clients["second"]["identity"])
-                peer = lambda child=child: child.ask("ask", count=5, answer="echo: hello")  # noqa: E731
+                peer = partial(child.ask, "ask", count=5, answer="echo: hello")
             for _ in range(rounds):
                 ours.ask(count)
                 theirs += peer() if peer else []

@@ -78,7 +78,7 @@ def growth(quick: bool) -> dict[int, float]:
 def _cost(hub: Child, load: Child, count: int) -> float:
     before = hub.ask("spent")
     load.ask("closed_loop", active=ACTIVE, count=count)
-    return 1e6 * (hub.ask("spent") - before) / (ACTIVE * count)
+    return float(1e6 * (hub.ask("spent") - before) / (ACTIVE * count))
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import measuring
 import peers
@@ -123,7 +124,8 @@ def awaited(where: argparse.Namespace, count: int, window: int) -> float:
 
 async def _awaited(where: argparse.Namespace, count: int, window: int) -> float:
     loop = asyncio.get_running_loop()
-    machine, connected, waiting = Machine(where), loop.create_future(), {}
+    machine, connected = Machine(where), loop.create_future()
+    waiting: dict[int | None, asyncio.Future[None]] = {}
 
     def told(event: SessionEvent) -> None:
         if isinstance(event, Connected):
@@ -163,10 +165,10 @@ def measure(where: argparse.Namespace, rounds: int, count: int) -> list[Figure]:
         for window in (1, WINDOW):
             work = count if window == 1 else 3 * count
             for name, run, peer in pairs:
-                runs[f"{name} {window}"] = lambda run=run, work=work, window=window: run(where, work, window)
+                runs[f"{name} {window}"] = partial(run, where, work, window)
                 if child is not None:
                     given = {**vars(where), "payload": len(PAYLOAD), "window": window, "count": work}
-                    runs[f"{peer} {window}"] = lambda peer=peer, given=given: child.ask(peer, **given)
+                    runs[f"{peer} {window}"] = partial(child.ask, peer, **given)
         rates = {name: max(values) for name, values in measuring.in_turns(rounds, runs).items()}
     figures = []
     for name, _, peer in pairs:
