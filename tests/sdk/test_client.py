@@ -198,7 +198,7 @@ def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
 
     assert ["connecting", "handshake", "ready", "waiting", "connecting", "handshake", "ready"] == states.names
     assert isinstance(states.seen[3][1], ThalovantConnectionError)
-    assert {"A handler of state changes raised"} == {record.message for record in caplog.records}
+    assert "A handler of state changes raised" in {record.message for record in caplog.records}
 
 
 def test_subscription_survives_close(v3: Lab) -> None:
