@@ -182,7 +182,7 @@ def test_predicate(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
         assert 2 == found.data["number"]
         assert [] == list(client.listen("test.tick", timeout=0, predicate=lambda event: bool(client.ask("hi"))))
 
-    assert {"A predicate for 'test.tick' raised"} == {record.message for record in caplog.records}
+    assert "A predicate for 'test.tick' raised" in {record.message for record in caplog.records}
 
 
 def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
