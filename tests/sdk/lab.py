@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 import thalovant.testing
 from thalovant import AsyncThalovantClient, ThalovantClient, ThalovantEvent, ThalovantIdentity
@@ -167,7 +170,7 @@ SKILLS: tuple[Skill, ...] = (say, silent, fail, hang, start_and_hang, count, gue
 @contextlib.contextmanager
 def lab(generation: int = 3) -> Iterator[Lab]:
     """A hub for one test, or for all of them."""
-    settings = Settings(drain_time=0.1)
+    settings = Settings(drain_time=0.1, skill_timeout=600)  # skills that hang say nothing in the logs of later tests
     with thalovant.testing.hub(generation=generation, skills=[*SKILLS, *_demo()], settings=settings) as hub:
         yield Lab(hub, generation)
 
@@ -191,6 +194,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     result = asyncio.run(watched(), debug=False)
     gc.collect()
     return result
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What the client logged; the hub in this process logs too."""
+    return [record for record in caplog.records if record.name == "thalovant"]
 
 
 class States:

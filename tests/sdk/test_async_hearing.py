@@ -17,7 +17,7 @@ from thalovant import (
 )
 from thalovant.subscriptions import HANDLER_BUFFER, HANDLER_BYTES
 
-from .lab import Lab, run
+from .lab import Lab, logged, run
 
 
 async def _tick(client: AsyncThalovantClient, count: int) -> None:
@@ -166,8 +166,8 @@ def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
 
     run(listens())
 
-    assert ["A handler of 'test.tick' raised"] * 2 == [record.message for record in caplog.records]
-    assert ["0", "1"] == [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert ["A handler of 'test.tick' raised"] * 2 == [record.message for record in logged(caplog)]
+    assert ["0", "1"] == [str(record.exc_info[1]) for record in logged(caplog) if record.exc_info]
 
 
 def test_handler_that_asks(each: Lab) -> None:
@@ -266,7 +266,7 @@ def test_predicate_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> Non
 
     run(listens())
 
-    assert ["A predicate for 'test.tick' raised"] == [record.message for record in caplog.records]
+    assert ["A predicate for 'test.tick' raised"] == [record.message for record in logged(caplog)]
 
 
 def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,13 +276,13 @@ def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixtur
         client = AsyncThalovantClient(v3.identity(), noise_state_dir=__file__)
         client.on("speak", lambda event: None)
         client.on_binary(lambda binary: None)
-        while not caplog.records:
+        while not logged(caplog):
             await asyncio.sleep(0.001)
         await client.close()
 
     run(listens())
 
-    (record,) = caplog.records
+    (record,) = logged(caplog)
     assert (logging.WARNING, True) == (record.levelno, record.message.startswith("Could not connect in the background"))
 
 
@@ -297,7 +297,7 @@ def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCapt
 
     run(listens())
 
-    assert [] == caplog.records
+    assert [] == logged(caplog)
 
 
 # --- wait_for_event and listen ---

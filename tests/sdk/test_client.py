@@ -22,7 +22,7 @@ from thalovant import (
     ThalovantUnsupportedProtocolError,
 )
 
-from .lab import PATIENCE, Lab, States, free_port
+from .lab import PATIENCE, Lab, States, free_port, logged
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -145,7 +145,7 @@ def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
         client.ask("count to 2")
         assert 1 == heard.get(timeout=PATIENCE)
 
-    assert ["A handler of 'test.tick' raised"] == [record.message for record in caplog.records]
+    assert ["A handler of 'test.tick' raised"] == [record.message for record in logged(caplog)]
 
 
 def test_handler_that_closes(v3: Lab) -> None:
@@ -182,7 +182,7 @@ def test_predicate(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
         assert 2 == found.data["number"]
         assert [] == list(client.listen("test.tick", timeout=0, predicate=lambda event: bool(client.ask("hi"))))
 
-    assert "A predicate for 'test.tick' raised" in {record.message for record in caplog.records}
+    assert "A predicate for 'test.tick' raised" in {record.message for record in logged(caplog)}
 
 
 def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,7 +198,7 @@ def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
 
     assert ["connecting", "handshake", "ready", "waiting", "connecting", "handshake", "ready"] == states.names
     assert isinstance(states.seen[3][1], ThalovantConnectionError)
-    assert "A handler of state changes raised" in {record.message for record in caplog.records}
+    assert "A handler of state changes raised" in {record.message for record in logged(caplog)}
 
 
 def test_subscription_survives_close(v3: Lab) -> None:

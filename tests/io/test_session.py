@@ -1,0 +1,163 @@
+"""Peers without a socket on asyncio: what goes in is heard, timers ring, keys come, and the end is told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tests.io.stacks import Derived, EchoPeer, Ended, Heard, Outcome, Rang, framed
+from thalovant_io.asyncio_session import SessionRunner
+
+PATIENCE = 20.0
+
+
+class Session:
+    """A runner, its peer, and what was told of it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.peer = EchoPeer()
+        self.told: list[Outcome] = []
+        self.ends = 0
+        self.changed = asyncio.Event()
+        self.faults: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda loop, context: self.faults.append(context))
+        self.fails = False
+        self.runner = SessionRunner(self.peer, on_outcome=self._tell, on_end=self._end)
+
+    async def until(self, reached: Callable[[], object]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(PATIENCE):
+            while not reached():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
+        self.changed.set()
+        if self.fails:
+            raise ValueError("a bug of the application")
+
+    def _end(self) -> None:
+        self.ends += 1
+        self.changed.set()
+
+
+def run(act: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
+    """Run a test on a loop; nothing is left on it."""
+
+    async def main() -> None:
+        session = Session()
+        await act(session)
+        session.runner.abort()
+        assert 1 == session.ends
+        assert 1 == len(asyncio.all_tasks())
+
+    asyncio.run(main())
+
+
+def test_what_goes_in_is_told_at_once() -> None:
+    """Bytes of any owner; none at all lets the peer look for itself."""
+
+    async def act(session: Session) -> None:
+        session.runner.receive(framed(b"one"))
+        session.runner.receive(b"")
+        session.peer.frame_received(b"two")
+        session.runner.wake()
+
+        assert [Heard(b"one"), Heard(b"two")] == session.told
+        assert 0 == session.ends
+
+    run(act)
+
+
+def test_a_peer_that_is_finished_ends_once() -> None:
+    """After its last news; what comes later is not told."""
+
+    async def act(session: Session) -> None:
+        session.runner.receive(framed(b"bye"))
+        assert ([Heard(b"bye")], 1) == (session.told, session.ends)
+
+        session.runner.receive(framed(b"late"))
+        session.runner.eof()
+        session.runner.abort()
+        assert ([Heard(b"bye")], 1) == (session.told, session.ends)
+
+    run(act)
+
+
+def test_the_end_of_its_link_is_told_to_the_peer() -> None:
+    """With the reason."""
+
+    async def act(session: Session) -> None:
+        session.runner.eof("the broker has gone")
+
+        assert ([Ended("the broker has gone")], 1) == (session.told, session.ends)
+
+    run(act)
+
+
+def test_timers_ring_unless_it_is_held() -> None:
+    """What a held peer's timers would give out waits; let go, it comes."""
+
+    async def act(session: Session) -> None:
+        session.peer.set_alarm(session.loop.time())
+        session.runner.hold(True)
+        session.runner.wake()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert [] == session.told
+
+        session.runner.hold(False)
+        await session.until(lambda: session.told)
+        assert isinstance(session.told[0], Rang)
+
+    run(act)
+
+
+def test_keys_come_from_a_thread() -> None:
+    """As for every driver."""
+
+    async def act(session: Session) -> None:
+        session.runner.receive(framed(b"key:x"))
+        await session.until(lambda: len(session.told) == 2)
+
+        assert isinstance(session.told[1], Derived)
+
+    run(act)
+
+
+def test_a_key_that_cannot_be_derived_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer learns why."""
+
+    def no_memory(effect: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr("thalovant_io.derivation.derive", no_memory)
+
+    async def act(session: Session) -> None:
+        session.runner.receive(framed(b"key:never seen before"))
+        await session.until(lambda: session.ends)
+
+        assert Ended("the session key could not be derived: MemoryError") == session.told[-1]
+
+    run(act)
+
+
+def test_bugs_are_reported_and_end_what_they_must() -> None:
+    """A handler's bug harms nobody else; a peer's ends it."""
+
+    async def act(session: Session) -> None:
+        session.fails = True
+        session.runner.receive(framed(b"one"))
+        assert (0, 1) == (session.ends, len(session.faults))
+
+        session.peer.raises = ZeroDivisionError()
+        session.runner.receive(b"x")
+        assert (1, 2) == (session.ends, len(session.faults))
+        assert "A hub peer failed" == session.faults[1]["message"]
+
+    run(act)
