@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from contextlib import ExitStack
 
 import measuring
 import peers
@@ -59,32 +60,35 @@ def main() -> None:
     pythons = peers.interpreters()
     weather = Weather()
     figures = []
-    with running_hub() as hub, asyncio.Runner() as runner:
+    with ExitStack() as exits:
+        hub, runner = exits.enter_context(running_hub()), exits.enter_context(asyncio.Runner())
         client = AsyncThalovantClient.from_identity_file(hub.ask("identity", name="ours"))
         runner.run(client.connect())
+        exits.callback(lambda: runner.run(client.close()))
+        peer = None
+        if peers.BUS in pythons:
+            home = exits.enter_context(tempfile.TemporaryDirectory())
+            own = peers.trusting(hub.ask("endpoints")["ca_file"], home)
+            peer = exits.enter_context(Child("child_bus_client.py", home, python=pythons[peers.BUS], **own))
+            peer.ask("connect", identity=hub.ask("identity", name="peer", pinned=False))
         for name, run in (("up", up), ("down", down)):
-            rates, held = [], (0, 0)
+            rates, theirs, held = [], [], (0, 0)
             for number in range(rounds):
                 rates.append(runner.run(run(client, count)))
+                if peer is not None and name == "up":
+                    theirs.append(peer.ask("binary_up", size=SIZE, count=count // 4))
                 if number == rounds // 4 - 1:
                     held = resident(), hub.ask("memory")
             grown = resident() - held[0], hub.ask("memory") - held[1]
             figures += [
-                Figure(id="P8", what=f"{name}, best round", ours=max(rates), unit="MB/s", least=50),
-                Figure(id="P8", what=f"{name}, median round", ours=median(rates), unit="MB/s"),
+                Figure(id="P8", what=f"{name}, best round", ours=max(rates), unit="MB/s", least=50,
+                       peer=peers.NAMES[peers.BUS] if theirs else "", theirs=max(theirs, default=None)),
+                Figure(id="P8", what=f"{name}, median round", ours=median(rates), unit="MB/s",
+                       peer=peers.NAMES[peers.BUS] if theirs else "", theirs=median(theirs) if theirs else None),
                 Figure(id="P8", what=f"{name}, client's growth over {rounds * 3 // 4 * count} MiB",
                        ours=grown[0] / 1e6, unit="MB", most=8),
                 Figure(id="P8", what=f"{name}, hub's growth", ours=grown[1] / 1e6, unit="MB", most=8),
             ]  # fmt: skip
-        runner.run(client.close())
-        if peers.BUS in pythons:
-            with tempfile.TemporaryDirectory() as home:
-                own = peers.trusting(hub.ask("endpoints")["ca_file"], home)
-                with Child("child_bus_client.py", home, python=pythons[peers.BUS], **own) as peer:
-                    peer.ask("connect", identity=hub.ask("identity", name="peer", pinned=False))
-                    theirs = max(peer.ask("binary_up", size=SIZE, count=count // 4) for _ in range(rounds))
-            figures.append(Figure(id="P8", what="up, best round", ours=figures[0].ours, unit="MB/s",
-                                  peer=peers.NAMES[peers.BUS], theirs=theirs))  # fmt: skip
     measuring.show(figures, weather, arguments)
 
 

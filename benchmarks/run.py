@@ -48,8 +48,8 @@ def main() -> int:
         print(f"\n=== {name}: {SCRIPTS[name]}", flush=True)
         options = ["--json", str(figures), *(("--quick",) if arguments.quick else ())]
         options += ["--out", str(folder)] if name == "P5" else []
-        if subprocess.run([sys.executable, str(HERE / SCRIPTS[name]), *options], check=False).returncode:
-            failed.append(name)
+        code = subprocess.run([sys.executable, str(HERE / SCRIPTS[name]), *options], check=False).returncode
+        failed += [f"{name} (exit code {code})"] if code else []
     rows = []
     for line in figures.read_text().splitlines():
         values = json.loads(line)

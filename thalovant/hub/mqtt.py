@@ -306,6 +306,8 @@ class MqttService:
     def _tell(self, outcome: BrokerOutcome) -> None:
         if not self._first.done():
             self._first.set_result(outcome)
+            if isinstance(outcome, BrokerLost) and outcome.verdict:
+                return  # `start` says so
         if isinstance(outcome, BrokerReady):
             log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
             self._lost = False

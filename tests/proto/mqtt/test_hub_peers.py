@@ -19,6 +19,7 @@ from thalovant_proto.links.mqtt.hub_link import (
     PeerArrived,
 )
 from thalovant_proto.links.mqtt.limits import MqttLimits
+from thalovant_proto.links.mqtt.packets import Puback, Publish
 
 
 @pytest.mark.parametrize("cut", [None, 1, 3])
@@ -239,6 +240,28 @@ def test_frames_to_a_client_need_an_open_link_and_a_size() -> None:
     link.close(world.now)
     with pytest.raises(LocalProtocolError, match="not open"):
         link.send(Frame(b"", FrameType.BINARY), world.now)
+
+
+def test_the_owner_sees_what_waits_for_the_broker() -> None:
+    """What is beyond the window, topic and frame, until the broker has acknowledged what is before it."""
+    world = World(limits=MqttLimits(window=1, keepalive=0))
+    world.client("alice")
+    world.broker.acknowledges = False
+    link = world.peers[0].link
+    assert 0 == world.gateway.unread
+
+    for _ in range(3):
+        link.send(Frame(bytes(100), FrameType.BINARY), world.now)
+    size = 2 + len("p/alice/out") + 100
+    assert 2 * size == world.gateway.unread
+    world.run()
+    sent = world.connection.heard[-1]
+    assert isinstance(sent, Publish)
+    world.broker.acknowledges = True
+    world.connection.write(Puback(sent.packet_id or 0))
+    world.run()
+
+    assert 0 == world.gateway.unread
 
 
 def test_a_broker_without_room_ends_the_link_that_needs_it() -> None:
