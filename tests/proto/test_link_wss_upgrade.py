@@ -282,34 +282,48 @@ def test_tls_on_a_plain_port_has_a_hint():
 # --- the client's end
 
 
+NO_HUB = "A page came in place of the hub: is there a portal or a proxy in between?"
+ANOTHER = "Check scheme, port and path of the hub's endpoint."
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@CUTS
+def test_http_refusals(status, cut):
+    """The edge of a hub refuses this client."""
+    (closed,) = receive(link_at("client"), b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status, cut=cut)
+
+    assert closed == LinkClosed(kind=CloseKind.REFUSED, code=status, reason=f"HTTP {status}: no WebSocket there")
+
+
 @pytest.mark.parametrize(
-    ("status", "kind", "reason"),
+    ("status", "why", "hint"),
     [
-        (200, CloseKind.REFUSED, "HTTP 200: no WebSocket there"),
-        (301, CloseKind.REFUSED, "HTTP 301: redirects are not followed"),
-        (307, CloseKind.REFUSED, "HTTP 307: redirects are not followed"),
-        (400, CloseKind.REFUSED, "HTTP 400: no WebSocket there"),
-        (401, CloseKind.REFUSED, "HTTP 401: no WebSocket there"),
-        (403, CloseKind.REFUSED, "HTTP 403: no WebSocket there"),
-        (404, CloseKind.REFUSED, "HTTP 404: no WebSocket there"),
-        (426, CloseKind.REFUSED, "HTTP 426: no WebSocket there"),
-        (408, CloseKind.LOST, "HTTP 408: no WebSocket there"),
-        (425, CloseKind.LOST, "HTTP 425: no WebSocket there"),
-        (429, CloseKind.LOST, "HTTP 429: no WebSocket there"),
-        (500, CloseKind.LOST, "HTTP 500: no WebSocket there"),
-        (502, CloseKind.LOST, "HTTP 502: no WebSocket there"),
-        (503, CloseKind.LOST, "HTTP 503: no WebSocket there"),
+        (200, "no WebSocket there", NO_HUB),
+        (204, "no WebSocket there", NO_HUB),
+        (301, "redirects are not followed", "Name the hub's own URL as the endpoint."),
+        (307, "redirects are not followed", "Name the hub's own URL as the endpoint."),
+        (400, "no WebSocket there", ANOTHER),
+        (404, "no WebSocket there", ANOTHER),
+        (407, "no WebSocket there", "A proxy in between wants credentials."),
+        (426, "no WebSocket there", ANOTHER),
+        (408, "no WebSocket there", ""),
+        (429, "no WebSocket there", ""),
+        (500, "no WebSocket there", ""),
+        (502, "no WebSocket there", ""),
+        (503, "no WebSocket there", ""),
     ],
 )
 @CUTS
-def test_http_refusals(status, kind, reason, cut):
-    """The status decides; the body, however long, is never read."""
+def test_what_is_no_hub(status, why, hint, cut):
+    """Portals, proxies and other services say nothing about the client. The body, however long, is never read."""
     link = link_at("client")
     answer = b"HTTP/1.1 %d No\r\nLocation: /\r\nContent-Length: 99999999999\r\n\r\n" % status
 
     (closed,) = receive(link, answer, cut=cut)
 
-    assert closed == LinkClosed(kind=kind, code=status, reason=reason)
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.LOST, status, f"HTTP {status}: {why}")
+    assert str(closed.error) == f"the endpoint answered the WebSocket upgrade with HTTP {status}: {why}"
+    assert (closed.error.code, closed.error.hint) == ("http_status", hint)
     assert link.receive_data(b"x" * 100_000, 0.0) == []
     assert link.data_to_send() == b""
     assert not link.wants_socket
@@ -324,9 +338,7 @@ def test_retry_after(wait, seconds):
     """An ingress that asks to be left alone is heard, for a minute at most; a date is not read."""
     (closed,) = link_at("client").receive_data(f"HTTP/1.1 503 Busy\r\nRetry-After: {wait}\r\n\r\n".encode(), 0.0)
 
-    assert closed == LinkClosed(
-        kind=CloseKind.LOST, code=503, reason="HTTP 503: no WebSocket there", retry_after=seconds
-    )
+    assert (closed.kind, closed.retry_after) == (CloseKind.LOST, seconds)
 
 
 def granted(link: WssClientLink, *changes: tuple[bytes, bytes]) -> bytes:

@@ -8,13 +8,14 @@ from wsproto.connection import ConnectionType
 from wsproto.events import RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError as BadUpgrade
 
+from ..errors import RemoteProtocolError
 from ..secret import Secret
 from .base import CloseKind, LinkClosed, LinkEvent, Target
 from .endpoint import parse_endpoint, portable_agent
 from .wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
-# HTTP refusals that only mean "later"; all of 5xx do too.
-_TRY_LATER: Final = frozenset({408, 425, 429})
+# What a hub's edge says of a client. Any other status is of something else: a portal, a proxy, another service.
+_OF_THE_CLIENT: Final = frozenset({401, 403})
 
 
 class WssClientLink(WssLink):
@@ -80,15 +81,29 @@ class WssClientLink(WssLink):
         status = answer.status_code
         if status < 200:
             return self._bad_head(f"HTTP {status} in place of 101", status=400)
-        passes = status >= 500 or status in _TRY_LATER
-        why = "redirects are not followed" if 300 <= status < 400 else "no WebSocket there"
+        reason = f"HTTP {status}: {'redirects are not followed' if 300 <= status < 400 else 'no WebSocket there'}"
+        if status in _OF_THE_CLIENT:
+            return self._end(CloseKind.REFUSED, code=status, reason=reason)
         wait = dict(answer.headers).get(b"retry-after", b"")
         return self._end(
-            CloseKind.LOST if passes else CloseKind.REFUSED,
+            CloseKind.LOST,
             code=status,
-            reason=f"HTTP {status}: {why}",
+            reason=reason,
+            error=RemoteProtocolError(
+                f"the endpoint answered the WebSocket upgrade with {reason}", code="http_status", hint=_hint(status)
+            ),
             retry_after=min(float(wait), self._limits.retry_after) if wait.isdigit() else None,
         )
 
     def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:
         return self._end_by_fault(None, what, hint=hint)
+
+
+def _hint(status: int) -> str:
+    if status < 300:
+        return "A page came in place of the hub: is there a portal or a proxy in between?"
+    if status < 400:
+        return "Name the hub's own URL as the endpoint."
+    if status == 407:
+        return "A proxy in between wants credentials."
+    return "Check scheme, port and path of the hub's endpoint." if status in (400, 404, 405, 410, 421, 426) else ""
