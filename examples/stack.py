@@ -21,6 +21,7 @@ from thalovant_proto import (
     ClientStack,
     Event,
     Outcome,
+    Route,
     Secret,
     Speak,
     Trust,
@@ -67,7 +68,6 @@ def make_stack(identity: ThalovantIdentity, trust: Trust) -> ClientStack:
     config = ClientConfig(
         access_key=Secret(identity.access_key),
         password=Secret(identity.password),
-        pin_id=pin_id(identity, "wss"),
         session_id=str(uuid.uuid4()),
         site_id=identity.site_id,
     )
@@ -75,4 +75,5 @@ def make_stack(identity: ThalovantIdentity, trust: Trust) -> ClientStack:
     def make_link(trust: Trust) -> ClientLink:
         return WssClientLink(endpoint, access_key=config.access_key, user_agent="example/1", secure=True)
 
-    return ClientStack(config, make_link, trust=trust, entropy=os.urandom)
+    route = Route(name="WSS", pin_id=pin_id(identity, "wss"), make_link=make_link)
+    return ClientStack(config, route, trust=trust, entropy=os.urandom)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from thalovant_proto.trust import Trust
 
     from ._plan import Plan
+    from .protocols import HubProtocol
     from .trust_store import TrustStore
 
 log = logging.getLogger("thalovant")
@@ -135,6 +136,11 @@ class Engine:
         return self._stack is not None and self._stack.ready
 
     @property
+    def protocol(self) -> HubProtocol:
+        """Over what it talks, or tries to."""
+        return self._plan.protocols[0 if self._stack is None else self._stack.route]
+
+    @property
     def last_error(self) -> ThalovantError | None:
         """Why there is no connection, None if nothing is wrong."""
         failure = None if self._stack is None else self._stack.failure
@@ -180,7 +186,7 @@ class Engine:
             return stack
 
     def _make_stack(self, trust: Trust) -> _Stack:
-        stack = _Stack(self._plan.config, self._plan.make_link, trust=trust, entropy=secrets.token_bytes)
+        stack = _Stack(self._plan.config, *self._plan.routes, trust=trust, entropy=secrets.token_bytes)
         stack.on_socket = lambda now: self._timings.socket_up(now)
         self._subscribers.move(stack, self._now)
         return stack
@@ -279,7 +285,7 @@ class Engine:
         state = SessionState.IDLE if self._stack is None else self._stack.state
         error = self.last_error
         last_error = None if error is None else str(error)
-        return self._timings.info(state, websocket=self._plan.protocol == "wss", last_error=last_error)
+        return self._timings.info(state, websocket=self.protocol == "wss", last_error=last_error)
 
     # --- messages ---
 

@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.limits import DEFAULT_LIMITS
+from thalovant_proto.routes import Route
 from thalovant_proto.secret import Secret
 from thalovant_proto.session import ClientConfig
 from thalovant_proto.stack import ClientLink
@@ -35,17 +36,17 @@ _PLAIN = frozenset(("ws", "http", "mqtt", "tcp"))
 
 @frozen(kw_only=True)
 class Plan:
-    """What a client is going to do. `make_link` builds the link of each attempt."""
+    """What a client is going to do: over these protocols, by these routes, in this order."""
 
-    protocol: HubProtocol
+    protocols: tuple[HubProtocol, ...]
     config: ClientConfig
     timeouts: Timeouts
-    make_link: Callable[[Trust], ClientLink]
+    routes: tuple[Route, ...]
 
 
 def make_plan(
     identity: ThalovantIdentity,
-    protocol: HubProtocol,
+    protocols: tuple[HubProtocol, ...],
     *,
     user_agent: str,
     connect_timeout: float,
@@ -58,11 +59,35 @@ def make_plan(
     allow_legacy: bool,
     verified: bool,
 ) -> Plan:
-    """The plan for `protocol`. `verified`: the TLS context checks certificates.
+    """The plan for `protocols`, of which the later are for where the earlier do not lead to the hub.
 
-    Raises `ThalovantIdentityError` for an endpoint that cannot work, and for a plain one that is neither on loopback
-    nor allowed.
+    `verified`: the TLS context checks certificates. Raises `ThalovantIdentityError` for an endpoint that cannot work,
+    and for a plain one that is neither on loopback nor allowed.
     """
+    config = ClientConfig(
+        access_key=Secret(identity.access_key),
+        password=Secret(identity.password) if identity.password else None,
+        crypto_key=Secret(identity.crypto_key) if identity.crypto_key else None,
+        session_id=str(uuid.uuid4()),
+        site_id=identity.site_id,
+        user_agent=user_agent,
+        allow_legacy=allow_legacy,
+        settle=settle,
+        attempts=attempts,
+        auto_reconnect=auto_reconnect,
+        idempotent=idempotent,
+        limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
+    )
+    routes = tuple(
+        _route(identity, protocol, config, allow_insecure=allow_insecure, verified=verified) for protocol in protocols
+    )
+    timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
+    return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes)
+
+
+def _route(
+    identity: ThalovantIdentity, protocol: HubProtocol, config: ClientConfig, *, allow_insecure: bool, verified: bool
+) -> Route:
     endpoint = identity.endpoint_for(protocol)
     if endpoint is None:
         raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
@@ -75,29 +100,13 @@ def make_plan(
             code="insecure_endpoint",
             hint=f"Use {_tls_of(parts.scheme)}://, or in a network of your own allow_insecure=True (--allow-insecure).",
         )
-    config = ClientConfig(
-        access_key=Secret(identity.access_key),
-        password=Secret(identity.password) if identity.password else None,
-        crypto_key=Secret(identity.crypto_key) if identity.crypto_key else None,
-        pin_id=pin_id(identity, protocol),
-        session_id=str(uuid.uuid4()),
-        site_id=identity.site_id,
-        user_agent=user_agent,
-        allow_legacy=allow_legacy,
-        settle=settle,
-        attempts=attempts,
-        auto_reconnect=auto_reconnect,
-        idempotent=idempotent,
-        limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
-    )
     secure = verified if not plain else is_loopback(host)
     make_link = _LINKS[protocol](endpoint, config, identity, secure)
     try:
         make_link(Trust(static_key=Secret(bytes(KEY_SIZE))))  # finds what is wrong before anything is dialed
     except ValueError as error:
         raise ThalovantIdentityError(f"The {protocol.upper()} endpoint cannot be used: {error}") from None
-    timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
-    return Plan(protocol=protocol, config=config, timeouts=timeouts, make_link=make_link)
+    return Route(name=protocol.upper(), pin_id=pin_id(identity, protocol), make_link=make_link)
 
 
 def is_loopback(host: str) -> bool:

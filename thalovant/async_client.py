@@ -29,7 +29,7 @@ from .events import (
 )
 from .identity import ThalovantIdentity
 from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
-from .protocols import HubProtocol, choose_protocol
+from .protocols import HubProtocol, choose_protocol, fallback_protocols
 from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
 from .trust_store import TrustStore
 
@@ -53,8 +53,9 @@ class AsyncThalovantClient:
     Times are in seconds. `connect_timeout` holds for each of name lookup, TCP and TLS; `handshake_timeout` for the
     hub's handshake; `send_timeout` for a message to leave. `reply_settle_seconds`: how long `ask` waits for more where
     more may come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by
-    the identity if None. `ca_file`, `ssl_context`: whom to trust instead of the system's authorities.
-    `noise_state_dir`: where keys and pins live. `allow_insecure` takes plain endpoints off this machine,
+    the identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
+    what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
+    authorities. `noise_state_dir`: where keys and pins live. `allow_insecure` takes plain endpoints off this machine,
     `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is sent again with
     the same request id instead of failing; right where the hub's skills do no harm when run twice.
 
@@ -73,6 +74,7 @@ class AsyncThalovantClient:
         auto_reconnect: bool = True,
         reconnect_attempts: int = 1,
         protocol: HubProtocol | None = None,
+        fallback: bool = False,
         ca_file: str | os.PathLike[str] | None = None,
         ssl_context: SSLContext | None = None,
         noise_state_dir: str | os.PathLike[str] | None = None,
@@ -89,12 +91,13 @@ class AsyncThalovantClient:
         if retry not in ("never", "idempotent"):
             raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
         self.identity = identity
-        self.protocol: HubProtocol = choose_protocol(identity, protocol)
-        self._connect_within = connect_timeout + handshake_timeout + 1.0
+        first = choose_protocol(identity, protocol)
+        protocols = (first, *(fallback_protocols(identity, first) if fallback else ()))
+        self._connect_within = (connect_timeout + handshake_timeout) * len(protocols) + 1.0
         self._send_timeout = send_timeout
         plan = make_plan(
             identity,
-            self.protocol,
+            protocols,
             user_agent=useragent,
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
@@ -111,6 +114,11 @@ class AsyncThalovantClient:
         self._engine = Engine(plan, store=store, context=context)
         self._carry = Carry()
         self._connecting: asyncio.Task[None] | None = None  # in the background
+
+    @property
+    def protocol(self) -> HubProtocol:
+        """The transport in use, or tried now: "wss", "https" or "mqtt"."""
+        return self._engine.protocol
 
     # --- from what is stored ---
 

@@ -65,6 +65,7 @@ class _Commands(click.Group):
 @click.option("--host", metavar="URL", help="Another default hub URL than the identity's.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Another default port than the identity's.")
 @click.option("--protocol", type=click.Choice(["wss", "https", "mqtt"]), help="Force a transport.")
+@click.option("--fallback", is_flag=True, help="Try the identity's other transports where that one leads nowhere.")
 @click.option("--ca-file", metavar="FILE", help="Trust the authorities in this PEM file.")
 @click.option("--state-dir", metavar="DIR", help="Folder of keys and pins (default: beside the identity file).")
 @click.option("--allow-insecure", is_flag=True, help="Take plain endpoints off this machine.")
@@ -270,7 +271,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
         "noise_state_dir": options["state_dir"],
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    return settings | ({"allow_insecure": True} if options["allow_insecure"] else {})
+    return settings | {name: True for name in ("fallback", "allow_insecure") if options[name]}
 
 
 def _identity(options: dict[str, Any]) -> ThalovantIdentity:

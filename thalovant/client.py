@@ -51,8 +51,9 @@ class ThalovantClient:
     Times are in seconds. `connect_timeout` holds for each of name lookup, TCP and TLS; `handshake_timeout` for the
     hub's handshake; `send_timeout` for a message to leave. `reply_settle_seconds`: how long `ask` waits for more where
     more may come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by
-    the identity if None. `ca_file`, `ssl_context`: whom to trust instead of the system's authorities.
-    `noise_state_dir`: where keys and pins live. `allow_insecure` takes plain endpoints off this machine,
+    the identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
+    what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
+    authorities. `noise_state_dir`: where keys and pins live. `allow_insecure` takes plain endpoints off this machine,
     `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is sent again with
     the same request id instead of failing; right where the hub's skills do no harm when run twice.
 
@@ -71,6 +72,7 @@ class ThalovantClient:
         auto_reconnect: bool = True,
         reconnect_attempts: int = 1,
         protocol: HubProtocol | None = None,
+        fallback: bool = False,
         ca_file: str | os.PathLike[str] | None = None,
         ssl_context: SSLContext | None = None,
         noise_state_dir: str | os.PathLike[str] | None = None,
@@ -88,6 +90,7 @@ class ThalovantClient:
             auto_reconnect=auto_reconnect,
             reconnect_attempts=reconnect_attempts,
             protocol=protocol,
+            fallback=fallback,
             ca_file=ca_file,
             ssl_context=ssl_context,
             noise_state_dir=noise_state_dir,
@@ -105,7 +108,7 @@ class ThalovantClient:
 
     @property
     def protocol(self) -> HubProtocol:
-        """The transport in use: "wss", "https" or "mqtt"."""
+        """The transport in use, or tried now: "wss", "https" or "mqtt"."""
         return self._client.protocol
 
     # --- from what is stored ---

@@ -170,18 +170,32 @@ def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) ->
     )
 
 
+def fallback_protocols(identity: ThalovantIdentity, chosen: HubProtocol) -> tuple[HubProtocol, ...]:
+    """What else a client of this identity may talk, best first: each if it is on and complete."""
+    return tuple(protocol for protocol in _usable(identity) if protocol != chosen)
+
+
 def _best(identity: ThalovantIdentity) -> HubProtocol:
-    if identity.supports_protocol("wss") and identity.endpoint_for("wss"):
-        return "wss"
-    https = urlsplit(identity.endpoint_base())
-    reachable = https.scheme in ("https", "http") and bool(https.netloc)
-    if identity.supports_protocol("https") and reachable:
-        return "https"
-    if identity.supports_protocol("mqtt") and identity.mqtt is not None:
-        return "mqtt"
-    if reachable:
+    if usable := _usable(identity):
+        return usable[0]
+    if _has_https(identity):
         return "https"
     raise _unsupported("The identity does not include a usable WSS, HTTPS, or MQTT endpoint.")
+
+
+def _usable(identity: ThalovantIdentity) -> list[HubProtocol]:
+    """What is on and complete, in the order of preference."""
+    complete = {
+        "wss": bool(identity.endpoint_for("wss")),
+        "https": _has_https(identity),
+        "mqtt": identity.mqtt is not None,
+    }
+    return [one for one in identity.enabled_protocols() if complete[one]]
+
+
+def _has_https(identity: ThalovantIdentity) -> bool:
+    base = urlsplit(identity.endpoint_base())
+    return base.scheme in ("https", "http") and bool(base.netloc)
 
 
 def _unsupported(message: str) -> ThalovantUnsupportedProtocolError:

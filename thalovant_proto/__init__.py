@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from .peer import HubPeer as HubPeer
     from .peer import PeerClosed as PeerClosed
     from .peer import PeerIdentified as PeerIdentified
+    from .routes import Route as Route
     from .secret import Secret as Secret
     from .session import ClientConfig as ClientConfig
     from .stack import ClientLink as ClientLink
@@ -197,6 +198,7 @@ _HOME = {
     "HubPeer": "peer",
     "PeerClosed": "peer",
     "PeerIdentified": "peer",
+    "Route": "routes",
     "Secret": "secret",
     "ClientConfig": "session",
     "ClientLink": "stack",

@@ -21,6 +21,7 @@ from .links.base import CloseKind
 from .outbox import Outbox, Outgoing
 from .outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
 from .redial import Redial
+from .routes import Routes
 from .secret import Secret
 from .trust import Trust
 
@@ -38,16 +39,15 @@ HOLD_AT: Final = 0.95
 class ClientConfig:
     """Who a client is and how it behaves. Times in seconds.
 
-    `pin_id` names the hub in the trust. `session_id` and `site_id` go into the hello and into every message that has
-    none. `settle`: how long an ask waits for more where the hub may have more. `attempts`: tries after the first
-    failed one, before a session was ever up. `idempotent`: an ask whose link died is sent again under the same request
-    id instead of failing. `queue`: messages that wait to be sent, at most.
+    `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
+    for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
+    session was ever up. `idempotent`: an ask whose link died is sent again under the same request id instead of
+    failing. `queue`: messages that wait to be sent, at most.
     """
 
     access_key: Secret[str]
     password: Secret[str] | None = None
     crypto_key: Secret[str] | None = None
-    pin_id: str
     session_id: str
     site_id: str = ""
     user_agent: str = "thalovant"
@@ -65,9 +65,10 @@ class HubSession:
     """One client's session with one hub, across links. What users should know goes to `tell`, in order."""
 
     def __init__(
-        self, config: ClientConfig, *, trust: Trust, entropy: Entropy, tell: Callable[[Outcome], None]
+        self, config: ClientConfig, routes: Routes, *, trust: Trust, entropy: Entropy, tell: Callable[[Outcome], None]
     ) -> None:
         self.config = config
+        self.routes = routes
         self.trust = trust
         self.allow_kk = True
         self._entropy = entropy
@@ -137,6 +138,7 @@ class HubSession:
         if self._state not in _OVER:
             return
         self._redial = Redial(self._entropy)
+        self.routes.begin()
         self._failure = None
         self._attempts_left = self.config.attempts
         self._ever_up = False
@@ -285,7 +287,8 @@ class HubSession:
         `unsent` are the tokens of messages that never left, `by_peer` is how the peer closed (None if it did not),
         `pause` for how many seconds it asked to be left alone.
         """
-        had_keys, self._completed, self._unproven_until = self.ready, None, None
+        had_keys, was_up = self.ready, self.ready and self._unproven_until is None
+        self._completed = self._unproven_until = None
         self._attempting = False
         self._sort(unsent, failure)
         if self._state is SessionState.CLOSING:
@@ -300,11 +303,18 @@ class HubSession:
         self._unread = self._unread + 1 if unread(progress, by_peer) else 0
         if self._unread >= 2:
             failure = wrong_crypto_key()
-        if (end := self._ends(failure, now, had_keys=had_keys)) is not None:
-            self._stop(end, failure)
-            return
+        rests_until = now + (pause or 0.0)
+        verdict = failure if was_up else self.routes.failed(failure, rests_until=rests_until)
+        if verdict is None:
+            self._wait(now, failure)  # there is another way
+        elif (end := self._ends(verdict, now, had_keys=had_keys)) is not None:
+            self._stop(end, verdict)
+        else:
+            self._wait(max(self._next_dial(verdict.kind, now), rests_until, self.routes.rested()), verdict)
+
+    def _wait(self, until: float, failure: Failure) -> None:
         self._failure = failure
-        self._dial_at = max(self._next_dial(failure.kind, now), now + (pause or 0.0))
+        self._dial_at = until
         self._enter(SessionState.WAITING, failure)
 
     def _ends(self, failure: Failure, now: float, *, had_keys: bool) -> SessionState | None:
@@ -390,6 +400,7 @@ class HubSession:
     def _up(self, *, proven: bool) -> None:
         self._unproven_until = None
         self._ever_up = True
+        self.routes.worked()
         self._tell(Connected(proven=proven))
 
     def _proved(self, now: float) -> None:
@@ -400,8 +411,9 @@ class HubSession:
         assert done is not None  # noqa: S101 - a proof needs keys
         if done.generation is e.Generation.NOISE and done.peer_static is not None:
             config, trust = self.config, self.trust
-            if config.pin_id not in trust.pins:
-                trust = trust.with_pin(config.pin_id, done.peer_static)
+            pin_id = self.routes.present.pin_id
+            if pin_id not in trust.pins:
+                trust = trust.with_pin(pin_id, done.peer_static)
             if done.psk is not None and config.password is not None:
                 trust = trust.with_psk(config.access_key, done.node_id, config.password, done.psk)
             self.learn(lambda _: trust if trust.noise_seen else trust.with_noise_seen())

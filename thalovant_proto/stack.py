@@ -8,7 +8,7 @@ every write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import evolve, frozen
@@ -25,6 +25,7 @@ from .inbox import Filter
 from .kdf import DeriveKey
 from .links.base import Accepted, CloseKind, FrameReceived, LinkClosed, LinkEvent, LinkOpened, Target
 from .outcomes import Delivery, Outcome, SessionState
+from .routes import Route, Routes
 from .secret import Secret
 from .session import ClientConfig, HubSession, soonest
 from .trust import Trust
@@ -66,23 +67,16 @@ Step = Dial | Run | Wait | Stop
 class ClientStack:
     """One hub session as a client.
 
-    `make_link` builds the link of the next attempt from what is remembered. `entropy(n)` gives n random bytes.
-    Times are monotonic seconds of the caller's clock.
+    `route` is the way to the hub, `fallbacks` others to try, in this order, where that one does not lead there.
+    `entropy(n)` gives n random bytes. Times are monotonic seconds of the caller's clock.
     """
 
-    def __init__(
-        self,
-        config: ClientConfig,
-        make_link: Callable[[Trust], ClientLink],
-        *,
-        trust: Trust,
-        entropy: Entropy,
-    ) -> None:
+    def __init__(self, config: ClientConfig, route: Route, *fallbacks: Route, trust: Trust, entropy: Entropy) -> None:
         self._config = config
-        self._make_link = make_link
+        self._routes = Routes(route, *fallbacks)
         self._entropy = entropy
         self._outcomes: list[Outcome | e.Event] = []
-        self._session = HubSession(config, trust=trust, entropy=entropy, tell=self._outcomes.append)
+        self._session = HubSession(config, self._routes, trust=trust, entropy=entropy, tell=self._outcomes.append)
         self._attempt: Attempt | None = None
         self._goodbye = b""
         self._abrupt = False
@@ -97,6 +91,11 @@ class ClientStack:
     def state(self) -> SessionState:
         """For users."""
         return self._session.state
+
+    @property
+    def route(self) -> int:
+        """The number of the way that is taken, 0 for the first; the next attempt's where there is none now."""
+        return self._routes.at
 
     @property
     def ready(self) -> bool:
@@ -319,7 +318,7 @@ class ClientStack:
             session.attempt_ended(_CLOSED, Progress(), now)
         if self._attempt is None and session.dials(now):
             self._serial += 1
-            self._attempt = Attempt(self._make_link(session.trust), self._serial)
+            self._attempt = Attempt(self._routes.present.make_link(session.trust), self._serial)
             session.attempt_started()
         if self._attempt is not None:
             self._attempt.link.pace(session.eager(now), now)
@@ -494,7 +493,7 @@ class ClientStack:
             password=config.password,
             crypto_key=config.crypto_key,
             trust=session.trust,
-            pin_id=config.pin_id,
+            pin_id=self._routes.present.pin_id,
             session={"session_id": config.session_id, "site_id": config.site_id},
             site_id=config.site_id,
             binarize=config.binarize,

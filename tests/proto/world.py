@@ -22,6 +22,7 @@ from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.outcomes import AskEnded, Outcome, SessionState, StateChanged
 from thalovant_proto.peer import HubPeer, PeerClosed
+from thalovant_proto.routes import Route
 from thalovant_proto.secret import Secret
 from thalovant_proto.session import ClientConfig
 from thalovant_proto.stack import ClientLink, ClientStack, Dial, Run, Stop
@@ -74,7 +75,6 @@ def config(generation: int = 3, **changes: Any) -> ClientConfig:
         access_key=Secret(ACCESS_KEY),
         password=Secret(PASSWORD) if generation else None,
         crypto_key=None if generation else Secret(CRYPTO_KEY),
-        pin_id=PIN,
         session_id="session-of-the-client",
         site_id="site",
         user_agent="tests/1",
@@ -159,7 +159,8 @@ class World:
         self.config = client or config(generation, **changes)
         self.links = links or WssLinks()
         self.hub_limits = hub_limits
-        self.stack = ClientStack(self.config, self._new_link, trust=knows or trust(), entropy=Entropy("client"))
+        route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
+        self.stack = ClientStack(self.config, route, trust=knows or trust(), entropy=Entropy("client"))
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came
         self.dials: list[float] = []  # when

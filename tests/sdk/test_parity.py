@@ -22,7 +22,7 @@ PAIRS = [
     (AsyncThalovantConversation, ThalovantConversation),
 ]
 ATTRIBUTES = {  # of instances there, properties here
-    AsyncThalovantClient: {"identity", "protocol"},
+    AsyncThalovantClient: {"identity"},
     AsyncThalovantSubscription: {"event_name", "dropped"},
     AsyncThalovantConversation: set(),
 }

@@ -15,7 +15,7 @@ from thalovant import (
     ThalovantUnsupportedProtocolError,
     select_data_plane_endpoint,
 )
-from thalovant.protocols import choose_protocol
+from thalovant.protocols import choose_protocol, fallback_protocols
 
 BROKER = MqttBrokerCredentials("mqtts://b", "u", "p")
 
@@ -232,6 +232,7 @@ def test_selection_of_an_endpoint():
 
 HTTPS = {"default_master": "https://h"}
 WSS = {"default_master": "wss://h"}
+BOTH = {"data_plane_endpoints": HubDataPlaneEndpoints(wss="wss://h", https="https://h")}
 
 
 @pytest.mark.parametrize(
@@ -263,6 +264,16 @@ def test_explicit_protocol_ignores_flags():
     ours = identity(**WSS, mqtt=BROKER, protocols=everything_off)
 
     assert [choose_protocol(ours, protocol) for protocol in ("wss", "https", "mqtt")] == ["wss", "https", "mqtt"]
+
+
+def test_protocols_to_fall_back_to():
+    """What else is on and complete, in the order of preference, whichever was chosen."""
+    ours = identity(**BOTH, mqtt=BROKER, protocols=HubProtocolSettings(http=True, mqtt=True))
+
+    assert fallback_protocols(ours, "wss") == ("https", "mqtt")
+    assert fallback_protocols(ours, "mqtt") == ("wss", "https")
+    assert fallback_protocols(identity(**BOTH), "https") == ("wss",)
+    assert fallback_protocols(identity(**BOTH), "wss") == ()
 
 
 @pytest.mark.parametrize(
