@@ -11,8 +11,8 @@ import os
 import ssl
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .identity import ThalovantIdentity
     from .protocols import HubProtocol
 
-_PLAIN = frozenset(("ws", "http", "mqtt", "tcp"))
+_SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqtts"}  # with TLS
 
 
 @frozen(kw_only=True)
@@ -91,22 +91,24 @@ def _route(
     endpoint = identity.endpoint_for(protocol)
     if endpoint is None:
         raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    host = parts.hostname or ""
-    plain = parts.scheme in _PLAIN and not (protocol == "mqtt" and identity.mqtt is not None and identity.mqtt.tls)
-    if plain and not allow_insecure and not is_loopback(host):
-        raise ThalovantIdentityError(
-            f"The {protocol.upper()} endpoint {parts.scheme}://{host} is not encrypted and not on this machine.",
-            code="insecure_endpoint",
-            hint=f"Use {_tls_of(parts.scheme)}://, or in a network of your own allow_insecure=True (--allow-insecure).",
-        )
-    secure = verified if not plain else is_loopback(host)
-    make_link = _LINKS[protocol](endpoint, config, identity, secure)
+    name = protocol.upper()
+    links = partial(_LINKS[protocol], endpoint, config, identity)
     try:
-        make_link(Trust(static_key=Secret(bytes(KEY_SIZE))))  # finds what is wrong before anything is dialed
+        # What the link makes of the endpoint counts, whatever scheme and flags say; nothing is dialed before that.
+        target = links(secure=False)(Trust(static_key=Secret(bytes(KEY_SIZE)))).target
+        pin = pin_id(identity, protocol)
     except ValueError as error:
-        raise ThalovantIdentityError(f"The {protocol.upper()} endpoint cannot be used: {error}") from None
-    return Route(name=protocol.upper(), pin_id=pin_id(identity, protocol), make_link=make_link)
+        raise ThalovantIdentityError(
+            f"The {name} endpoint cannot be used: {error}.", hint="Correct it in the identity, or create a fresh one."
+        ) from None
+    here = is_loopback(target.host)
+    if not target.tls and not allow_insecure and not here:
+        raise ThalovantIdentityError(
+            f"The {name} endpoint {target.host}:{target.port} is not encrypted and not on this machine.",
+            code="insecure_endpoint",
+            hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True (--allow-insecure).",
+        )
+    return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
 
 
 def is_loopback(host: str) -> bool:
@@ -149,14 +151,10 @@ def check_times(**times: float) -> None:
             raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
-def _tls_of(scheme: str) -> str:
-    return {"ws": "wss", "http": "https"}.get(scheme, "mqtts")
-
-
 _Maker = Callable[["Trust"], ClientLink]
 
 
-def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
     from thalovant_proto.links.wss_client import WssClientLink
 
     def make(trust: Trust) -> ClientLink:
@@ -165,7 +163,7 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secur
     return make
 
 
-def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
     from thalovant_proto.links.https_client import HttpsClientLink
 
     def make(trust: Trust) -> ClientLink:
@@ -174,7 +172,7 @@ def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, sec
     return make
 
 
-def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secure: bool) -> _Maker:
+def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
     from thalovant_proto.links.mqtt.client_link import MqttClientLink
     from thalovant_proto.links.mqtt.topics import Topics
 
@@ -206,7 +204,7 @@ def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, secu
     return make
 
 
-_LINKS: dict[HubProtocol, Callable[[str, ClientConfig, ThalovantIdentity, bool], _Maker]] = {
+_LINKS: dict[HubProtocol, Callable[..., _Maker]] = {
     "wss": _wss,
     "https": _https,
     "mqtt": _mqtt,
