@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import h11
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from thalovant_proto.links.base import Accepted, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
@@ -22,6 +22,8 @@ KEY = "0f3c9a72-planted-access-key"
 AGENT = "unit-test/1"
 #: base64 of "unit-test/1:0f3c9a72-planted-access-key", worked out by another program
 AUTHORIZATION = "dW5pdC10ZXN0LzE6MGYzYzlhNzItcGxhbnRlZC1hY2Nlc3Mta2V5"
+PORTAL = b"<!DOCTYPE html><html><body>Welcome to the airport"
+NOT_CONNECTED = {"error": "Client is not connected"}
 
 
 def text(data: bytes | str) -> Frame:
@@ -79,6 +81,11 @@ def response(
     lines += [f"Content-Type: {content_type}"] if content_type is not None else []
     lines += [f"{name}: {value}" for name, value in headers]
     return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def chunked(*chunks: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
 
 
 def polled(*found: str) -> dict[str, Any]:
@@ -209,6 +216,38 @@ class ByHand:
         self.answer(body=polled())
         assert self.asked is None
         return self
+
+
+def by_hand(url: str = "https://hub.example", **limits: Any) -> ByHand:
+    return ByHand(make_link(url, limits=evolve(DEFAULT_HTTPS_LIMITS, **limits)))
+
+
+def sending(frame: Frame, *, token: int | None = 7) -> ByHand:
+    """A link whose POST of `frame` is out."""
+    hand = by_hand().idle()
+    hand.link.send(frame, hand.now, token=token)
+    hand.pump()
+    assert hand.asked is not None
+    assert hand.asked.path == "/send_message"
+    return hand
+
+
+def at(stage: str) -> ByHand:
+    """A link whose request of that name is out."""
+    if stage == "send_message":
+        return sending(text("x"))
+    hand = by_hand().pump()
+    if stage != "disconnect":
+        hand.answer()
+    if stage in ("get_messages", "get_binary_messages"):
+        hand.answer()
+        if stage == "get_binary_messages":
+            hand.link.send(binary(b"x"), hand.now)
+            hand.answer(body=polled())
+            hand.answer()
+            hand.wait()
+    assert hand.requests[-1] == stage
+    return hand
 
 
 Owner = Callable[["World", HttpsSession, LinkEvent], None]

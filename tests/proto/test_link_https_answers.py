@@ -1,0 +1,304 @@
+"""What answers mean to the client's end of the HTTPS link: a hub's, a gateway's, and those that no hub gives."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import zlib
+
+import pytest
+
+from thalovant_proto.errors import RemoteProtocolError
+from thalovant_proto.limits import MIB
+from thalovant_proto.links.base import CloseKind
+from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
+
+from .https_world import (
+    AUTHORIZATION,
+    KEY,
+    NOT_CONNECTED,
+    PORTAL,
+    at,
+    by_hand,
+    chunked,
+    closed,
+    frames,
+    polled,
+    response,
+    sending,
+    text,
+)
+
+# --- what answers mean
+
+
+MISSING = {"error": "Missing authorization"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "status", "body", "kind"),
+    [
+        # real-hubs.md §7, row by row: legacy, then noise
+        ("connect", 500, {"error": "Connection failed"}, CloseKind.REFUSED),
+        ("connect", 403, {"error": "Invalid authorization"}, CloseKind.REFUSED),
+        ("connect", 400, MISSING, CloseKind.REFUSED),
+        ("get_messages", 400, MISSING, CloseKind.LOST),
+        ("get_messages", 200, NOT_CONNECTED, CloseKind.FORGOTTEN),
+        ("get_binary_messages", 200, NOT_CONNECTED, CloseKind.FORGOTTEN),
+        ("send_message", 200, NOT_CONNECTED, CloseKind.FORGOTTEN),
+        ("send_message", 409, NOT_CONNECTED, CloseKind.FORGOTTEN),
+        ("send_message", 409, {"error": "No Noise session; reconnect and handshake"}, CloseKind.FORGOTTEN),
+        ("send_message", 400, {"error": "Missing message"}, CloseKind.LOST),
+        ("send_message", 500, {"error": "Message sending failed"}, CloseKind.LOST),
+        # and what gateways, other hubs and time may add
+        ("disconnect", 403, {"error": "Invalid authorization"}, CloseKind.REFUSED),
+        ("disconnect", 401, b"", CloseKind.REFUSED),
+        ("disconnect", 404, b"", CloseKind.LOST),
+        ("connect", 200, {"error": "database is down"}, CloseKind.LOST),
+        ("connect", 500, b"<html>", CloseKind.LOST),
+        ("connect", 400, {}, CloseKind.LOST),
+        ("connect", 409, NOT_CONNECTED, CloseKind.FORGOTTEN),
+        ("get_messages", 403, {"error": "revoked"}, CloseKind.REFUSED),
+        ("get_messages", 500, {"error": "oops"}, CloseKind.LOST),
+        ("get_messages", 200, {"error": "oops"}, CloseKind.LOST),
+        ("send_message", 200, {"error": "oops"}, CloseKind.LOST),
+        ("send_message", 413, b"", CloseKind.LOST),
+        ("send_message", 403, {"error": "BROADCAST is not allowed"}, CloseKind.REFUSED),
+        ("get_messages", 204, b"", CloseKind.LOST),
+    ],
+)
+def test_what_an_answer_means(stage, status, body, kind):
+    """Every row of the hubs' table of errors: the kind of close, its code and the hub's words."""
+    hand = at(stage)
+
+    last = closed(hand.answer(status, body))
+
+    assert (last.kind, last.code) == (kind, status)
+    said = body.get("error") if isinstance(body, dict) else None
+    assert last.reason == (said or f"HTTP {status} to {'GET' if stage.startswith('get') else 'POST'} /{stage}")
+    assert (last.error is not None) == (kind is CloseKind.LOST)
+    assert not hand.link.wants_socket
+    assert hand.link.next_timeout is None
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, NOT_CONNECTED), (409, NOT_CONNECTED), (500, {"error": "x"})])
+def test_a_first_goodbye_may_fail(status, body):
+    """`/disconnect` before `/connect` only clears what may be there; what it says is of no interest."""
+    hand = by_hand().pump()
+
+    assert hand.answer(status, body) == []
+
+    assert hand.requests == ["disconnect", "connect"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "unsent"),
+    [
+        (409, NOT_CONNECTED, (7, 8)),  # the hub did not look at it
+        (200, NOT_CONNECTED, (7, 8)),
+        (500, {"error": "Message sending failed"}, (8,)),  # it may have
+        (403, {"error": "Refused"}, (8,)),  # it has
+        (502, b"", (8,)),
+        (413, b"", (8,)),  # it has not, and never will: to send it again would go in circles
+    ],
+)
+def test_which_frames_count_as_unsent(status, body, unsent):
+    """The very POST that a hub without a session refused has not been read; of others nobody knows (DESIGN §5)."""
+    hand = sending(text("x"))
+    hand.link.send(text("y"), hand.now, token=8)
+    hand.link.send(text("z"), hand.now)
+
+    last = closed(hand.answer(status, body))
+
+    assert last.unsent == unsent
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "after"),
+    [
+        (503, "7", 7.0),
+        (502, "0", 0.0),
+        (429, "86400", 60.0),
+        (503, "9" * 400, 60.0),
+        (503, None, None),
+        (502, None, None),
+        (503, "Fri, 31 Dec 1999 23:59:59 GMT", None),
+        (503, "-5", None),
+        (503, "1.5", None),
+    ],
+)
+@pytest.mark.parametrize("stage", ["disconnect", "connect", "get_messages", "send_message"])
+def test_a_gateway_says_when_to_come_back(stage, status, header, after):
+    """429, 502 and 503 lose the link, with a typed error and with Retry-After, bounded, for whoever dials again."""
+    hand = at(stage)
+    headers = [] if header is None else [("Retry-After", header)]
+
+    last = closed(hand.answer(status, b"<html>Bad gateway", headers, content_type="text/html"))
+
+    assert (last.kind, last.code, last.retry_after, last.unsent) == (CloseKind.LOST, status, after, ())
+    assert isinstance(last.error, RemoteProtocolError)
+    assert last.error.code == "http_status"
+
+
+def test_a_wrong_path_comes_with_a_hint():
+    """404 is what a hub behind a prefix says to an endpoint without it."""
+    last = closed(at("disconnect").answer(404, b"<html>404: Not Found", content_type="text/html"))
+
+    assert last.error is not None
+    assert "path" in last.error.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("no\r\nwords\x00 \u2028 of  ours", "no words of ours"),
+        (f"key {KEY} is bad", "key … is bad"),
+        (f"GET /connect?authorization={AUTHORIZATION}", "GET /connect?…"),
+        ("x " * 500, ("x " * 60).strip()),
+        (["list"], "['list']"),
+    ],
+)
+def test_a_hubs_words_are_quoted_with_care(said, reason):
+    """One short printable line, without anything that could be a key (QUALITY S2)."""
+    last = closed(at("connect").answer(500, {"error": said}))
+
+    assert last.reason == reason
+
+
+def test_no_secret_shows():
+    """Neither the key nor what is made of it is in any repr, whatever state the link is in."""
+    hand = by_hand().idle()
+    hand.link.send(text("secret payload"), hand.now)
+    shown = repr(hand.link) + repr(vars(hand.link)["_queue"]) + repr(vars(hand.link)["_request"])
+    hand.pump()
+    shown += repr(hand.link) + repr({name: value for name, value in vars(hand.link).items() if name != "_out"})
+
+    last = closed(hand.reply(response(body=b"<" + KEY.encode())))
+
+    for text_ in (shown, repr(last), str(last.error)):
+        assert KEY not in text_
+        assert AUTHORIZATION not in text_
+        assert "payload" not in text_
+
+
+# --- what a hub never says
+
+
+def huge(size: int) -> bytes:
+    return b'{"messages":["' + b"x" * size + b'"]}'
+
+
+BOMB = zlib.compress(b"0" * 50 * MIB)
+
+BAD_ANSWERS = {
+    "captive portal": (response(body=PORTAL, content_type="text/html"), "http_content_type"),
+    "portal without a type": (response(body=PORTAL, content_type=None), "http_bad_body"),
+    "text for JSON": (response(content_type="text/plain"), "http_content_type"),
+    "a redirect": (response(302, headers=[("Location", "https://elsewhere.example/")]), "http_redirect"),
+    "a permanent redirect": (response(308, headers=[("Location", "https://elsewhere.example/")]), "http_redirect"),
+    "not modified": (b"HTTP/1.1 304 Not Modified\r\n\r\n", "http_redirect"),
+    "a gzip bomb": (response(body=BOMB, headers=[("Content-Encoding", "gzip")]), "http_encoding"),
+    "gzip, honestly": (response(headers=[("Content-Encoding", "GZIP, identity")]), "http_encoding"),
+    "a compressed transfer": (response(headers=[("Transfer-Encoding", "gzip")]), "http_malformed"),
+    "10 MB of JSON": (response(body=huge(10_000_000)), "http_body_too_large"),
+    "10 MB of JSON in chunks": (chunked(*[b"x" * MIB] * 10), "http_body_too_large"),
+    "10 MB announced": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n", "http_body_too_large"),
+    "more than anybody has": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "http_body_too_large",
+    ),
+    "many tiny chunks": (chunked(*[b"x"] * 20_000), "http_too_many_chunks"),
+    "a chunk of no size": (chunked() + b"zz\r\n", "http_malformed"),
+    "a chunk that does not end": (chunked() + b"3\r\nabcde", "http_malformed"),
+    "many tiny values": (response(body=b'{"messages":[' + b"1," * 40_000 + b"1]}"), "http_bad_body"),
+    "many tiny texts": (response(body=b'{"messages":[' + b'"a",' * 40_000 + b'"a"]}'), "http_bad_body"),
+    "many empty texts": (response(body=b'""' * 4_000_000), "http_bad_body"),
+    "deep JSON": (response(body=b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "http_bad_body"),
+    "half of JSON": (response(body=b'{"messages":["a"'), "http_bad_body"),
+    "a string that never ends": (response(body=b'{"messages":["a\\"'), "http_bad_body"),
+    "JSON that is no object": (response(body=[1]), "http_bad_body"),
+    "no body": (response(body=b""), "http_bad_body"),
+    "JSON in UTF-16": (response(body='{"messages":[]}'.encode("utf-16")), "http_bad_body"),
+    "half a surrogate pair": (response(body=b'{"messages":["\\ud800"]}'), "http_bad_body"),
+    "no list": (response(body={"status": "messages retrieved"}), "http_bad_body"),
+    "another queue": (response(body={"b64_messages": []}), "http_bad_body"),
+    "a list of numbers": (response(body={"messages": [1]}), "http_bad_body"),
+    "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", "http_malformed"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", "http_malformed"),
+    "TLS on a plain port": (b"\x15\x03\x01\x00\x02\x02\x46", "http_malformed"),
+    "another upgrade": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "http_malformed"),
+    "a header without end": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "http_head_too_large"),
+    "a large head": (response(headers=[("X", "x" * 20_000)]), "http_head_too_large"),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, "http_head_too_large"),
+    "endless information": (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100_000, "http_head_too_large"),
+    "endless trailers": (chunked(b"{}") + b"0\r\n" + b"X: y\r\n" * 100_000, "http_head_too_large"),
+    "an endless extension": (chunked() + b"1;" + b"x" * 100_000, "http_head_too_large"),
+}
+
+
+@pytest.mark.parametrize("cut", [None, 9973])
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_a_bad_answer_ends_the_link_with_its_name(name, cut):
+    """A typed error, memory within bounds, and what was queued is reported as never sent."""
+    data, code = BAD_ANSWERS[name]
+    hand = by_hand().open()
+    hand.link.send(text("queued"), hand.now, token=3)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+
+    events = []
+    for start in range(0, len(data), cut or len(data)):
+        events += hand.raw(data[start : start + (cut or len(data))])
+        if events:
+            break
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+
+    last = closed(events)
+    assert last.kind is CloseKind.LOST
+    assert isinstance(last.error, RemoteProtocolError)
+    assert last.error.code == code
+    assert last.unsent == (3,)
+    assert peak <= 4 * DEFAULT_HTTPS_LIMITS.response + len(data)
+    assert not hand.link.wants_socket
+    assert hand.link.data_to_send() == b""
+
+
+def test_a_binary_poll_must_hold_base64():
+    """Strict base64: no blanks, no other alphabet, no half quantum."""
+    for bad in ("####", "YQ", "-_-_", "YQ==YQ==", "Y Q==", "ü"):
+        hand = at("get_binary_messages")
+
+        last = closed(hand.answer(body={"b64_messages": ["YQ==", bad]}))
+
+        assert last.error is not None
+        assert last.error.code == "http_bad_body"
+        assert [frame.data for frame in frames(hand.events)][-1] == b"a"
+
+
+def test_frames_before_a_bad_one_are_not_lost():
+    """A poll that goes bad in the middle still delivers what came before, then says so."""
+    hand = by_hand().open()
+
+    events = hand.answer(body={"messages": ["one", "two", None, "four"]})
+
+    assert [frame.data for frame in frames(events)] == [b"one", b"two"]
+    assert closed(events).kind is CloseKind.LOST
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        response(body=polled("x"), content_type=None),
+        response(body=polled("x"), content_type="Application/JSON"),
+        response(body=polled("x"), headers=[("Content-Encoding", "identity")]),
+        chunked(json.dumps(polled("x")).encode()) + b"0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + response(body=polled("x")),
+        response(body=b'{"messages":["x"],"other":{"deeper":[1]}}'),
+    ],
+)
+def test_unusual_but_right_answers_are_read(data):
+    """What HTTP and JSON allow and a hub or a proxy might do."""
+    hand = by_hand().open()
+
+    assert [frame.data for frame in frames(hand.raw(data))] == [b"x"]

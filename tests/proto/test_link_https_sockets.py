@@ -1,0 +1,321 @@
+"""The client's end of the HTTPS link on sockets that come and go, in time and too late."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from thalovant_proto.links.base import Accepted, CloseKind
+
+from .https_world import accepted, at, by_hand, chunked, closed, frames, make_link, polled, response, sending, text
+
+# --- sockets come and go
+
+
+def test_a_socket_closed_between_requests_is_no_event():
+    """Keep-alive may end at any time; a socket is wanted again when there is something to ask."""
+    hand = by_hand().idle()
+
+    assert hand.eof() == []
+    assert not hand.link.wants_socket
+    hand.wait()
+
+    assert hand.dials == 2
+    assert hand.asked is not None
+    assert hand.asked.path == "/get_messages"
+
+
+def test_a_frame_wants_a_socket_at_once():
+    """With no socket at hand a frame to send asks for one, before any poll is due."""
+    hand = by_hand().idle()
+    hand.eof()
+
+    hand.link.send(text("x"), hand.now, token=1)
+
+    assert hand.link.wants_socket
+    assert hand.pump().answer() == [Accepted(token=1)]
+
+
+@pytest.mark.parametrize("version", ["1.1 with close", "1.0"])
+def test_a_server_that_closes_after_each_answer_gets_a_socket_each_time(version):
+    """`Connection: close` and HTTP/1.0: the link shows that it is done with a socket before it wants another."""
+    hand = by_hand().pump()
+    answers = [{"status": "Disconnected"}, {"status": "Connected"}, polled("hello")]
+
+    for body in answers:
+        data = response(body=body, headers=[("Connection", "close")] if version == "1.1 with close" else [])
+        hand.asked = None
+        hand.raw(data if version == "1.1 with close" else data.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert not hand.link.wants_socket
+        hand.pump().until_asked()
+
+    assert [frame.data for frame in frames(hand.events)] == [b"hello"]
+    assert hand.requests[:3] == ["disconnect", "connect", "get_messages"]
+    assert hand.dials == 4
+
+
+@pytest.mark.parametrize("first", ["timer", "eof", "both"])
+def test_the_end_of_a_socket_that_was_given_up_is_expected(first):
+    """Whether the driver's timer or the old socket's end comes first, the session goes on."""
+    hand = by_hand().pump()
+    hand.asked = None
+    hand.raw(response(headers=[("Connection", "close")]))
+
+    events = []
+    if first != "eof":
+        events += hand.link.handle_timeout(hand.now)
+    if first != "timer":
+        events += hand.link.eof(hand.now)
+    hand.connected = False
+    hand.pump()
+
+    assert events == []
+    assert hand.requests == ["disconnect", "connect"]
+
+
+def test_an_answer_without_length_ends_with_the_socket():
+    """HTTP/1.0 style: the body is whole when the socket has ended, and the session goes on."""
+    hand = by_hand().open()
+    body = json.dumps(polled("a", "b")).encode()
+    assert hand.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + body) == []
+
+    events = hand.eof()
+
+    assert [frame.data for frame in frames(events)] == [b"a", b"b"]
+    assert hand.link.next_timeout is not None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Ty",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
+        chunked(b'{"messages":') + b"5\r\n[]",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    ],
+)
+def test_an_answer_cut_short_is_lost_with_its_name(part):
+    """Frames may have been in it, so the session ends; whoever sits above rebuilds it."""
+    hand = by_hand().open()
+    hand.raw(part)
+
+    last = closed(hand.eof())
+
+    assert last.kind is CloseKind.LOST
+    assert last.error is not None
+    assert last.error.code == "http_truncated"
+
+
+def test_a_poll_that_crossed_with_a_close_is_asked_again():
+    """On a socket that has served before, no answer at all to a poll means that the peer was closing it."""
+    hand = by_hand().idle()
+    hand.wait()
+
+    assert hand.eof() == []
+    hand.pump()
+
+    assert hand.dials == 2
+    assert hand.requests[-2:] == ["get_messages", "get_messages"]
+
+
+def test_a_poll_is_not_asked_again_for_ever():
+    """On a fresh socket the same silence is a hub that is gone."""
+    hand = by_hand().idle()
+    hand.wait()
+    hand.eof()
+    hand.pump()
+
+    last = closed(hand.eof())
+
+    assert (last.kind, last.code, last.error) == (CloseKind.LOST, None, None)
+
+
+@pytest.mark.parametrize("heard", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_a_frame_without_an_answer_is_never_sent_again(heard):
+    """Nobody can tell whether the hub read it: it is not among `unsent`, the ones behind it are (DESIGN §5)."""
+    hand = sending(text("do it once"))
+    hand.link.send(text("later"), hand.now, token=8)
+    hand.raw(heard)
+
+    last = closed(hand.eof())
+
+    assert last.kind is CloseKind.LOST
+    assert last.unsent == (8,)
+    assert accepted(hand.events) == []
+
+
+def test_a_frame_that_never_left_is_unsent():
+    """A request that the driver had not taken when the socket ended is as if it had never been made."""
+    hand = by_hand().idle()
+    hand.link.send(text("x"), hand.now, token=1)  # in the link's hands, not drained
+
+    assert hand.eof() == []
+    hand.pump()
+    assert hand.asked is not None
+    sent = hand.asked.form["message"]
+    assert hand.answer() == [Accepted(token=1)]
+
+    assert sent == "x"
+    assert hand.dials == 2
+
+
+def test_a_poll_that_never_left_is_made_again():
+    """The same for a poll."""
+    hand = by_hand().idle()
+    assert hand.link.next_timeout is not None
+    hand.now = hand.link.next_timeout
+    hand.link.handle_timeout(hand.now)
+
+    assert hand.eof() == []
+    hand.pump()
+
+    assert hand.requests[-1] == "get_messages"
+    assert hand.dials == 2
+
+
+def test_a_new_socket_takes_over_what_has_not_left():
+    """A driver may replace a socket: the request that was not drained goes to the new one."""
+    hand = by_hand().idle()
+    hand.link.send(text("x"), hand.now, token=1)
+
+    hand.take(hand.link.socket_opened(hand.now))
+    hand.pump()
+
+    assert hand.asked is not None
+    assert hand.asked.form == {"message": "x"}
+
+
+@pytest.mark.parametrize("stage", ["disconnect", "connect", "send_message"])
+def test_silence_while_something_is_at_stake_is_lost(stage):
+    """Only polls are asked again."""
+    hand = at(stage)
+
+    assert closed(hand.eof()).kind is CloseKind.LOST
+
+
+def test_a_fresh_socket_that_ends_before_anything_left_is_lost():
+    """A port that accepts and hangs up must not be dialed in a circle."""
+    hand = by_hand()
+    hand.take(hand.link.socket_opened(hand.now))
+
+    assert closed(hand.take(hand.link.eof(hand.now))).kind is CloseKind.LOST
+
+
+def test_a_dial_that_fails_ends_the_link():
+    """A driver that cannot get the wanted socket says `eof`; what is queued never left."""
+    hand = by_hand().idle()
+    hand.eof()
+    hand.link.send(text("x"), hand.now, token=5)
+
+    last = closed(hand.take(hand.link.eof(hand.now)))
+
+    assert (last.kind, last.unsent) == (CloseKind.LOST, (5,))
+
+
+def test_an_end_that_nobody_waits_for_is_no_event():
+    """`eof` with no socket and no wish for one changes nothing."""
+    hand = by_hand().idle()
+    hand.eof()
+
+    assert hand.link.eof(hand.now) == []
+    hand.wait()
+
+    assert hand.requests[-1] == "get_messages"
+
+
+@pytest.mark.parametrize("undrained", [False, True])
+def test_words_that_nobody_asked_for_cost_the_socket_only(undrained):
+    """A server's 408 on an idle socket, or an answer before the question, is no answer to what is asked next."""
+    hand = by_hand().idle()
+    if undrained:
+        hand.link.send(text("x"), hand.now, token=1)
+
+    assert hand.raw(response(408, b"")) == []
+    assert not hand.link.wants_socket
+    hand.pump().until_asked()
+
+    assert hand.dials == 2
+    assert hand.requests[-1] == ("send_message" if undrained else "get_messages")
+
+
+def test_words_behind_an_answer_cost_the_socket_only():
+    """An answer with something after it is believed; the socket is not."""
+    hand = by_hand().open()
+    hand.asked = None
+
+    events = hand.raw(response(body=polled("x")) + b"HTTP/1.1 200 OK\r\n\r\n")
+
+    assert [frame.data for frame in frames(events)] == [b"x"]
+    assert not hand.link.wants_socket
+    assert hand.pump().until_asked().dials == 2
+
+
+def test_bytes_without_a_socket_or_without_content_are_ignored():
+    """Neither an empty read nor a late one changes anything."""
+    hand = by_hand()
+
+    assert hand.link.receive_data(b"early", hand.now) == []
+    hand.open()
+    assert hand.link.receive_data(b"", hand.now) == []
+
+    assert [frame.data for frame in frames(hand.answer(body=polled("x")))] == [b"x"]
+
+
+# --- time
+
+
+@pytest.mark.parametrize("stage", ["disconnect", "connect", "get_messages", "get_binary_messages", "send_message"])
+def test_an_answer_has_a_deadline(stage):
+    """A frozen hub is noticed after 10 s, however slowly it dribbles; an unanswered frame is not `unsent`."""
+    hand = at(stage)
+    began = hand.now
+    assert hand.link.next_timeout == began + 10
+
+    hand.now += 9.9
+    assert hand.raw(b"HTTP/1.1 200 OK\r\n") == []
+    assert hand.link.handle_timeout(hand.now) == []
+    assert hand.link.next_timeout == began + 10
+    hand.now += 0.1
+    last = closed(hand.link.handle_timeout(hand.now))
+
+    assert (last.kind, last.unsent) == (CloseKind.LOST, ())
+    assert last.error is not None
+    assert last.error.code == "http_timeout"
+    assert stage in str(last.error)
+
+
+def test_no_timer_runs_without_a_socket_at_first():
+    """Before the first socket is up there is nothing to wait for but the dial, which is the driver's."""
+    link = make_link()
+
+    assert link.wants_socket
+    assert link.next_timeout is None
+    assert link.handle_timeout(5.0) == []
+
+
+def test_a_poll_that_waits_for_a_socket_has_no_timer():
+    """While the driver dials, its own deadline rules."""
+    hand = by_hand().idle()
+    hand.eof()
+    due = hand.link.next_timeout
+    assert due is not None
+
+    hand.link.handle_timeout(due)
+
+    assert hand.link.wants_socket
+    assert hand.link.next_timeout is None
+    assert hand.link.handle_timeout(due + 1) == []
+    assert hand.link.wants_socket
+
+
+def test_a_timer_that_fires_early_changes_nothing():
+    """Neither the pause nor a deadline is touched."""
+    hand = by_hand().idle()
+    due = hand.link.next_timeout
+    assert due is not None
+
+    assert hand.link.handle_timeout(due - 0.001) == []
+
+    assert hand.link.next_timeout == due
+    assert hand.link.data_to_send() == b""
