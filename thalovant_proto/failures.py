@@ -75,6 +75,10 @@ class Progress:
 #: A v0 hub drops a client that it cannot read; this soon after the first sealed frame it is no accident.
 UNREAD_WITHIN: Final = 1.0
 
+#: How an older hub calls an access key that it does not know over HTTPS, and any hub its own trouble: one that we knew
+#: a moment ago must not lose us for good.
+SERVER_ERROR: Final = 500
+
 _DIAL_HINTS: Final = {
     DialFault.DNS: "check the host name in the endpoint, and the network",
     DialFault.REFUSED: "check host and port, and that the hub is running",
@@ -202,6 +206,6 @@ def _refusal(code: int | None, said: str, progress: Progress) -> Failure:
         kind=FailureKind.REFUSED,
         message=f"the hub refused the access key{said}",
         hint="check access_key and endpoint of the identity; the hub may not know this client (yet)",
-        final=True,
+        final=code != SERVER_ERROR,
         code=code,
     )

@@ -292,6 +292,21 @@ def test_a_client_that_does_not_read_its_messages_loses_its_session():
         assert device.ask("still there?", timeout=PATIENCE).text == "You said: still there?"
 
 
+def test_a_hub_that_is_full_does_not_refuse_anybody():
+    """Who comes while others prove nothing is told to come again later."""
+    settings = Settings(unproven=1, unproven_grace=PATIENCE)
+    with (
+        thalovant.testing.hub(settings=settings) as hub,
+        Browser(hub.identity("first")) as first,
+        Browser(hub.identity("second")) as second,
+    ):
+        first.connect()
+
+        answer = second.call("POST", "connect")
+
+    assert (503, "5") == (answer.status, answer.headers["retry-after"])
+
+
 def test_a_removed_client_is_turned_away():
     """Its session ends, and it gets no other."""
     with thalovant.testing.hub() as hub, Browser(hub.identity("gone")) as browser:

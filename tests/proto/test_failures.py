@@ -114,6 +114,15 @@ def test_every_close(close, stage):
     assert bool(failure.hint) == (failure.final or failure.kind is DISPLACED)
 
 
+def test_a_refusal_that_may_be_trouble_is_tried_again():
+    """500 is how older hubs refuse an access key over HTTPS, and what any hub says in trouble: no verdict for good."""
+    failure = from_close(CloseKind.REFUSED, 500, "Connection failed", DIALING)
+
+    assert (REFUSED, False) == (failure.kind, failure.final)
+    assert failure.hint
+    assert from_close(CloseKind.REFUSED, 403, "", DIALING).final
+
+
 def test_refusals_are_told_apart():
     """Before the hello it is the access key, after it the secrets."""
     assert "access key" in from_close(CloseKind.REFUSED, None, "", DIALING).message

@@ -282,10 +282,16 @@ def test_a_body_that_is_no_form_holds_no_fields():
 
 @pytest.mark.parametrize(
     ("code", "status", "error"),
-    [(1008, 403, "go away"), (4003, 403, "go away"), (1011, 500, "Message sending failed"), (1000, 500, None)],
+    [
+        (1008, 403, "go away"),
+        (4003, 403, "go away"),
+        (1001, 503, None),
+        (1011, 500, "Message sending failed"),
+        (1000, 500, None),
+    ],
 )
 def test_a_frame_that_ends_its_session_is_told_so(code, status, error):
-    """403 where the owner meant this client, 500 where something broke; afterwards the session is not known."""
+    """403 where the owner meant this client, 503 where it leaves, 500 where something broke; then it is not known."""
     hub, cookie = connected()
     hub.refuse = code
 
@@ -317,6 +323,19 @@ def test_an_owner_that_fails_at_the_start_is_a_failure():
     hub.refuse = 1011
 
     assert hub.call("connect").body == {"error": "Connection failed"}
+
+
+@pytest.mark.parametrize(("code", "after"), [(1001, None), (1012, None), (1013, "5")])
+def test_an_owner_that_cannot_serve_now_does_not_refuse(code, after):
+    """It stops, or is full: 503, for 500 to `/connect` is how older hubs say that they do not know the access key."""
+    hub = front()
+    hub.refuse = code
+
+    answer = hub.call("connect")
+
+    assert (answer.status, answer.body) == (503, {"error": "Connection failed"})
+    assert answer.headers.get("retry-after") == after
+    assert "set-cookie" not in answer.headers
 
 
 def test_a_session_that_ends_while_it_is_polled_is_not_connected():

@@ -45,6 +45,8 @@ _RESOURCES: Final = {f"/{resource.value}".encode(): resource for resource in Res
 _COOKIE_BYTES: Final = 32
 _TRUE: Final = (b"1", b"true", b"yes")
 _BUSY_FOR: Final = 5  # seconds
+_BUSY: Final = 1013  # as WebSocket close codes have it
+_NOT_NOW: Final = (1001, 1012, _BUSY)  # it stops, it restarts, it is busy
 
 _PHRASES: Final = {
     100: "Continue",
@@ -266,10 +268,16 @@ def _poll(session: HttpsSession | None, queue: Resource, now: float) -> _Owed:
 
 
 def _after_end(session: HttpsSession, failed: str, refused: str) -> _Reply:
-    """The answer to a request that ended its session: 403 if the owner meant this client, 500 if it broke."""
+    """The answer to a request that ended its session.
+
+    403 if the owner meant this client, 503 if it cannot serve anybody now, 500 if it broke.
+    """
     code = None if session.ending is None else session.ending.code
-    meant = code is not None and (code == 1008 or 4000 <= code <= 4999)
-    return _error(403, refused or "Refused") if meant else _error(500, failed)
+    if code is not None and (code == 1008 or 4000 <= code <= 4999):
+        return _error(403, refused or "Refused")
+    if code in _NOT_NOW:  # never 500: clients take that, to `/connect`, for a refusal
+        return _error(503, failed, *((("Retry-After", str(_BUSY_FOR)),) if code == _BUSY else ()))
+    return _error(500, failed)
 
 
 def _cookie_digest(message: HttpMessage) -> bytes | None:
