@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from thalovant_proto.limits import MIB
+from thalovant_proto.limits import KIB, MIB
 
 from .https_front import connected, front
-from .https_world import AUTHORIZATION, frames, text
+from .https_world import AUTHORIZATION, binary, frames, text
 
 # --- sockets
 
@@ -67,18 +67,18 @@ def test_the_second_request_waits_for_the_answer_to_the_first():
 
     connection.receive_data(poll, hub.now)
     connection.receive_data(poll, hub.now)
-    assert connection.next_timeout is None
+    assert connection.next_timeout == hub.now + 75
     hub.session.send(text("first"), hub.now)
     first = connection.data_to_send()
     assert connection.next_timeout == hub.now
     hub.session.send(text("second"), hub.now)
     connection.handle_timeout(hub.now)
-    assert connection.next_timeout is None
+    assert connection.next_timeout == hub.now + 75
     second = connection.data_to_send()
 
     assert b'["first"]' in first
     assert b'["second"]' in second
-    assert connection.next_timeout == hub.now + 75
+    assert connection.next_timeout == pytest.approx(hub.now + 75, abs=0.01)
 
 
 def test_a_socket_that_never_listens_is_closed():
@@ -189,12 +189,16 @@ def test_a_slow_request_is_cut_off():
 
 
 def test_a_slow_body_is_cut_off_too():
-    """The same clock runs through the body."""
+    """The same clock runs through the body, and stops only for what comes at 32 KiB a second."""
     hub = front()
     connection = hub.connection()
-    hub.exchange(b"POST /connect HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcd", connection=connection)
+    head = b"POST /connect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    hub.exchange(head + b"x" * 32 * KIB, connection=connection)
+    assert connection.next_timeout == hub.now + 21
+    connection.receive_data(b"x" * 96 * KIB, hub.now + 20.9)
+    assert connection.next_timeout == hub.now + 24
 
-    connection.handle_timeout(hub.now + 20)
+    connection.handle_timeout(hub.now + 24)
 
     assert connection.data_to_send().startswith(b"HTTP/1.1 408 ")
 
@@ -205,11 +209,11 @@ def test_an_idle_socket_is_closed_in_silence():
     connection = hub.connection()
     hub.now += 10
     hub.exchange(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", connection=connection)
-    assert connection.next_timeout == hub.now + 75
+    assert connection.next_timeout == pytest.approx(hub.now + 75, abs=0.01)
 
     connection.handle_timeout(hub.now + 74.9)
     assert not connection.finished
-    connection.handle_timeout(hub.now + 75)
+    connection.handle_timeout(hub.now + 75.01)
 
     assert connection.finished
     assert connection.data_to_send() == b""
@@ -221,9 +225,36 @@ def test_a_timer_while_an_answer_is_owed_changes_nothing():
     connection = hub.connection()
     connection.receive_data(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", hub.now)
 
-    connection.handle_timeout(hub.now + 1000)
+    connection.handle_timeout(hub.now + 74)
 
     assert connection.data_to_send().startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_client_that_asks_on_and_reads_nothing_is_closed():
+    """An answer that the socket does not take in 75 s is owed to nobody, however many requests wait behind it."""
+    hub = front()
+    connection = hub.connection()
+    connection.receive_data(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", hub.now)
+    connection.receive_data(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", hub.now + 20)
+    assert connection.next_timeout == hub.now + 75
+
+    connection.handle_timeout(hub.now + 75)
+
+    assert connection.finished
+    assert connection.data_to_send() == b""
+
+
+def test_a_large_answer_has_more_time_to_be_read():
+    """So much as 32 KiB a second need."""
+    hub, cookie = connected()
+    hub.session.send(binary(b"x" * 3 * MIB), hub.now)
+    connection = hub.connection()
+    request = f"GET /get_binary_messages?authorization={AUTHORIZATION} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"
+
+    said = hub.exchange(request.encode(), connection=connection)
+
+    assert len(said) > 4 * MIB
+    assert connection.next_timeout == hub.now + 75 + len(said) / (32 * KIB)
 
 
 def test_a_socket_that_ends_takes_its_answer_along():

@@ -74,11 +74,14 @@ class HttpsLimits:
     # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one.
     sessions: int = field(default=10_000, validator=gt(0))
     sessions_per_key: int = field(default=8, validator=gt(0))
+    # Bytes a second that the slowest network carries: what bodies may take on top of the times below.
+    rate: int = field(default=32 * KIB, validator=gt(0))
     # How long an answer may take, the whole of it. Real hubs answer at once.
     response_time: float = field(default=10.0, validator=gt(0))
     # How long a closing client may take to send what is queued and say goodbye.
     close_time: float = field(default=5.0, validator=gt(0))
-    # From the first byte of a request to its last, and how long a socket may idle between requests.
+    # From the first byte of a request to its last, and how long a socket may idle between requests, or take nothing of
+    # an answer.
     request_time: float = field(default=20.0, validator=gt(0))
     idle_time: float = field(default=75.0, validator=gt(0))
     # A hub's session ends this long after the last poll (wire.md §7.1: real hubs drop the queue then).
@@ -237,6 +240,11 @@ class HttpStream:
     def reading(self) -> bool:
         """Whether a byte of the peer's next message has come."""
         return self._fed + len(self._waiting) > 0
+
+    @property
+    def body_size(self) -> int:
+        """How much of the body has come, of the message that is being read."""
+        return len(self._body)
 
     @property
     def expects_continue(self) -> bool:

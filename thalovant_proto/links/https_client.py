@@ -62,7 +62,8 @@ class _Request:
     """The one request that is under way."""
 
     resource: Resource
-    deadline: float
+    http: HttpStream
+    deadline: float  # of an answer without a body
     queued: _Queued | None  # of SEND
 
 
@@ -157,7 +158,7 @@ class HttpsClientLink:
         if self._released_at is not None:
             timers.append(self._released_at)
         elif self._request is not None:
-            timers.append(self._request.deadline)
+            timers.append(self._deadline(self._request))
         elif self._phase is _Phase.OPEN and not self._due:
             timers.append(self._poll_at)
         return min(timers, default=None)
@@ -190,7 +191,7 @@ class HttpsClientLink:
             return []
         self._heard = True
         self._http.receive(data)
-        return self._read(self._http, self._request, now)
+        return self._read(self._request, now)
 
     def eof(self, now: float) -> list[LinkEvent]:
         """The socket ended: harmless between requests. With none at hand: the one that is wanted cannot be had."""
@@ -205,7 +206,7 @@ class HttpsClientLink:
         request = self._request
         if request is not None and self._heard:
             http.receive_eof()
-            return self._read(http, request, now)
+            return self._read(request, now)
         if self._served and (request is None or request.resource in FRAMES_FIELD):
             self._due = self._due or request is not None  # the poll crossed with the peer closing an idle socket
             self._request = None
@@ -218,7 +219,7 @@ class HttpsClientLink:
             return []
         if self._leave_by is not None and now >= self._leave_by:
             return [self._end(CloseKind.CLOSED, reason="the goodbye took too long")]
-        if self._request is not None and now >= self._request.deadline:
+        if self._request is not None and now >= self._deadline(self._request):
             return [self._fail(self._request, "no answer in time", code="http_timeout")]
         self._released_at = None
         self._due = self._phase is _Phase.OPEN and self._request is None and now >= self._poll_at
@@ -295,7 +296,8 @@ class HttpsClientLink:
             headers.append(("Content-Type", FORM_TYPE))
         head = h11.Request(method=resource.method, target=self._targets[resource].reveal(), headers=headers)
         self._out = self._http.send(head, h11.Data(data=body), h11.EndOfMessage())
-        self._request = _Request(resource, now + self._limits.response_time, queued)
+        deadline = now + self._limits.response_time + len(body) / self._limits.rate
+        self._request = _Request(resource, self._http, deadline, queued)
         self._heard = False
         self._due = False
 
@@ -314,6 +316,10 @@ class HttpsClientLink:
         if self._other_queue:
             return Resource.TEXT if self._main is Resource.BINARY else Resource.BINARY
         return self._main
+
+    def _deadline(self, request: _Request) -> float:
+        """When to give up on its answer: later for a large one that comes."""
+        return request.deadline + request.http.body_size / self._limits.rate
 
     def _recall(self) -> None:
         """Take back a request that never left: it is as if it had not begun."""
@@ -348,7 +354,8 @@ class HttpsClientLink:
 
     # --- responses
 
-    def _read(self, http: HttpStream, request: _Request, now: float) -> list[LinkEvent]:
+    def _read(self, request: _Request, now: float) -> list[LinkEvent]:
+        http = request.http
         try:
             message = http.next_message()
         except HttpFault as fault:

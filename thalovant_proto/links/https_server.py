@@ -321,7 +321,7 @@ class HttpsServerConnection:
         self._http = HttpStream(h11.SERVER, head=limits.head, body=limits.request, chunks=limits.chunks)
         self._now = now
         self._deadline = now + limits.idle_time
-        self._in_request = False  # its first byte has come, its last has not
+        self._began: float | None = None  # when the first byte of a request came whose last has not
         self._owed: _Owed | None = None
         self._last = False  # the socket ends after the answer that is owed
         self._prompt = False  # it is owed to a request that came with the one before
@@ -338,9 +338,7 @@ class HttpsServerConnection:
         """When `handle_timeout` wants to be called; at once if `data_to_send` has more to give."""
         if self._finished:
             return None
-        if self._owed is not None:
-            return self._now if self._prompt else None
-        return self._deadline
+        return self._now if self._prompt else self._deadline
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
@@ -360,9 +358,9 @@ class HttpsServerConnection:
         """Time has passed. Harmless if early."""
         self._now = now
         self._prompt = False
-        if self._finished or self._owed is not None or now < self._deadline:
+        if self._finished or now < self._deadline:
             return
-        if self._in_request:
+        if self._owed is None and self._began is not None:
             self._owe(_refusal(408, "The request took too long"), last=True)
         else:
             self._finish()
@@ -376,8 +374,8 @@ class HttpsServerConnection:
         data += self._write(reply)
         if self._http.reusable and not self._last:
             self._http.next_cycle()
-            self._in_request = False
-            self._deadline = self._now + self._limits.idle_time
+            self._began = None
+            self._deadline = self._now + self._limits.idle_time + len(data) / self._limits.rate
             self._advance()
             self._prompt = self._owed is not None
         else:
@@ -398,13 +396,15 @@ class HttpsServerConnection:
             return
         if self._http.expects_continue:
             self._out += self._http.send(_informational(100))
-        if self._http.reading and not self._in_request:
-            self._in_request = True
-            self._deadline = self._now + self._limits.request_time
+        if self._http.reading:
+            self._began = self._now if self._began is None else self._began
+            self._deadline = self._began + self._limits.request_time + self._http.body_size / self._limits.rate
 
     def _owe(self, reply: _Owed, *, last: bool = False) -> None:
         self._owed = reply
         self._last = last
+        # A driver asks for the answer at once, unless the socket takes no more bytes.
+        self._deadline = self._now + self._limits.idle_time
 
     def _write(self, reply: _Reply) -> bytes:
         headers = [
