@@ -269,15 +269,49 @@ def test_a_question_by_head_has_no_body():
     assert hub.call("connect", connection=connection).status == 200
 
 
-def test_a_body_that_is_no_form_holds_no_fields():
-    """Only `application/x-www-form-urlencoded` is read."""
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ("Content-Type: application/json\r\n", '{"message":"x"}'),
+        ("Content-Type: multipart/form-data; boundary=x\r\n", '--x\r\nContent-Disposition: form-data; name="message"'),
+        ("", "message=x"),
+        ("Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\n", "message=x"),
+    ],
+)
+def test_only_forms_are_read(headers, body):
+    """415 says so (RFC 9110 §15.5.16); the session does not notice."""
     hub, cookie = connected()
-    head = (
-        f"POST /send_message?authorization={AUTHORIZATION} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 9\r\n\r\nmessage=x"
-    )
+    head = f"POST /send_message?authorization={AUTHORIZATION} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n"
 
-    assert b"Missing message" in hub.exchange(head.encode())
+    said = hub.exchange(f"{head}{headers}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    assert said.startswith(b"HTTP/1.1 415 Unsupported Media Type\r\n")
+    assert frames(hub.events) == []
+    assert hub.session.ending is None
+
+
+def test_a_body_where_none_is_needed_is_passed_over():
+    """A client may send `{}` with its `/connect`, and its message in the query."""
+    hub = front()
+    body = "Host: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    shown = f"authorization={AUTHORIZATION}"
+
+    connected_ = hub.exchange(f"POST /connect?{shown} HTTP/1.1\r\n{body}".encode())
+    sent = hub.exchange(f"POST /send_message?{shown}&message=x HTTP/1.1\r\n{body}".encode())
+
+    assert connected_.startswith(b"HTTP/1.1 200 ")
+    assert sent.startswith(b"HTTP/1.1 200 ")
+    assert [frame.data for frame in frames(hub.events)] == [b"x"]
+
+
+@pytest.mark.parametrize("origin", ["http://hub.example", "HTTPS://hub.example:5679", "https://[::1]:5679"])
+def test_a_request_that_was_meant_for_a_proxy_is_read(origin):
+    """A whole URL in place of a path (RFC 9112 §3.2.2)."""
+    hub = front()
+    target = f"{origin}/connect?authorization={AUTHORIZATION}"
+
+    assert hub.exchange(f"POST {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).startswith(b"HTTP/1.1 200 ")
+    assert hub.exchange(f"GET {origin} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_a_socket_that_never_listens_is_closed():
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no host
         (b"GET / HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n", 400),
         (b"POST /connect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        # two bodies, for two readers: what one takes for a body is a request to the other (RFC 9112 §6.1)
+        (
+            b"POST /connect HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /get_messages HTTP/1.1\r\nHost: x\r\n\r\n",
+            400,
+        ),
+        (b"POST /connect HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /connect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\naXX0\r\n\r\n", 400),
+        (b"POST /connect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /connect HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\nx", 400),
+        (b"POST /connect HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nx", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000, 431),
         (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000, 431),

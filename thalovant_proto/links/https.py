@@ -319,8 +319,12 @@ class HttpStream:
 
     def _check_head(self, head: h11.Request | h11.Response) -> None:
         self._check_size_of_head()
-        declared = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
-        if declared > self._limits[1]:
+        lengths = [int(value) for name, value in head.headers if name == b"content-length"]
+        if any(name == b"transfer-encoding" for name, _ in head.headers) and (lengths or head.http_version < b"1.1"):
+            raise self._malformed()  # two readers could see two bodies (RFC 9112 §6.1)
+        if not head.http_version.startswith(b"1."):
+            raise self._malformed()
+        if max(lengths, default=0) > self._limits[1]:
             raise self._too_large()
 
     def _check_size_of_head(self) -> None:

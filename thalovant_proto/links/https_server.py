@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -42,6 +43,8 @@ from .https import (
 from .https_session import HttpsSession
 
 _RESOURCES: Final = {f"/{resource.value}".encode(): resource for resource in Resource}
+#: What stands before the path in a request that was meant for a proxy (RFC 9112 §3.2.2).
+_ORIGIN: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 _COOKIE_BYTES: Final = 32
 _TRUE: Final = (b"1", b"true", b"yes")
 _BUSY_FOR: Final = 5  # seconds
@@ -58,6 +61,7 @@ _PHRASES: Final = {
     408: "Request Timeout",
     409: "Conflict",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -131,12 +135,14 @@ class HttpsServerHub:
 
     def _handle(self, message: HttpMessage, address: str, now: float) -> _Owed:
         request = cast(h11.Request, message.head)
-        path, _, query = bytes(request.target).partition(b"?")
+        path, _, query = _ORIGIN.sub(b"", request.target).partition(b"?")
         resource = _RESOURCES.get(path)
         if resource is None:
             return _refusal(404, "Not found")
         if request.method != resource.method.encode():
             return _refusal(405, "Method not allowed", ("Allow", resource.method))
+        if message.header(b"content-encoding").lower() not in (b"", b"identity"):
+            return _refusal(415, "The body is compressed: send it as it is")
         try:
             fields = decode_form(query)
             if message.media_type == FORM_TYPE:
@@ -155,6 +161,8 @@ class HttpsServerHub:
                 return self._connect(caller, session, now)
             case Resource.DISCONNECT:
                 return _disconnect(session, now)
+            case Resource.SEND if message.body and message.media_type != FORM_TYPE and "message" not in fields:
+                return _refusal(415, f"The body is no form: send {FORM_TYPE}")
             case Resource.SEND:
                 return _send(session, fields, now)
             case _:
