@@ -10,7 +10,7 @@ import pytest
 
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.limits import MIB
-from thalovant_proto.links.base import CloseKind
+from thalovant_proto.links.base import CloseKind, LinkOpened
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
 
 from .https_world import (
@@ -18,11 +18,13 @@ from .https_world import (
     KEY,
     NOT_CONNECTED,
     PORTAL,
+    ByHand,
     at,
     by_hand,
     chunked,
     closed,
     frames,
+    make_link,
     polled,
     response,
     sending,
@@ -122,7 +124,7 @@ def test_which_frames_count_as_unsent(status, body, unsent):
         (503, "9" * 400, 60.0),
         (503, None, None),
         (502, None, None),
-        (503, "Fri, 31 Dec 1999 23:59:59 GMT", None),
+        (503, "Fri, 31 Dec 1999 23:59:59 GMT", None),  # and nobody says what time it is
         (503, "-5", None),
         (503, "1.5", None),
     ],
@@ -140,12 +142,50 @@ def test_a_gateway_says_when_to_come_back(stage, status, header, after):
     assert last.error.code == "http_status"
 
 
-def test_a_wrong_path_comes_with_a_hint():
-    """404 is what a hub behind a prefix says to an endpoint without it."""
-    last = closed(at("disconnect").answer(404, b"<html>404: Not Found", content_type="text/html"))
+@pytest.mark.parametrize(
+    ("until", "after"),
+    [
+        ("Sun, 06 Nov 1994 08:49:49 GMT", 12.0),
+        ("Sunday, 06-Nov-94 08:49:49 GMT", 12.0),
+        ("Sun Nov  6 08:49:49 1994", 12.0),
+        ("Mon, 07 Nov 1994 08:49:37 GMT", 60.0),
+        ("Fri, 31 Dec 1993 23:59:59 GMT", 0.0),
+        ("Sun, 06 Nev 1994 08:49:49 GMT", None),
+        ("tomorrow", None),
+    ],
+)
+def test_a_gateway_may_name_the_hour(until, after):
+    """`Retry-After` as a date counts from the answer's own `Date`: whose clock is right does not matter."""
+    headers = [("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Retry-After", until)]
+
+    assert closed(at("connect").answer(503, b"", headers)).retry_after == after
+
+
+STATUS_HINTS = {
+    404: "path", 405: "path", 407: "proxy", 413: "large", 429: "wait", 500: "log", 502: "running", 503: "later",
+    504: "running", 400: "endpoint", 418: "endpoint", 204: "endpoint", 304: "endpoint", 599: "log",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", STATUS_HINTS)
+def test_every_status_comes_with_a_next_step(status):
+    """404 is what a hub behind a prefix says to an endpoint without it, 502 what a proxy says to a hub that is down."""
+    head = f"HTTP/1.1 {status} Whatever\r\n".encode()
+    body = b"" if status in (204, 304) else b"Content-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+
+    last = closed(at("disconnect" if status != 500 else "get_messages").reply(head + (body or b"\r\n")))
 
     assert last.error is not None
-    assert "path" in last.error.hint
+    assert (last.error.code, last.code) == ("http_status", status)
+    assert STATUS_HINTS[status] in last.error.hint
+
+
+@pytest.mark.parametrize("nothing", [None, False, 0, "", [], {}])
+def test_an_error_of_nothing_is_none(nothing):
+    """Some servers always have the field."""
+    hand = at("connect")
+
+    assert [type(event) for event in hand.answer(body={"status": "Connected", "error": nothing})] == [LinkOpened]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +193,8 @@ def test_a_wrong_path_comes_with_a_hint():
     [
         ("no\r\nwords\x00 \u2028 of  ours", "no words of ours"),
         (f"key {KEY} is bad", "key … is bad"),
-        (f"GET /connect?authorization={AUTHORIZATION}", "GET /connect?…"),
+        (f"GET /connect?authorization={AUTHORIZATION}", "GET /connect?authorization=…"),
+        (f"KEY {KEY.upper()} of a long-lost-friend-of-mine-called", "KEY … of a …"),
         ("x " * 500, ("x " * 60).strip()),
         (["list"], "['list']"),
     ],
@@ -163,6 +204,21 @@ def test_a_hubs_words_are_quoted_with_care(said, reason):
     last = closed(at("connect").answer(500, {"error": said}))
 
     assert last.reason == reason
+
+
+@pytest.mark.parametrize("place", [0, 4070, 4080, 4090])
+@pytest.mark.parametrize(
+    "spelling",
+    ["kä+/ 1", "KÄ+/ 1", "k%C3%A4%2B%2F%201", "k%c3%a4%2b%2f%201", "YS8xOmvDpCsvIDE=", "YS8xOmvDpCsvIDE%3d"],
+)
+def test_short_secrets_are_not_quoted_either(spelling, place):
+    """The key and the `authorization` made of it, whole or cut, however a hub spells them."""
+    hand = ByHand(make_link(key="kä+/ 1", agent="a/1"))
+    hand.pump().answer(body={"error": "Already Disconnected"})
+
+    reason = closed(hand.answer(500, {"error": "\x00" * place + spelling * 9})).reason
+
+    assert set(reason) == {"…"} if not place else reason in ("", "…", "HTTP 500 to POST /connect")
 
 
 def test_no_secret_shows():
@@ -196,7 +252,7 @@ BAD_ANSWERS = {
     "text for JSON": (response(content_type="text/plain"), "http_content_type"),
     "a redirect": (response(302, headers=[("Location", "https://elsewhere.example/")]), "http_redirect"),
     "a permanent redirect": (response(308, headers=[("Location", "https://elsewhere.example/")]), "http_redirect"),
-    "not modified": (b"HTTP/1.1 304 Not Modified\r\n\r\n", "http_redirect"),
+    "not modified": (b"HTTP/1.1 304 Not Modified\r\n\r\n", "http_status"),
     "a gzip bomb": (response(body=BOMB, headers=[("Content-Encoding", "gzip")]), "http_encoding"),
     "gzip, honestly": (response(headers=[("Content-Encoding", "GZIP, identity")]), "http_encoding"),
     "a compressed transfer": (response(headers=[("Transfer-Encoding", "gzip")]), "http_malformed"),
@@ -268,6 +324,7 @@ def test_a_bad_answer_ends_the_link_with_its_name(name, cut):
     assert last.kind is CloseKind.LOST
     assert isinstance(last.error, RemoteProtocolError)
     assert last.error.code == code
+    assert last.error.hint
     assert last.unsent == (3,)
     assert peak <= 4 * DEFAULT_HTTPS_LIMITS.response + len(data)
     assert not hand.link.wants_socket

@@ -113,7 +113,12 @@ _FIELDS: Final = 32  # a hub knows three
 
 def encode_form(fields: Mapping[str, bytes]) -> bytes:
     """`application/x-www-form-urlencoded`; the names are ours and plain."""
-    return "&".join(f"{name}={value.decode('latin-1').translate(_QUOTED)}" for name, value in fields.items()).encode()
+    return "&".join(f"{name}={escape(value)}" for name, value in fields.items()).encode()
+
+
+def escape(value: bytes) -> str:
+    """As it stands in a form or a query."""
+    return value.decode("latin-1").translate(_QUOTED)
 
 
 def decode_form(form: bytes) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, cast
 
 import h11
@@ -13,7 +13,8 @@ from attrs import field, frozen
 from ..errors import DecodeError
 from ..secret import Secret
 from .base import CloseKind, Frame, FrameType
-from .https import FRAMES_FIELD, JSON_TYPE, HttpFault, HttpMessage, HttpsLimits, Resource, decode_object
+from .http_dates import read_date
+from .https import FRAMES_FIELD, JSON_TYPE, HttpFault, HttpMessage, HttpsLimits, Resource, decode_object, escape
 
 
 @frozen
@@ -29,7 +30,7 @@ class Answer:
 def read_answer(message: HttpMessage, limits: HttpsLimits) -> Answer:
     """Raises `HttpFault` for what a hub never says: a redirect, a page, a compressed or broken body."""
     status = cast(h11.Response, message.head).status_code
-    if 300 <= status < 400:
+    if status in _REDIRECTS:
         raise HttpFault("a redirect, which is not followed", code="http_redirect", status=status)
     try:
         fields = _read_body(message, status, limits)
@@ -38,7 +39,7 @@ def read_answer(message: HttpMessage, limits: HttpsLimits) -> Answer:
             raise
         fields = {}  # a gateway's page: the status says it all
     error = fields.get("error")
-    return Answer(status, fields, None if error is None else str(error), _read_retry_after(message, limits))
+    return Answer(status, fields, str(error) if error else None, _read_retry_after(message, limits))
 
 
 def _read_body(message: HttpMessage, status: int, limits: HttpsLimits) -> dict[str, Any]:
@@ -53,9 +54,12 @@ def _read_body(message: HttpMessage, status: int, limits: HttpsLimits) -> dict[s
 
 
 def _read_retry_after(message: HttpMessage, limits: HttpsLimits) -> float | None:
-    """Seconds only: a date would need a clock."""
+    """Seconds, or a date: that is compared with the answer's own, which says what time it is over there."""
     wait = message.header(b"retry-after")
-    return min(float(wait), limits.retry_after) if wait.isdigit() else None
+    if wait.isdigit():
+        return min(float(wait), limits.retry_after)
+    until, today = read_date(wait), read_date(message.header(b"date"))
+    return None if until is None or today is None else max(0.0, min(until - today, limits.retry_after))
 
 
 def judge(resource: Resource, answer: Answer, *, clearing: bool) -> CloseKind | None:
@@ -100,11 +104,60 @@ def read_frames(queue: Resource, answer: Answer) -> Iterator[Frame]:
 
 
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9+/_=%-]{24,}")
-_NO_WORD: Final = re.compile(r"[^\x21-\x7e]+")
+_NO_WORD: Final = re.compile(r"[^\x21-\x7e…]+")
 _QUOTE: Final = 120
+_ENOUGH: Final = 4096  # characters to make a quote of
 
 
-def quote(said: str | None, access_key: Secret[str]) -> str:
-    """The hub's words as one short line, without anything in them that could be a key or an `authorization`."""
-    line = _NO_WORD.sub(" ", said or "").replace(access_key.reveal(), "…")
-    return _LONG_WORD.sub("…", line)[:_QUOTE].strip()
+def quote(said: str | None, secrets: Iterable[Secret[str]]) -> str:
+    """The hub's words as one short line, without `secrets` and anything else in them that could be a key."""
+    words = said or ""
+    rest = words[_ENOUGH:]
+    words = words[:_ENOUGH]
+    for secret in secrets:
+        for spelling in (secret.reveal(), escape(secret.as_bytes())):
+            words = re.sub(re.escape(spelling), "…", words, flags=re.IGNORECASE)
+            if rest:
+                words = words[: -len(spelling)]  # where one may have been cut in two
+    return _LONG_WORD.sub("…", _NO_WORD.sub(" ", words))[:_QUOTE].strip()
+
+
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+
+_IN_ITS_PLACE: Final = (
+    "something else answers in the hub's place: sign in to the network's portal, or check the endpoint"
+)
+_TOO_MUCH: Final = "no hub says so much at once: check the endpoint"
+_HINTS: Final = {
+    "http_malformed": "check scheme, host and port of the endpoint: are they the hub's HTTPS port?",
+    "http_head_too_large": _TOO_MUCH,
+    "http_body_too_large": _TOO_MUCH,
+    "http_too_many_chunks": _TOO_MUCH,
+    "http_content_type": _IN_ITS_PLACE,
+    "http_bad_body": _IN_ITS_PLACE,
+    "http_encoding": "the proxy before the hub must leave answers as they are",
+    "http_redirect": "open the endpoint in a browser; if it leads to the hub, use the URL where it ends",
+    "http_truncated": "if that goes on, look into the log of the hub and of the proxy before it",
+    "http_timeout": "if that goes on, look whether the hub, or the proxy before it, hangs",
+    "hub_error": "look into the hub's log",
+}
+_STATUS_HINTS: Final = {
+    404: "check the path of the hub's endpoint",
+    405: "check the path of the hub's endpoint",
+    407: "a proxy on the way wants a password: reach the hub without it",
+    413: "the proxy before the hub does not let so large a message through",
+    429: "the hub, or the proxy before it, is asked too often: wait",
+    502: "the proxy there does not reach the hub: is the hub running?",
+    503: "the hub, or the proxy before it, is busy or starting: try again later",
+    504: "the proxy there does not reach the hub: is the hub running?",
+}
+
+
+def hint(code: str, status: int | None) -> str:
+    """The next step for whoever gets an answer that no hub should give."""
+    if code in _HINTS:
+        return _HINTS[code]
+    fallback = (
+        "look into the log of the hub and of the proxy before it" if (status or 0) >= 500 else "check the endpoint"
+    )
+    return _STATUS_HINTS.get(status or 0, fallback)

@@ -20,7 +20,7 @@ from attrs import evolve, field, frozen
 from ..errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ..secret import Secret
 from .base import Accepted, Carrier, CloseKind, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
-from .endpoint import parse_endpoint, portable_agent
+from .endpoint import authorization, parse_endpoint, portable_agent
 from .https import (
     DEFAULT_HTTPS_LIMITS,
     FORM_TYPE,
@@ -34,7 +34,7 @@ from .https import (
     encode_form,
     read_cookie,
 )
-from .https_answer import Answer, judge, quote, read_answer, read_frames
+from .https_answer import Answer, hint, judge, quote, read_answer, read_frames
 
 _GROWTH: Final = 1.5
 # Which polls also look into the queue that should be empty: a legacy hub's binary frames, a noise hub's second hello.
@@ -106,7 +106,7 @@ class HttpsClientLink:
             resource: Secret(evolve(endpoint, path=f"{prefix}/{resource.value}").request_target(user_agent, access_key))
             for resource in Resource
         }
-        self._access_key = access_key
+        self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         self._headers = [
             ("Host", endpoint.host_header),
             ("User-Agent", portable_agent(user_agent)),
@@ -429,13 +429,13 @@ class HttpsClientLink:
     # --- the end
 
     def _end_by_answer(self, kind: CloseKind, request: _Request, answer: Answer) -> LinkClosed:
-        said = quote(answer.error, self._access_key)
+        said = quote(answer.error, self._secrets)
         what = f"HTTP {answer.status} to {request.resource.method} /{request.resource.value}"
         error = None
         if kind is CloseKind.LOST:
-            hint = "Check the path of the hub's endpoint." if answer.status in (404, 405) else ""
             code = "hub_error" if answer.status == 200 else "http_status"
-            error = RemoteProtocolError(f"{what}: {said}" if said else what, code=code, hint=hint)
+            words = f"{what}: {said}" if said else what
+            error = RemoteProtocolError(words, code=code, hint=hint(code, answer.status))
         # A hub that does not know the session has not looked at the frame.
         refused = request.queued if kind is CloseKind.FORGOTTEN else None
         return self._end(
@@ -445,7 +445,8 @@ class HttpsClientLink:
     def _fail(self, request: _Request, what: str, *, code: str, status: int | None = None) -> LinkClosed:
         """What came, or did not, is not what a hub says."""
         asked = f"{request.resource.method} /{request.resource.value}"
-        error = RemoteProtocolError(f"{asked} got {what} (state {self._phase.name})", code=code)
+        words = f"{asked} got {what} (state {self._phase.name})"
+        error = RemoteProtocolError(words, code=code, hint=hint(code, status))
         return self._end(CloseKind.LOST, status=status, reason=what, error=error)
 
     def _end(
