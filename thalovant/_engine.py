@@ -42,6 +42,8 @@ log = logging.getLogger("thalovant")
 GOODBYE_TIME: Final = 4.0
 #: The same for a close that waits for nothing: enough for a hub that is there, too short to be noticed.
 ABRUPT_TIME: Final = 0.1
+#: The next step where nothing was heard at all.
+NO_WORD: Final = "Check host and port of the endpoint, and that the hub runs; a slow network needs a longer timeout."
 #: What a client says that was neither closed nor left by its `with`.
 UNCLOSED: Final = "a Thalovant client was not closed: use it in a `with` block, or call close()"
 
@@ -213,7 +215,7 @@ class Engine:
             raise ThalovantConnectionError(
                 message if cause is None else f"{message} {cause}",
                 code="connect_timeout",
-                hint="" if cause is None else cause.hint,
+                hint=NO_WORD if cause is None else cause.hint,
                 retryable=True,
             ) from cause
         finally:

@@ -176,6 +176,7 @@ def test_connect_gives_up_in_time(v3: Lab) -> None:
         with pytest.raises(ThalovantConnectionError, match=r"did not complete within 0\.05s\.") as caught:
             await client.connect(timeout=0.05)
         assert ("connect_timeout", True) == (caught.value.code, caught.value.retryable)
+        assert "endpoint" in caught.value.hint
         await client.close(timeout=0)
 
     with silent_listener() as port:
