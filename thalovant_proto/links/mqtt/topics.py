@@ -151,11 +151,8 @@ def _c2s_s2c(base: str, client: str) -> Topics:
 
 
 def _check(what: str, topic: str) -> None:
-    try:
-        encode_topic_name(topic)
-    except ValueError:
-        valid = False
-    else:
-        valid = not _INVALID.search(topic)
-    if not valid:
+    # What begins with "$" is the broker's own (§4.7.2), and "$share" would be a share of somebody's messages.
+    if not topic or topic[0] == "$" or _INVALID.search(topic):
         raise ValueError(f"MQTT {what} contains characters that are not valid in an MQTT topic.")
+    if len(topic.encode()) > MAX_STRING:
+        raise ValueError(f"MQTT {what} is longer than {MAX_STRING} bytes.")
