@@ -119,7 +119,7 @@ def from_fault(error: ProtocolError, code: int | None = None) -> Failure:
             kind = FailureKind.CREDENTIALS_MISSING
         case CredentialsRefused(code="wrong_password"):
             kind = FailureKind.WRONG_PASSWORD
-        case CredentialsRefused():
+        case CredentialsRefused() | RemoteProtocolError(code="mqtt_version_refused" | "mqtt_client_id_refused"):
             kind = FailureKind.REFUSED  # by a broker
         case HandshakeTimeout():
             kind, final = FailureKind.HANDSHAKE_TIMEOUT, False
@@ -127,7 +127,10 @@ def from_fault(error: ProtocolError, code: int | None = None) -> Failure:
             final = False  # what is left are our own faults, which stay
     hint = error.hint
     if kind is FailureKind.HANDSHAKE_TIMEOUT:
-        hint = hint or "is this the hub's endpoint? over MQTT a hub is silent to an unknown access key"
+        hint = hint or (
+            "is this the hub's endpoint? over MQTT, silence may also mean that the hub is offline or does not know the "
+            "access key, or that the broker's access list is in the way"
+        )
     return Failure(kind=kind, message=str(error), hint=hint, final=final, code=code, cause=error)
 
 

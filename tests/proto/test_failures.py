@@ -58,6 +58,8 @@ FAULTS = [
     (errors.CredentialsMissing("x"), FailureKind.CREDENTIALS_MISSING, True),
     (errors.CredentialsRefused("x", code="wrong_password"), FailureKind.WRONG_PASSWORD, True),
     (errors.CredentialsRefused("x", code="mqtt_topics_refused"), FailureKind.REFUSED, True),
+    (errors.RemoteProtocolError("x", code="mqtt_version_refused"), FailureKind.REFUSED, True),
+    (errors.RemoteProtocolError("x", code="mqtt_client_id_refused"), FailureKind.REFUSED, True),
     (errors.HandshakeTimeout("x"), FailureKind.HANDSHAKE_TIMEOUT, False),
     (errors.RemoteProtocolError("x"), FailureKind.PROTOCOL, False),
     (errors.LocalProtocolError("x"), FailureKind.PROTOCOL, True),

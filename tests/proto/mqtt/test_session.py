@@ -65,7 +65,7 @@ def test_connect_is_what_it_was_made_of() -> None:
     ],
 )
 def test_refusals_are_typed(code: ConnectCode, word: str, error: type) -> None:
-    """CONNACK 1, 2, 4, 5: the end, with its code and an error that programs can tell apart."""
+    """CONNACK 1, 2, 4, 5: the end, with its code, an error that programs can tell apart, and what to do about it."""
     wire = Wire()
     wire.session.open(wire.now)
 
@@ -75,6 +75,7 @@ def test_refusals_are_typed(code: ConnectCode, word: str, error: type) -> None:
     assert isinstance(end.error, error)
     assert end.error is not None
     assert word == end.error.code
+    assert end.error.hint
 
 
 def test_an_unavailable_broker_has_refused_nobody() -> None:
@@ -208,6 +209,18 @@ def test_malformed_packets_end_the_session_after_what_came_before(wire: bytes, w
     assert peer.session.data_to_send() == b""
     assert peer.hear(good) == []
     assert peer.session.next_timeout is None
+
+
+@pytest.mark.parametrize("wire", [b"HTTP/1.1 400 Bad Request\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b"SSH-2.0-x\r\n"])
+def test_what_answers_connect_and_is_no_broker_is_told_so(wire: bytes) -> None:
+    """Another service on that port, or TLS on a plain one: the fault has the hint that it is the wrong port."""
+    peer = Wire()
+    peer.session.open(peer.now)
+
+    end = closed(peer.hear(wire))
+
+    assert end.error is not None
+    assert "port" in end.error.hint
 
 
 @given(st.binary(max_size=200), cuts)

@@ -98,20 +98,34 @@ class State(enum.Enum):
 _PING_AFTER: Final = 0.75
 
 _UNAVAILABLE: Final = "the broker says that it is unavailable"
-_REFUSALS: Final[Mapping[ConnectCode, tuple[type[RemoteProtocolError], str, str]]] = {
-    ConnectCode.VERSION: (RemoteProtocolError, "mqtt_version_refused", "the broker does not speak MQTT 3.1.1"),
-    ConnectCode.IDENTIFIER: (RemoteProtocolError, "mqtt_client_id_refused", "the broker refused the client id"),
+_ACCOUNT: Final = "check the user name and the password for the broker, and its access list"
+_REFUSALS: Final[Mapping[ConnectCode, tuple[type[RemoteProtocolError], str, str, str]]] = {
+    ConnectCode.VERSION: (
+        RemoteProtocolError,
+        "mqtt_version_refused",
+        "the broker does not speak MQTT 3.1.1",
+        "have MQTT 3.1.1 switched on at the broker",
+    ),
+    ConnectCode.IDENTIFIER: (
+        RemoteProtocolError,
+        "mqtt_client_id_refused",
+        "the broker refused the client id",
+        "the broker must let its clients choose their ids",
+    ),
     ConnectCode.CREDENTIALS: (
         CredentialsRefused,
         "mqtt_credentials_refused",
         "the broker refused the user name or the password",
+        _ACCOUNT,
     ),
     ConnectCode.NOT_AUTHORIZED: (
         CredentialsRefused,
         "mqtt_not_authorized",
         "the broker does not authorize this client",
+        _ACCOUNT,
     ),
 }
+_NOT_MQTT: Final = "is this the broker's MQTT port, and with TLS where the broker wants it?"
 
 
 @frozen
@@ -346,7 +360,8 @@ class MqttSession:
                     yield event
         except DecodeError as fault:
             word = "mqtt_packet_too_large" if isinstance(fault, PacketTooLarge) else "mqtt_malformed"
-            yield self._close(str(fault), RemoteProtocolError(str(fault), code=word))
+            hint = _NOT_MQTT if self._state is State.CONNECTING else ""
+            yield self._close(str(fault), RemoteProtocolError(str(fault), code=word, hint=hint))
         except RemoteProtocolError as fault:
             yield self._close(str(fault), fault)
 
@@ -355,8 +370,8 @@ class MqttSession:
         if packet.code is ConnectCode.UNAVAILABLE:
             return self._close(_UNAVAILABLE, code=packet.code)
         if packet.code is not ConnectCode.ACCEPTED:
-            kind, word, reason = _REFUSALS[packet.code]
-            return self._close(reason, kind(reason, code=word), packet.code)
+            kind, word, reason, hint = _REFUSALS[packet.code]
+            return self._close(reason, kind(reason, code=word, hint=hint), packet.code)
         if packet.session_present:
             raise _violation("a clean session cannot be present [MQTT-3.2.2-1]")
         self._state = State.READY
