@@ -52,6 +52,36 @@ def test_puback_has_a_deadline_counted_from_the_oldest() -> None:
     assert "PUBACK" in closed(wire.pass_time(0.2)).reason
 
 
+def test_a_slow_line_has_its_time() -> None:
+    """Megabytes take a while: PUBACK is due by what is on its way, so that a window of chunks may pass a thin line."""
+    wire = Wire(limits={"puback_time": 5, "slowest": 1000}).ready()
+    for _ in range(10):
+        wire.publish(bytes(1000))
+    sent = [packet.packet_id for packet in wire.said() if isinstance(packet, Publish)]
+
+    for packet_id in sent[:9]:
+        assert wire.pass_time(1) == []
+        wire.hear(Puback(packet_id or 0))
+
+    assert wire.pass_time(5.9) == []
+    assert "PUBACK" in closed(wire.pass_time(0.2)).reason
+
+
+def test_a_pingresp_may_come_behind_megabytes() -> None:
+    """The broker reads PINGREQ behind what is on its way to it; once that is there, the deadline is the usual one."""
+    wire = Wire(evolve(CONNECT, keepalive=20), limits={"pingresp_time": 5, "slowest": 1000}).ready()
+    wire.publish(bytes(30_000))
+    wire.pass_time(44)
+    published, *pings = wire.said()
+    assert isinstance(published, Publish)
+    assert pings
+
+    assert wire.hear(Puback(published.packet_id or 0), *[Pingresp()] * len(pings)) != []
+    wire.pass_time(2)
+    assert [Pingreq()] == wire.said()
+    assert "PINGRESP" in closed(wire.pass_time(5)).reason
+
+
 def test_an_idle_session_pings_within_its_keepalive() -> None:
     """MQTT-3.1.2-23: no more than the keepalive between two packets of ours, for ever."""
     wire = Wire(evolve(CONNECT, keepalive=60)).ready()

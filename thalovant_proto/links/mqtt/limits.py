@@ -30,7 +30,7 @@ class MqttLimits:
     # Payload that waits for the window: two of the largest messages that hubs put together.
     queue: int = field(default=64 * MIB, validator=gt(0))
     # Messages of QoS 1 remembered so as to know their duplicates: more than brokers keep on their way.
-    remembered: int = field(default=32, validator=gt(0))
+    remembered: int = field(default=128, validator=gt(0))
 
     # Promised to the broker, which drops us after one and a half of it; hubs and SDKs use 60 s. 0 for no pings.
     keepalive: int = field(default=60, validator=[ge(0), le(0xFFFF)])
@@ -38,8 +38,10 @@ class MqttLimits:
     pingresp_time: float = field(default=10.0, validator=gt(0))
     # From CONNECT to CONNACK, and from SUBSCRIBE to SUBACK: a round trip and the broker's look at its user database.
     answer_time: float = field(default=10.0, validator=gt(0))
-    # From PUBLISH to PUBACK. Longer, since the packet may be megabytes on a slow line.
+    # From PUBLISH to PUBACK: brokers may write it to disk, or ask each other, first.
     puback_time: float = field(default=30.0, validator=gt(0))
+    # Bytes a second that the line to the broker takes at least: answers that come behind megabytes have so much longer.
+    slowest: int = field(default=32 * KIB, validator=gt(0))
     # From an accepted socket to its whole CONNECT.
     connect_time: float = field(default=10.0, validator=gt(0))
 

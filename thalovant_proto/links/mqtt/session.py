@@ -9,11 +9,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import evolve, field, frozen
 
-from ...errors import CredentialsRefused, DecodeError, LocalProtocolError, RemoteProtocolError
+from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from .decoding import decode
 from .fields import MAX_REMAINING, encode_topic_name, topic_matches
 from .framing import Framer, PacketTooLarge
@@ -33,6 +33,7 @@ from .packets import (
     Subscribe,
     publish_head,
 )
+from .refusals import refusal
 
 
 @frozen(kw_only=True)
@@ -98,34 +99,13 @@ class State(enum.Enum):
 _PING_AFTER: Final = 0.75
 
 _UNAVAILABLE: Final = "the broker says that it is unavailable"
-_ACCOUNT: Final = "check the user name and the password for the broker, and its access list"
-_REFUSALS: Final[Mapping[ConnectCode, tuple[type[RemoteProtocolError], str, str, str]]] = {
-    ConnectCode.VERSION: (
-        RemoteProtocolError,
-        "mqtt_version_refused",
-        "the broker does not speak MQTT 3.1.1",
-        "have MQTT 3.1.1 switched on at the broker",
-    ),
-    ConnectCode.IDENTIFIER: (
-        RemoteProtocolError,
-        "mqtt_client_id_refused",
-        "the broker refused the client id",
-        "the broker must let its clients choose their ids",
-    ),
-    ConnectCode.CREDENTIALS: (
-        CredentialsRefused,
-        "mqtt_credentials_refused",
-        "the broker refused the user name or the password",
-        _ACCOUNT,
-    ),
-    ConnectCode.NOT_AUTHORIZED: (
-        CredentialsRefused,
-        "mqtt_not_authorized",
-        "the broker does not authorize this client",
-        _ACCOUNT,
-    ),
-}
 _NOT_MQTT: Final = "is this the broker's MQTT port, and with TLS where the broker wants it?"
+
+
+class _InFlight(NamedTuple):
+    token: int | None
+    size: int
+    due: float  # when its PUBACK is
 
 
 @frozen
@@ -162,7 +142,8 @@ class MqttSession:
         self._out: list[bytes] = []
         self._undrained: list[int] = []  # tokens of what is in _out
         self._last_id = 0
-        self._in_flight: dict[int, tuple[int | None, float]] = {}  # packet id: token, sent at; oldest first
+        self._in_flight: dict[int, _InFlight] = {}  # by packet id, oldest first
+        self._in_flight_bytes = 0
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._subscribing: dict[int, tuple[int, ...]] = {}  # packet id: QoS asked for
@@ -332,13 +313,18 @@ class MqttSession:
         packet_id = None
         if qos:
             packet_id = self._free_id()
-            if not self._in_flight:
-                self._timers["puback"] = now + self._limits.puback_time
-            self._in_flight[packet_id] = (token, now)
+            self._in_flight_bytes += len(payload)
+            due = now + self._limits.puback_time + self._delay()
+            self._in_flight[packet_id] = _InFlight(token, len(payload), due)
+            self._timers.setdefault("puback", due)
         self._out.append(publish_head(name, len(payload), qos, retain, packet_id))
         self._write(payload, now)
         if token is not None:
             self._undrained.append(token)
+
+    def _delay(self) -> float:
+        """How long what is on its way may take on a slow line, before anything behind it is read."""
+        return self._in_flight_bytes / self._limits.slowest
 
     def _free_id(self) -> int:
         while True:  # [MQTT-2.3.1-2]; the window and a handful of subscriptions leave ids free
@@ -370,8 +356,8 @@ class MqttSession:
         if packet.code is ConnectCode.UNAVAILABLE:
             return self._close(_UNAVAILABLE, code=packet.code)
         if packet.code is not ConnectCode.ACCEPTED:
-            kind, word, reason, hint = _REFUSALS[packet.code]
-            return self._close(reason, kind(reason, code=word, hint=hint), packet.code)
+            error = refusal(packet.code)
+            return self._close(str(error), error, packet.code)
         if packet.session_present:
             raise _violation("a clean session cannot be present [MQTT-3.2.2-1]")
         self._state = State.READY
@@ -417,7 +403,8 @@ class MqttSession:
         acknowledged = self._in_flight.pop(packet.packet_id, None)
         if acknowledged is None:
             raise _violation("a PUBACK answers no PUBLISH [MQTT-2.3.1-6]")
-        token, _ = acknowledged
+        token = acknowledged.token
+        self._in_flight_bytes -= acknowledged.size
         if token in self._undrained:
             raise _violation("a PUBACK answers a PUBLISH that has not left [MQTT-2.3.1-6]")
         while self._waiting and (self._waiting[0].qos == 0 or len(self._in_flight) < self._limits.window):
@@ -425,8 +412,7 @@ class MqttSession:
             self._waiting_bytes -= len(waiting.name) + len(waiting.payload)
             self._emit(waiting.name, waiting.payload, waiting.qos, waiting.retain, waiting.token, now)
         if self._in_flight:
-            _, oldest = next(iter(self._in_flight.values()))
-            self._timers["puback"] = oldest + self._limits.puback_time
+            self._timers["puback"] = next(iter(self._in_flight.values())).due
         else:
             del self._timers["puback"]
         return Published(token=token)
@@ -447,7 +433,7 @@ class MqttSession:
     def _ping(self, now: float) -> None:
         if self._ping_due() <= now:
             self._pings += 1
-            self._timers.setdefault("pingresp", now + self._limits.pingresp_time)
+            self._timers.setdefault("pingresp", now + self._limits.pingresp_time + self._delay())
             self._write(Pingreq().encode(), now)
         self._timers["ping"] = self._ping_due()
 
@@ -468,6 +454,7 @@ class MqttSession:
         self._state = State.CLOSED
         self._timers.clear()
         self._in_flight.clear()
+        self._in_flight_bytes = 0
         self._waiting.clear()
         self._waiting_bytes = 0
 
