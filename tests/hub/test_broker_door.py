@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from thalovant.hub.accounts import HUB_NAME, Accounts
-from thalovant.hub.door import ON_THE_WAY, UNACKNOWLEDGED, UNANSWERED, Door, Room, Visitor
+from thalovant.hub.door import ON_THE_WAY, RETAINED, UNACKNOWLEDGED, UNANSWERED, UNRELEASED, Door, Room, Visitor
 from thalovant.hub.registry import Client, Registry
 from thalovant.hub.settings import Settings
 from thalovant.hub.state import State
@@ -27,6 +27,7 @@ from thalovant_proto.links.mqtt.packets import (
     Pingreq,
     Pingresp,
     Puback,
+    Pubcomp,
     Publish,
     Pubrec,
     Pubrel,
@@ -139,9 +140,9 @@ class World:
         self.ada = self.registry.add("ada")
         self.bob = self.registry.add("bob")
 
-    def _enter(self, visitor: Visitor, connect: bytes, before: Room | None) -> FakeRoom:
+    def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> FakeRoom:
         room = FakeRoom(visitor, before)
-        room.hear(connect)
+        room.hear(connect.encode())
         self.rooms.append(room)
         return room
 
@@ -190,7 +191,8 @@ def test_the_broker_sees_no_secret_and_keeps_nothing():
     guest = world.inside(world.ada, "mine", clean_session=False, keepalive=7, will=will)
     other = world.inside(world.ada, "")
 
-    assert [Connect(client_id="visitor-1", keepalive=0, will=evolve(will, qos=1))] == guest.room.heard
+    disguised = evolve(will, qos=1, retain=False)
+    assert [Connect(client_id="visitor-1", keepalive=0, will=disguised)] == guest.room.heard
     assert [Connect(client_id="visitor-2", keepalive=0)] == other.room.heard
     assert len(world.door) == 2
 
@@ -356,7 +358,7 @@ def test_an_end_that_comes_late_does_not_end_the_successor():
 
 
 def test_what_is_the_clients_own_passes_as_it_came():
-    """Its messages in both layouts, its presence, and its goodbye."""
+    """Its messages in both layouts, its presence, and its goodbye; what is to be retained is for the door to keep."""
     world = World()
     guest = world.inside(world.ada)
     sent = [
@@ -370,7 +372,7 @@ def test_what_is_the_clients_own_passes_as_it_came():
 
     guest.says(*sent)
 
-    assert sent == room.heard[1:]
+    assert [evolve(one, retain=False) if isinstance(one, Publish) else one for one in sent] == room.heard[1:]
     assert room.left
     assert guest.visitor.finished
 
@@ -426,7 +428,7 @@ def test_of_several_filters_the_own_ones_are_granted():
 
 
 def test_only_what_was_subscribed_to_is_told():
-    """amqtt gives a newcomer the retained messages of everybody: they stop here, acknowledged in the client's place."""
+    """What a client no longer wants, or never did, stops here, acknowledged in the client's place."""
     world = World()
     guest = world.inside(world.ada)
     out, other = topic(world.ada, "out"), topic(world.bob, "status")
@@ -460,6 +462,126 @@ def test_only_what_was_given_is_acknowledged_to_the_broker():
     assert [Puback(7)] == guest.passed[1:]
 
 
+def test_qos_2_comes_once():
+    """The broker takes it as QoS 1, once; the rest of its flow is the door's [MQTT-4.3.3-2]."""
+    world = World()
+    guest = world.inside(world.ada)
+    message = Publish(topic=topic(world.ada, "in"), payload=b"x", qos=2, packet_id=7)
+
+    assert [] == guest.says(message, evolve(message, dup=True))
+    assert [evolve(message, qos=1)] == guest.passed
+    assert [Pubrec(7)] == guest.told(Puback(7))
+    assert [Pubrec(7), Pubcomp(7), Pubcomp(7)] == guest.says(evolve(message, dup=True), Pubrel(7), Pubrel(7))
+    assert [evolve(message, qos=1)] == guest.passed
+    guest.says(evolve(message, payload=b"the id is free again"))
+    assert len(guest.passed) == 2
+
+
+def test_qos_2_of_anothers_is_received_too():
+    """As if it had been published: nobody learns what there is."""
+    world = World()
+    guest = world.inside(world.ada)
+
+    answers = guest.says(Publish(topic=topic(world.bob, "in"), payload=b"x", qos=2, packet_id=7), Pubrel(7))
+
+    assert [Pubrec(7), Pubcomp(7)] == answers
+    assert [] == guest.passed
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def listening(world: World, *names: str, qos: int = 1) -> list[Packet]:
+    """What a newcomer of ada's is told when it subscribes to these topics, SUBACK first."""
+    guest = world.inside(world.ada, "")
+    guest.says(Subscribe(packet_id=1, filters=tuple((name, qos) for name in names)))
+    return guest.told(Suback(packet_id=1, codes=(qos,) * len(names)))
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_presence_is_kept_for_who_comes_later(wanted, qos):
+    """The last word on each topic, retained, at the lower QoS of the two [MQTT-3.8.4-6]; and until it is taken back."""
+    world = World()
+    status, out = topic(world.ada, "status"), topic(world.ada, "out")
+    speaker = world.inside(world.ada)
+    for packet_id, word in enumerate((b"online", b"busy"), start=1):
+        speaker.says(Publish(topic=status, payload=word, qos=qos, retain=True, packet_id=packet_id if qos else None))
+    speaker.says(Publish(topic=status, payload=b"passing by"))
+
+    suback, kept = listening(world, out, status, qos=wanted)
+    speaker.says(Publish(topic=status, payload=b"", retain=True))
+
+    assert Suback(packet_id=1, codes=(wanted, wanted)) == suback
+    assert isinstance(kept, Publish)
+    assert (status, b"busy", min(qos, wanted), True) == (kept.topic, kept.payload, kept.qos, kept.retain)
+    assert [Suback(packet_id=1, codes=(1,))] == listening(world, status)
+
+
+def test_what_is_kept_is_acknowledged_to_the_door():
+    """Its packet ids are none of the broker's, and each is free again with its PUBACK."""
+    world = World()
+    guest = world.inside(world.ada)
+    status = topic(world.ada, "status")
+    guest.says(Publish(topic=status, payload=b"online", qos=1, packet_id=1, retain=True))
+
+    guest.says(Subscribe(packet_id=3, filters=((status, 1), (status, 1))))
+    _, first, second = guest.told(Suback(packet_id=3, codes=(1, 1)))
+    guest.says(Puback(65_535), Subscribe(packet_id=4, filters=((status, 1),)))
+    _, third = guest.told(Suback(packet_id=4, codes=(1,)))
+
+    assert [65_535, 65_534, 65_535] == [one.packet_id for one in (first, second, third) if isinstance(one, Publish)]
+    assert not any(isinstance(packet, Puback) for packet in guest.passed)
+
+
+def test_a_will_is_kept_unless_it_is_void():
+    """Of who goes without goodbye, if it is to be retained."""
+    world = World()
+    status = topic(world.ada, "status")
+    will = Will(topic=status, payload=b"offline", retain=True)
+    for goodbye, ends, kept in ((True, will, 0), (False, evolve(will, retain=False), 0), (False, will, 1)):
+        guest = world.inside(world.ada, will=ends)
+        if goodbye:
+            guest.says(Disconnect())
+        guest.visitor.eof(world.now)
+
+        assert kept == len(listening(world, status)) - 1
+
+
+def test_what_nobody_could_want_is_not_kept():
+    """What only the hub hears, what is more than a word, and what was refused at the door or by the broker."""
+    world = World()
+    guest = world.inside(world.ada)
+    inbox, status = topic(world.ada, "in"), topic(world.ada, "status")
+    guest.says(
+        Publish(topic=inbox, payload=b"x", retain=True),
+        Publish(topic=topic(world.bob, "status"), payload=b"offline", retain=True),
+        Publish(topic=status, payload=b"x" * (RETAINED + 1), retain=True),
+    )
+    hub = world.hub()
+    assert [] == hub.answers()
+    assert 1 == len(listening(world, status))
+
+    guest.says(Publish(topic=status, payload=b"x" * RETAINED, retain=True))
+    assert 2 == len(listening(world, status))
+    guest.says(Subscribe(packet_id=1, filters=((status, 1),)))
+    assert [Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,))] == guest.told(
+        Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,))
+    )
+
+
+def test_what_the_hub_says_of_a_client_is_kept():
+    """It says `offline` for those that it throws out."""
+    world = World()
+    status = topic(world.ada, "status")
+    world.hub().says(Publish(topic=status, payload=b"offline", qos=1, retain=True, packet_id=1))
+
+    _, kept = listening(world, status)
+
+    assert isinstance(kept, Publish)
+    assert (b"offline", True) == (kept.payload, kept.retain)
+
+
 def test_pings_are_answered_at_the_door():
     """The broker need not know."""
     world = World()
@@ -473,9 +595,15 @@ def test_pings_are_answered_at_the_door():
     "breach",
     [
         lambda world: world.connect(world.ada),
-        lambda world: Publish(topic=topic(world.ada, "in"), payload=b"", qos=2, packet_id=1),
-        lambda world: Pubrel(1),
+        lambda world: b"".join(
+            Publish(topic=topic(world.ada, "in"), payload=b"", qos=qos, packet_id=1).encode() for qos in (2, 1)
+        ),
+        lambda world: b"".join(
+            Publish(topic=topic(world.ada, "in"), payload=b"", qos=2, packet_id=n).encode()
+            for n in range(1, UNRELEASED + 2)
+        ),
         lambda world: Pubrec(1),
+        lambda world: Pubcomp(1),
         lambda world: Connack(),
         lambda world: b"\x30" + encode_length(MAX_REMAINING),
         lambda world: b"\x30\x03\x00\x09a",
@@ -489,8 +617,9 @@ def test_pings_are_answered_at_the_door():
         lambda world: b"".join(Unsubscribe(packet_id=1, filters=("a",)).encode() for _ in range(2)),
     ],
     ids=[
-        "a second CONNECT", "QoS 2", "PUBREL", "PUBREC", "a server's packet", "268 435 455 bytes", "a cut field",
-        "type 15", "QoS 3", "many levels", "many filters", "an id in use", "an id in use to unsubscribe",
+        "a second CONNECT", "an id of QoS 2 in use", "much of QoS 2", "PUBREC", "PUBCOMP", "a server's packet",
+        "268 435 455 bytes", "a cut field", "type 15", "QoS 3", "many levels", "many filters", "an id in use",
+        "an id in use to unsubscribe",
     ],
 )  # fmt: skip
 def test_who_breaks_the_protocol_is_out(breach):

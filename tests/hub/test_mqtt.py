@@ -33,6 +33,7 @@ from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import (
     SUBSCRIPTION_REFUSED,
     Connack,
+    Connect,
     ConnectCode,
     Pingreq,
     Pingresp,
@@ -42,6 +43,7 @@ from thalovant_proto.links.mqtt.packets import (
     Subscribe,
     Will,
 )
+from thalovant_proto.secret import Secret
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +269,31 @@ def test_a_will_comes_before_the_successor(hub: LocalHub, name: str):
         assert Suback(packet_id=1, codes=(1,)) in heard
         told = [(one.topic, one.payload, one.retain) for one in heard if isinstance(one, Publish)]
         assert [(will.topic, b"offline", True)] == told
+
+
+def test_many_may_come_at_once(hub: LocalHub, name: str):
+    """With presence of theirs retained at the broker, as after a restart of their network: all are let in, and stay."""
+    identities = [hub.identity(f"{name}-{number}") for number in range(20)]
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            devices = [stack.enter_context(MqttStranger(identity)) for identity in identities]
+            for device, identity in zip(devices, identities, strict=True):
+                broker = identity.mqtt
+                assert broker is not None
+                status = device.topic("status")
+                device.say(
+                    Connect(client_id="", username=broker.username, password=Secret(broker.password.encode())),
+                    Subscribe(packet_id=1, filters=((status, 1), (device.topic("out"), 1))),
+                    Publish(topic=status, payload=b"online", qos=1, retain=True, packet_id=2),
+                )
+            for device in devices:
+                heard = [device.hear()]
+                assert Connack() == heard[0]
+                while not {type(packet) for packet in heard} >= {Suback, Puback}:
+                    packet = device.hear()
+                    assert packet is not None
+                    heard.append(packet)
+                assert Suback(packet_id=1, codes=(1, 1)) in heard
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any, Final
 
+from thalovant_proto.links.mqtt.packets import Connect
+
 from .accounts import Accounts
 from .door import Door, Room, Visitor
 from .errors import HubSetupError
@@ -86,9 +88,9 @@ class BrokerPort(QuietPort):
         self._visitors[connection] = visitor
         return visitor
 
-    def _enter(self, visitor: Visitor, connect: bytes, before: Room | None) -> Room:
+    def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> Room:
         room = _AmqttRoom(visitor, next(self._numbers))
-        room.hear(connect)
+        room.hear(connect.encode())
         after = before.session if isinstance(before, _AmqttRoom) else None
         room.session = asyncio.create_task(self._run(room, visitor, after))
         self._sessions.add(room.session)

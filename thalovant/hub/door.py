@@ -3,7 +3,8 @@
     socket bytes ⇄ Visitor ⇄ packets that may pass ⇄ Room (the broker's end of one connection)
 
 The broker behind it is trusted with what it is given and with nothing else. It sees no user names, passwords and client
-ids, and no topics but those of the account. Its sessions are clean, and each client id there is ours and used once.
+ids, and no topics but those of the account. Its sessions are clean, each client id there is ours and used once, and it
+retains nothing: the door does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, topic_matches
 from thalovant_proto.links.mqtt.framing import Framer
 from thalovant_proto.links.mqtt.packets import (
+    MAX_ID,
     SUBSCRIPTION_REFUSED,
     Connect,
     ConnectCode,
@@ -27,11 +29,15 @@ from thalovant_proto.links.mqtt.packets import (
     Pingreq,
     Pingresp,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
     Suback,
     Subscribe,
     Unsuback,
     Unsubscribe,
+    Will,
 )
 from thalovant_proto.links.mqtt.server_session import (
     ClientClosed,
@@ -52,6 +58,10 @@ ON_THE_WAY: Final = 256 * KIB
 UNANSWERED: Final = 16
 #: Messages that a connection was given and has not acknowledged: the chunks of the two largest that hubs put together.
 UNACKNOWLEDGED: Final = 2048
+#: Messages of QoS 2 whose PUBREL is still to come, of one connection: more than clients send at a time.
+UNRELEASED: Final = 64
+#: Bytes of a message that is retained, at most. Presence is a word; a larger message travels, and is not kept.
+RETAINED: Final = 4 * KIB
 
 
 class Room(Protocol):
@@ -91,7 +101,7 @@ class Door:
     def __init__(
         self,
         authenticate: Callable[[Connect], Account | None],
-        enter: Callable[[Visitor, bytes, Room | None], Room],
+        enter: Callable[[Visitor, Connect, Room | None], Room],
         *,
         settings: Settings,
     ) -> None:
@@ -102,6 +112,7 @@ class Door:
         self._present: dict[tuple[str, str], Visitor] = {}  # by owner and client id
         self._flows: dict[str, Flow] = {}  # by owner
         self._hub: Visitor | None = None  # once it listens
+        self._retained: dict[str, Publish | Will] = {}  # by topic
         self._ids = count(1)
 
     def __len__(self) -> int:
@@ -131,7 +142,7 @@ class Door:
             self._present[place] = visitor
         flow = self._flows.setdefault(account.owner, Flow(account))
         flow.visitors[visitor] = place
-        return flow, self._enter(visitor, _disguised(connect, next(self._ids)).encode(), room)
+        return flow, self._enter(visitor, _disguised(connect, next(self._ids)), room)
 
     def forget(self, visitor: Visitor, flow: Flow | None) -> None:
         """A visitor is gone. Harmless if repeated."""
@@ -151,6 +162,20 @@ class Door:
     def hub_listens(self, visitor: Visitor) -> None:
         """From now on what clients publish reaches the hub."""
         self._hub = visitor
+
+    def retain(self, account: Account, message: Publish | Will) -> None:
+        """Keep a message for those who subscribe later, in place of the one before; an empty one only ends that.
+
+        Nobody but the hub hears what a client sends it, and the hub has no use for yesterday's: that is not kept.
+        """
+        self._retained.pop(message.topic, None)
+        kept = account.is_hub or account.may_subscribe(message.topic)
+        if kept and 0 < len(message.payload) <= RETAINED:
+            self._retained[message.topic] = message
+
+    def retained(self, topic: str) -> Publish | Will | None:
+        """What is kept for a new subscriber to this topic. The filters of clients are names, so that one will do."""
+        return self._retained.get(topic)
 
     def sent(self, flow: Flow, size: int) -> None:
         """A message goes into the broker."""
@@ -197,9 +222,12 @@ class Visitor(Quiet):
         self._broker = Framer(MAX_REMAINING)
         self._flow: Flow | None = None  # once it is in
         self.room: Room | None = None  # as long as it is in
+        self._will: Will | None = None  # to be retained
         self._subscribed: set[str] = set()
-        self._unanswered: dict[int, tuple[int | None, ...]] = {}  # packet id: for each filter its QoS, or None
+        self._unanswered: dict[int, tuple[tuple[str, int] | None, ...]] = {}  # packet id: filters, None where refused
         self._unacknowledged: set[int] = set()
+        self._own: set[int] = set()  # those of retained messages, from the top, where the broker's ids do not come
+        self._unreleased: dict[int, bool] = {}  # of QoS 2: whether PUBREC is out; PUBREL is to come
         self._out: list[bytes] = []
         self._unread = 0
         self._held = False
@@ -263,7 +291,7 @@ class Visitor(Quiet):
             answer = raw.wire
             match decode(raw.first, raw.body):
                 case Publish(topic=topic, payload=payload, packet_id=packet_id):
-                    # amqtt gives every newcomer what is retained on any topic that anybody has subscribed to.
+                    # What the client has just unsubscribed from may still be on its way.
                     if not any(topic_matches(own, topic) for own in self._subscribed):
                         self._decline(packet_id)
                         continue
@@ -277,9 +305,12 @@ class Visitor(Quiet):
                         self._door.hub_listens(self)
                 case Unsuback(packet_id=packet_id):
                     del self._unanswered[packet_id]
+                case Puback(packet_id=packet_id):
+                    answer = self._receipt(packet_id)
             self._say(answer)
         # What the hub has not read is bounded by the flows of the others.
-        unread = self._unread > self._door.settings.unread or len(self._unacknowledged) > UNACKNOWLEDGED
+        unacknowledged = len(self._unacknowledged) + len(self._own)
+        unread = self._unread > self._door.settings.unread or unacknowledged > UNACKNOWLEDGED
         if unread and not self._flow.account.is_hub:
             self._leave()
             self._wire.abort()
@@ -317,6 +348,8 @@ class Visitor(Quiet):
         else:
             self._session.accept(self._now)
             self._flow, self.room = self._door.admit(self, account, connect)
+            if connect.will is not None and connect.will.retain:
+                self._will = connect.will
 
     def _refuse(self, code: ConnectCode) -> None:
         self._session.refuse(code)
@@ -325,12 +358,17 @@ class Visitor(Quiet):
 
     def _packet(self, packet: Packet, wire: bytes, flow: Flow, room: Room) -> None:
         match packet:
-            case Publish(topic=topic, payload=payload, qos=0 | 1, packet_id=packet_id):
-                if flow.account.may_publish(topic):
-                    self._door.sent(flow, len(topic) + len(payload))
-                    room.hear(wire)
-                elif packet_id is not None:
-                    self._say(Puback(packet_id).encode())  # as if it had been published [MQTT-3.3.5-2]
+            case Publish(qos=0 | 1, packet_id=packet_id) if packet_id not in self._unreleased:
+                self._publish(packet, wire, flow, room)
+            case Publish(qos=2, packet_id=int(packet_id)) if packet_id in self._unreleased:
+                if self._unreleased[packet_id]:
+                    self._say(Pubrec(packet_id).encode())
+            case Publish(qos=2, packet_id=int(packet_id)) if len(self._unreleased) < UNRELEASED:
+                self._unreleased[packet_id] = False
+                self._publish(packet, wire, flow, room)
+            case Pubrel(packet_id=packet_id):
+                self._unreleased.pop(packet_id, None)
+                self._say(Pubcomp(packet_id).encode())
             case Subscribe(packet_id=packet_id) if packet_id not in self._unanswered:
                 self._subscribe(packet, flow.account, room)
             case Unsubscribe(packet_id=packet_id, filters=filters) if packet_id not in self._unanswered:
@@ -338,20 +376,43 @@ class Visitor(Quiet):
                 self._subscribed.difference_update(filters)
                 room.hear(wire)
             case Puback(packet_id=packet_id):
-                if packet_id in self._unacknowledged:
+                if packet_id in self._own:
+                    self._own.discard(packet_id)
+                elif packet_id in self._unacknowledged:
                     self._unacknowledged.discard(packet_id)
                     room.hear(wire)
             case Pingreq():
                 self._say(Pingresp().encode())
             case Disconnect():
+                self._will = None  # [MQTT-3.14.4-3]
                 room.hear(wire)
-            case _:  # QoS 2, which nobody at a hub uses, or a packet id that is in use [MQTT-2.3.1-2]
+            case _:  # a packet id that is in use [MQTT-2.3.1-2], or an answer to what was never said
                 self._leave()
+
+    def _publish(self, packet: Publish, wire: bytes, flow: Flow, room: Room) -> None:
+        """Pass on what is the account's. The broker takes QoS 2 for QoS 1: that it comes once is seen to here."""
+        if not flow.account.may_publish(packet.topic):
+            if packet.packet_id is not None:
+                self._say(self._receipt(packet.packet_id))  # as if it had been published [MQTT-3.3.5-2]
+            return
+        self._door.sent(flow, len(packet.topic) + len(packet.payload))
+        if packet.retain:
+            self._door.retain(flow.account, packet)
+        if packet.retain or packet.qos > 1:
+            wire = evolve(packet, qos=min(packet.qos, 1), retain=False).encode()
+        room.hear(wire)
+
+    def _receipt(self, packet_id: int) -> bytes:
+        """The broker's side has a message: PUBACK, or for QoS 2 PUBREC."""
+        if packet_id not in self._unreleased:
+            return Puback(packet_id).encode()
+        self._unreleased[packet_id] = True
+        return Pubrec(packet_id).encode()
 
     def _subscribe(self, packet: Subscribe, account: Account, room: Room) -> None:
         """Ask the broker for those filters that are the account's."""
-        allowed = [(name, min(qos, 1)) if account.may_subscribe(name) else None for name, qos in packet.filters]
-        self._unanswered[packet.packet_id] = tuple(pair and pair[1] for pair in allowed)
+        allowed = tuple((name, min(qos, 1)) if account.may_subscribe(name) else None for name, qos in packet.filters)
+        self._unanswered[packet.packet_id] = allowed
         granted = tuple(pair for pair in allowed if pair is not None)
         self._subscribed.update(name for name, _ in granted)
         if granted:
@@ -360,11 +421,23 @@ class Visitor(Quiet):
             self._say(self._answer(packet.packet_id, ()))
 
     def _answer(self, packet_id: int, codes: tuple[int, ...]) -> bytes:
-        """The SUBACK for all filters, made of the broker's codes for those that it has seen."""
+        """The SUBACK for all filters, made of the broker's codes for those it has seen; what is retained follows."""
         answered = iter(codes)
         asked = self._unanswered.pop(packet_id)
-        merged = tuple(SUBSCRIPTION_REFUSED if qos is None else next(answered) for qos in asked)
-        return Suback(packet_id=packet_id, codes=merged).encode()
+        merged = tuple(SUBSCRIPTION_REFUSED if pair is None else next(answered) for pair in asked)
+        answer = Suback(packet_id=packet_id, codes=merged).encode()
+        for pair, code in zip(asked, merged, strict=True):
+            if pair is not None and code != SUBSCRIPTION_REFUSED and (message := self._door.retained(pair[0])):
+                answer += self._reminder(message, min(code, message.qos))
+        return answer
+
+    def _reminder(self, message: Publish | Will, qos: int) -> bytes:
+        """A retained message for a new subscriber [MQTT-3.3.1-8]."""
+        packet_id = None
+        if qos:
+            packet_id = next(free for free in range(MAX_ID, 0, -1) if free not in self._own)
+            self._own.add(packet_id)
+        return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=True, packet_id=packet_id).encode()
 
     def _decline(self, packet_id: int | None) -> None:
         """Keep a message of the broker from the client."""
@@ -382,6 +455,9 @@ class Visitor(Quiet):
     def _leave(self) -> None:
         self.finished = True
         self._session.close()
+        if self._will is not None and self._flow is not None:
+            self._door.retain(self._flow.account, self._will)
+            self._will = None
         self._door.forget(self, self._flow)
         room, self.room = self.room, None
         if room is not None:
@@ -390,5 +466,5 @@ class Visitor(Quiet):
 
 def _disguised(connect: Connect, number: int) -> Connect:
     """A CONNECT as the broker may see it. A session that outlives the connection would be of no use to anybody."""
-    will = connect.will and evolve(connect.will, qos=min(connect.will.qos, 1))
+    will = connect.will and evolve(connect.will, qos=min(connect.will.qos, 1), retain=False)
     return Connect(client_id=f"visitor-{number}", clean_session=True, keepalive=0, will=will)
