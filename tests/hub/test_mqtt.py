@@ -35,6 +35,7 @@ from thalovant_proto.links.mqtt.packets import (
     Connack,
     Connect,
     ConnectCode,
+    Disconnect,
     Pingreq,
     Pingresp,
     Puback,
@@ -269,6 +270,29 @@ def test_a_will_comes_before_the_successor(hub: LocalHub, name: str):
         assert Suback(packet_id=1, codes=(1,)) in heard
         told = [(one.topic, one.payload, one.retain) for one in heard if isinstance(one, Publish)]
         assert [(will.topic, b"offline", True)] == told
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["goodbye", "no goodbye"])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_last_words_are_heard(hub: LocalHub, name: str, qos: int, leaves: bool):
+    """What was said before the end is passed on, however fast the end follows: some of it is acknowledged already."""
+    identity = hub.identity(name)
+    with MqttStranger(identity) as listener, MqttStranger(identity) as speaker:
+        assert Connack() == listener.connect()
+        assert Connack() == speaker.connect()
+        status = listener.topic("status")
+        listener.say(Subscribe(packet_id=1, filters=((status, 1),)))
+        assert Suback(packet_id=1, codes=(1,)) == listener.hear()
+        words = [Publish(topic=status, payload=b"%d" % n, qos=qos, packet_id=n if qos else None) for n in range(1, 9)]
+        speaker.say(*words, *([Disconnect()] if leaves else []))
+        if not leaves:
+            if qos:
+                assert [Puback(n) for n in range(1, 9)] == [speaker.hear() for _ in words]
+            speaker.close()
+
+        heard = [packet.payload for _ in words if isinstance(packet := listener.hear(), Publish)]
+
+    assert [word.payload for word in words] == heard
 
 
 def test_many_may_come_at_once(hub: LocalHub, name: str):

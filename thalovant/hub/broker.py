@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from typing import Any, Final
 
-from thalovant_proto.links.mqtt.packets import Connect
+from thalovant_proto.links.mqtt.packets import Connect, Disconnect
 
 from .accounts import Accounts
 from .door import Door, Room, Visitor
@@ -29,6 +31,10 @@ _CONFIG: Final = {
     # Everybody whom the door let in; and no other plugins, some of which publish what the hub is doing.
     "plugins": {"amqtt.plugins.base.BaseAuthPlugin": {}},
 }
+#: Bytes of a DISCONNECT, the last thing that a client says.
+_GOODBYE: Final = len(Disconnect().encode())
+#: Turns of the loop in which amqtt has taken up what it was given: from the packet to its queue, and from there on.
+_STEPS: Final = 8
 #: How long sessions may take to end after their connections.
 _ENDING: Final = 2.0
 
@@ -89,13 +95,18 @@ class BrokerPort(QuietPort):
         return visitor
 
     def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> Room:
-        room = _AmqttRoom(visitor, next(self._numbers))
+        room = _AmqttRoom(visitor, next(self._numbers), partial(self._unsaid, connect.client_id))
         room.hear(connect.encode())
         after = before.session if isinstance(before, _AmqttRoom) else None
         room.session = asyncio.create_task(self._run(room, visitor, after))
         self._sessions.add(room.session)
         room.session.add_done_callback(self._sessions.discard)
         return room
+
+    def _unsaid(self, client_id: str) -> bool:
+        """Whether the broker still holds something that it has acknowledged to this client, and not passed on."""
+        session, _ = self._broker.sessions.get(client_id, (None, None))
+        return session is not None and not session.delivered_message_queue.empty()
 
     async def _run(self, room: _AmqttRoom, visitor: Visitor, after: asyncio.Task[None] | None) -> None:
         """One session with the broker, once the one whose place it takes is over and its will published."""
@@ -137,12 +148,13 @@ class _Wire:
 
 
 class _AmqttRoom:
-    """A connection as amqtt sees it: its reader and its writer in one."""
+    """A connection as amqtt sees it: its reader and its writer in one. `unsaid`: something is still to be passed on."""
 
-    def __init__(self, visitor: Visitor, number: int) -> None:
+    def __init__(self, visitor: Visitor, number: int, unsaid: Callable[[], bool]) -> None:
         self.session: asyncio.Task[None]
         self._visitor = visitor
         self._number = number
+        self._unsaid = unsaid
         self._unread = bytearray()
         self._left = False
         self._news = asyncio.Event()
@@ -164,9 +176,18 @@ class _AmqttRoom:
         while len(self._unread) < n and not self._left:
             self._news.clear()
             await self._news.wait()
+        if self._left and len(self._unread) <= _GOODBYE:
+            await self._settle()
         data = bytes(self._unread[:n])
         del self._unread[:n]
         return data
+
+    async def _settle(self) -> None:
+        """Let everything be passed on: with a session amqtt forgets what is still to be, though it is acknowledged."""
+        quiet = 0
+        while quiet < _STEPS:
+            quiet = 0 if self._unsaid() else quiet + 1
+            await asyncio.sleep(0)
 
     def feed_eof(self) -> None:
         self.leave()
