@@ -58,7 +58,7 @@ class Routes:
         `rests_until`: when what stands in the way wants to be asked again. What the hub itself has said is a verdict
         at once: it would say the same elsewhere, and nobody may make us look for a weaker way.
         """
-        if failure.kind not in _OF_A_WAY and not (failure.kind is FailureKind.REFUSED and failure.cause is not None):
+        if not _of_a_way(failure):
             return failure
         self._failed[self.at] = failure
         self._rests_until = max(self._rests_until, rests_until)
@@ -87,8 +87,17 @@ class Routes:
         return evolve(self._failed[0], message="; ".join(said), final=final)
 
 
-#: What says nothing about the hub, only about this way to it. A broker's refusal, which has a cause, is one as well.
-_OF_A_WAY: Final = frozenset(
+def _of_a_way(failure: Failure) -> bool:
+    """Whether it says nothing about the hub, only about this way to it.
+
+    So does the refusal of a broker, which has a cause, and one that may pass: HTTP 500 is both to older hubs.
+    """
+    if failure.kind is FailureKind.REFUSED:
+        return failure.cause is not None or not failure.final
+    return failure.kind in _WAYS
+
+
+_WAYS: Final = frozenset(
     {
         FailureKind.DNS,
         FailureKind.CONNECT,

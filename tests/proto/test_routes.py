@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from tests.proto.https_world import response
 from tests.proto.world import ACCESS_KEY, Entropy, config, hub_side, stub_key, trust
 from thalovant_proto import events as e
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.failures import FailureKind
+from thalovant_proto.links.https_client import HttpsClientLink
 from thalovant_proto.links.mqtt.client_link import MqttClientLink
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
@@ -24,9 +26,11 @@ from thalovant_proto.secret import Secret
 from thalovant_proto.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.trust import Trust
 
-PORTAL = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<html>pay here"
-BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"
-NOT_AUTHORIZED = b"\x20\x02\x00\x05"  # a broker's CONNACK
+PORTAL = (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<html>pay here",)
+BUSY = (b"HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n",)
+DISCONNECTED = response(body={"status": "Disconnected"})
+TROUBLE = response(500, {"error": "Connection failed"})
+NOT_AUTHORIZED = (b"\x20\x02\x00\x05",)  # a broker's CONNACK
 REFUSED, UNTRUSTED = DialFault.REFUSED, DialFault.CERTIFICATE_UNTRUSTED
 
 
@@ -54,9 +58,20 @@ def over_mqtt(port: int) -> Route:
     return Route(name="MQTT", pin_id="pin of the broker", make_link=make_link)
 
 
+def over_https(port: int) -> Route:
+    """A way by HTTPS to that port."""
+
+    def make_link(known: Trust) -> ClientLink:
+        return HttpsClientLink(
+            f"http://127.0.0.1:{port}", access_key=Secret(ACCESS_KEY), user_agent="tests/1", secure=True
+        )
+
+    return Route(name="HTTPS", pin_id="pin by HTTPS", make_link=make_link)
+
+
 @define(eq=False)
 class Ways:
-    """A client with ways, and what is at the end of each: a hub, a fault of the dial, bytes of somebody else."""
+    """A client with ways, and what is at the end of each: a hub, a fault of the dial, what somebody else answers."""
 
     ends: dict[int, Any]
     routes: tuple[Route, ...]
@@ -67,7 +82,7 @@ class Ways:
     generation: int = 3
     _serial: int | None = None
     _peer: HubPeer | None = None
-    _says: bytes | None = None
+    _says: list[bytes] = field(factory=list)
     stack: ClientStack = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,7 +112,7 @@ class Ways:
 
     def lose(self) -> Ways:
         """The socket breaks."""
-        self._peer = self._says = None
+        self._peer, self._says = None, []
         self.stack.eof(self.now, "reset")
         return self.drive()
 
@@ -123,7 +138,7 @@ class Ways:
     def _obey(self) -> bool:
         match self.stack.step():
             case Dial(target=target, serial=serial) if serial != self._serial:
-                self._serial, self._peer, self._says = serial, None, None
+                self._serial, self._peer, self._says = serial, None, []
                 self.dials.append((self.now, target.port))
                 end = self.ends[target.port]
                 if isinstance(end, DialFault):
@@ -131,9 +146,10 @@ class Ways:
                     message = f"port {target.port}: {end.value}"
                     self.stack.dial_failed(DialFailed(phase=phase, fault=end, message=message), self.now)
                 else:
-                    self._says = end if isinstance(end, bytes) else None
                     if end is self:
                         self._peer = self._hub()
+                    else:
+                        self._says = list(end)
                     self.stack.socket_opened(self.now)
                 return True
             case Run():
@@ -154,9 +170,8 @@ class Ways:
 
     def _exchange(self) -> bool:
         data = self.stack.data_to_send()
-        if self._says is not None and data:
-            says, self._says = self._says, None
-            self.stack.receive_data(says, self.now)
+        if self._says and data:
+            self.stack.receive_data(self._says.pop(0), self.now)
             return True
         if (peer := self._peer) is None:
             return bool(data)
@@ -298,6 +313,17 @@ def test_a_brokers_refusal_is_not_the_hubs() -> None:
 
     assert ([1, 3, 2], 2) == (world.ports, world.stack.route)
     assert SessionState.READY is world.stack.state
+
+
+def test_a_refusal_that_may_pass_is_of_that_way() -> None:
+    """Older hubs call an unknown access key and their own trouble the same over HTTPS: elsewhere it is clear."""
+    world = ways((DISCONNECTED, TROUBLE), HUB)
+    world.routes = (over_https(1), over(2))
+    world.__attrs_post_init__()
+
+    world.open()
+
+    assert ([1, 2], SessionState.READY) == (world.ports, world.stack.state)
 
 
 def test_a_session_that_was_up_counts_as_there() -> None:
