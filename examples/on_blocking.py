@@ -1,6 +1,6 @@
 """A hub asked from plain blocking sockets: no event loop at all.
 
-python examples/on_blocking.py IDENTITY.json "Say hello."
+python examples/on_blocking.py IDENTITY.json "Say hello." [wss|https|mqtt]
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import time
 
 from stack import Conversation
 
+from thalovant import HubProtocol
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_io.tls import default_context
 
 
-def main(identity_file: str, text: str) -> int:
+def main(identity_file: str, text: str, protocol: HubProtocol | None = None) -> int:
     """Ask and print; returns the exit code."""
-    conversation = Conversation(identity_file, text)
+    conversation = Conversation(identity_file, text, protocol)
     driver = BlockingDriver(
         conversation.stack,
         on_outcome=lambda outcome: conversation.take(outcome, time.monotonic()),
@@ -28,4 +29,4 @@ def main(identity_file: str, text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:4]))

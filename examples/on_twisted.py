@@ -1,6 +1,6 @@
 """A hub asked from Twisted: a driver of one's own, in one screen. Any event loop with sockets and timers will do.
 
-    python examples/on_twisted.py IDENTITY.json "Say hello."
+    python examples/on_twisted.py IDENTITY.json "Say hello." [wss|https|mqtt]
 
 What every driver does, after every input: step, obey, write, start derivations, hand outcomes on, set the timer.
 """
@@ -14,6 +14,7 @@ from stack import Conversation
 from twisted.internet import protocol, reactor, threads
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 
+from thalovant import HubProtocol
 from thalovant_io.tls import TlsPipe, default_context
 from thalovant_proto import Dial, DialFailed, DialFault, Run, Stop, derive
 
@@ -122,9 +123,9 @@ class Wire(protocol.Protocol):
             self.transport.write(data)
 
 
-def main(identity_file: str, text: str) -> int:
+def main(identity_file: str, text: str, protocol: HubProtocol | None = None) -> int:
     """Ask and print; returns the exit code."""
-    conversation = Conversation(identity_file, text)
+    conversation = Conversation(identity_file, text, protocol)
     driver = TwistedDriver(conversation)
 
     def begin() -> None:
@@ -137,4 +138,4 @@ def main(identity_file: str, text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:4]))

@@ -28,16 +28,19 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("script", ["on_asyncio.py", "on_blocking.py", "on_trio.py", "on_twisted.py"])
+LOOPS = pytest.mark.parametrize("script", ["on_asyncio.py", "on_blocking.py", "on_trio.py", "on_twisted.py"])
+
+
+@LOOPS
 def test_embedding_asks_on_every_loop(hub: LocalHub, tmp_path: Path, script: str) -> None:
-    """The same stack on four event loops: first contact, then pinned."""
+    """The same stack on four event loops over all transports: first contact, then pinned, then what is chosen."""
     file = tmp_path / "identity.json"
     hub.add_client(script.removesuffix(".py").replace("_", "-")).save(file)
 
-    for _ in range(2):
-        done = run(script, file, "Say hello.")
+    for protocol in (["wss"], ["wss"], ["https"], ["mqtt"], []):
+        done = run(script, file, "Say hello.", *protocol)
 
-        assert (0, "Hello!\n", "") == (done.returncode, done.stdout, done.stderr)
+        assert (protocol, 0, "Hello!\n", "") == (protocol, done.returncode, done.stdout, done.stderr)
 
 
 def test_demo_holds_its_conversation() -> None:

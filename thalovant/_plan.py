@@ -12,7 +12,7 @@ import ssl
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
 
@@ -24,12 +24,15 @@ from thalovant_proto.session import ClientConfig
 from thalovant_proto.stack import ClientLink
 from thalovant_proto.trust import KEY_SIZE, Trust
 
+from ._version import __version__
 from .errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
 from .trust_store import pin_id
 
 if TYPE_CHECKING:
     from .identity import ThalovantIdentity
     from .protocols import HubProtocol
+
+DEFAULT_USERAGENT: Final = f"ThalovantPythonSDK/{__version__}"
 
 _SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqtts"}  # with TLS
 

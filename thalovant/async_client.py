@@ -17,8 +17,7 @@ from thalovant_proto.outcomes import AskEnded, SessionState
 
 from . import context as contexts
 from ._engine import UNCLOSED, Engine
-from ._plan import check_times, make_plan, seconds, tls_source, verifies
-from ._version import __version__
+from ._plan import DEFAULT_USERAGENT, check_times, make_plan, seconds, tls_source, verifies
 from .conversation import AsyncThalovantConversation, Carry
 from .errors import ThalovantError, ThalovantTimeoutError
 from .events import (
@@ -29,7 +28,7 @@ from .events import (
 )
 from .identity import ThalovantIdentity
 from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
-from .protocols import HubProtocol, choose_protocol, fallback_protocols
+from .protocols import HubProtocol, choose_protocols
 from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
 from .trust_store import TrustStore
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 log = logging.getLogger("thalovant")
-
-DEFAULT_USERAGENT = f"ThalovantPythonSDK/{__version__}"
 
 BinaryHandler = Callable[[wire.Binary], object]
 StateHandler = Callable[[str, ThalovantError | None], object]
@@ -91,8 +88,7 @@ class AsyncThalovantClient:
         if retry not in ("never", "idempotent"):
             raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
         self.identity = identity
-        first = choose_protocol(identity, protocol)
-        protocols = (first, *(fallback_protocols(identity, first) if fallback else ()))
+        protocols = choose_protocols(identity, protocol, fallback=fallback)
         self._connect_within = (connect_timeout + handshake_timeout) * len(protocols) + 1.0
         self._send_timeout = send_timeout
         plan = make_plan(

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from ._engine import UNCLOSED
+from ._plan import DEFAULT_USERAGENT
 from ._portal import Handlers, Portal
-from .async_client import DEFAULT_USERAGENT, AsyncThalovantClient
+from .async_client import AsyncThalovantClient
 from .conversation import ThalovantConversation
 from .identity import ThalovantIdentity
 from .subscriptions import LISTEN_BUFFER, ThalovantSubscription

@@ -170,9 +170,11 @@ def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) ->
     )
 
 
-def fallback_protocols(identity: ThalovantIdentity, chosen: HubProtocol) -> tuple[HubProtocol, ...]:
-    """What else a client of this identity may talk, best first: each if it is on and complete."""
-    return tuple(protocol for protocol in _usable(identity) if protocol != chosen)
+def choose_protocols(identity: ThalovantIdentity, protocol: str | None, *, fallback: bool) -> tuple[HubProtocol, ...]:
+    """What `choose_protocol` gives; with `fallback` what else is on and complete follows, best first."""
+    chosen = choose_protocol(identity, protocol)
+    others = (other for other in _usable(identity) if other != chosen) if fallback else ()
+    return (chosen, *others)
 
 
 def _best(identity: ThalovantIdentity) -> HubProtocol:

@@ -15,7 +15,7 @@ from thalovant import (
     ThalovantUnsupportedProtocolError,
     select_data_plane_endpoint,
 )
-from thalovant.protocols import choose_protocol, fallback_protocols
+from thalovant.protocols import choose_protocol, choose_protocols
 
 BROKER = MqttBrokerCredentials("mqtts://b", "u", "p")
 
@@ -270,10 +270,11 @@ def test_protocols_to_fall_back_to():
     """What else is on and complete, in the order of preference, whichever was chosen."""
     ours = identity(**BOTH, mqtt=BROKER, protocols=HubProtocolSettings(http=True, mqtt=True))
 
-    assert fallback_protocols(ours, "wss") == ("https", "mqtt")
-    assert fallback_protocols(ours, "mqtt") == ("wss", "https")
-    assert fallback_protocols(identity(**BOTH), "https") == ("wss",)
-    assert fallback_protocols(identity(**BOTH), "wss") == ()
+    assert choose_protocols(ours, None, fallback=True) == ("wss", "https", "mqtt")
+    assert choose_protocols(ours, "mqtt", fallback=True) == ("mqtt", "wss", "https")
+    assert choose_protocols(identity(**BOTH), "https", fallback=True) == ("https", "wss")
+    assert choose_protocols(identity(**BOTH), None, fallback=True) == ("wss",)
+    assert choose_protocols(ours, "mqtt", fallback=False) == ("mqtt",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""For programs with an event loop of their own: the client stack of an identity, for a driver or for theirs."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Literal
+
+from thalovant_proto.stack import ClientStack
+
+from ._plan import DEFAULT_USERAGENT, check_times, make_plan
+from .protocols import HubProtocol, choose_protocols
+
+if TYPE_CHECKING:
+    from thalovant_proto.trust import Trust
+
+    from .identity import ThalovantIdentity
+
+__all__ = ["make_stack"]
+
+
+def make_stack(
+    identity: ThalovantIdentity,
+    protocol: HubProtocol | None = None,
+    *,
+    trust: Trust,
+    fallback: bool = False,
+    useragent: str = DEFAULT_USERAGENT,
+    handshake_timeout: float = 20.0,
+    reply_settle_seconds: float = 0.25,
+    auto_reconnect: bool = True,
+    reconnect_attempts: int = 1,
+    allow_insecure: bool = False,
+    allow_legacy: bool = False,
+    retry: Literal["never", "idempotent"] = "never",
+    verified: bool = True,
+) -> ClientStack:
+    """A stack as `AsyncThalovantClient` has one, not yet open, for `protocol` or the best that the identity has.
+
+    `trust` is what `TrustStore.load` gives; store what each `TrustChanged` names. `verified` says that whoever drives
+    the stack checks certificate and host name, as with the contexts of `thalovant_io.tls.default_context`; otherwise
+    handshakes before v3 need `allow_legacy`. The other options, and the errors, are those of `AsyncThalovantClient`.
+    """
+    check_times(handshake_timeout=handshake_timeout, reply_settle_seconds=reply_settle_seconds)
+    plan = make_plan(
+        identity,
+        choose_protocols(identity, protocol, fallback=fallback),
+        user_agent=useragent,
+        connect_timeout=handshake_timeout,  # for nobody: to dial is the driver's
+        handshake_timeout=handshake_timeout,
+        settle=reply_settle_seconds,
+        auto_reconnect=auto_reconnect,
+        attempts=reconnect_attempts,
+        idempotent=retry == "idempotent",
+        allow_insecure=allow_insecure,
+        allow_legacy=allow_legacy,
+        verified=verified,
+    )
+    return ClientStack(plan.config, *plan.routes, trust=trust, entropy=secrets.token_bytes)
