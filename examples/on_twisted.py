@@ -16,7 +16,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 
 from thalovant import HubProtocol
 from thalovant_io.tls import TlsPipe, default_context
-from thalovant_proto import Dial, DialFailed, DialFault, Run, Stop, derive
+from thalovant_proto import Dial, DialFailed, DialFault, Run, Stop, Wait, derive
 
 
 class TwistedDriver:
@@ -40,31 +40,31 @@ class TwistedDriver:
             if self.wire is not None and self.wire.ready and (data := self.stack.data_to_send()):
                 self.wire.send(data)
                 continue
-            match step:
-                case Stop():
-                    self.drop()
-                    self.reactor.stop()
-                    return
-                case Dial(target=target, serial=serial) if serial != self.serial:
-                    self.drop()
-                    self.serial = serial
-                    endpoint = HostnameEndpoint(self.reactor, target.host, target.port)
-                    self.wire = Wire(self, TlsPipe(self.context, target.host, server_hostname=target.host))
-                    connectProtocol(endpoint, self.wire).addErrback(self.dial_failed)
-                case Dial() | Run():
-                    pass
-                case _:
-                    self.drop()
             for effect in self.stack.effects():
                 threads.deferToThread(derive, effect).addCallback(self.derived, effect.id)
             if not (outcomes := self.stack.outcomes()):
                 break
             for outcome in outcomes:
                 self.conversation.take(outcome, self.now)
+        self.obey(step)
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
-        if (when := self.stack.next_timeout) is not None:
+        if (when := self.stack.next_timeout) is not None and not isinstance(step, Stop):
             self.timer = self.reactor.callLater(max(0.0, when - self.now), self.timed_out)
+
+    def obey(self, step: Dial | Run | Stop | Wait) -> None:
+        match step:
+            case Stop():
+                self.drop()
+                self.reactor.stop()
+            case Dial(target=target, serial=serial) if serial != self.serial:
+                self.drop()
+                self.serial = serial
+                endpoint = HostnameEndpoint(self.reactor, target.host, target.port)
+                self.wire = Wire(self, TlsPipe(self.context, target.host, server_hostname=target.host))
+                connectProtocol(endpoint, self.wire).addErrback(self.dial_failed)
+            case Wait():
+                self.drop()
 
     def timed_out(self) -> None:
         self.stack.handle_timeout(self.now)
@@ -106,13 +106,19 @@ class Wire(protocol.Protocol):
             self.driver.stack.socket_opened(self.driver.now)
         if plaintext:
             self.driver.stack.receive_data(plaintext, self.driver.now)
+        if (self.tls.fault is not None or self.tls.closed) and self.transport is not None:
+            self.transport.loseConnection()
         self.driver.turn()
 
     def connectionLost(self, reason: Any = None) -> None:
-        if self.driver.wire is self:
-            self.driver.wire = None
-            self.driver.stack.eof(self.driver.now)
-            self.driver.turn()
+        if self.driver.wire is not self:
+            return
+        self.driver.wire, fault, now = None, self.tls.eof(), self.driver.now
+        if self.ready:
+            self.driver.stack.eof(now)
+        elif fault is not None:
+            self.driver.stack.dial_failed(DialFailed(phase="tls", fault=fault.fault, message=fault.message), now)
+        self.driver.turn()
 
     def send(self, data: bytes) -> None:
         self.tls.send(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_embedding_asks_on_every_loop(hub: LocalHub, tmp_path: Path, script: str
         done = run(script, file, "Say hello.", *protocol)
 
         assert (protocol, 0, "Hello!\n", "") == (protocol, done.returncode, done.stdout, done.stderr)
+
+
+@LOOPS
+def test_embedding_trusts_nobody_by_itself(hub: LocalHub, tmp_path: Path, script: str) -> None:
+    """A hub whose certificate nobody vouches for is told no secret, and the program ends with the reason."""
+    file = tmp_path / "identity.json"
+    replace(hub.identity(), ca_file=None).save(file)
+
+    done = run(script, file, "Say hello.", "mqtt")
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "an authority unknown here" in done.stderr
 
 
 def test_demo_holds_its_conversation() -> None:
