@@ -14,7 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import trio
 
-from tests.io.stacks import EchoPeer, FrameClient, Outcome
+from tests.io.stacks import EchoPeer, Outcome
+from thalovant_io._stack import ClientStack
 from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import Listener, serve
@@ -30,10 +31,19 @@ EchoConnection: TypeAlias = Connection[Outcome]
 
 
 class Running:
-    """A driver of one kind that runs a stack, until the `with` block ends or the stack stops."""
+    """A driver of one kind that runs a stack, until the `with` block ends or the stack stops.
+
+    `begin` is called where the driver runs, with its time, just before it starts.
+    """
 
     def __init__(
-        self, kind: str, stack: FrameClient, *, hook: Callable[[Outcome], None] | None = None, **options: Any
+        self,
+        kind: str,
+        stack: ClientStack[Any],
+        *,
+        begin: Callable[[float], object] = lambda now: None,
+        hook: Callable[[Any], None] | None = None,
+        **options: Any,
     ) -> None:
         self.stack = stack
         self.reported: list[BaseException] = []  # to the loop's exception handler
@@ -42,9 +52,10 @@ class Running:
         self.now: Callable[[], float]
         self.socket: Callable[[], Any]  # the present one
         self._kind = kind
+        self._begin = begin
         self._hook = hook
         self._options = options
-        self._outcomes: queue.Queue[Outcome] = queue.Queue()
+        self._outcomes: queue.Queue[Any] = queue.Queue()
         self._call: Callable[[Callable[[], object]], None]
         self._abort: Callable[[], None]
         self._wake: Callable[[], None]
@@ -88,11 +99,17 @@ class Running:
         assert isinstance(outcome, kind), f"{outcome!r} is no {kind.__name__}"
         return outcome
 
+    def until(self, kind: type[T], matches: Callable[[T], object] = lambda outcome: True) -> T:
+        """The next outcome of this kind that `matches`; those before it are passed over."""
+        while not (isinstance(outcome := self._outcomes.get(timeout=PATIENCE), kind) and matches(outcome)):
+            pass
+        return outcome
+
     def no_more(self) -> bool:
         """Whether all outcomes were taken."""
         return self._outcomes.empty()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Any) -> None:
         self._outcomes.put(outcome)
         if self._hook is not None:
             self._hook(outcome)
@@ -122,6 +139,7 @@ class Running:
             self._call, self._abort, self.now = call, driver.abort, loop.time
             self._wake = driver.wake
             self.socket = lambda: driver.wire and driver.wire.transport.get_extra_info("socket")
+            self._begin(driver.now)
             driver.start()
             self._started.set()
             try:
@@ -149,6 +167,7 @@ class Running:
             self._call, self._abort, self.now = call, driver.abort, trio.current_time
             self._wake = driver.wake
             self.socket = lambda: driver.wire and driver.wire.sock
+            self._begin(driver.now)
             self._started.set()
             await driver.run()
             statistics = trio.lowlevel.current_statistics()
@@ -161,6 +180,7 @@ class Running:
         self._call, self._abort, self.now = driver.call_soon, driver.abort, lambda: driver.now
         self._wake = driver.wake
         self.socket = lambda: driver.wire and driver.wire.sock
+        self._begin(driver.now)
         self._started.set()
         driver.run()
 
