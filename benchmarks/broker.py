@@ -19,8 +19,12 @@ def program() -> str | None:
 
 
 @contextlib.contextmanager
-def mosquitto(*, tls: bool = False) -> Iterator[tuple[int, str | None]]:
-    """One that lets everybody in: its port, and with `tls` the file of the authority to trust."""
+def mosquitto(*, tls: bool = False, stock: bool = False) -> Iterator[tuple[int, str | None]]:
+    """One that lets everybody in: its port, and with `tls` the file of the authority to trust.
+
+    A `stock` one has Nagle's algorithm on, as distributions ship it: it holds a small packet back until the one before
+    is acknowledged, which a system does 40 ms later if it has nothing to say.
+    """
     found = program()
     if found is None:
         raise SystemExit("mosquitto is not installed")
@@ -30,7 +34,7 @@ def mosquitto(*, tls: bool = False) -> Iterator[tuple[int, str | None]]:
         # Without `user` it would become another one when root starts it, and could not read its key.
         lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_type error"]
         lines += [f"user {os.environ.get('USER', 'root')}"] if os.getuid() == 0 else []
-        lines += ["set_tcp_nodelay true"]
+        lines += [] if stock else ["set_tcp_nodelay true"]
         authority = None
         if tls:
             authority = _certificate(Path(folder))

@@ -1,9 +1,10 @@
 """P7: MQTT QoS 1, PUBLISH to PUBACK, at a broker on this machine: our session under both drivers, paho and aiomqtt.
 
-    python benchmarks/p7_mqtt.py                       # starts a mosquitto of its own
+    python benchmarks/p7_mqtt.py                       # starts mosquittos of its own
     python benchmarks/p7_mqtt.py --broker HOST:PORT --user NAME --password WORD --topic T
 
-Figures are round trips a second over plain TCP, with a payload of 300 bytes: one at a time, and with 20 on their way.
+Figures are round trips a second over plain TCP, with a payload of 300 bytes: one at a time, and with 20 on their way;
+at a mosquitto with `set_tcp_nodelay`, and at one as it is shipped.
 Our drivers and paho are told by a callback that a message has arrived, aiomqtt and our asyncio driver are awaited. The
 blocking driver and paho differ in one thing: paho hands each message to a thread of its own, as all its users do.
 """
@@ -155,7 +156,7 @@ async def _awaited(where: argparse.Namespace, count: int, window: int) -> float:
     return rate
 
 
-def measure(where: argparse.Namespace, rounds: int, count: int) -> list[Figure]:
+def measure(where: argparse.Namespace, rounds: int, count: int, title: str = "") -> list[Figure]:
     """All clients in turns."""
     pairs = (("blocking driver", blocking, "paho"), ("asyncio driver", awaited, "aiomqtt"))
     with ExitStack() as exits:
@@ -173,7 +174,7 @@ def measure(where: argparse.Namespace, rounds: int, count: int) -> list[Figure]:
     figures = []
     for name, _, peer in pairs:
         for window, least in ((1, SEQUENTIAL), (WINDOW, WINDOWED)):
-            what = f"{name}, {'one at a time' if window == 1 else f'{window} on their way'}, best round"
+            what = f"{name}, {'one at a time' if window == 1 else f'{window} on their way'}{title}, best round"
             figures.append(Figure(id="P7", what=what, ours=rates[f"{name} {window}"], unit="msg/s", least=least,
                                   peer=peer if child else "", theirs=rates.get(f"{peer} {window}")))  # fmt: skip
     return figures
@@ -190,9 +191,11 @@ def main() -> None:
     rounds, count = (2, 1_000) if arguments.quick else (6, 4_000)
     weather = Weather()
     if arguments.broker is None:
-        with mosquitto() as (port, _):
-            where = argparse.Namespace(host="127.0.0.1", port=port, user=None, password=None, topic=TOPIC)
-            figures = measure(where, rounds, count)
+        figures = []
+        for title in ("", ", stock mosquitto"):
+            with mosquitto(stock=bool(title)) as (port, _):
+                where = argparse.Namespace(host="127.0.0.1", port=port, user=None, password=None, topic=TOPIC)
+                figures += measure(where, rounds, count, title)
     else:
         host, _, port = arguments.broker.rpartition(":")
         named = {"user": arguments.user, "password": arguments.password, "topic": arguments.topic}
