@@ -9,13 +9,12 @@ from typing import Any, Final
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
 from tests.proto.https_world import polled, polled_binary, response
 from tests.proto.vectors import load
+from thalovant_proto.links.cookies import Cookies
 from thalovant_proto.links.https import HttpsLimits
 from thalovant_proto.links.https_client import HttpsClientLink
 from thalovant_proto.secret import Secret
 
-LIMITS: Final = HttpsLimits(
-    head=2000, request=4000, response=10_000, chunks=20, send_queue=20_000, cookies=2, cookie=100
-)
+LIMITS: Final = HttpsLimits(head=2000, request=4000, response=10_000, chunks=20, send_queue=20_000)
 # Two heads and bodies: one that is read, one that waits behind it; and what we queue ourselves.
 HELD: Final = 2 * (LIMITS.head + LIMITS.response) + 2 * LIMITS.send_queue
 KEY: Final = "0f3c9a72-planted-access-key"
@@ -40,6 +39,9 @@ HEADERS: Final = [
     [("Retry-After", "3")],
     [("Content-Encoding", "gzip")],
     [("Set-Cookie", "a=b"), ("Set-Cookie", "c=d"), ("Set-Cookie", "e=f; Secure"), ("Set-Cookie", "no cookie")],
+    [("Set-Cookie", "a=b; Max-Age=5"), ("Set-Cookie", "c=; Expires=Thu, 01 Jan 1970 00:00:00 GMT")],
+    [("Set-Cookie", "a=b; Domain=elsewhere.example"), ("Set-Cookie", "c=d; Path=/prefix/deeper")],
+    [("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Retry-After", "Sun, 06 Nov 1994 08:49:40 GMT")],
     [("Transfer-Encoding", "chunked")],
 ]
 CONTENT: Final[list[dict[str, Any]]] = [
@@ -54,7 +56,12 @@ CONTENT: Final[list[dict[str, Any]]] = [
 
 def make() -> Driven:
     link = HttpsClientLink(
-        "https://hub.example/prefix", access_key=Secret(KEY), user_agent="Sdk/1", limits=LIMITS, secure=True
+        "https://hub.example/prefix",
+        access_key=Secret(KEY),
+        user_agent="Sdk/1",
+        limits=LIMITS,
+        cookies=Cookies(count=2, size=100),
+        secure=True,
     )
     return Driven(link, secret=KEY)
 

@@ -167,10 +167,15 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, se
 
 
 def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
+    from thalovant_proto.links.cookies import Cookies
     from thalovant_proto.links.https_client import HttpsClientLink
 
+    cookies = Cookies()
+
     def make(trust: Trust) -> ClientLink:
-        return HttpsClientLink(endpoint, access_key=config.access_key, user_agent=config.user_agent, secure=secure)
+        return HttpsClientLink(
+            endpoint, access_key=config.access_key, user_agent=config.user_agent, cookies=cookies, secure=secure
+        )
 
     return make
 

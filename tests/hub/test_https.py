@@ -6,12 +6,14 @@ import base64
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import pytest
 
 import thalovant.testing
+from tests.hub.relay import Relay
 from tests.hub.strangers import PATIENCE, Browser
 from thalovant.client import ThalovantClient
 from thalovant.errors import ThalovantPolicyDeniedError
@@ -109,6 +111,22 @@ def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
         assert 1 == hub.disconnect(name)
 
         assert device.ask("two", timeout=PATIENCE).text == "You said: two"
+
+
+def test_a_connection_that_breaks_leaves_no_session_behind():
+    """With a frame under way: the next session ends the broken one, and the hub knows the client once."""
+    with thalovant.testing.hub() as hub, Relay(hub.identity("device")) as relay:
+        options: dict[str, Any] = {"protocol": "https", "noise_state_dir": hub.state_dir("device")}
+        with ThalovantClient(relay.identity, **options, retry="idempotent") as device:
+            device.ask("one")
+            hub._hub.watch(lambda turn: relay.deafen_once())  # before the request is answered that brought it
+            with ThreadPoolExecutor() as pool:
+                asked = pool.submit(device.ask, "two", timeout=PATIENCE)
+                assert relay.lost.wait(PATIENCE)
+                relay.cut()
+
+            assert asked.result().text == "You said: two"
+            assert 1 == hub.speak_to("device", "are you there once?")
 
 
 def test_who_is_held_back_is_heard_in_the_end():

@@ -12,6 +12,7 @@ import h11
 from attrs import define, evolve, field, frozen
 
 from thalovant_proto.links.base import Accepted, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from thalovant_proto.links.cookies import Cookies
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
 from thalovant_proto.links.https_client import HttpsClientLink
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
@@ -35,9 +36,14 @@ def binary(data: bytes) -> Frame:
 
 
 def make_link(
-    url: str = "https://hub.example", *, limits: HttpsLimits = DEFAULT_HTTPS_LIMITS, key: str = KEY, agent: str = AGENT
+    url: str = "https://hub.example",
+    *,
+    limits: HttpsLimits = DEFAULT_HTTPS_LIMITS,
+    key: str = KEY,
+    agent: str = AGENT,
+    cookies: Cookies | None = None,
 ) -> HttpsClientLink:
-    return HttpsClientLink(url, access_key=Secret(key), user_agent=agent, limits=limits, secure=True)
+    return HttpsClientLink(url, access_key=Secret(key), user_agent=agent, limits=limits, cookies=cookies, secure=True)
 
 
 def frames(events: Iterable[LinkEvent]) -> list[Frame]:
@@ -275,8 +281,16 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.hub = HttpsServerHub(entropy=entropy(), limits=self.limits, secure=True)
 
-    def client(self, *, key: str = KEY, agent: str = AGENT, address: str = "192.0.2.1", eager: bool = True) -> Client:
-        link = make_link(limits=self.limits, key=key, agent=agent)
+    def client(
+        self,
+        *,
+        key: str = KEY,
+        agent: str = AGENT,
+        address: str = "192.0.2.1",
+        cookies: Cookies | None = None,
+        eager: bool = True,
+    ) -> Client:
+        link = make_link(limits=self.limits, key=key, agent=agent, cookies=cookies)
         link.pace(eager, self.now)
         self.clients.append(Client(self, link, address))
         return self.clients[-1]

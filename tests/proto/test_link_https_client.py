@@ -445,44 +445,6 @@ def test_a_steady_sender_hears_its_answers():
     assert 5 <= len(asked) - asked.count("send_message") <= 20
 
 
-# --- cookies
-
-
-def test_cookies_come_back():
-    """The replica cookie of a hub, and a load balancer's, are sent with every later request (real-hubs.md §7)."""
-    hand = by_hand().pump()
-    hand.answer(headers=[("Set-Cookie", "lb=a1; Path=/; Secure"), ("Set-Cookie", "hivemind_http_replica=old")])
-
-    hand.answer(headers=[("Set-Cookie", "hivemind_http_replica=vm; HttpOnly; Path=/; SameSite=Lax")])
-
-    assert hand.asked is not None
-    assert hand.asked.headers["cookie"] == "lb=a1; hivemind_http_replica=vm"
-
-
-@pytest.mark.parametrize(
-    "header", ["novalue", "=x", "bad name=x", "a=b\x80c", "n=" + "x" * 5000, ";a=b", "a=b c", 'a="quoted" text']
-)
-def test_what_is_no_cookie_is_not_sent_back(header):
-    """Malformed and oversized cookies are left out; nothing else suffers."""
-    hand = by_hand().pump()
-
-    hand.reply(response().replace(b"\r\n\r\n", b"\r\nSet-Cookie: " + header.encode("latin-1") + b"\r\n\r\n", 1))
-
-    assert hand.asked is not None
-    assert "cookie" not in hand.asked.headers
-
-
-def test_cookies_are_bounded():
-    """No more than eight are kept, but one that is kept may change."""
-    hand = by_hand().pump()
-    hand.answer(headers=[("Set-Cookie", f"c{n}=1") for n in range(50)])
-
-    hand.answer(headers=[("Set-Cookie", "c0=2"), ("Set-Cookie", "c40=2")])
-
-    assert hand.asked is not None
-    assert hand.asked.headers["cookie"] == "c0=2; " + "; ".join(f"c{n}=1" for n in range(1, 8))
-
-
 # --- the goodbye
 
 

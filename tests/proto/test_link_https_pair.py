@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from thalovant_proto.limits import MIB
 from thalovant_proto.links.base import CloseKind, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from thalovant_proto.links.cookies import Cookies
 from thalovant_proto.links.https_server import HttpsServerHub
 from thalovant_proto.links.https_session import HttpsSession
 
@@ -237,6 +238,21 @@ def test_a_client_that_crashed_comes_back_at_once():
 
     assert both(again.frames) == both([HELLO, OFFER])
     assert [event.kind for event in world.heard if isinstance(event, LinkClosed)] == [CloseKind.LOST]
+    assert len(world.hub) == 1
+
+
+def test_a_link_that_died_leaves_nothing_behind():
+    """The next one shows its cookies, so that the hub sees whose session it is to end."""
+    world, jar = World(echo), Cookies()
+    died = world.client(cookies=jar)
+    world.run(5, lambda: len(died.frames) == 2)
+    world.clients.remove(died)  # it never says goodbye
+
+    again = world.client(cookies=jar, address="198.51.100.9")
+    world.run(5, lambda: len(again.frames) == 2)
+
+    assert both(again.frames) == both([HELLO, OFFER])
+    assert [event.kind for event in world.heard if isinstance(event, LinkClosed)] == [CloseKind.REFUSED]
     assert len(world.hub) == 1
 
 

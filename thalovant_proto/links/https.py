@@ -68,9 +68,6 @@ class HttpsLimits:
     poll: int = field(default=4 * MIB, validator=gt(0))
     # What a client holds to be sent: one message of the full 32 MiB, as base64 in forms.
     send_queue: int = field(default=64 * MIB, validator=gt(0))
-    # Cookies a client keeps for its hub, and the size of each: one or two affinity cookies of a few dozen bytes.
-    cookies: int = field(default=8, validator=gt(0))
-    cookie: int = field(default=4 * KIB, validator=gt(0))
     # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one.
     sessions: int = field(default=10_000, validator=gt(0))
     sessions_per_key: int = field(default=8, validator=gt(0))
@@ -134,18 +131,6 @@ def decode_form(form: bytes) -> dict[str, bytes]:
 
 def _unquote(text: bytes) -> bytes:
     return _ESCAPE.sub(lambda escape: _BYTES[int(escape[1], 16)], text.replace(b"+", b" "))
-
-
-# --- cookies
-
-
-_COOKIE: Final = re.compile(rb"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([\x21-\x3a\x3c-\x7e]*)\s*")
-
-
-def read_cookie(pair: bytes) -> tuple[str, str] | None:
-    """Name and value of one `name=value`, None if it is not one."""
-    found = _COOKIE.fullmatch(pair)
-    return (found[1].decode(), found[2].decode()) if found is not None else None
 
 
 # --- bodies

@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 from ..errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ..secret import Secret
 from .base import Accepted, Carrier, CloseKind, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from .cookies import Cookies
 from .endpoint import authorization, parse_endpoint, portable_agent
 from .https import (
     DEFAULT_HTTPS_LIMITS,
@@ -32,7 +33,6 @@ from .https import (
     HttpStream,
     Resource,
     encode_form,
-    read_cookie,
 )
 from .https_answer import Answer, hint, judge, quote, read_answer, read_frames
 
@@ -87,6 +87,8 @@ class HttpsClientLink:
     answer that never comes). A frame whose POST was not answered is never sent again, and not `unsent`: nobody can
     tell.
 
+    `cookies` are the jar of all links of one client; each has its own if there is none.
+
     Raises `ValueError` for a URL, user agent or access key that cannot work; the message holds none of them.
     """
 
@@ -97,6 +99,7 @@ class HttpsClientLink:
         access_key: Secret[str],
         user_agent: str,
         limits: HttpsLimits = DEFAULT_HTTPS_LIMITS,
+        cookies: Cookies | None = None,
         secure: bool,
     ) -> None:
         endpoint = parse_endpoint(url, name="HTTPS", plain="http", tls="https")
@@ -115,7 +118,8 @@ class HttpsClientLink:
         ]
         self._limits = limits
         self._secure = secure
-        self._cookies: dict[str, str] = {}
+        self._cookies = Cookies() if cookies is None else cookies
+        self._folder = prefix
 
         self._phase = _Phase.CLEARING
         self._leave_by: float | None = None
@@ -288,8 +292,8 @@ class HttpsClientLink:
         body = b"" if queued is None else queued.body
         self._queue_bytes -= len(body)
         headers = list(self._headers)
-        if self._cookies:
-            headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self._cookies.items())))
+        if cookies := self._cookies.header(now):
+            headers.append(("Cookie", cookies))
         if resource.method == "POST":
             headers.append(("Content-Length", str(len(body))))
         if body:
@@ -364,7 +368,7 @@ class HttpsClientLink:
             return []
         self._request = None
         self._served = True
-        self._keep_cookies(message)
+        self._keep_cookies(message, now)
         if self._http is not None:
             if http.reusable and not http.unread:
                 http.next_cycle()
@@ -417,14 +421,18 @@ class HttpsClientLink:
             self._rest(now)
         return events
 
-    def _keep_cookies(self, message: HttpMessage) -> None:
+    def _keep_cookies(self, message: HttpMessage, now: float) -> None:
         """Give back what the hub sets: behind a load balancer the session lives on one replica."""
+        encrypted = self.target.tls or self._secure
         for header in message.headers(b"set-cookie"):
-            if (cookie := read_cookie(header.partition(b";")[0])) is None or len(header) > self._limits.cookie:
-                continue
-            name, value = cookie
-            if name in self._cookies or len(self._cookies) < self._limits.cookies:
-                self._cookies[name] = value
+            self._cookies.take(
+                header,
+                host=self.target.host,
+                folder=self._folder,
+                encrypted=encrypted,
+                date=message.header(b"date"),
+                now=now,
+            )
 
     # --- the end
 
@@ -467,7 +475,6 @@ class HttpsClientLink:
         self._phase = _Phase.CLOSED
         self._http = self._request = None
         self._queue.clear()
-        self._cookies.clear()
         self._targets.clear()
         return LinkClosed(
             kind=kind,

@@ -24,6 +24,7 @@ from .. import jsontext
 from ..errors import DecodeError
 from ..secret import Secret
 from .base import CloseKind, Credentials, Frame, FrameType
+from .cookies import read_cookie
 from .endpoint import read_authorization
 from .https import (
     DEFAULT_HTTPS_LIMITS,
@@ -38,7 +39,6 @@ from .https import (
     HttpStream,
     Resource,
     decode_form,
-    read_cookie,
 )
 from .https_session import HttpsSession
 
