@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from . import events as e
-from . import jsontext, wire1
+from . import jsontext
 from .envelope import encode, looks_like_text, parse_sealed
 from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
@@ -158,15 +158,3 @@ class LegacyChannel:
         if not isinstance(found, dict) or "ciphertext" not in found:
             raise DecodeError("a clear frame came where only sealed ones may")
         return found
-
-
-def looks_sealed(frame: Frame, limits: Limits) -> bool:
-    """Whether a frame that no key of ours opens is sealed with another one, and not something in clear."""
-    try:
-        if looks_like_text(frame):
-            found = jsontext.loads(frame.data, max_size=limits.frame, max_depth=limits.json_depth)
-            return isinstance(found, dict) and "ciphertext" in found
-        wire1.decode(frame.data, limits)
-    except DecodeError:
-        return not looks_like_text(frame)
-    return False

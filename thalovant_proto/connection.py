@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from . import events as e
-from .channel import Channel, Entropy, looks_sealed
+from .channel import Channel, Entropy
 from .envelope import clear_frame, handshake_in, parse_clear
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake import Answer, ClientHandshake, ClientSide, Derivation, Step
@@ -61,7 +61,6 @@ class HubConnection:
         self._effects: list[DeriveKey] = []
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0
-        self._stale = 0
         self._out: list[tuple[Frame, int | None]] = []
         self._deadline: float | None = now + limits.handshake_time
         # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
@@ -210,10 +209,9 @@ class HubConnection:
             clear = None
             with suppress(DecodeError):
                 clear = parse_clear(frame, self._peer, self._limits)
-            if clear is not None:
-                self._heard(clear, now, events)
-            elif not self._may_be_stale(frame):
+            if clear is None:
                 raise
+            self._heard(clear, now, events)
             return
         if isinstance(event, e.SealedHandshake) and self.role is Role.HUB and not self._proven:
             # A client that holds both secrets seals its password proof with the crypto key (bus-client 0.4).
@@ -221,17 +219,6 @@ class HubConnection:
         elif event is not None:
             self._opened(event, events)
         self._check_renewal(events)
-
-    def _may_be_stale(self, frame: Frame) -> bool:
-        """Whether a frame that does not open is one of a client that answered the offer twice: sealed with a key that
-        its second proof has replaced. Such clients exist, and their next frames open; a few are passed over.
-        """
-        if self.role is Role.CLIENT or self._proven or self.generation is not e.Generation.PASSWORD:
-            return False
-        if not looks_sealed(frame, self._limits):
-            return False
-        self._stale += 1
-        return self._stale <= self._limits.stale_frames
 
     def _heard(self, clear: e.ClearEvent, now: float, events: list[e.Event]) -> None:
         if isinstance(clear, e.HubHello | e.Offer):

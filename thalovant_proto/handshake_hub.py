@@ -98,6 +98,7 @@ class HubHandshake:
         self._entropy = entropy
         self._limits = limits
         self._hello, self._offer = side.hello(), side.offer()
+        self._iv: bytes | None = None  # of every answer to a password proof, once there was one
         self._answer: Answer = self._begin
 
     def opening(self) -> tuple[e.HubHello, e.Offer]:
@@ -164,7 +165,9 @@ class HubHandshake:
             raise CredentialsRefused("a password proof was not offered to this client")
         if not hsub.verify(side.password, proof.envelope):
             raise CredentialsRefused("password handshake verification failed")
-        iv = self._entropy(hsub.IV_SIZE)
+        # The same for each proof of a connection: a client that answers an offer twice makes a key of its newer IV and
+        # what it heard first (real-hubs.md §9 d), and that is then the key of the newer proof.
+        iv = self._iv = self._iv or self._entropy(hsub.IV_SIZE)
         salt = hsub.salt(iv, hsub.envelope_iv(proof.envelope))
         encoding = _first(proof.encodings, Encoding.HEX.value, [encoding.value for encoding in OFFERED_ENCODINGS])
         cipher = _first(proof.ciphers, Cipher.AES_GCM.value, [cipher.value for cipher in CIPHERS])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from attrs import field, frozen
-from attrs.validators import ge, gt
+from attrs.validators import gt
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -33,8 +33,6 @@ class Limits:
     # Frames that wait while a key is derived.
     parked_frames: int = field(default=4, validator=gt(0))
     parked_bytes: int = field(default=128 * KIB, validator=gt(0))
-    # Frames that do not open, taken from a v1 client that has not proven itself: it may have answered the offer twice.
-    stale_frames: int = field(default=4, validator=ge(0))
     # Frames sealed under one legacy key: every nonce of the session is remembered, so the session must end.
     legacy_frames: int = field(default=1 << 16, validator=gt(1))
     # From the open link to both sides holding keys; derivation included (argon2id is 0.15 s, 1 s on small devices).
