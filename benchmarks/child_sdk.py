@@ -16,9 +16,9 @@ from thalovant import ThalovantClient
 clients: list[Any] = []
 
 
-def connect(*, identity: str) -> None:
+def connect(*, identity: str, protocol: str = "wss") -> None:
     """One client more, ready."""
-    client = ThalovantClient.from_identity_file(identity, noise_state_dir=sys.argv[1], protocol="wss")
+    client = ThalovantClient.from_identity_file(identity, noise_state_dir=sys.argv[1], protocol=protocol)
     client.connect()
     clients.append(client)
 

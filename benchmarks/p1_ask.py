@@ -27,6 +27,14 @@ from thalovant import AsyncThalovantClient
 
 TARGETS = {"wss": 1.5, "https": 25.0, "mqtt": 3.0, "mqtt, stock mosquitto": 3.0, "mqtt, embedded broker": None}  # ms
 
+#: Who else asks: name, script, over what, and how often a round (None: half as often as ours over WSS).
+PEERS: list[tuple[str, str, str, int | None]] = [
+    (peers.SDK, "child_sdk.py", "wss", 5),
+    (peers.SDK, "child_sdk.py", "https", 5),
+    (peers.SDK, "child_sdk.py", "mqtt", 5),
+    (peers.BUS, "child_bus_client.py", "wss", None),
+]
+
 
 class Ours:
     """Our client, on a loop of its own."""
@@ -78,7 +86,7 @@ def main() -> None:
         hub = exits.enter_context(running_hub("--all"))
         hubs = {"wss": hub, "https": hub, "mqtt, embedded broker": hub}
         if program() is not None:
-            for way in ("mqtt", "mqtt, stock mosquitto"):
+            for way in ("mqtt, stock mosquitto", "mqtt"):
                 port, authority = exits.enter_context(mosquitto(tls=True, stock="stock" in way))
                 place = f"mqtts://127.0.0.1:{port}"
                 hubs[way] = exits.enter_context(running_hub("--broker", place, str(authority)))
@@ -92,13 +100,15 @@ def main() -> None:
             exits.callback(ours.close)
             asks = count if protocol == "wss" else count // 3
             runs[way] = partial(ours.ask, asks)
-        for name, script, asks in ((peers.SDK, "child_sdk.py", 5), (peers.BUS, "child_bus_client.py", count // 2)):
-            if name in pythons:
-                home = exits.enter_context(tempfile.TemporaryDirectory())
-                own = peers.trusting(endpoints["ca_file"], home)
-                peer = exits.enter_context(Child(script, home, python=pythons[name], **own))
-                peer.ask("connect", identity=hub.ask("identity", name=name, pinned=False))
-                runs[name] = partial(peer.ask, "ask", count=asks)
+        for name, script, way, asks in PEERS:
+            if name not in pythons or way not in hubs:
+                continue
+            home = exits.enter_context(tempfile.TemporaryDirectory())
+            trusted = authority if way == "mqtt" else endpoints["ca_file"]
+            peer = exits.enter_context(Child(script, home, python=pythons[name], **peers.trusting(trusted, home)))
+            identity = hubs[way].ask("identity", name=f"{name}-{way}", pinned=False)
+            peer.ask("connect", identity=identity, **({} if name == peers.BUS else {"protocol": way}))
+            runs[f"{name} {way}"] = partial(peer.ask, "ask", count=asks or count // 2)
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             for name, run in runs.items():
@@ -111,9 +121,9 @@ def main() -> None:
         figures.append(Figure(id="P1", what=f"ask, {way}, p99", ours=percentile(taken[way], 99) * 1e3, unit="ms",
                               peer="bare TCP echo", theirs=percentile(taken["echo"], 99) * 1e3))  # fmt: skip
     figures += [
-        Figure(id="P1", what="ask, wss, median", ours=middle["wss"], unit="ms", peer=peers.NAMES[name],
-               theirs=middle[name])
-        for name in (peers.SDK, peers.BUS) if name in middle
+        Figure(id="P1", what=f"ask, {way}, median", ours=middle[way], unit="ms", peer=peers.NAMES[name],
+               theirs=middle[f"{name} {way}"])
+        for name, _, way, _ in PEERS if f"{name} {way}" in middle
     ]  # fmt: skip
     measuring.show(figures, weather, arguments)
 
