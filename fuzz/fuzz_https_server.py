@@ -51,6 +51,7 @@ class Do(enum.IntEnum):
     CLOSE = 5  # session, code
     CHUNKED = 6  # socket, count, chunk: a body in so many chunks of this
     MANY = 7  # socket, count, chunk: a message sent so often
+    PROVE = 8  # session
 
 
 DOINGS: Final = list(Do)
@@ -116,6 +117,11 @@ class World:
     def session(self, number: int) -> Driven | None:
         """One of the sessions."""
         return list(self.sessions.values())[number % len(self.sessions)] if self.sessions else None
+
+    def prove(self, number: int) -> None:
+        """The client of one of the sessions has proven itself."""
+        if self.sessions:
+            list(self.sessions)[number % len(self.sessions)].prove(self.now)
 
     def pump(self) -> None:
         """The driver's duty: sessions first, then answers, until nothing moves."""
@@ -220,6 +226,10 @@ def act(tape: Tape, worlds: tuple[World, World]) -> None:
             for world in worlds:
                 if (driven := world.session(number)) is not None:
                     driven.close(code, "reason")
+        case Do.PROVE:
+            number = tape.byte()
+            for world in worlds:
+                world.prove(number)
 
 
 def seeds() -> Iterator[bytes]:
@@ -238,6 +248,8 @@ def seeds() -> Iterator[bytes]:
     yield start + 3 * fill + tape(Do.REQUEST, 0, text, 0, 1, 0, "") + 6 * one_more
     yield start + tape(Do.MANY, 0, 10, hello, Do.MANY, 0, 63, "x" * 300, Do.EOF, 0)
     yield start + tape(Do.CHUNKED, 0, 3, b"message=a", Do.CHUNKED, 1, 20, b"a", Do.CHUNKED, 2, 9, b"a" * 800)
+    crowd = b"".join(tape(Do.REQUEST, socket, connect, 0, 0, 0, "", Do.PROVE, socket) for socket in range(SOCKETS))
+    yield tape(1) + crowd + tape(Do.WAIT, 11) + crowd
     for resource in range(len(RESOURCES)):
         for key in range(len(AUTHORIZATIONS)):
             for flags in (0, BINARY, WRONG_METHOD, KEEP_NONE, FORM_KEY, HALF):
@@ -253,5 +265,8 @@ def seeds() -> Iterator[bytes]:
         b"GET /get_messages?" + b"&".join([b"a=1"] * 40) + b" HTTP/1.1\r\nHost: hub\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: hub\r\nX: " + b"y" * 2500,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /connect HTTP/1.1\r\nHost: hub\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST http://hub/connect HTTP/1.1\r\nHost: hub\r\nContent-Encoding: gzip\r\n\r\n",
+        b"POST /connect HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ):
         yield tape(1, Do.RAW, 0, raw, Do.WAIT, 80)

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
@@ -244,6 +245,22 @@ def test_a_cookie_is_of_use_from_anywhere(hub: LocalHub, name: str):
         assert 2 == len(there.poll(cookie).body["messages"])
 
 
+def test_who_only_knows_the_access_key_locks_nobody_out(hub: LocalHub, name: str):
+    """Sessions that prove nothing fill places of their own address only."""
+    identity = hub.identity(name)
+    statuses = []
+    with ExitStack() as thieves:
+        for number in range(9):
+            thief = thieves.enter_context(Browser(identity, agent=f"thief{number}/1", source="127.0.0.2"))
+            statuses.append(thief.call("POST", "connect").status)
+
+        with client(hub, name) as device:
+            assert device.ask("hello").text == "You said: hello"
+            assert 503 == thief.call("POST", "connect").status
+
+    assert [200] * 8 + [503] == statuses
+
+
 def test_sessions_outlive_connections(hub: LocalHub, name: str):
     """One request, one socket, as old clients do."""
     identity = hub.identity(name)
@@ -302,7 +319,8 @@ def test_slow_requests_are_cut_off():
 def test_a_client_that_does_not_read_its_messages_loses_its_session():
     """What waits for it is bounded: then the hub lets it go, and says so when it asks."""
     settings = Settings(https=HttpsLimits(queue_frames=4))
-    with thalovant.testing.hub(settings=settings) as hub, client(hub, "device") as device:
+    # An answer that finds the queue full of what came before is lost with the session, too.
+    with thalovant.testing.hub(settings=settings) as hub, client(hub, "device", retry="idempotent") as device:
         device.connect()
         for number in range(20):
             hub.emit_to("device", "app.news", {"number": number})

@@ -9,7 +9,7 @@ import pytest
 
 from thalovant_proto.links.base import CloseKind, LinkClosed, LinkOpened
 
-from .https_front import ELSEWHERE, Front, closes, connected, front
+from .https_front import ELSEWHERE, Answered, Front, closes, connected, front
 from .https_world import AGENT, KEY, NOT_CONNECTED, binary, frames, text
 
 # --- whose session it is (wire.md §0.1 and §8.2 S6)
@@ -153,12 +153,18 @@ def test_a_client_that_lost_its_cookies_gets_a_session_beside_the_old_one():
     assert hub.call("get_messages", cookie=second).body["messages"] == []
 
 
+def shown(agent: str) -> str:
+    """The `authorization` of another program with the same access key."""
+    return b64encode(f"{agent}:{KEY}".encode()).decode()
+
+
 def test_sessions_of_one_key_are_bounded():
     """A newcomer takes the place of the one that was silent longest, if that was 10 s; else it must wait."""
     hub = front(sessions_per_key=3)
     cookies = []
     for n in range(3):
         cookies.append(hub.connect(address=f"192.0.2.{n}"))
+        hub.session.prove(hub.now)
         hub.now += 1
     hub.call("get_messages", cookie=cookies[0])
     hub.events.clear()
@@ -167,12 +173,76 @@ def test_sessions_of_one_key_are_bounded():
     other = hub.call("connect", query={"authorization": b64encode(b"agent:another-key").decode()}, address=ELSEWHERE)
     hub.now += 10
     late = hub.call("connect", address=ELSEWHERE)
+    before = closes(hub.events)
+    hub.session.prove(hub.now)
+    hub.serve()
 
     assert (early.status, early.body, early.headers["retry-after"]) == (503, {"error": "Too many sessions"}, "5")
     assert other.status == 200
     assert late.status == 200
+    assert before == []
     assert closes(hub.events) == [(CloseKind.DISPLACED, ())]
     assert [hub.call("get_messages", cookie=cookie).body == NOT_CONNECTED for cookie in cookies] == [False, True, False]
+
+
+def test_a_proof_that_finds_no_stale_place_makes_one():
+    """Two that were let in for one place: both stay."""
+    hub = front(sessions_per_key=1)
+    cookies = [hub.connect(address=f"192.0.2.{n}") for n in range(2)]
+    one, two = hub.sessions
+
+    one.prove(hub.now)
+    two.prove(hub.now)
+
+    assert all(hub.call("get_messages", cookie=cookie).status == 200 for cookie in cookies)
+    assert hub.call("connect", address=ELSEWHERE).status == 503
+
+
+def test_a_proof_that_comes_too_late_changes_nothing():
+    """The session ended while its owner was busy."""
+    hub, cookie = connected()
+    hub.call("disconnect", cookie=cookie)
+
+    hub.session.prove(hub.now)
+
+    assert len(hub.hub) == 0
+    assert hub.call("connect").status == 200
+
+
+def test_sessions_that_prove_nothing_are_bounded_by_address():
+    """Whoever only has the access key fills places of his own address, and loses them after 10 s however he polls."""
+    hub = front(sessions_per_key=3)
+
+    def attack(number: int) -> Answered:
+        return hub.call("connect", query={"authorization": shown(f"agent{number}")}, address=ELSEWHERE)
+
+    cookies = [attack(number).cookie for number in range(3)]
+    hub.events.clear()
+
+    full = attack(3)
+    victim = hub.call("connect")
+    hub.now += 10
+    for cookie in cookies:
+        hub.call("get_messages", cookie=cookie)
+    late = attack(4)
+
+    assert (full.status, victim.status, late.status) == (503, 200, 200)
+    assert closes(hub.events) == [(CloseKind.DISPLACED, ())]
+
+
+def test_who_proves_nothing_takes_no_place_from_who_did():
+    """A client that sleeps keeps its session, whatever comes with its access key."""
+    hub = front(sessions_per_key=3)
+    cookie = hub.connect()
+    hub.session.prove(hub.now)
+    hub.now += 100
+
+    for n in range(20):
+        hub.call("connect", query={"authorization": shown(f"agent{n}")}, address=f"198.51.100.{n % 4}")
+        hub.now += 1
+
+    assert hub.call("get_messages", cookie=cookie).status == 200
+    assert hub.sessions[0].ending is None
 
 
 def test_sessions_of_all_keys_are_bounded():

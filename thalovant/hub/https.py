@@ -8,6 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from thalovant_io.asyncio_session import SessionRunner
+from thalovant_proto.events import Proven
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https_session import HttpsSession
 
@@ -43,33 +44,33 @@ class HttpsListener(QuietPort):
     def gone(self, connection: QuietConnection) -> None:
         self._requests.pop(connection, None)  # sessions do not notice
 
-    def deliver(self, address: str) -> None:
-        """Let sessions hear what requests from `address` have brought, new ones first being given a seat."""
-        for session in self._hub.ready():
-            if session not in self._sessions and session.ending is None:
-                self._sessions[session] = _Session(self, session, address)
-            if (found := self._sessions.get(session)) is not None:
-                found.hear()
+    def deliver(self) -> None:
+        """Let sessions hear what requests have brought, new ones first being given a seat."""
+        while ready := self._hub.ready():  # what one hears may end another
+            for session in ready:
+                if session not in self._sessions and session.ending is None:
+                    self._sessions[session] = _Session(self, session)
+                if (found := self._sessions.get(session)) is not None:
+                    found.hear()
 
     def forget(self, session: HttpsSession) -> None:
         """A session is over."""
         del self._sessions[session]
 
     def _make_peer(self, connection: QuietConnection) -> _Requests:
-        address = connection.address.host
-        http = self._hub.connection(address, asyncio.get_running_loop().time())
-        requests = self._requests[connection] = _Requests(self, http, address)
+        http = self._hub.connection(connection.address.host, asyncio.get_running_loop().time())
+        requests = self._requests[connection] = _Requests(self, http)
         return requests
 
 
 class _Session:
     """One client's session, and the driver of its seat. Its frames leave when it polls."""
 
-    def __init__(self, listener: HttpsListener, session: HttpsSession, address: str) -> None:
+    def __init__(self, listener: HttpsListener, session: HttpsSession) -> None:
         self._listener = listener
         self._session = session
         self._held = False
-        self._seat = listener.board.accept(session, self, address=address)
+        self._seat = listener.board.accept(session, self, address=session.address)
         self._runner = SessionRunner(self._seat, on_outcome=self._tell, on_end=self._end)
         session.on_taken = self._seat.room
 
@@ -94,6 +95,8 @@ class _Session:
         self._runner.abort()
 
     def _tell(self, outcome: PeerOutcome) -> None:
+        if isinstance(outcome, Proven):
+            self._session.prove(self._runner.now)
         self._listener.board.heard(self._seat, outcome)
 
     def _end(self) -> None:
@@ -105,10 +108,9 @@ class _Session:
 class _Requests(Quiet):
     """One accepted socket, as listeners drive it. What is said is said by the sessions."""
 
-    def __init__(self, listener: HttpsListener, http: HttpsServerConnection, address: str) -> None:
+    def __init__(self, listener: HttpsListener, http: HttpsServerConnection) -> None:
         self._listener = listener
         self._http = http
-        self._address = address
         self.leaving = False  # the socket ends when no answer is owed
 
     @property
@@ -130,5 +132,5 @@ class _Requests(Quiet):
 
     def data_to_send(self) -> bytes:
         # Before each answer, for the answer tells what its request led to.
-        self._listener.deliver(self._address)
+        self._listener.deliver()
         return self._http.data_to_send()

@@ -68,7 +68,8 @@ class HttpsLimits:
     poll: int = field(default=4 * MIB, validator=gt(0))
     # What a client holds to be sent: one message of the full 32 MiB, as base64 in forms.
     send_queue: int = field(default=64 * MIB, validator=gt(0))
-    # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one.
+    # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one. So
+    # many may be proven, and so many from one address not yet.
     sessions: int = field(default=10_000, validator=gt(0))
     sessions_per_key: int = field(default=8, validator=gt(0))
     # Bytes a second that the slowest network carries: what bodies may take on top of the times below.
@@ -83,7 +84,8 @@ class HttpsLimits:
     idle_time: float = field(default=75.0, validator=gt(0))
     # A hub's session ends this long after the last poll (wire.md §7.1: real hubs drop the queue then).
     session_time: float = field(default=300.0, validator=gt(0))
-    # A session idle for this long makes room for a newcomer with the same key; every client polls more often.
+    # A session idle for this long makes room for a newcomer with the same key, for every client polls more often; and
+    # one that has proven nothing for this long.
     stale_time: float = field(default=10.0, validator=gt(0))
     # The longest Retry-After that is believed.
     retry_after: float = field(default=60.0, validator=gt(0))

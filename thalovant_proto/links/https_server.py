@@ -100,9 +100,10 @@ class HttpsServerHub:
     returned once, the session also belongs to whoever shows the same access key, user agent and address: clients that
     keep no cookies exist (wire.md §0.1, §8.2 S6). Whoever only knows the access key can neither read nor end it.
 
-    One access key may have several sessions, one for each program; a `/connect` of the same client begins its session
-    anew, with a new hello, where real hubs stay silent. Any access key gets a session: whether it is known is for the
-    owner to say by `close(now, code=1008)`, of which the client learns as 403.
+    One access key may have several sessions, one for each program, and as many from each address that have proven
+    nothing: whoever only knows the access key takes no place from those who know the secret too. A `/connect` of the
+    same client begins its session anew, with a new hello, where real hubs stay silent. Any access key gets a session:
+    whether it is known is for the owner to say by `close(now, code=1008)`, of which the client learns as 403.
 
     `entropy(n)` gives n random bytes. `secure`: the sockets are TLS or loopback.
     """
@@ -199,10 +200,12 @@ class HttpsServerHub:
 
         opened = HttpsSession(
             caller.credentials,
+            address=caller.address,
             limits=self._limits,
             secure=self._secure,
             now=now,
             on_ready=lambda session: self._ready.setdefault(session),
+            on_proof=self._proved,
             on_end=forget,
         )
         self._by_cookie[digest] = self._by_place[place] = opened
@@ -218,16 +221,40 @@ class HttpsServerHub:
         return reply
 
     def _make_room(self, caller: _Caller, now: float) -> bool:
+        """Whether there may be one more session of that key; one that has proven nothing may have to go for it."""
+        limit = self._limits.sessions_per_key
         if len(self) >= self._limits.sessions:
             return False
         sessions = self._by_key.get(caller.credentials.access_key, [])
-        if len(sessions) < self._limits.sessions_per_key:
+        proven = [session for session in sessions if session.proven]
+        if len(proven) >= limit and self._stalest(proven, now) is None:
+            return False  # once proven, it would find no place
+        unproven = [session for session in sessions if not session.proven and session.address == caller.address]
+        if len(unproven) < limit:
             return True
-        stalest = min(sessions, key=lambda session: session.heard_at)
-        if now - stalest.heard_at < self._limits.stale_time:
+        if (stalest := self._stalest(unproven, now)) is None:
             return False
-        stalest.end(CloseKind.DISPLACED, "too many sessions of one access key", now)
+        stalest.end(CloseKind.DISPLACED, _TOO_MANY, now)
         return True
+
+    def _proved(self, session: HttpsSession, now: float) -> None:
+        """A session takes its place among the proven ones of its key; the stalest may have to go for it."""
+        sessions = self._by_key.get(session.credentials.access_key, [])
+        others = [one for one in sessions if one.proven and one is not session]
+        if len(others) >= self._limits.sessions_per_key and (stalest := self._stalest(others, now)) is not None:
+            stalest.end(CloseKind.DISPLACED, _TOO_MANY, now)
+
+    def _stalest(self, sessions: list[HttpsSession], now: float) -> HttpsSession | None:
+        stalest = min(sessions, key=_alive_at)
+        return stalest if now - _alive_at(stalest) >= self._limits.stale_time else None
+
+
+_TOO_MANY: Final = "too many sessions of one access key"
+
+
+def _alive_at(session: HttpsSession) -> float:
+    """When it last had a claim to its place: anybody can keep a session busy that needs no proof."""
+    return session.heard_at if session.proven else session.began_at
 
 
 def _disconnect(session: HttpsSession | None, now: float) -> _Owed:

@@ -49,20 +49,25 @@ class HttpsSession:
         self,
         credentials: Credentials,
         *,
+        address: str,
         limits: HttpsLimits,
         secure: bool,
         now: float,
         on_ready: Callable[[HttpsSession], None],
+        on_proof: Callable[[HttpsSession, float], None],
         on_end: Callable[[HttpsSession], None],
     ) -> None:
         self.credentials = credentials
+        self.address = address  # that it was opened from
+        self.proven = False
         self.ending: Ending | None = None
-        self.heard_at = now  # of any request
+        self.began_at = self.heard_at = now  # the latter is of any request
         self.cookie_returned = False  # from then on it is required
         #: Called when the client has taken frames: there may be room for more.
         self.on_taken: Callable[[], None] = lambda: None
         self._limits = limits
         self._on_ready = on_ready
+        self._on_proof = on_proof
         self._on_end = on_end
         self._polled_at = now
         self._over = False  # `LinkClosed` was given out
@@ -141,6 +146,11 @@ class HttpsSession:
         if self.ending is None:
             self._finish(Ending(CloseKind.CLOSED, code, reason))
         return self._give_out()
+
+    def prove(self, now: float) -> None:
+        """The client has shown that it knows more than an access key: its place is its own."""
+        self.proven = True
+        self._on_proof(self, now)
 
     # --- what requests do
 
