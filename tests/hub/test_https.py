@@ -95,6 +95,22 @@ def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
     assert [f"{number} {text}" for number in range(40)] == list(pieces)
 
 
+def test_a_burst_of_news_arrives_whole(hub: LocalHub, name: str):
+    """A skill that says a thousand things in one breath, between two polls."""
+
+    @hub.skill("what happened")
+    async def much(turn: Turn) -> str:
+        for number in range(1000):
+            hub._hub.emit_to(name, "app.news", {"number": number})
+        return "a lot"
+
+    numbers: queue.Queue[int] = queue.Queue()
+    with client(hub, name) as device, device.on("app.news", lambda event: numbers.put(event.data["number"])):
+        assert device.ask("what happened", timeout=PATIENCE).text == "a lot"
+
+        assert list(range(1000)) == [numbers.get(timeout=PATIENCE) for _ in range(1000)]
+
+
 def test_a_hub_that_comes_back_is_found_again():
     """It has forgotten the session; the client begins another, and keeps what it listens to."""
     with thalovant.testing.hub() as hub, client(hub, "device", retry="idempotent") as device:

@@ -388,19 +388,19 @@ def test_a_session_that_ends_while_it_is_polled_is_not_connected():
 
 
 def test_too_many_unread_frames_end_the_session():
-    """256 frames wait; with the next one the session is over, for a gap could not be mended."""
+    """4096 frames wait; with the next one the session is over, for a gap could not be mended."""
     hub, cookie = connected()
-    for n in range(256):
+    for n in range(4096):
         hub.session.send(text("x") if n % 2 else binary(b"x"), hub.now, token=n)
     assert closes(hub.session.receive_data(b"", hub.now)) == []
 
-    hub.session.send(text("one too many"), hub.now, token=256)
-    hub.session.send(text("and on"), hub.now, token=257)
+    hub.session.send(text("one too many"), hub.now, token=4096)
+    hub.session.send(text("and on"), hub.now, token=4097)
     hub.session.send(text("without a token"), hub.now)
     hub.serve()
 
     assert closes(hub.events)[0][0] is CloseKind.LOST
-    assert sorted(closes(hub.events)[0][1]) == list(range(258))
+    assert sorted(closes(hub.events)[0][1]) == list(range(4098))
     assert hub.call("get_messages", cookie=cookie).body == NOT_CONNECTED
 
 

@@ -60,9 +60,10 @@ class HttpsLimits:
     response: int = field(default=8 * MIB, validator=gt(0))
     # Pieces that a body may come in: proxies cut at 4 KiB or more, and each piece costs parsing.
     chunks: int = field(default=16 * KIB, validator=gt(0))
-    # Frames that a hub keeps for a client that does not poll (real hubs: 256, no bound on bytes), and that it holds of
-    # one that sends faster than it is served.
-    queue_frames: int = field(default=256, validator=gt(0))
+    # Frames that a hub keeps for a client that does not poll, and that it holds of one that sends faster than it is
+    # served. Real hubs drop frames beyond 256, however small; here it is bytes that count, for an app may well say
+    # a thousand small things between two polls.
+    queue_frames: int = field(default=4096, validator=gt(0))
     queue_bytes: int = field(default=16 * MIB, validator=gt(0))
     # How much of that a hub puts into one response; a single larger frame still goes, alone.
     poll: int = field(default=4 * MIB, validator=gt(0))
