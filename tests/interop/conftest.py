@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from .brokers import Broker, mosquitto_program
 from .foreign.asking import ForeignClients
 from .rigs import Rig, RigError, fork_identity, running_rig
 
@@ -50,6 +51,23 @@ def foreign() -> ForeignClients:
         return ForeignClients.installed()
     except RigError as error:
         unavailable(error)
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """The broker's program."""
+    try:
+        return mosquitto_program()
+    except RigError as error:
+        unavailable(error)
+
+
+@pytest.fixture
+def broker(mosquitto: str, tmp_path: Path) -> Iterator[Broker]:
+    """A broker that nobody has started yet; ended with the test."""
+    broker = Broker(mosquitto, tmp_path / "broker")
+    yield broker
+    broker.stop(signal.SIGKILL)
 
 
 @pytest.fixture
