@@ -63,6 +63,10 @@ class HubConnection:
         self._parked_bytes = 0
         self._out: list[tuple[Frame, int | None]] = []
         self._deadline: float | None = now + limits.handshake_time
+        self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
+        self._answers = False  # the hub answers an empty rendezvous
+        self._probe_at: float | None = None
+        self._answer_by: float | None = None
         # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
         self._answer: Answer
         if isinstance(side, ClientSide):
@@ -136,6 +140,8 @@ class HubConnection:
         for frame in frames[:-1]:
             self._out.append((frame, None))
         self._out.append((frames[-1], token))
+        if self.role is Role.CLIENT and self._carrier.idle is not None:
+            self._probe_at = now + self._carrier.idle
 
     def frames_to_send(self) -> list[tuple[Frame, int | None]]:
         """Everything for the link, in order, each with its token."""
@@ -167,8 +173,8 @@ class HubConnection:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
         channel = None if self._channel is None else self._channel.next_timeout
-        times = [time for time in (self._deadline, channel) if time is not None]
-        return min(times, default=None)
+        times = (self._deadline, self._probe_at, self._answer_by, channel)
+        return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: float) -> list[e.Event]:
         """Time has passed. Harmless if early."""
@@ -178,17 +184,42 @@ class HubConnection:
                 f"(state {self._state.name})"
             )
             return [self._closed(waited)]
-        channel = self._channel
-        return self._guarded(lambda events: None if channel is None else channel.handle_timeout(now))
+        if self._answer_by is not None and now >= self._answer_by:
+            return [self._closed(None, kind=CloseKind.LOST, reason="the hub no longer answers")]
+        return self._guarded(lambda events: self._tick(now))
 
     def close(self) -> None:
         """We are done with this connection: secrets go, input is ignored."""
         self._state = State.CLOSED
         self._deadline = None
+        self._probe_at = self._answer_by = None
         self._answer = _refuse
         self._channel = self._derivation = None
         self._parked.clear()
         self._effects.clear()
+
+    # --- time ---
+
+    def _tick(self, now: float) -> None:
+        if self._channel is not None:
+            self._channel.handle_timeout(now)
+        if self._probe_at is not None and now >= self._probe_at:
+            self._probe(now)
+
+    def _probe(self, now: float) -> None:
+        """Show a silent hub that we are there, and see whether it is.
+
+        A v3 hub answers an empty rendezvous. Older ones answer nothing that we could say unasked, but what lost our
+        session says hello in clear to any frame.
+        """
+        self._probe_at = None
+        if self.used_up >= 1:
+            return
+        if self.generation is not e.Generation.NOISE and self._hello is not None:
+            self.send(self._hello, now)
+        else:
+            self.send(e.Rendezvous(), now)
+            self._answer_by = now + self._limits.probe_time if self._answers else None
 
     # --- receiving ---
 
@@ -249,6 +280,8 @@ class HubConnection:
 
     def _opened(self, event: e.Message, events: list[e.Event]) -> None:
         told = self._follow(event)
+        self._answer_by = None
+        self._answers = self._answers or isinstance(event, e.Rendezvous)
         if not self._proven:
             self._prove(events)
             claimed, self._claimed = self._claimed, None
@@ -305,6 +338,7 @@ class HubConnection:
         if step.completed is not None:
             events.append(step.completed)
         for message in step.seal:
+            self._hello = self._hello or message
             self.send(message, now)
         if step.proves:
             self._prove(events)

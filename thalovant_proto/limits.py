@@ -41,6 +41,8 @@ class Limits:
     reassembly_time: float = field(default=60.0, validator=gt(0))
     # How long a completed handshake may wait for its proof before the session counts as connected, unproven.
     proof_time: float = field(default=0.75, validator=gt(0))
+    # From asking a silent hub whether it is there to its answer, where nothing else would show that it is gone.
+    probe_time: float = field(default=20.0, validator=gt(0))
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -444,7 +444,7 @@ class ClientStack:
         by_peer = None
         if closed.error is not None:
             failure = from_fault(closed.error)
-        elif closed.kind is CloseKind.FORGOTTEN:
+        elif closed.kind in (CloseKind.FORGOTTEN, CloseKind.LOST):
             by_peer = closed.kind
             failure = from_close(closed.kind, None, closed.reason, attempt.progress(now))
         else:

@@ -11,6 +11,7 @@ from tests.proto.frame_link import FrameLinks
 from tests.proto.world import PIN, Entropy, World, echo, met_before, ready, states
 from thalovant_proto import events as e
 from thalovant_proto.failures import FailureKind
+from thalovant_proto.links.base import Carrier
 from thalovant_proto.outcomes import (
     AskEnded,
     AskPiece,
@@ -156,6 +157,21 @@ def test_presence_is_shown_once_the_hub_is_proven():
 
     assert [world.now] == link.announced
     assert "in_out" == world.got(TrustChanged)[-1].trust.mqtt_layout
+
+
+def test_a_hub_that_ends_unseen_is_dialed_again():
+    """MQTT: the broker lives on, so a hub that answers no longer is a lost link, and silence is not the last word."""
+    world = World(links=FrameLinks(carrier=Carrier(rehello=True, secure=True, receipts=True, idle=100.0))).open()
+    world.hub.proves = False  # nor does it answer anything else
+
+    world.advance(119)
+    assert 1 == len(world.links.clients)
+    world.advance(2)
+
+    (waiting,) = [change for change in world.got(StateChanged) if change.state is SessionState.WAITING]
+    assert waiting.failure is not None
+    assert (FailureKind.LOST, "no longer answers" in waiting.failure.message) == (waiting.failure.kind, True)
+    assert 2 == len(world.links.clients)
 
 
 # --- what travels ---

@@ -42,6 +42,7 @@ class Carrier:
     rehello: bool = False  # a hub that lost the session says hello again in clear
     secure: bool = False  # verified TLS or loopback
     receipts: bool = False  # `Accepted` tells when the next hop took a frame
+    idle: float | None = None  # a hub that heard nothing for so long is asked: it may be gone unseen, or forget us soon
 
 
 class CloseKind(enum.Enum):

@@ -314,7 +314,12 @@ class MqttClientLink:
         self._session.packet_limit = self._limits.frame + TOPIC_HEAD
         return LinkOpened(
             carrier=Carrier(
-                text_up=layout.text_up, typed=False, rehello=True, secure=self._secure, receipts=self._qos == 1
+                text_up=layout.text_up,
+                typed=False,
+                rehello=True,
+                secure=self._secure,
+                receipts=self._qos == 1,
+                idle=self._limits.idle_probe,
             )
         )
 

@@ -52,6 +52,9 @@ class MqttLimits:
     settle_time: float = field(default=0.25, validator=gt(0))
     # How long the layout on which the hub answered last time is tried alone.
     alone_time: float = field(default=3.0, validator=gt(0))
+    # Without a frame of ours for so long the hub is asked whether it is there: real ones forget a client after 300 s,
+    # and the end of one shows nowhere, since the broker lives.
+    idle_probe: float = field(default=100.0, validator=gt(0))
     # How long closing may wait for the broker to take what is queued.
     close_time: float = field(default=2.0, validator=gt(0))
     # As a hub: a client without a frame for so long is forgotten, as by real hubs.
