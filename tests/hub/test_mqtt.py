@@ -491,6 +491,22 @@ def test_a_broker_that_refuses_the_hub_keeps_it_from_starting(run: Run):
     run(act)
 
 
+def test_two_hubs_in_one_place_are_told(run: Run, caplog: pytest.LogCaptureFixture):
+    """The one that was there first says so; a client that only one of them knows is served."""
+
+    async def act(world: World) -> None:
+        await world.broker.start()
+        hub = await world.hub()
+        await world.hub()
+        assert (await world.client(hub, "device").ask("hello")).text == "You said: hello"
+
+    with caplog.at_level(logging.WARNING, "thalovant.hub"):
+        run(act)
+
+    said = {record.getMessage() for record in caplog.records}
+    assert 1 == len([text for text in said if "Another hub" in text])
+
+
 def test_what_is_retained_is_from_another_time(run: Run):
     """Garbage that the broker kept for the hub is not heard, and an old `offline` ends nobody's session."""
 

@@ -31,6 +31,7 @@ from thalovant_proto.links.mqtt.hub_link import (
     PeerArrived,
     PeerEnded,
     PeerInput,
+    RivalSeen,
 )
 from thalovant_proto.redial import Redial
 from thalovant_proto.secret import Secret
@@ -62,7 +63,12 @@ class BrokerLost:
     verdict: bool
 
 
-BrokerOutcome = BrokerReady | BrokerLost
+@frozen(kw_only=True)
+class BrokerShared:
+    """Another hub uses the broker in our place too."""
+
+
+BrokerOutcome = BrokerReady | BrokerLost | BrokerShared
 
 
 class Gateway:
@@ -181,6 +187,8 @@ class Gateway:
                 case GatewayClosed(kind=kind, reason=reason, error=error):
                     hint = error.hint if error is not None else ""
                     self._lose(f"{reason}; {hint}" if hint else reason, now, verdict=kind is CloseKind.REFUSED)
+                case RivalSeen():
+                    self._outcomes.append(BrokerShared())
                 case PeerArrived() | PeerInput() | PeerEnded():
                     self._on_event(event)
 
@@ -311,6 +319,8 @@ class MqttService:
         if isinstance(outcome, BrokerReady):
             log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
             self._lost = False
+        elif isinstance(outcome, BrokerShared):
+            log.warning("Another hub uses the same topics of the MQTT broker: no client may be registered with both")
         elif not self._lost:
             log.warning("No MQTT for now: %s", outcome.message)
             self._lost = True

@@ -24,6 +24,7 @@ from thalovant_proto.links.mqtt.hub_link import (
     GatewayReady,
     MqttHubGateway,
     PeerInput,
+    RivalSeen,
 )
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import ConnectCode, Disconnect, Publish, Unsuback
@@ -51,6 +52,20 @@ def test_the_hub_is_online_and_goes_offline() -> None:
     assert not world.gateway.wants_socket
     assert world.gateway.close(world.now) == []
     assert world.gateway.next_timeout is None
+
+
+def test_another_hub_under_the_same_name_is_seen() -> None:
+    """Whose `online` is not our own coming back; what was retained is history, and its end is none of our business."""
+    world = World(legacy_prefix="old")
+    world.broker.publish("p/master/status", b"offline")
+    world.run()
+    assert [GatewayReady()] == world.events
+
+    world.broker.publish("p/master/status", b"online")
+    world.broker.publish("old/status/hub", b"online")
+    world.run()
+
+    assert [GatewayReady(), RivalSeen(), RivalSeen()] == world.events
 
 
 def test_a_lost_broker_ends_every_link() -> None:

@@ -67,6 +67,11 @@ class PeerEnded(GatewayEvent):
 
 
 @frozen(kw_only=True)
+class RivalSeen(GatewayEvent):
+    """Another hub said under our name that it is there. Of clients that both know, neither can serve one."""
+
+
+@frozen(kw_only=True)
 class GatewayClosed(GatewayEvent):
     """The last event, after the `PeerEnded` of every link. `code` as in `MqttClientLink`; make a new gateway."""
 
@@ -216,6 +221,7 @@ class MqttHubGateway:
         self._leave_by: float | None = None
         self._peers: OrderedDict[str, MqttPeerLink] = OrderedDict()  # by the topic they write to, longest silent first
         self._echoes: dict[str, int] = {}  # status topic: our own `offline` messages that are still to come back
+        self._greetings: set[str] = set()  # our own status topics whose `online` is still to come back
         self._ended: list[GatewayEvent] = []  # to be reported
         self._now = 0.0
         #: Messages of new clients that got no answer since there were too many clients.
@@ -351,12 +357,17 @@ class MqttHubGateway:
         self._state = _State.READY
         for layout in self._layouts:
             self._session.publish(layout.hub_status, ONLINE, now, retain=True)
+            self._greetings.add(layout.hub_status)
         return [GatewayReady()]
 
     def _message(self, message: MessageReceived, now: float) -> Iterator[GatewayEvent]:
         for layout in self._layouts:
             if (client := client_of(layout.up, message.topic)) is not None:
                 yield from self._frame(layout, client, message, now)
+            elif message.topic == layout.hub_status:
+                if message.payload == ONLINE and message.topic not in self._greetings:
+                    yield RivalSeen()
+                self._greetings.discard(message.topic)
             elif (client := client_of(layout.status, message.topic)) is not None:
                 self._presence(topic_of(layout.up, client), message, now)
 
