@@ -83,10 +83,13 @@ class LegacyChannel:
     """A v0 or v1 session: one key for both directions, random nonces, each of which counts once.
 
     Remembering every nonce, ours too, is what refuses replay and reflection within the session. `text` and `binary`
-    say which frames the peer reads.
+    say which frames the peer reads. Text frames get nonces as long as those of the peer's last one: some peers open no
+    others.
     """
 
-    __slots__ = ("_binarize", "_binary", "_cipher", "_entropy", "_limits", "_nonces", "_text", "generation")
+    __slots__ = (
+        "_binarize", "_binary", "_cipher", "_entropy", "_limits", "_nonce_size", "_nonces", "_text", "generation",
+    )  # fmt: skip
 
     next_timeout: float | None = None
 
@@ -109,6 +112,7 @@ class LegacyChannel:
         self._entropy = entropy
         self._limits = limits
         self._nonces: set[bytes] = set()
+        self._nonce_size = cipher.nonce_size  # of text frames
 
     @property
     def used_up(self) -> float:
@@ -123,7 +127,7 @@ class LegacyChannel:
             )
         # Always compressed: a stable peer takes every binary frame for a compressed one (wire.md §4.2).
         body = encode(event, text=self._text, binarize=self._binarize, compress=True)
-        nonce = self._entropy(self._cipher.nonce_size)
+        nonce = self._entropy(self._nonce_size if body.kind is BodyKind.JSON else self._cipher.nonce_size)
         self._nonces.add(nonce)
         if body.kind is BodyKind.JSON:
             return [Frame(self._cipher.seal_text(body.data, nonce), FrameType.TEXT)]
@@ -134,6 +138,8 @@ class LegacyChannel:
         if nonce in self._nonces:
             raise DecodeError("a frame was replayed or reflected")
         self._nonces.add(nonce)
+        if kind is BodyKind.JSON:
+            self._nonce_size = len(nonce)
         return parse_sealed(Body(kind, data), self._limits)
 
     def handle_timeout(self, now: float) -> None:

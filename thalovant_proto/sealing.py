@@ -22,20 +22,26 @@ _CHACHA_KEYS: Final = (32,)
 
 
 class Cipher(enum.Enum):
-    """An AEAD. The value is its name on the wire; `nonce_size` and `key_sizes` are in bytes."""
+    """An AEAD. The value is its name on the wire; sizes are in bytes.
+
+    `nonce_size` is what peers have as a rule, and always in binary frames; text frames may have any of `nonce_sizes`.
+    """
 
     nonce_size: int
+    nonce_sizes: tuple[int, ...]
     key_sizes: tuple[int, ...]
 
-    def __new__(cls, name: str, nonce_size: int, key_sizes: tuple[int, ...]) -> Cipher:
+    def __new__(cls, name: str, nonce_sizes: tuple[int, ...], key_sizes: tuple[int, ...]) -> Cipher:
         member = object.__new__(cls)
         member._value_ = name
-        member.nonce_size = nonce_size
+        member.nonce_size = nonce_sizes[0]
+        member.nonce_sizes = nonce_sizes
         member.key_sizes = key_sizes
         return member
 
-    CHACHA20_POLY1305 = "CHACHA20-POLY1305", 12, _CHACHA_KEYS
-    AES_GCM = "AES-GCM", 16, _AES_KEYS  # 16, where everyone else has 12
+    CHACHA20_POLY1305 = "CHACHA20-POLY1305", (12,), _CHACHA_KEYS
+    # 12 is what everyone else has, and the published SDKs of other languages.
+    AES_GCM = "AES-GCM", (16, 12), _AES_KEYS
 
 
 # What JSON must escape in the two encodings that have it: B91 writes quotes, Z85P starts with its padding, raw.
@@ -52,6 +58,7 @@ class LegacyCipher:
             raise ValueError(f"{cipher.value} takes a key of {cipher.key_sizes} bytes, not {size}")
         self._aead = (AESGCM if cipher is Cipher.AES_GCM else ChaCha20Poly1305)(key.reveal())
         self.nonce_size = cipher.nonce_size
+        self._nonce_sizes = cipher.nonce_sizes
         self._encode = encoding.encode
         self._decode = encoding.decode
         self._escapes = _ESCAPES.get(encoding)
@@ -95,7 +102,7 @@ class LegacyCipher:
         return self._decode(text)
 
     def _open(self, nonce: bytes, sealed: bytes) -> tuple[bytes, bytes]:
-        if len(nonce) != self.nonce_size:
+        if len(nonce) not in self._nonce_sizes:
             raise DecodeError(f"sealed frame: a nonce of {len(nonce)} bytes, not {self.nonce_size}")
         try:
             return nonce, self._aead.decrypt(nonce, sealed, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from thalovant_proto import events as e
@@ -9,6 +11,7 @@ from thalovant_proto import password as hsub
 from thalovant_proto.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.encodings import Encoding
+from thalovant_proto.envelope import encode
 from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS
@@ -17,7 +20,20 @@ from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
-from .pair import CARRIERS, CRYPTO_KEY, LEGACY_MQTT, MQTT, PASSWORD, Pair, carried, client_side, hub_side, quick, stream
+from .pair import (
+    CARRIERS,
+    CRYPTO_KEY,
+    LEGACY_MQTT,
+    MQTT,
+    PASSWORD,
+    WSS,
+    Pair,
+    carried,
+    client_side,
+    hub_side,
+    quick,
+    stream,
+)
 from .puppet import Stage
 
 V0 = Generation.PRESHARED
@@ -211,6 +227,32 @@ def test_a_sealed_frame_that_begins_like_json_is_still_opened(start, carrier, se
 
     assert frame.data.startswith(start)
     assert audio == ends[sender.peer].receive(carried(frame, carrier), 0.0)[-1]
+
+
+@pytest.mark.parametrize("size", [12, 16])
+def test_text_frames_are_answered_with_nonces_like_their_own(size):
+    """Some clients open no text frame whose nonce is longer or shorter than theirs; binary frames have one length."""
+    hub = HubConnection(hub_side(V0), WSS, entropy=stream("hub"), now=0.0)
+    hub.frames_to_send()
+    cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
+    nonces = stream("nonces")
+
+    def heard(*, text: bool) -> list[e.Event]:
+        body = encode(e.Ping(), text=text, binarize=False, compress=True).data
+        if text:
+            return hub.receive(Frame(cipher.seal_text(body, nonces(size)), FrameType.TEXT), 0.0)
+        return hub.receive(Frame(cipher.seal_binary(body, nonces(16)), FrameType.BINARY), 0.0)
+
+    def said(event: e.Message) -> bytes:
+        hub.send(event, 0.0)
+        ((frame, _),) = hub.frames_to_send()
+        return frame.data
+
+    assert [e.Proven(), e.Ping()] == heard(text=True)
+    assert size == len(cipher.open_text(json.loads(said(e.Ping())))[0])
+    assert 16 == len(cipher.open_binary(said(e.Binary(payload=b"abc")))[0])
+    assert [e.Ping()] == heard(text=False)
+    assert size == len(cipher.open_text(json.loads(said(e.Ping())))[0])
 
 
 def test_where_frames_have_types_they_count():

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,17 @@ def test_a_captured_session(session):
 
     assert 2 == binary
     assert opened >= 3
+
+
+@every_encoding
+def test_text_frames_with_nonces_as_everyone_else_has_them(encoding):
+    """Other people's AES-GCM has nonces of 12 bytes: such a text frame opens, with or without a tag of its own."""
+    cipher, nonce = LegacyCipher(KEY, Cipher.AES_GCM, encoding), bytes(range(12))
+    frame = json.loads(cipher.seal_text(b"text", nonce))
+    sealed = AESGCM(KEY.reveal()).encrypt(nonce, b"text", None)
+    without_tag = {"ciphertext": encoding.encode(sealed), "nonce": frame["nonce"]}
+
+    assert (nonce, b"text") == cipher.open_text(frame) == cipher.open_text(without_tag)
 
 
 # --- what did not come from a holder of the key
