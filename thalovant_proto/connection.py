@@ -22,7 +22,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .links.base import Carrier, CloseKind, Frame
 from .noise import Pattern, Unauthentic
 from .secret import Secret
-from .state import TRANSITIONS, Role, State, next_state
+from .state import Role, State, next_state
 
 #: What we close with when the peer broke the protocol or failed to prove itself, as real hubs do (wire.md §1.5).
 POLICY_VIOLATION: Final = 1008
@@ -52,6 +52,7 @@ class HubConnection:
         self._limits = limits
         self._state = State.IDLE
         self._channel: Channel | None = None
+        self._preshared: Channel | None = None  # of the crypto key, once a password proof has replaced it
         self._proven = False
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
@@ -67,6 +68,8 @@ class HubConnection:
         self._answers = False  # the hub answers an empty rendezvous
         self._probe_at: float | None = None
         self._answer_by: float | None = None
+        self._again: tuple[e.HubHello, e.Offer] | None = None  # what a silent client is told, once
+        self._again_at = now + limits.greeting_time
         # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
         self._answer: Answer
         if isinstance(side, ClientSide):
@@ -79,6 +82,7 @@ class HubConnection:
             for event in handshake.opening():
                 self._say(event)
             self._channel = handshake.preshared()
+            self._again = handshake.opening_again()
         self._peer = self.role.peer
 
     # --- what it is now ---
@@ -173,7 +177,8 @@ class HubConnection:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
         channel = None if self._channel is None else self._channel.next_timeout
-        times = (self._deadline, self._probe_at, self._answer_by, channel)
+        again = None if self._again is None else self._again_at
+        times = (self._deadline, self._probe_at, self._answer_by, again, channel)
         return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: float) -> list[e.Event]:
@@ -193,8 +198,9 @@ class HubConnection:
         self._state = State.CLOSED
         self._deadline = None
         self._probe_at = self._answer_by = None
+        self._again = None
         self._answer = _refuse
-        self._channel = self._derivation = None
+        self._channel = self._preshared = self._derivation = None
         self._parked.clear()
         self._effects.clear()
 
@@ -203,6 +209,10 @@ class HubConnection:
     def _tick(self, now: float) -> None:
         if self._channel is not None:
             self._channel.handle_timeout(now)
+        if self._again is not None and now >= self._again_at:
+            again, self._again = self._again, None
+            for event in again:
+                self._say(event)
         if self._probe_at is not None and now >= self._probe_at:
             self._probe(now)
 
@@ -239,7 +249,7 @@ class HubConnection:
             # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
             clear = None
             with suppress(DecodeError):
-                clear = parse_clear(frame, self._peer, self._limits)
+                clear = self._handshake_in(frame, now)
             if clear is None:
                 raise
             self._heard(clear, now, events)
@@ -250,6 +260,16 @@ class HubConnection:
         elif event is not None:
             self._opened(event, events)
         self._check_renewal(events)
+
+    def _handshake_in(self, frame: Frame, now: float) -> e.ClearEvent:
+        """The handshake event in a frame that the session's key does not open. Raises `DecodeError` if it is none."""
+        if self._preshared is not None:
+            # Who seals its proof with the crypto key seals its second one with that, too (bus-client 0.4 over HTTP).
+            with suppress(Unauthentic):
+                event = self._preshared.open(frame, now)
+                if isinstance(event, e.SealedHandshake):
+                    return handshake_in(event, self._peer)
+        return parse_clear(frame, self._peer, self._limits)
 
     def _heard(self, clear: e.ClearEvent, now: float, events: list[e.Event]) -> None:
         if isinstance(clear, e.HubHello | e.Offer):
@@ -307,12 +327,15 @@ class HubConnection:
             return
         self._state = state
         self._pattern = _PATTERNS.get(state, self._pattern)
+        if state is not State.GREETED and state is not State.OFFERED:
+            self._again = None  # the client has said something
         if state is State.READY:
             self._deadline = None
             self._answer = _refuse
 
     def _prove(self, events: list[e.Event]) -> None:
         self._proven = True
+        self._preshared = None
         self._opening.clear()
         events.append(e.Proven())
 
@@ -332,6 +355,8 @@ class HubConnection:
                 DeriveKey(id=self._effect_id, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
             )
         if step.channel is not None:
+            if self._channel is not None and self._channel.generation is e.Generation.PRESHARED:
+                self._preshared = self._channel
             self._channel = step.channel
             if step.channel.generation is e.Generation.NOISE:
                 self._answer = _refuse  # v0 and v1 hubs hear the client in clear until it has sealed something
@@ -344,7 +369,9 @@ class HubConnection:
             self._prove(events)
 
     def _say(self, event: e.ClearEvent) -> None:
-        self._enter(TRANSITIONS[self._state][self.role, type(event)])
+        state = next_state(self._state, self.role, type(event))
+        if state is not None:  # else it is said once more
+            self._enter(state)
         text = self._carrier.text_up or self.role is Role.HUB
         self._out.append((clear_frame(event, text=text), None))
 

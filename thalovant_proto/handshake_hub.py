@@ -6,7 +6,7 @@ import hmac
 from functools import partial
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from . import events as e
@@ -60,7 +60,7 @@ class HubSide:
     psk: Secret[bytes] | None = field(default=None, validator=optional(_key_sized))
     pinned: bytes | None = field(default=None, validator=optional(_key_sized))
     binarize: bool = False
-    # Off: a proof of the password is taken, but a client with another secret is not asked for it.
+    # Off: a proof of the password is taken, but a client with another secret is not asked for it at first.
     offers_password: bool = True
 
     def hello(self) -> e.HubHello:
@@ -104,6 +104,15 @@ class HubHandshake:
     def opening(self) -> tuple[e.HubHello, e.Offer]:
         """The two frames that the hub says first."""
         return self._hello, self._offer
+
+    def opening_again(self) -> tuple[e.HubHello, e.Offer] | None:
+        """What a client of v0 is told if it says nothing; others need no second time, or cannot stand it.
+
+        Those that cannot go by their key alone learn that the password does as well.
+        """
+        if self._side.generation is not e.Generation.PRESHARED:
+            return None
+        return self._hello, evolve(self._side, offers_password=True).offer()
 
     def preshared(self) -> LegacyChannel | None:
         """The channel of a v0 client: it needs no handshake."""

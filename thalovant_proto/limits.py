@@ -37,6 +37,9 @@ class Limits:
     legacy_frames: int = field(default=1 << 16, validator=gt(1))
     # From the open link to both sides holding keys; derivation included (argon2id is 0.15 s, 1 s on small devices).
     handshake_time: float = field(default=20.0, validator=gt(0))
+    # How long a hub waits for a sign of a v0 client before it greets it once more. Old ones give up after 6 s; a client
+    # whose answer is on its way for as long as this must not be taken for one that heard nothing.
+    greeting_time: float = field(default=3.0, validator=gt(0))
     # How long a chunked message may stay open.
     reassembly_time: float = field(default=60.0, validator=gt(0))
     # How long a completed handshake may wait for its proof before the session counts as connected, unproven.

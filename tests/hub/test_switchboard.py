@@ -422,6 +422,23 @@ def test_a_handshake_has_its_time() -> None:
     experiment(act)
 
 
+def test_a_v0_client_that_lost_the_greeting_gets_another() -> None:
+    """Its key lets it in as ever, and it learns that its password would, too."""
+
+    async def act(lab: Lab) -> None:
+        visitor = lab.visit(lab.client(generation=0))
+        visitor.puppet.shakes = False
+        lab.ahead = lab.board.settings.limits.greeting_time
+        visitor.tick()
+        kinds = [type(event) for event in visitor.heard]
+        assert [e.HubHello, e.Offer] * 2 == kinds
+        offers = [event.payload["password"] for event in visitor.heard if isinstance(event, e.Offer)]
+        assert [False, True] == offers
+        assert visitor.shake_hands().joined
+
+    experiment(act)
+
+
 def test_unproven_connections_are_bounded_in_all() -> None:
     """Beyond the limit a newcomer is told to come later; the proven ones do not count."""
 

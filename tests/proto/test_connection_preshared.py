@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 
 from thalovant_proto import events as e
 from thalovant_proto import password as hsub
 from thalovant_proto.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.encodings import Encoding
-from thalovant_proto.envelope import encode
+from thalovant_proto.envelope import encode, parse_clear
 from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS
@@ -274,6 +275,51 @@ def test_a_carrier_may_be_any_mixture():
     assert pair.hub.proven
 
 
+@pytest.mark.parametrize("password", [None, PASSWORD], ids=["key", "both"])
+def test_a_client_that_says_nothing_is_greeted_once_more(password):
+    """Old ones lose the first greeting to a race of their own; where it can, the second one offers the password too."""
+    side = hub_side(V0, password=password, offers_password=False)
+    hub = HubConnection(side, WSS, entropy=stream("hub"), now=0.0)
+    first = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
+    due = DEFAULT_LIMITS.greeting_time
+
+    assert (due, [], []) == (hub.next_timeout, hub.handle_timeout(due - 0.1), hub.frames_to_send())
+    assert [] == hub.handle_timeout(due)
+    again = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
+
+    assert [side.hello(), side.offer()] == first
+    assert [side.hello(), evolve(side, offers_password=True).offer()] == again
+    assert (password is not None) is again[1].payload["password"]
+    assert ([], []) == (hub.handle_timeout(2 * due), hub.frames_to_send())
+    assert [e.Proven(), e.Ping()] == hub.receive(channel().seal(e.Ping())[0], 2 * due)
+
+
+@pytest.mark.parametrize(
+    "sign", [e.ClearHello(payload={}), e.ClientHello(payload={}), e.Ping()], ids=lambda sign: type(sign).__name__
+)
+def test_a_client_that_said_something_is_not_greeted_again(sign):
+    """It has heard the first greeting."""
+    stage = Stage(Role.HUB, V0)
+    stage.puppet.channel = channel()
+    stage.say(sign)
+    heard = len(stage.puppet.heard)
+
+    stage.wait(DEFAULT_LIMITS.greeting_time)
+
+    assert heard == len(stage.puppet.heard)
+
+
+@pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.NOISE], ids=lambda g: g.name)
+def test_only_v0_has_a_second_greeting(generation):
+    """The others begin with an answer of the client's own, and a second offer would be a second session."""
+    stage = Stage(Role.HUB, generation)
+    heard = len(stage.puppet.heard)
+
+    stage.wait(DEFAULT_LIMITS.greeting_time)
+
+    assert heard == len(stage.puppet.heard)
+
+
 def test_a_proof_sealed_with_the_crypto_key_is_a_proof():
     """A client that holds both secrets seals its password proof (bus-client 0.4); the answer gives a session key."""
     side = hub_side(V0, password=PASSWORD, offers_password=False)
@@ -288,6 +334,47 @@ def test_a_proof_sealed_with_the_crypto_key_is_a_proof():
     assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
     assert (State.KEYED, Generation.PASSWORD, False) == (hub.state, hub.generation, hub.proven)
     assert side.offer().payload["password"] is False
+
+
+def both_proven() -> tuple[HubConnection, LegacyChannel]:
+    """A hub that has a session key of a client's sealed proof, and the client's channel of the crypto key."""
+    hub = HubConnection(hub_side(V0, password=PASSWORD), WSS, entropy=stream("hub"), now=0.0)
+    preshared = channel()
+    prove(hub, preshared, b"12345678")
+    return hub, preshared
+
+
+def prove(hub: HubConnection, preshared: LegacyChannel, iv: bytes) -> list[e.Event]:
+    """Say a proof that is sealed with the crypto key, and derive what it leads to."""
+    payload = {"envelope": hsub.envelope(PASSWORD, iv), "encodings": ["JSON-B91"], "ciphers": ["AES-GCM"]}
+    events = hub.receive(preshared.seal(e.SealedHandshake(payload=payload))[0], 0.0)
+    return events + [event for effect in hub.effects() for event in hub.effect_done(effect.id, quick(effect), 0.0)]
+
+
+def test_a_second_proof_sealed_with_the_crypto_key_replaces_the_first():
+    """A client that answers an offer twice seals both proofs alike (bus-client 0.4 over HTTP)."""
+    hub, preshared = both_proven()
+
+    events = prove(hub, preshared, b"second!!")
+
+    assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
+    assert (State.KEYED, Generation.PASSWORD, False) == (hub.state, hub.generation, hub.proven)
+
+
+def test_after_a_proof_the_crypto_key_seals_nothing_else():
+    """The session has its own key by then: only handshakes may come under the older one, each once."""
+    hub, preshared = both_proven()
+    (closed,) = hub.receive(preshared.seal(e.Ping())[0], 0.0)
+    assert isinstance(closed.error, RemoteProtocolError)
+
+    hub, preshared = both_proven()
+    payload = {"envelope": hsub.envelope(PASSWORD, b"second!!")}
+    (frame,) = preshared.seal(e.SealedHandshake(payload=payload))
+    hub.receive(frame, 0.0)
+    (effect,) = hub.effects()
+    hub.effect_done(effect.id, quick(effect), 0.0)
+    (closed,) = hub.receive(frame, 0.0)
+    assert isinstance(closed.error, RemoteProtocolError)
 
 
 def test_a_sealed_handshake_that_is_none_is_refused():
