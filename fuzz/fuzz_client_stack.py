@@ -10,7 +10,8 @@ from typing import Any, Final
 from fuzz.conversation import MESSAGES, read_object, seal_with
 from fuzz.harness import Tape, tape, timer_moves
 from tests.proto.frame_link import FrameLinks
-from tests.proto.world import Hub, World, WssLinks, config, echo, hub_side
+from tests.proto.networks import WssLinks
+from tests.proto.world import Hub, World, config, echo, hub_side
 from thalovant_proto import events as e
 from thalovant_proto.dial import DialFault
 from thalovant_proto.errors import LocalProtocolError
@@ -116,7 +117,7 @@ class Life:
             case Do.LOSE:
                 world.lose()
             case Do.BREAK:
-                world.breaks_after, world.silently = 1 + tape.byte(), bool(tape.byte() & 1)
+                world.wire.breaks(1 + tape.byte(), silently=bool(tape.byte() & 1))
             case Do.SAY:
                 fields = read_object(tape.chunk())
                 data, context, name = fields.get("data"), fields.get("context"), fields.get("type")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -34,6 +36,7 @@ from thalovant_proto.session import ClientConfig
 
 RECEIPTS = Carrier(rehello=True, secure=True, receipts=True)
 _LETTERS = {FrameType.TEXT: b"T", FrameType.BINARY: b"B", FrameType.UNTYPED: b"U"}
+_ENDS = (CloseKind.LOST, CloseKind.REFUSED, CloseKind.FORGOTTEN, CloseKind.DISPLACED)
 _TYPES = {letter: kind for kind, letter in _LETTERS.items()}
 
 
@@ -106,6 +109,7 @@ class FrameLink:
         if self._released or rests:
             self._released = False  # there may be another socket
             return []
+        self._urgent.clear()  # nobody will read it
         return [] if self._closed else [self._end(CloseKind.LOST)]
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
@@ -188,6 +192,7 @@ class FrameLinks:
     receipting: bool = True
     mute: bool = False
     outlives_sockets: bool = False  # a session goes on when the client comes back on another socket
+    notices: bool = False  # nobody pings
     clients: list[FrameLink] = field(factory=list)
     hubs: list[FrameLink] = field(factory=list)
 
@@ -200,3 +205,12 @@ class FrameLinks:
     def hub(self) -> FrameLink:
         self.hubs.append(FrameLink(self.carrier, receipting=self.receipting))
         return self.hubs[-1]
+
+    @property
+    def mishaps(self) -> Mapping[str, Callable[[int], None]]:
+        """Every end that a hub may put to a session that it has."""
+        return {f"end as {kind.value}": partial(self._say_end, kind) for kind in _ENDS}
+
+    def _say_end(self, kind: CloseKind, number: int) -> None:
+        if self.hubs:
+            self.hubs[-1].end(kind)

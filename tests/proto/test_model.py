@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.proto.frame_link import FrameLinks
-from tests.proto.world import World, WssLinks, config
+from tests.proto.networks import WssLinks
+from tests.proto.world import World, config
 from thalovant_proto import events as e
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import Limits
@@ -159,7 +160,7 @@ class Story(RuleBasedStateMachine):
     @rule(after=st.integers(1, 1500), silently=st.booleans())
     def cut_later(self, after: int, silently: bool) -> None:
         """After so many bytes, which may be in the middle of a frame; silently, so that only pings find out."""
-        self.world.breaks_after, self.world.silently = after, silently
+        self.world.wire.breaks(after, silently=silently and self.world.network.notices)
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 2.5, 40.0]))
     def wait(self, seconds: float) -> None:

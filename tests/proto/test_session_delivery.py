@@ -114,7 +114,7 @@ def test_fault_of_the_hub_while_messages_are_in_the_buffer():
 def test_unseen_loss_is_unknown():
     """The network swallows it and tells nobody: the ping's deadline ends the link, and the ask with it."""
     world = silent()
-    world.silently, world.breaks_after = True, 1
+    world.wire.breaks(1, silently=True)
 
     world.stack.ask(e.Utterance(text="into the void"), world.now, timeout=60)
     world.drive().advance(36)

@@ -62,7 +62,7 @@ def test_kk_is_given_up_until_a_session_is_proven():
 
     def register(credentials: Credentials) -> HubSide:
         calls.append(evolve(good, pinned=b"\x08" * 32) if not calls else good)
-        world.breaks_after = 1_000 if len(calls) == 2 else None  # in the middle of the handshake
+        world.wire.breaks(1_000 if len(calls) == 2 else None)  # in the middle of the handshake
         return calls[-1]
 
     world.hub.register = register
@@ -78,7 +78,7 @@ def test_kk_is_given_up_until_a_session_is_proven():
 def test_kk_is_not_given_up_for_a_lost_network():
     """The one bit: only if the *peer* closed."""
     world = met_before()
-    world.breaks_after = 1_300  # the offer is there, the answer to it is not
+    world.wire.breaks(1_300)  # the offer is there, the answer to it is not
 
     world.open()
 

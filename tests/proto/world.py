@@ -1,25 +1,26 @@
 """A client stack and a hub that it can dial, in memory: sockets that can be cut, a clock that moves when told.
 
-Nothing here waits or draws a random number; slow derivation is a hash. Both roles are the real machines, over the real
-WSS links or over the links of `frame_link.py`, which have what WSS has not.
+Nothing here waits or draws a random number; slow derivation is a hash. Both roles are the real machines. What is
+between is the network's business: if nothing else is said the real WSS links (`networks.py`), else the links of
+`frame_link.py`, which have what WSS has not, HTTPS (`https_network.py`) or MQTT (`mqtt/network.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from types import UnionType
 from typing import Any
 
 from attrs import define, evolve, field
 
+from tests.proto.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
 from thalovant_proto.links.base import Credentials, Link
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.outcomes import AskEnded, Outcome, SessionState, StateChanged
 from thalovant_proto.peer import HubPeer, PeerClosed
 from thalovant_proto.routes import Route
@@ -32,6 +33,8 @@ ACCESS_KEY = "access-key-of-the-client"
 PASSWORD = "password-of-the-client"
 CRYPTO_KEY = "0123456789abcdef"
 PIN = "ws://127.0.0.1:5678"
+#: More than ever happens at one time.
+AT_ONCE = 10_000
 
 
 class Entropy:
@@ -82,22 +85,6 @@ def config(generation: int = 3, **changes: Any) -> ClientConfig:
     return evolve(made, **changes)
 
 
-class WssLinks:
-    """The two ends of a WSS link."""
-
-    outlives_sockets = False
-
-    def client(self, config: ClientConfig) -> ClientLink:
-        """The client's end of a new link."""
-        return WssClientLink(
-            "ws://127.0.0.1:5678", access_key=config.access_key, user_agent=config.user_agent, secure=True
-        )
-
-    def hub(self) -> Link:
-        """The hub's end."""
-        return WssServerLink(secure=True)
-
-
 @define(eq=False)
 class Hub:
     """What the client dials. `answer` is the application behind it: an event in, messages out.
@@ -116,6 +103,7 @@ class Hub:
     outcomes: list[Outcome | e.Event] = field(factory=list)
     closed: list[PeerClosed] = field(factory=list)
     peers: list[HubPeer] = field(factory=list)
+    live: list[HubPeer] = field(factory=list)  # those that are not finished
 
     @property
     def peer(self) -> HubPeer:
@@ -139,7 +127,7 @@ class Hub:
 
 
 class World:
-    """One client, one hub, the sockets between them. `cut`: at most that many bytes arrive at a time."""
+    """One client, one hub, the network between them. `cut`: at most that many bytes arrive at a time."""
 
     def __init__(
         self,
@@ -149,15 +137,18 @@ class World:
         hub: Hub | None = None,
         client: ClientConfig | None = None,
         knows: Trust | None = None,
-        links: Any = None,
+        links: Links | None = None,
+        network: Network | None = None,
         hub_limits: Limits = DEFAULT_LIMITS,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
-        self.cut = cut
+        self.wire = Wire(cut)
         self.hub = hub or Hub(hub_side(generation))
         self.config = client or config(generation, **changes)
         self.links = links or WssLinks()
+        self.network = network or Direct(self.links)
+        self.network.world = self
         self.hub_limits = hub_limits
         route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
         self.stack = ClientStack(self.config, route, trust=knows or trust(), entropy=Entropy("client"))
@@ -168,52 +159,58 @@ class World:
         self.derivations = 0
         self.held = False  # derivations wait
         self.hears = True  # the network delivers
-        self.breaks_after: int | None = None  # bytes that the network still delivers, in both directions together
-        self.silently = False  # nobody is told when it breaks
-        self._broken = False
         self._hub_entropy = Entropy("hub")
         self._serial: int | None = None
         self._link: ClientLink | None = None
-        self._served: ClientLink | None = None  # the link whose other end is `_socket`
-        self._socket: HubPeer | None = None
+        self._socket: Socket | None = None
+        self._adrift: list[Socket] = []  # their ends do not know that nobody is at the other
 
     # --- moving ---
 
     def drive(self) -> World:
         """Move everything that can move now."""
-        while self._move():
-            pass
-        return self
+        for _ in range(AT_ONCE):
+            if not self._move():
+                return self
+        raise AssertionError("all go round in circles, at one time")
 
     def open(self) -> World:
         """Open the client's session and move."""
         self.stack.open(self.now)
         return self.drive()
 
-    def advance(self, seconds: float) -> World:
-        """Let time pass, with every timer at its time."""
+    def advance(self, seconds: float, until: Callable[[], bool] = lambda: False) -> World:
+        """Let time pass, with every timer at its time, for so long or until something is so."""
         end = self.now + seconds
         self.drive()
-        while (when := self._next_timeout()) is not None and when <= end:
+        while not until():
+            machines: list[Machine] = [self.stack, *self.hub.live, *self.network.machines]
+            when = min((due for each in machines if (due := each.next_timeout) is not None), default=end + 1)
+            if when > end:
+                self.now = max(self.now, end)
+                break
             self.now = max(self.now, when)
-            self.stack.handle_timeout(self.now)
-            after = self.stack.next_timeout
-            assert after is None or after > self.now, "a timer that does not move is a busy loop"
-            if self._socket is not None:
-                self._socket.handle_timeout(self.now)
-                after = self._socket.next_timeout
+            for machine in machines:
+                machine.handle_timeout(self.now)
+                after = machine.next_timeout
                 assert after is None or after > self.now, "a timer that does not move is a busy loop"
             self.drive()
-        self.now = max(self.now, end)
         return self
 
     def lose(self, reason: str = "reset") -> World:
         """The network drops the connection under both."""
-        self._break(reason)
+        self.break_off(reason)
         return self.drive()
 
-    def got(self, kind: type[Any]) -> list[Any]:
-        """The outcomes of a class, in order."""
+    def restart_hub(self) -> World:
+        """The hub dies without a word to anybody, and is there again."""
+        self.hub.peers.clear()
+        self.hub.live.clear()
+        self.network.restart()
+        return self.drive()
+
+    def got(self, kind: type[Any] | UnionType) -> list[Any]:
+        """The outcomes of a class or several, in order."""
         return [outcome for outcome in self.outcomes if isinstance(outcome, kind)]
 
     def when(self, kind: type[Any]) -> float:
@@ -226,21 +223,55 @@ class World:
         """What was heard for each ask that has its reply."""
         return [[piece.data.get("utterance", "") for piece in ended.pieces] for ended in self.got(AskEnded)]
 
-    # --- below ---
+    # --- for the network ---
 
-    def _next_timeout(self) -> float | None:
-        times = [self.stack.next_timeout, None if self._socket is None else self._socket.next_timeout]
-        return min((time for time in times if time is not None), default=None)
+    def join(self, link: Link) -> HubPeer:
+        """A link has come up at the hub: what it gets there."""
+        peer = HubPeer(link, self.hub.known, entropy=self._hub_entropy, now=self.now, limits=self.hub_limits)
+        self.hub.peers.append(peer)
+        self.hub.live.append(peer)
+        return peer
+
+    def serve(self) -> bool:
+        """Let the hub act on what its peers report."""
+        moved = False
+        for peer in tuple(self.hub.live):
+            for outcome in peer.outcomes():
+                moved = True
+                self.hub.outcomes.append(outcome)
+                if isinstance(outcome, PeerClosed):
+                    self.hub.closed.append(outcome)
+                    if self.hub.drops and peer is self._socket:
+                        self.break_off("reset")
+                elif isinstance(outcome, e.Event):
+                    self.hub.heard.append(outcome)
+                    for message in (*self._proof(outcome), *self.hub.answer(outcome)):
+                        if peer.proven:
+                            peer.send(message, self.now)
+            if peer.finished and peer in self.hub.live:
+                self.hub.live.remove(peer)
+        return moved
+
+    def break_off(self, reason: str = "reset") -> None:
+        """The client's socket ends, for both."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self.stack.eof(self.now, reason)
+            self._forsake(socket, reason)
+
+    # --- below ---
 
     def _move(self) -> bool:
         moved = self._obey()
         if self.hears:
             moved |= self._up()
-        moved |= self._serve()
+        moved |= self.network.move()
+        moved |= self.serve()
         if self.hears:
             moved |= self._down()
         if not self.held:
             moved |= self._derive()
+        self._drift()
         told = self.stack.outcomes()
         self.outcomes += told
         self.told_at += [self.now] * len(told)
@@ -252,8 +283,9 @@ class World:
                 self._hang_up()
                 self._serial = serial
                 self.dials.append(self.now)
-                if self.hub.listening:
-                    self._accept()
+                if self.hub.listening and self._link is not None:
+                    self.wire.dead = False
+                    self._socket = self.network.accept(self._link)
                     self.stack.socket_opened(self.now)
                 else:
                     self.stack.dial_failed(
@@ -268,31 +300,38 @@ class World:
         return False
 
     def _new_link(self, known: Trust) -> ClientLink:
-        self._link = self.links.client(self.config)
+        self._link = self.network.link(self.config, known)
         return self._link
-
-    def _accept(self) -> None:
-        self._broken = False
-        if self._link is not self._served:  # else it is the same session on another socket
-            self._served = self._link
-            peer = HubPeer(
-                self.links.hub(), self.hub.known, entropy=self._hub_entropy, now=self.now, limits=self.hub_limits
-            )
-            self.hub.peers.append(peer)
-        self._socket = self.hub.peer
 
     def _hang_up(self) -> None:
         self._up()  # the last bytes leave with the socket
         socket, self._socket = self._socket, None
-        if socket is not None and not self.links.outlives_sockets:
-            socket.eof(self.now)
+        if socket is not None and not self.network.outlives_sockets:
+            self._forsake(socket)
+
+    def _forsake(self, socket: Socket, reason: str = "") -> None:
+        """The client's end of a socket is gone: the other end learns of it, unless the network swallows that too."""
+        if self.wire.dead:
+            self._adrift.append(socket)
+        else:
+            socket.eof(self.now, reason)
+
+    def _drift(self) -> None:
+        for socket in self._adrift:
+            socket.data_to_send()  # and nobody gets it
+            if socket.finished:
+                self._adrift = [each for each in self._adrift if each is not socket]
+                socket.eof(self.now)
 
     def _up(self) -> bool:
         data = self.stack.data_to_send()
         self.written += data
-        for piece in self._pieces(data):
+
+        def give(piece: bytes) -> None:
             if self._socket is not None:
                 self._socket.receive_data(piece, self.now)
+
+        self.wire.carry(data, give, self.break_off)
         return bool(data)
 
     def _down(self) -> bool:
@@ -300,36 +339,17 @@ class World:
         if socket is None:
             return False
         data = socket.data_to_send()
-        for piece in self._pieces(data):
+
+        def give(piece: bytes) -> None:
             if self._socket is socket:
                 self.stack.receive_data(piece, self.now)
-        if not data and socket.finished and self._socket is socket:
+
+        self.wire.carry(data, give, self.break_off)
+        if not data and socket.finished and self._socket is socket and not self.wire.dead:
             self._socket = None
             self.stack.eof(self.now)
             return True
         return bool(data)
-
-    def _pieces(self, data: bytes) -> Iterable[bytes]:
-        size = self.cut or max(len(data), 1)
-        for start in range(0, len(data), size):
-            piece = data[start : start + size]
-            if self.breaks_after is not None:
-                piece = piece[: self.breaks_after]
-                self.breaks_after -= len(piece)
-            if piece and not self._broken:
-                yield piece
-            if self.breaks_after == 0:
-                self.breaks_after = None
-                if self.silently:
-                    self._broken = True
-                else:
-                    self._break("reset")
-
-    def _break(self, reason: str) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            self.stack.eof(self.now, reason)
-            socket.eof(self.now, reason)
 
     def _derive(self) -> bool:
         moved = False
@@ -337,27 +357,10 @@ class World:
             self.derivations += 1
             self.stack.effect_done(effect.id, stub_key(effect), self.now)
             moved = True
-        for peer in self.hub.peers:
+        for peer in self.hub.live:
             for effect in peer.effects():
                 peer.effect_done(effect.id, stub_key(effect), self.now)
                 moved = True
-        return moved
-
-    def _serve(self) -> bool:
-        moved = False
-        for peer in self.hub.peers:
-            for outcome in peer.outcomes():
-                moved = True
-                self.hub.outcomes.append(outcome)
-                if isinstance(outcome, PeerClosed):
-                    self.hub.closed.append(outcome)
-                    if self.hub.drops and peer is self._socket:
-                        self._break("reset")
-                elif isinstance(outcome, e.Event):
-                    self.hub.heard.append(outcome)
-                    for message in (*self._proof(outcome), *self.hub.answer(outcome)):
-                        if peer.proven:
-                            peer.send(message, self.now)
         return moved
 
     def _proof(self, event: e.Event) -> Iterable[e.Message]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
+from attrs import evolve
+
 from thalovant_proto.links.mqtt.fields import topic_matches
 from thalovant_proto.links.mqtt.packets import (
     SUBSCRIPTION_REFUSED,
@@ -38,10 +40,11 @@ class Connection:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.session = ServerSession(now=0.0, packet_limit=1 << 24)
+        self.session = ServerSession(now=broker.now, packet_limit=1 << 24)
         self.connect: Connect | None = None
         self.filters: dict[str, int] = {}
         self.ids = count(1)
+        self.unacknowledged: dict[int, Publish] = {}
         self.out = b""
         self.heard: list[Packet] = []
         self.gone = False
@@ -53,7 +56,18 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """From the client."""
-        for event in self.session.receive_data(data, 0.0):
+        for event in self.session.receive_data(data, self.broker.now):
+            if not self.gone:
+                self._event(event)
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When the client is due with CONNECT, or with any packet at all."""
+        return None if self.gone else self.session.next_timeout
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed: a client that says nothing is dropped."""
+        for event in self.session.handle_timeout(now):
             self._event(event)
 
     def drop(self) -> None:
@@ -79,7 +93,7 @@ class Connection:
                         other.drop()  # [MQTT-3.1.4-2]
                 self.connect = connect
                 self.broker.connections.append(self)
-                self.session.accept(0.0)
+                self.session.accept(self.broker.now)
                 self.write(Connack())
             case PacketReceived(packet=packet):
                 self.heard.append(packet)
@@ -106,6 +120,8 @@ class Connection:
                         for topic, (payload, qos) in list(self.broker.retained.items()):
                             if topic_matches(name, topic):
                                 self.deliver(topic, payload, min(qos, code), retain=True)
+            case Puback(packet_id=acknowledged):
+                self.unacknowledged.pop(acknowledged, None)
             case Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id):
                 if qos and packet_id is not None and self.broker.acknowledges:
                     self.write(Puback(packet_id))
@@ -113,8 +129,25 @@ class Connection:
 
     def deliver(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
         """A message to this client."""
-        packet_id = next(self.ids) if qos else None
-        self.write(Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id))
+        if not qos:
+            if self.broker.loses:
+                self.broker.loses -= 1
+            else:
+                self.write(Publish(topic=topic, payload=payload, retain=retain))
+            return
+        packet_id = next(self.ids)
+        self.unacknowledged[packet_id] = Publish(
+            topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id
+        )
+        self.write(self.unacknowledged[packet_id])
+        if self.broker.repeats:
+            self.broker.repeats -= 1
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Send again what the client has not acknowledged, as brokers do that lose patience."""
+        for packet in self.unacknowledged.values():
+            self.write(evolve(packet, dup=True))
 
 
 class Broker:
@@ -124,6 +157,9 @@ class Broker:
         self.connections: list[Connection] = []
         self.retained: dict[str, tuple[bytes, int]] = {}
         self.log: list[tuple[str, bytes, int, bool]] = []
+        self.now = 0.0
+        self.loses = 0  # messages of QoS 0, to any client
+        self.repeats = 0  # how many times it loses patience as soon as it has sent something
         self.answers_pings = True
         self.acknowledges = True
         self.authenticate: Callable[[Connect], ConnectCode] = lambda connect: ConnectCode.ACCEPTED
