@@ -6,6 +6,7 @@ Nothing is heard from a client, and nothing but the handshake is said to it, bef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
@@ -171,7 +172,10 @@ class HubPeer:
                     self._end(
                         PeerClosed(kind=event.kind, code=event.code, reason=reason or event.reason, error=event.error)
                     )
-        self._flush(now)
+            # What this one is answered with is said whatever the next one is: a client that a hub has lost learns it
+            # from the hello that comes before its frame is refused.
+            with suppress(LocalProtocolError):  # the link has ended, as one of the next says
+                self._flush(now)
 
     def _opened(self, opened: LinkOpened, now: float) -> None:
         self._opening_until = None

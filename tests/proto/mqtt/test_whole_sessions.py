@@ -1,0 +1,39 @@
+"""A client stack, a broker and a hub: what one end does meets what the other does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proto.mqtt.network import MqttNetwork
+from tests.proto.world import World, echo
+from thalovant_proto import events as e
+from thalovant_proto.failures import FailureKind
+from thalovant_proto.outcomes import AskFailed
+
+GENERATIONS = [0, 1, 3]
+
+
+def ready(generation: int = 3) -> World:
+    """A client that has its session, over a broker, with a hub that echoes."""
+    world = World(generation, network=MqttNetwork())
+    world.hub.answer = echo
+    return world.open()
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_hub_that_lost_its_clients_says_so_to_the_next_frame(generation: int) -> None:
+    """The broker stays, so nothing else tells the client: that ask fails at once, the next one has its reply."""
+    world = ready(generation)
+    world.stack.ask(e.Utterance(text="before"), world.now)
+    world.drive().restart_hub()
+
+    world.stack.ask(e.Utterance(text="lost"), world.now)
+    world.drive()
+
+    (failed,) = world.got(AskFailed)
+    assert failed.failure is not None
+    assert FailureKind.FORGOTTEN is failed.failure.kind
+    assert world.when(AskFailed) == world.now
+    world.stack.ask(e.Utterance(text="after"), world.now)
+    world.advance(2)
+    assert [["echo: before"], ["echo: after"]] == world.texts()
