@@ -8,7 +8,7 @@ from tests.proto.mqtt.network import MqttNetwork
 from tests.proto.world import World, echo
 from thalovant_proto import events as e
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.outcomes import AskFailed
+from thalovant_proto.outcomes import AskFailed, SessionState
 
 GENERATIONS = [0, 1, 3]
 
@@ -37,3 +37,17 @@ def test_a_hub_that_lost_its_clients_says_so_to_the_next_frame(generation: int) 
     world.stack.ask(e.Utterance(text="after"), world.now)
     world.advance(2)
     assert [["echo: before"], ["echo: after"]] == world.texts()
+
+
+def test_a_goodbye_that_comes_with_the_proof() -> None:
+    """In the same bytes: the link is over before the proof has been looked at, and nothing is announced."""
+    world = World(network=MqttNetwork())
+    world.hub.proves = False
+    world.open()
+
+    world.hub.peer.send(e.Rendezvous(payload={}), world.now)
+    world.hub.peer.close(world.now, code=1001)
+    world.advance(1)
+
+    assert SessionState.READY is world.stack.state
+    assert (1, 2) == (len(world.got(e.Proven)), len(world.hub.peers))

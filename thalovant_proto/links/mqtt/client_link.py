@@ -196,8 +196,11 @@ class MqttClientLink:
         """Publish `online`, once, for the hub and for whoever watches: call it when the keys are proven.
 
         Before that it could meet the hub's echo of an earlier end. Left out if more waits for the broker than may.
-        Raises `LocalProtocolError` unless the link is open.
+        No effect on a link that has ended: that may have come with the proof. Raises `LocalProtocolError` before it is
+        open.
         """
+        if self._state in (_State.CLOSING, _State.CLOSED):
+            return
         if self._state is not _State.OPEN or self._layout is None:
             raise LocalProtocolError(f"nothing to announce while the MQTT link is {self._state.name}")
         if self._layout.topics.status is not None and not self._announced:
