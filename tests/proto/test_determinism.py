@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.proto.frame_link import FrameLinks
 from tests.proto.https_network import HttpsNetwork
+from tests.proto.mqtt.network import MqttNetwork
 from tests.proto.networks import Direct, Network, WssLinks
 from tests.proto.world import World, config, echo
 from thalovant_proto import events as e
@@ -25,6 +26,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "wss": lambda: Direct(WssLinks()),
     "frames": lambda: Direct(FrameLinks(window=3)),
     "https": HttpsNetwork,
+    "mqtt": MqttNetwork,
 }
 
 

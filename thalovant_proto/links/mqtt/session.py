@@ -139,6 +139,8 @@ class MqttSession:
         self._framer = Framer(packet_limit, cut_oversize=cut_oversize)
         self._state = State.IDLE
         self._timers: dict[str, float] = {}
+        # Acknowledgements leave first: where they stand among the rest would tell how the broker's bytes were cut.
+        self._acknowledgements: list[bytes] = []
         self._out: list[bytes] = []
         self._undrained: list[int] = []  # tokens of what is in _out
         self._last_id = 0
@@ -177,7 +179,7 @@ class MqttSession:
     @property
     def has_data(self) -> bool:
         """Whether `data_to_send` would give something."""
-        return bool(self._out)
+        return bool(self._acknowledgements or self._out)
 
     @property
     def waiting(self) -> int:
@@ -196,9 +198,8 @@ class MqttSession:
 
     def data_to_send(self) -> bytes:
         """Everything to write now."""
-        data = b"".join(self._out)
-        self._out.clear()
-        self._undrained.clear()
+        data = b"".join((*self._acknowledgements, *self._out))
+        self._drop_output()
         return data
 
     # --- sending ------------------------------------------------------------------------------------------------------
@@ -284,7 +285,7 @@ class MqttSession:
         """The socket ended. None if the session had already; then what it still had to say is dropped."""
         if self._state is not State.CLOSED:
             return self._close("the broker closed the connection")
-        self._out.clear()
+        self._drop_output()
         return None
 
     def handle_timeout(self, now: float) -> list[SessionEvent]:
@@ -304,6 +305,11 @@ class MqttSession:
     def _must_be_ready(self, what: str) -> None:
         if self._state is not State.READY:
             raise LocalProtocolError(f"cannot {what} while the MQTT session is {self._state.name}")
+
+    def _drop_output(self) -> None:
+        self._acknowledgements.clear()
+        self._out.clear()
+        self._undrained.clear()
 
     def _write(self, data: bytes, now: float) -> None:
         self._out.append(data)
@@ -386,7 +392,8 @@ class MqttSession:
         if packet_id is not None:
             if packet.qos == 2:
                 raise _violation("a message has a QoS that was never asked for [MQTT-3.8.4-6]")
-            self._write(Puback(packet_id).encode(), now)  # [MQTT-3.3.4-1]
+            self._acknowledgements.append(Puback(packet_id).encode())  # [MQTT-3.3.4-1]
+            self._sent_at = now
             # A duplicate on the connection that had the original is one by the sender's own word [MQTT-3.3.1-1]: a
             # frame given on twice would end a Noise session. Without the flag the id is a new message's, always
             # [MQTT-4.3.2-2]. Every sealed frame differs in its tag, so both ends of the payload tell frames apart.
@@ -445,8 +452,7 @@ class MqttSession:
     ) -> SessionClosed:
         # Without DISCONNECT: something is wrong, and then the will is the truth [MQTT-3.1.2-8].
         unsent = (*self._undrained, *self._waiting_tokens())
-        self._out.clear()
-        self._undrained.clear()
+        self._drop_output()
         self._shut()
         return SessionClosed(reason=reason, error=error, code=code, unsent=unsent)
 
