@@ -158,7 +158,7 @@ class Gateway:
         """Time has passed. Harmless if early."""
         if self._current is not None:
             self._take(self._current.handle_timeout(now), now)
-        elif self._again_at is not None and now >= self._again_at:
+        if self._again_at is not None and now >= self._again_at:
             self._again_at = None
             self._serial += 1
             self._current = self._make()
