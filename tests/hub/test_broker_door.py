@@ -7,6 +7,7 @@ from attrs import evolve
 
 from tests.hub.doorstep import Guest, World, topic
 from thalovant.hub.accounts import HUB_NAME, Accounts
+from thalovant_proto.events import Generation
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
 from thalovant_proto.links.mqtt.packets import (
     Connack,
@@ -264,3 +265,19 @@ def test_what_an_identity_says_of_the_broker():
         "tls": True,
     }
     assert not world.accounts.block(world.ada, "mqtt://127.0.0.1:1883")["tls"]
+
+
+@pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.PRESHARED], ids=lambda g: g.name)
+def test_identities_of_older_generations_name_their_topics(generation):
+    """Old clients append other levels to a prefix than newer ones; topics that are named are taken as they are."""
+    world = World()
+    world.ada = evolve(world.ada, generation=generation)
+    key = world.ada.access_key.reveal()
+
+    block = world.accounts.block(world.ada, "mqtts://hub.test:8883")
+
+    topics = {"c2s_topic": "in", "s2c_topic": "out", "status_topic": "status"}
+    assert {name: f"hivemind/{key}/{level}" for name, level in topics.items()} == {name: block[name] for name in topics}
+    account = world.accounts.authenticate(world.connect(world.ada))
+    assert account.may_publish(block["c2s_topic"]) and account.may_publish(block["status_topic"])
+    assert account.may_subscribe(block["s2c_topic"])

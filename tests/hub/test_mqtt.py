@@ -25,6 +25,7 @@ from thalovant.errors import ThalovantHubRefusedError, ThalovantPolicyDeniedErro
 from thalovant.hub import Hub, HubSetupError, Settings, Turn
 from thalovant.hub.demo import SKILLS
 from thalovant.hub.transports import Broker
+from thalovant.hub.writing import variables
 from thalovant.identity import ThalovantIdentity
 from thalovant.testing import LocalHub
 from thalovant_proto.events import BinType
@@ -90,6 +91,18 @@ def test_every_generation_converses(hub: LocalHub, name: str, generation: int, l
             assert device.ask("hello there").text == "You said: hello there"
             assert device.ask("and again").text == "You said: and again"
             assert name in hub.connected
+
+
+@pytest.mark.parametrize("generation", [3, 1, 0])
+def test_variables_say_all_of_the_broker(
+    hub: LocalHub, name: str, generation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program finds in its environment is what the identity holds, topics included."""
+    identity = hub.add_client(name, generation=generation)
+    for variable, value in variables(identity).items():
+        monkeypatch.setenv(variable, value)
+
+    assert identity.mqtt == ThalovantIdentity.from_env().mqtt
 
 
 def test_a_refusal_is_told(hub: LocalHub, name: str):

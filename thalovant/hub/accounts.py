@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from thalovant_proto.events import Generation
 from thalovant_proto.links.mqtt.fields import topic_matches
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.topics import hub_layouts, topic_of
@@ -74,13 +75,19 @@ class Accounts:
     def block(self, client: Client, endpoint: str) -> dict[str, Any]:
         """What an identity says about the broker at `endpoint`, secrets included."""
         username, password = self.credentials(client)
-        return {
+        block = {
             "endpoint": endpoint,
             "username": username,
             "password": password.reveal(),
             "topic_prefix": f"{self.prefix}/{username}",
             "tls": endpoint.startswith("mqtts:"),
         }
+        if client.generation is Generation.NOISE:
+            return block
+        # The oldest published SDKs make other topics of a prefix: named, all clients have the same.
+        newest = self.layouts[0]
+        topics = {"c2s_topic": newest.up, "s2c_topic": newest.down, "status_topic": newest.status}
+        return block | {name: topic_of(topic, username) for name, topic in topics.items()}
 
     def authenticate(self, connect: Connect) -> Account | None:
         """The account that a CONNECT is for, None unless its password is right.

@@ -80,6 +80,9 @@ def variables(identity: ThalovantIdentity) -> dict[str, str]:
         "MQTT_USERNAME": mqtt and mqtt.username,
         "MQTT_PASSWORD": mqtt and mqtt.password,
         "MQTT_TOPIC_PREFIX": mqtt and mqtt.topic_prefix,
+        "MQTT_C2S_TOPIC": mqtt and mqtt.c2s_topic,
+        "MQTT_S2C_TOPIC": mqtt and mqtt.s2c_topic,
+        "MQTT_STATUS_TOPIC": mqtt and mqtt.status_topic,
     }
     return {f"THALOVANT_{name}": value for name, value in found.items() if value}
 
