@@ -141,6 +141,7 @@ class HubPeer:
             self._shut(e.Closed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, error=error), now)
         if self._connection is not None:
             self._hear(self._connection.handle_timeout(now), now)
+            self._flush(now)
         self._take(self._link.handle_timeout(now), now)
 
     def effects(self) -> list[DeriveKey]:
