@@ -30,7 +30,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._held:
-            self._runner.turn(partial(self._runner.pump.receive, data))
+            self._runner.received(data, self.transport.get_extra_info("socket"))
 
     def eof_received(self) -> None:
         self._ended("")  # the transport closes itself afterwards, its bytes written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,18 +13,20 @@ from thalovant_proto.secret import Secret
 
 from ._pump import Order, OutcomeT, Pump
 from .derivation import start_derivation
+from .dialer import acknowledge
 
 
 class Runner(ABC, Generic[OutcomeT]):
     """Runs one pump, whatever the event loop. A driver says how to write, wait, dial and tell."""
 
-    __slots__ = ("_again", "_effects", "_turning", "over", "pump")
+    __slots__ = ("_again", "_answered", "_effects", "_turning", "over", "pump")
 
     def __init__(self, pump: Pump[OutcomeT]) -> None:
         self.pump = pump
         self.over = False  # no more turns
         self._turning = False
         self._again = False
+        self._answered = False  # bytes were written since the last ones came
         self._effects: dict[int, Future[Secret[bytes]]] = {}
 
     def turn(self, feed: Callable[..., None] | None = None) -> None:
@@ -48,6 +51,18 @@ class Runner(ABC, Generic[OutcomeT]):
         except Exception as exc:
             self.crashed(exc)
 
+    def received(self, data: bytes, sock: socket.socket) -> None:
+        """Give the pump bytes from `sock`, then do what it says."""
+        self._answered = False
+        self.turn(partial(self.pump.receive, data))
+        if not self._answered:
+            self.unanswered(sock)
+
+    def unanswered(self, sock: socket.socket) -> None:
+        """Nothing was written so far to what `sock` has brought."""
+        if not self._answered:
+            acknowledge(sock)
+
     def finish(self) -> None:
         """No more turns and derivations. Harmless if repeated."""
         self.over = True
@@ -60,6 +75,7 @@ class Runner(ABC, Generic[OutcomeT]):
         order, data = self.pump.turn(full=self.full)
         if data:
             self.write(data)
+            self._answered = True
             self._again = True  # the machine may have waited for that
         for effect in self.pump.effects():
             future = self._effects[effect.id] = start_derivation(effect)

@@ -247,7 +247,7 @@ class SocketRunner(Runner[OutcomeT]):
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
         if wire.held and data:
-            self.turn(partial(self.pump.receive, data))
+            self.received(data, wire.sock)
         elif wire.held:
             self.turn(partial(self.pump.eof, reason=reason))
         return bool(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from functools import partial
 from ssl import SSLContext
@@ -71,6 +72,10 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         for wire in tuple(self._wires):
             wire.abort()
         self._check_end()
+
+    def unanswered(self, sock: socket.socket) -> None:
+        # After the tasks that awaited what came: they may answer, and an answer acknowledges for nothing.
+        self.loop.call_soon(super().unanswered, sock)
 
     def tell(self, outcome: OutcomeT) -> None:
         try:

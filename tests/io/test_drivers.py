@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
+import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 
@@ -105,6 +107,41 @@ def test_a_peer_that_does_not_read_holds_bytes_back_in_the_stack(driver: str, tl
             assert stack.drained < 32 * len(chunk)
             read.set()
             assert 64 * len(chunk) == received.get(timeout=PATIENCE)
+            running.call(stack.stop)
+            running.join()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system cannot be told to acknowledge")
+def test_what_has_no_answer_is_acknowledged(driver: str) -> None:
+    """At once: a peer with Nagle's algorithm holds its next small packet back until then."""
+    answers = 50  # more than a system acknowledges at once by itself, at the start of a connection
+    heard: queue.Queue[None] = queue.Queue()
+    unacknowledged: queue.Queue[int] = queue.Queue()
+
+    def hook(outcome: object) -> None:
+        if isinstance(outcome, Heard) and outcome.body:
+            stack.send(outcome.body)
+
+    def script(connection: Accepted) -> None:
+        for _ in range(answers):
+            connection.sock.sendall(framed(b"ping"))
+            assert connection.frame() == b"ping"
+        connection.sock.sendall(framed(b""))
+        heard.get(timeout=PATIENCE)
+        # The field `tcpi_unacked` of Linux, in packets. Left alone it would be 0 some 40 ms later, too.
+        info = connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+        unacknowledged.put(int.from_bytes(info[24:28], sys.byteorder))
+        connection.rest()
+
+    with Server(script) as server:
+        stack = FrameClient(server.target)
+        with Running(driver, stack, hook=hook) as running:
+            running.expect(Opened)
+            for _ in range(answers + 1):
+                running.expect(Heard)
+            # In the second round from now, after everything that the driver does about what it has read.
+            running.call(running.call, heard.put, None)
+            assert unacknowledged.get(timeout=PATIENCE) == 0
             running.call(stack.stop)
             running.join()
 
