@@ -5,6 +5,9 @@
 Starts the hubs of `tests/interop/rig` (installed at the first run) with an agent that answers at once. Until the first
 word most of the time is the hub's and the agent's; what `ask` adds is ours alone. Beside it, in turns, the published
 SDK, whose whole `ask` is compared with ours.
+
+Asks that follow each other without a pause have 40 ms in them in which two programs on the hub's side wait for each
+other: Nagle's algorithm against a delayed acknowledgement. So they are measured after a pause, too, as people make one.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from thalovant import AsyncThalovantClient
 RIG = peers.ROOT / "tests" / "interop" / "rig"
 HUBS = {"noise": "hivemind-core 5.3.10a1, v3", "legacy": "hivemind-core 4.0.0, v1"}
 HANDLED = "ovos.utterance.handled"
+PAUSE = 0.1  # seconds, after which nobody waits for an acknowledgement any more
 
 
 @contextmanager
@@ -61,9 +65,10 @@ class Ours:
         self._client = AsyncThalovantClient.from_identity_file(
             identity, protocol="wss", ca_file=ca, noise_state_dir=folder
         )
-        self.first: list[float] = []  # seconds until the first word
-        self.added: list[float] = []  # from the hub's `handled` to the end of `ask`
-        self.whole: list[float] = []
+        # By the pause before each ask:
+        self.first: dict[float, list[float]] = {0: [], PAUSE: []}  # seconds until the first word
+        self.added: dict[float, list[float]] = {0: [], PAUSE: []}  # from the hub's `handled` to the end of `ask`
+        self.whole: dict[float, list[float]] = {0: [], PAUSE: []}
         self._spoken = self._handled = 0.0
         self._runner.run(self._start())
 
@@ -72,20 +77,22 @@ class Ours:
         self._client.on(HANDLED, lambda _: setattr(self, "_handled", time.perf_counter()))
         self._client.on("speak", lambda _: setattr(self, "_spoken", time.perf_counter()))
 
-    def ask(self, count: int) -> None:
-        """Ask so often, and take the times."""
-        self._runner.run(self._ask(count))
+    def ask(self, count: int, pause: float = 0) -> None:
+        """Ask so often, with a pause before each, and take the times."""
+        self._runner.run(self._ask(count, pause))
 
-    async def _ask(self, count: int) -> None:
+    async def _ask(self, count: int, pause: float) -> None:
         for number in range(count):
+            if pause:
+                await asyncio.sleep(pause)
             started = time.perf_counter()
             reply = await self._client.ask(f"hello {number}")
             ended = time.perf_counter()
             await asyncio.sleep(0)  # handlers run beside the ask: let them note what came with it
             assert reply.text == f"echo: hello {number}", reply
-            self.whole.append(ended - started)
-            self.first.append(self._spoken - started)
-            self.added.append(ended - self._handled)
+            self.whole[pause].append(ended - started)
+            self.first[pause].append(self._spoken - started)
+            self.added[pause].append(ended - self._handled)
 
     def close(self) -> None:
         """Say goodbye."""
@@ -118,15 +125,18 @@ def main() -> None:
                 peer = partial(child.ask, "ask", count=5, answer="echo: hello")
             for _ in range(rounds):
                 ours.ask(count)
+                ours.ask(count // 2, PAUSE)
                 theirs += peer() if peer else []
-            figures += [
-                Figure(id="P1", what=f"{title}: to the first word, median", ours=median(ours.first) * 1e3,
-                       unit="ms", most=10),
-                Figure(id="P1", what=f"{title}: what ask adds to handled, median", ours=median(ours.added) * 1e3,
-                       unit="ms", most=5),
-                Figure(id="P1", what=f"{title}: ask, median", ours=median(ours.whole) * 1e3, unit="ms",
-                       peer=peers.NAMES[peers.SDK] if theirs else "", theirs=median(theirs) * 1e3 if theirs else None),
-            ]  # fmt: skip
+            for pause, when in ((0, ""), (PAUSE, " after a pause")):
+                figures += [
+                    Figure(id="P1", what=f"{title}: to the first word{when}, median",
+                           ours=median(ours.first[pause]) * 1e3, unit="ms", most=10),
+                    Figure(id="P1", what=f"{title}: what ask{when} adds to handled, median",
+                           ours=median(ours.added[pause]) * 1e3, unit="ms", most=5),
+                    Figure(id="P1", what=f"{title}: ask{when}, median", ours=median(ours.whole[pause]) * 1e3,
+                           unit="ms", peer=peers.NAMES[peers.SDK] if theirs else "",
+                           theirs=median(theirs) * 1e3 if theirs else None),
+                ]  # fmt: skip
     measuring.show(figures, weather, arguments)
 
 
