@@ -7,6 +7,7 @@ from attrs import evolve
 
 from tests.hub.doorstep import Guest, World, topic
 from thalovant.hub.accounts import HUB_NAME, Accounts
+from thalovant.hub.door import CONNECTIONS
 from thalovant_proto.events import Generation
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
 from thalovant_proto.links.mqtt.packets import (
@@ -178,6 +179,17 @@ def test_clients_without_an_id_do_not_meet():
 
     assert not first.visitor.finished
     assert not second.visitor.finished
+
+
+def test_an_account_has_a_few_connections():
+    """Beyond that the oldest makes place: it has most likely broken unseen. Others are not affected."""
+    world = World()
+    bob = world.inside(world.bob, "")
+    guests = [world.inside(world.ada, f"app-{number}") for number in range(CONNECTIONS + 2)]
+
+    assert [True, True, *[False] * CONNECTIONS] == [guest.visitor.finished for guest in guests]
+    assert not bob.visitor.finished
+    assert len(world.door) == CONNECTIONS + 1
 
 
 def test_an_end_that_comes_late_does_not_end_the_successor():

@@ -308,6 +308,24 @@ def test_who_does_not_read_is_cut_off():
     assert not hub.wire.aborted
 
 
+@pytest.mark.parametrize("kind", ["ping", "refused", "dropped"])
+def test_who_does_not_read_its_answers_is_cut_off(kind):
+    """Two bytes in are two bytes out, and who only writes could fill the memory with them."""
+    world = World(unread=1000)
+    guest = world.inside(world.ada)
+    packet = {
+        "ping": Pingreq(),
+        "refused": Subscribe(packet_id=1, filters=(("#", 1),)),
+        "dropped": Publish(topic=topic(world.bob, "in"), payload=b"", qos=1, packet_id=1),
+    }[kind]
+
+    guest.visitor.receive_data(packet.encode() * 2000, world.now)
+
+    assert guest.wire.aborted
+    assert guest.visitor.finished
+    assert len(guest.visitor.data_to_send()) < 1100
+
+
 def test_who_acknowledges_nothing_is_cut_off():
     """It would be sent everything again, if brokers did that."""
     world = World()

@@ -52,6 +52,8 @@ from .accounts import Account
 from .ports import Quiet
 from .settings import Settings
 
+#: Connections of one account at a time. For a hub two are one too many: the rest are those that broke unseen.
+CONNECTIONS: Final = 16
 #: Bytes of one account that are on their way through the broker to the hub; more of it is not read.
 ON_THE_WAY: Final = 256 * KIB
 #: Subscriptions of one connection that the broker has not answered; more of it is not read.
@@ -141,6 +143,8 @@ class Door:
         if connect.client_id:
             self._present[place] = visitor
         flow = self._flows.setdefault(account.owner, Flow(account))
+        if len(flow.visitors) >= CONNECTIONS:
+            next(iter(flow.visitors)).close()
         flow.visitors[visitor] = place
         return flow, self._enter(visitor, _disguised(connect, next(self._ids)), room)
 
@@ -228,8 +232,7 @@ class Visitor(Quiet):
         self._unacknowledged: set[int] = set()
         self._own: set[int] = set()  # those of retained messages, from the top, where the broker's ids do not come
         self._unreleased: dict[int, bool] = {}  # of QoS 2: whether PUBREC is out; PUBREL is to come
-        self._out: list[bytes] = []
-        self._unread = 0
+        self._out = bytearray()
         self._held = False
         self._now = now
         self.finished = False
@@ -260,9 +263,8 @@ class Visitor(Quiet):
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
-        data = b"".join(self._out)
+        data = bytes(self._out)
         self._out.clear()
-        self._unread = 0
         return data
 
     # --- the door
@@ -308,12 +310,7 @@ class Visitor(Quiet):
                 case Puback(packet_id=packet_id):
                     answer = self._receipt(packet_id)
             self._say(answer)
-        # What the hub has not read is bounded by the flows of the others.
-        unacknowledged = len(self._unacknowledged) + len(self._own)
-        unread = self._unread > self._door.settings.unread or unacknowledged > UNACKNOWLEDGED
-        if unread and not self._flow.account.is_hub:
-            self._leave()
-            self._wire.abort()
+        self._check_reader()
         self.resume()
         self._wire.wake()
 
@@ -334,6 +331,7 @@ class Visitor(Quiet):
                 case ClientClosed():
                     self._say(self._session.data_to_send())
                     self._leave()
+            self._check_reader()
             if self._blocked and not self.finished:
                 self._held = True
                 self._wire.hold(True)
@@ -444,9 +442,18 @@ class Visitor(Quiet):
         if packet_id is not None and self.room is not None:
             self.room.hear(Puback(packet_id).encode())
 
+    def _check_reader(self) -> None:
+        """Cut off who does not read what it is told, answers to its own packets among it."""
+        unacknowledged = len(self._unacknowledged) + len(self._own)
+        if len(self._out) <= self._door.settings.unread and unacknowledged <= UNACKNOWLEDGED:
+            return
+        # What the hub has not read is bounded by the flows of the others.
+        if not self.finished and self._flow is not None and not self._flow.account.is_hub:
+            self._leave()
+            self._wire.abort()
+
     def _say(self, data: bytes) -> None:
-        self._out.append(data)
-        self._unread += len(data)
+        self._out += data
 
     @property
     def _blocked(self) -> bool:
