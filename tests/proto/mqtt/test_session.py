@@ -254,6 +254,17 @@ def test_messages_arrive_and_those_of_qos_1_are_acknowledged() -> None:
     assert [Puback(9)] == wire.said()
 
 
+def test_a_broker_that_reads_no_receipts_does_not_fill_the_memory() -> None:
+    """There are 65 535 packet ids, so that as many PUBACKs can wait, of a broker that keeps to the rules."""
+    wire = Wire().ready("down")
+    message = Publish(topic="down", payload=b"", qos=1, packet_id=9).encode()
+
+    assert 65_535 == len(wire.hear(message * 65_535))
+    assert 65_535 == len(wire.said())
+    wire.hear(message * 65_535)
+    assert "MQTT-2.3.1-4" in closed(wire.hear(message)).reason
+
+
 def test_messages_may_come_before_their_suback() -> None:
     """§3.8.4: the broker may start to send as soon as it has read the SUBSCRIBE."""
     wire = Wire().ready()

@@ -392,6 +392,8 @@ class MqttSession:
         if packet_id is not None:
             if packet.qos == 2:
                 raise _violation("a message has a QoS that was never asked for [MQTT-3.8.4-6]")
+            if len(self._acknowledgements) >= MAX_ID:
+                raise _violation("the broker reads no PUBACK, and uses packet ids again [MQTT-2.3.1-4]")
             self._acknowledgements.append(Puback(packet_id).encode())  # [MQTT-3.3.4-1]
             self._sent_at = now
             # A duplicate on the connection that had the original is one by the sender's own word [MQTT-3.3.1-1]: a
