@@ -293,9 +293,11 @@ class Visitor(Quiet):
             answer = raw.wire
             match decode(raw.first, raw.body):
                 case Publish(topic=topic, payload=payload, packet_id=packet_id):
+                    if packet_id is not None and self.room is not None:
+                        # In the client's place: amqtt holds on to all that came after what nobody acknowledges.
+                        self.room.hear(Puback(packet_id).encode())
                     # What the client has just unsubscribed from may still be on its way.
                     if not any(topic_matches(own, topic) for own in self._subscribed):
-                        self._decline(packet_id)
                         continue
                     if packet_id is not None:
                         self._unacknowledged.add(packet_id)
@@ -374,11 +376,8 @@ class Visitor(Quiet):
                 self._subscribed.difference_update(filters)
                 room.hear(wire)
             case Puback(packet_id=packet_id):
-                if packet_id in self._own:
-                    self._own.discard(packet_id)
-                elif packet_id in self._unacknowledged:
-                    self._unacknowledged.discard(packet_id)
-                    room.hear(wire)
+                self._own.discard(packet_id)
+                self._unacknowledged.discard(packet_id)
             case Pingreq():
                 self._say(Pingresp().encode())
             case Disconnect():
@@ -436,11 +435,6 @@ class Visitor(Quiet):
             packet_id = next(free for free in range(MAX_ID, 0, -1) if free not in self._own)
             self._own.add(packet_id)
         return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=True, packet_id=packet_id).encode()
-
-    def _decline(self, packet_id: int | None) -> None:
-        """Keep a message of the broker from the client."""
-        if packet_id is not None and self.room is not None:
-            self.room.hear(Puback(packet_id).encode())
 
     def _check_reader(self) -> None:
         """Cut off who does not read what it is told, answers to its own packets among it."""
