@@ -221,6 +221,23 @@ def test_nothing_secret_is_logged(name: str, caplog: pytest.LogCaptureFixture):
         assert secret not in caplog.text
 
 
+def test_a_broker_that_fails_says_no_secret(
+    hub: LocalHub, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """What went wrong and where is logged, and not the words of the error: a missing key there is a topic."""
+
+    async def fails(*arguments: Any) -> None:
+        raise KeyError("hivemind/planted/out")
+
+    monkeypatch.setattr("amqtt.broker.Broker.external_connected", fails)
+    with MqttStranger(hub.identity(name)) as device:
+        assert device.connect() is None
+
+    assert "KeyError" in caplog.text
+    assert "in fails" in caplog.text
+    assert "planted" not in caplog.text.replace('KeyError("hivemind/planted/out")', "")
+
+
 # --- strangers at the embedded broker --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import traceback
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -114,8 +115,10 @@ class BrokerPort(QuietPort):
             await asyncio.wait([after])
         try:
             await self._broker.external_connected(room, room, _LISTENER)
-        except Exception:
-            log.exception("The MQTT broker failed in a session")
+        except Exception as error:
+            # Without its words, which may hold topics, and with them access keys.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("The MQTT broker failed in a session: %s\n%s", type(error).__name__, where)
         visitor.ended()
 
 
