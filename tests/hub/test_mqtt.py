@@ -190,6 +190,29 @@ def test_who_is_held_back_is_heard_in_the_end():
     assert [bytes((number,)) * 60_000 for number in range(6)] == heard
 
 
+def test_messages_without_bytes_are_not_free():
+    """What waits for a handler is bounded by number too: empty ones end the session like large ones."""
+    begun, free = threading.Event(), threading.Event()
+    with thalovant.testing.hub(settings=Settings(unheard=40_000)) as hub:
+
+        @hub.on_binary(BinType.RAW_AUDIO)
+        def listen(turn: Any) -> None:
+            begun.set()
+            free.wait(PATIENCE)
+
+        with client(hub, "device") as device, MqttStranger(hub.identity("device")) as second:
+            device.connect()
+            for _ in range(3):
+                device.send_binary(bytes(30_000), BinType.RAW_AUDIO)
+            assert begun.wait(PATIENCE)
+            assert Connack() == second.connect()
+            second.say(Subscribe(packet_id=1, filters=((second.topic("status"), 0),)))
+            second.say(*[Publish(topic=second.topic("in"), payload=b"")] * 1000)
+            while not isinstance(packet := second.hear(), Publish) or packet.payload != b"offline":
+                assert packet is not None
+            free.set()
+
+
 def test_a_hub_that_comes_back_is_found_again():
     """With its broker, at the same port, with the same passwords."""
     with thalovant.testing.hub() as hub, client(hub, "device", retry="idempotent") as device:

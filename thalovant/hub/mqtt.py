@@ -48,6 +48,8 @@ log = logging.getLogger("thalovant.hub")
 
 #: How long a hub that starts waits for its broker before it goes on without.
 _FIRST_TRY: Final = 5.0
+#: What a message costs that waits, beside its bytes, of which there may be none.
+_HELD: Final = 64
 
 
 @frozen(kw_only=True)
@@ -349,7 +351,7 @@ class _Peer:
             self._runner.receive(data)
             return
         self._waiting.append(data)
-        self._waiting_bytes += len(data)
+        self._waiting_bytes += len(data) + _HELD
         if self._waiting_bytes > self._service.board.settings.unheard:
             self.seat.close(self._runner.now, code=1013, reason="it sends faster than it is heard")
             self._runner.wake()
@@ -366,7 +368,7 @@ class _Peer:
         self._runner.hold(hold)
         while self._waiting and not self._held:
             data = self._waiting.popleft()
-            self._waiting_bytes -= len(data)
+            self._waiting_bytes -= len(data) + _HELD
             self._runner.receive(data)
 
     def abort(self) -> None:
