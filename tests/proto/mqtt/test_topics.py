@@ -130,6 +130,12 @@ def test_a_topic_has_a_limit() -> None:
         ways(topics=Topics(up="ü" * 32_768, down="d"))
 
 
+def test_nobody_talks_to_himself() -> None:
+    """On one topic for both directions a client would hear itself, and take that for the hub."""
+    with pytest.raises(ValueError, match="must not be the same"):
+        ways(topics=Topics(up="t", down="t"))
+
+
 def test_topics_are_in_no_repr() -> None:
     """They hold the access key."""
     assert "key0" not in repr(candidate_layouts(access_key=KEY, topic_prefix="p/key0"))

@@ -69,6 +69,8 @@ def candidate_layouts(
     if topics is not None:
         for topic in (topics.up, topics.down, *([] if topics.status is None else [topics.status])):
             _check("topics", topic)
+        if topics.up == topics.down:  # it would take its own call for the hub's hello
+            raise ValueError("MQTT topics of the two directions must not be the same.")
         # "c2s" is what only older hubs call the way up.
         return (Layout(name=EXPLICIT, topics=topics, text_up="c2s" not in topics.up.split("/")),)
     prefix = (topic_prefix or "").strip(" /")
