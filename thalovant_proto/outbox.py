@@ -84,9 +84,13 @@ class Outbox:
         if (one := self._held.pop(token, None)) is not None:
             self._fail(one, "no", failure)
 
-    def withdraw(self, token: int) -> Delivery | None:
-        """Give up a message without an outcome: `no` if it will not travel, None if it is unknown here."""
-        if self._held.pop(token, None) is not None:
+    def withdraw(self, token: int, *, of_ask: bool = False) -> Delivery | None:
+        """Give up a message without an outcome: `no` if it will not travel, None if it is unknown here.
+
+        The message of an ask is given up with it only (`of_ask`): it outlives an ask that has ended.
+        """
+        if (held := self._held.get(token)) is not None and held.ask is of_ask:
+            del self._held[token]
             return "unknown"
         for one in self._queue:
             if one.token == token:

@@ -171,7 +171,8 @@ class HubSession:
 
         What a link holds already may still travel: then that is `unknown`.
         """
-        ask, withdrawn = self._asks.cancel(token), self._outbox.withdraw(token)
+        ask = self._asks.cancel(token)
+        withdrawn = self._outbox.withdraw(token, of_ask=ask is not None)
         return withdrawn if ask is None else ask.delivery
 
     def subscribe(
@@ -356,8 +357,7 @@ class HubSession:
         if self._linger_until is not None and now >= self._linger_until:
             self._linger_until = None
         if self._asks.handle_timeout(now, failure=self._failure) and self._outbox.queued:
-            # Nobody waits for these any more, and they were told that nothing was sent.
-            self._outbox.keep(lambda one: not one.ask or one.token in self._asks)
+            self._drop_unasked()  # they were told that nothing was sent
 
     def wants_renewal(self, used_up: float) -> bool:
         """Whether the keys should be renewed now: they are mostly spent (0 to 1) and nobody waits for an answer."""
@@ -444,6 +444,10 @@ class HubSession:
             elif ask.waiting:
                 self._asks.lose([ask.id], failure)
         self._outbox.again(again)
+
+    def _drop_unasked(self) -> None:
+        """Send nothing of asks that have ended: nobody waits for the answer, and nobody expects it to happen now."""
+        self._outbox.keep(lambda one: not one.ask or one.token in self._asks)
 
     def _answered(self, request_id: str | None) -> None:
         if request_id is None:

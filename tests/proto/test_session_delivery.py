@@ -329,6 +329,20 @@ def test_ask_that_timed_out_in_the_link_is_not_certain():
     assert ["unknown"] == [one.delivery for one in world.got(AskFailed)]
 
 
+def test_ask_that_is_over_cannot_be_cancelled():
+    """It has had its end, though its message is still in the link."""
+    world = silent()
+    world.hears = False
+    ask = world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
+    world.advance(3)
+
+    assert world.stack.cancel(ask) is None
+
+    world.hears = True
+    world.drive()
+    assert [(ask, "unknown")] == sent(world)
+
+
 def test_cancelled_ask_is_silent():
     """Nothing is told of an ask that was given up; how far it came is the answer."""
     world = silent()
