@@ -444,6 +444,7 @@ class HubSession:
             elif ask.waiting:
                 self._asks.lose([ask.id], failure)
         self._outbox.again(again)
+        self._drop_unasked()
 
     def _drop_unasked(self) -> None:
         """Send nothing of asks that have ended: nobody waits for the answer, and nobody expects it to happen now."""

@@ -329,6 +329,20 @@ def test_ask_that_timed_out_in_the_link_is_not_certain():
     assert ["unknown"] == [one.delivery for one in world.got(AskFailed)]
 
 
+def test_ask_that_timed_out_in_the_link_is_not_sent_on_the_next():
+    """Nobody waits for its answer any more: what it asks for is not to be done at some other time."""
+    world = silent()
+    world.hears = False
+    world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
+    world.advance(3)
+
+    world.lose()
+    world.hears = True
+    world.advance(1)
+
+    assert ([], SessionState.READY) == (texts(world), world.stack.state)
+
+
 def test_ask_that_is_over_cannot_be_cancelled():
     """It has had its end, though its message is still in the link."""
     world = silent()
