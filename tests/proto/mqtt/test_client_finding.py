@@ -122,6 +122,17 @@ def test_others_that_are_refused_leave_the_remembered_one() -> None:
     assert [HELLO, OFFER] == world.answer(legacy()).frames()
 
 
+@pytest.mark.parametrize("queue", [1000, 50])
+def test_a_window_of_one_is_enough_for_all_layouts(queue: int) -> None:
+    """Each is called as the broker makes room; if not all can wait for that, those that can."""
+    world = World(hub=legacy(), limits=MqttLimits(window=1, queue=queue))
+
+    world.dial()
+
+    assert ([HELLO, OFFER] if queue == 1000 else []) == world.frames()
+    assert b"{" == world.broker.said("p/key0/in")[0][:1]
+
+
 def test_layouts_that_are_granted_while_echoes_come_are_called_after_them() -> None:
     """An `offline` silences every layout until it is over."""
     world = World(hub=in_out(), remembered_layout="c2s", limits=MqttLimits(alone_time=0.1, settle_time=0.3)).dial()

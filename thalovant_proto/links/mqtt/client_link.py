@@ -286,9 +286,7 @@ class MqttClientLink:
     def _call(self, layouts: Iterable[Layout], now: float) -> None:
         self._calls += 1
         self._timers["call"] = now + self._limits.wake_time
-        for layout in layouts:
-            if self._session.has_room:  # what waits for the broker wakes nobody
-                self._session.publish(layout.topics.up, WAKE_UP, now, qos=self._qos)
+        self._say([(layout.topics.up, WAKE_UP) for layout in layouts], now, qos=self._qos)
 
     def _settle(self, now: float) -> None:
         """Hear nothing until the `offline` messages have stopped, then call anew."""
@@ -344,9 +342,15 @@ class MqttClientLink:
         return [self._end(CloseKind.REFUSED if self._spoken else CloseKind.FORGOTTEN, reason=reason)]
 
     def _say_offline(self, layouts: Iterable[Layout], now: float) -> None:
-        for layout in layouts:
-            if layout.topics.status is not None and self._session.has_room:
-                self._session.publish(layout.topics.status, OFFLINE, now, retain=True)
+        topics = (layout.topics.status for layout in layouts)
+        self._say([(topic, OFFLINE) for topic in topics if topic is not None], now, retain=True)
+
+    def _say(self, messages: Iterable[tuple[str, bytes]], now: float, *, qos: int = 1, retain: bool = False) -> None:
+        """All of these, or none while the broker has no room: what waits wakes nobody, and must not pile up."""
+        if self._session.has_room:
+            with suppress(LocalProtocolError):  # there is no room for all of them
+                for topic, payload in messages:
+                    self._session.publish(topic, payload, now, qos=qos, retain=retain)
 
     def _leave(self, now: float) -> LinkClosed:
         if self._state not in (_State.IDLE, _State.CONNECTING):
