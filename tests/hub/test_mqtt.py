@@ -544,6 +544,20 @@ def test_a_broker_that_refuses_the_hub_keeps_it_from_starting(run: Run):
     run(act)
 
 
+def test_a_broker_that_drops_what_it_granted_is_named(run: Run, caplog: pytest.LogCaptureFixture):
+    """As mosquitto does: no refusal, and silence. The log says where to look."""
+
+    async def act(world: World) -> None:
+        world.broker.broker.passes_on = lambda topic: False
+        await world.broker.start()
+        await world.hub(settings=Settings(mqtt=MqttLimits(answer_time=0.1)))
+        while "access list" not in caplog.text:
+            await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, "thalovant.hub"):
+        run(act)
+
+
 def test_two_hubs_in_one_place_are_told(run: Run, caplog: pytest.LogCaptureFixture):
     """The one that was there first says so; a client that only one of them knows is served."""
 

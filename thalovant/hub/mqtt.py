@@ -23,6 +23,7 @@ from thalovant_proto.dial import DialFailed
 from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.links.base import CloseKind
 from thalovant_proto.links.mqtt.hub_link import (
+    EchoMissed,
     GatewayClosed,
     GatewayEvent,
     GatewayReady,
@@ -48,6 +49,8 @@ log = logging.getLogger("thalovant.hub")
 
 #: How long a hub that starts waits for its broker before it goes on without.
 _FIRST_TRY: Final = 5.0
+_RIVAL: Final = "Another hub uses the same topics of the MQTT broker: no client may be registered with both"
+_NO_ECHO: Final = "The MQTT broker keeps what the hub says from it: check the hub's account in the broker's access list"
 #: What a message costs that waits, beside its bytes, of which there may be none.
 _HELD: Final = 64
 
@@ -66,11 +69,13 @@ class BrokerLost:
 
 
 @frozen(kw_only=True)
-class BrokerShared:
-    """Another hub uses the broker in our place too."""
+class BrokerDoubt:
+    """There is a session with the broker, and something about it that people should know."""
+
+    message: str
 
 
-BrokerOutcome = BrokerReady | BrokerLost | BrokerShared
+BrokerOutcome = BrokerReady | BrokerLost | BrokerDoubt
 
 
 class Gateway:
@@ -190,7 +195,9 @@ class Gateway:
                     hint = error.hint if error is not None else ""
                     self._lose(f"{reason}; {hint}" if hint else reason, now, verdict=kind is CloseKind.REFUSED)
                 case RivalSeen():
-                    self._outcomes.append(BrokerShared())
+                    self._outcomes.append(BrokerDoubt(message=_RIVAL))
+                case EchoMissed():
+                    self._outcomes.append(BrokerDoubt(message=_NO_ECHO))
                 case PeerArrived() | PeerInput() | PeerEnded():
                     self._on_event(event)
 
@@ -321,8 +328,8 @@ class MqttService:
         if isinstance(outcome, BrokerReady):
             log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
             self._lost = False
-        elif isinstance(outcome, BrokerShared):
-            log.warning("Another hub uses the same topics of the MQTT broker: no client may be registered with both")
+        elif isinstance(outcome, BrokerDoubt):
+            log.warning("%s", outcome.message)
         elif not self._lost:
             log.warning("No MQTT for now: %s", outcome.message)
             self._lost = True

@@ -164,6 +164,7 @@ class Broker:
         self.acknowledges = True
         self.authenticate: Callable[[Connect], ConnectCode] = lambda connect: ConnectCode.ACCEPTED
         self.may_read: Callable[[Connection, str], bool] = lambda connection, topic_filter: True
+        self.passes_on: Callable[[str], bool] = lambda topic: True  # what is granted, and dropped all the same
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> None:
         """To every subscriber; live ones get it without the retain flag [MQTT-3.3.1-9]."""
@@ -172,7 +173,7 @@ class Broker:
             self.retained[topic] = (payload, qos)
         for connection in list(self.connections):
             granted = [level for name, level in connection.filters.items() if topic_matches(name, topic)]
-            if granted:
+            if granted and self.passes_on(topic):
                 connection.deliver(topic, payload, min(qos, max(granted)))
 
     def publish_will(self, will: Will) -> None:

@@ -19,6 +19,7 @@ from thalovant_proto.links.base import (
     Target,
 )
 from thalovant_proto.links.mqtt.hub_link import (
+    EchoMissed,
     GatewayClosed,
     GatewayEvent,
     GatewayReady,
@@ -66,6 +67,21 @@ def test_another_hub_under_the_same_name_is_seen() -> None:
     world.run()
 
     assert [GatewayReady(), RivalSeen(), RivalSeen()] == world.events
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_broker_that_keeps_our_own_words_from_us_is_doubted(passed: bool) -> None:
+    """Many brokers grant every subscription and drop what their access list forbids; who is there must hear itself."""
+    world = World(limits=MqttLimits(answer_time=10, keepalive=0))
+    world.broker.passes_on = lambda topic: passed
+    world.start()
+    assert [GatewayReady()] == world.events
+
+    world.pass_time(20)
+
+    assert world.events[1:] == ([] if passed else [EchoMissed()])
+    assert world.gateway.wants_socket
+    assert world.gateway.next_timeout is None
 
 
 def test_a_lost_broker_ends_every_link() -> None:

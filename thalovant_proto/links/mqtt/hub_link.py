@@ -72,6 +72,11 @@ class RivalSeen(GatewayEvent):
 
 
 @frozen(kw_only=True)
+class EchoMissed(GatewayEvent):
+    """What we said about ourselves did not come back: the broker drops what its access list does not allow."""
+
+
+@frozen(kw_only=True)
 class GatewayClosed(GatewayEvent):
     """The last event, after the `PeerEnded` of every link. `code` as in `MqttClientLink`; make a new gateway."""
 
@@ -222,6 +227,7 @@ class MqttHubGateway:
         self._peers: OrderedDict[str, MqttPeerLink] = OrderedDict()  # by the topic they write to, longest silent first
         self._echoes: dict[str, int] = {}  # status topic: our own `offline` messages that are still to come back
         self._greetings: set[str] = set()  # our own status topics whose `online` is still to come back
+        self._greetings_by: float | None = None
         self._ended: list[GatewayEvent] = []  # to be reported
         self._now = 0.0
         #: Messages of new clients that got no answer since there were too many clients.
@@ -254,7 +260,7 @@ class MqttHubGateway:
         """When the broker is due with an answer, a client has been silent for too long, or a link has to be ended."""
         if self._ended:
             return self._now
-        times = [self._leave_by, self._session.next_timeout]
+        times = [self._leave_by, self._greetings_by, self._session.next_timeout]
         if self._peers:
             times.append(next(iter(self._peers.values()))._heard_at + self.limits.idle_time)
         return min((time for time in times if time is not None), default=None)
@@ -285,6 +291,9 @@ class MqttHubGateway:
                 break
             self._say_offline(oldest, now)
             self._end_peer(oldest, f"no frame within {self.limits.idle_time:g} s", now)
+        if self._greetings_by is not None and self._greetings_by <= now:
+            self._greetings_by = None
+            events += [EchoMissed()] if self._greetings else []
         if self._leave_by is not None and self._leave_by <= now:
             events += self._leave(now, will=True)
         return [*events, *self._flush()]
@@ -358,6 +367,7 @@ class MqttHubGateway:
         for layout in self._layouts:
             self._session.publish(layout.hub_status, ONLINE, now, retain=True)
             self._greetings.add(layout.hub_status)
+        self._greetings_by = now + self.limits.answer_time
         return [GatewayReady()]
 
     def _message(self, message: MessageReceived, now: float) -> Iterator[GatewayEvent]:
@@ -421,7 +431,7 @@ class MqttHubGateway:
         self, kind: CloseKind, reason: str, code: int | None = None, error: RemoteProtocolError | None = None
     ) -> list[GatewayEvent]:
         self._state = _State.CLOSED
-        self._leave_by = None
+        self._leave_by = self._greetings_by = None
         for link in list(self._peers.values()):
             self._end_peer(link, reason, self._now)
         return [*self._flush(), GatewayClosed(kind=kind, code=code, reason=reason, error=error)]
