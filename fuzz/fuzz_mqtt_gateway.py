@@ -11,6 +11,7 @@ from fuzz.mqtt import CONNACK, HELD, LIMITS, PUBACK, PUBLISH, SUBACK, packet
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.links.base import Frame
 from thalovant_proto.links.mqtt.hub_link import (
+    EchoMissed,
     GatewayClosed,
     GatewayEvent,
     GatewayReady,
@@ -19,6 +20,7 @@ from thalovant_proto.links.mqtt.hub_link import (
     PeerArrived,
     PeerEnded,
     PeerInput,
+    RivalSeen,
 )
 
 KEYS: Final = ["one", "two", "three", "four", "five"]
@@ -157,7 +159,7 @@ class World:
                     assert all(driven.closed is not None for driven in self.peers), "a link outlives its gateway"
                     self.closed = True
                 case _:
-                    assert isinstance(event, GatewayReady)
+                    assert isinstance(event, GatewayReady | RivalSeen | EchoMissed)
         if self.closed:
             assert self.gateway.next_timeout is None
             assert self.gateway.peers == 0
@@ -233,6 +235,9 @@ def seeds() -> Iterator[bytes]:
     yield arrived + tape(Do.CLOSE, Do.DRAIN, Do.EOF)
     yield arrived + tape(Do.EOF)
     yield arrived + tape(Do.PACKET, PUBLISH, 10, 0, 0, b"\1bits", Do.PACKET, PUBLISH, 11, 0, 0, b"offline")
+    online = tape(Do.PACKET, PUBLISH, 12, 1, 9, b"online", Do.PACKET, PUBLISH, 13, 1, 8, b"online")
+    yield ready + online + online + tape(Do.TIMER)
+    yield ready + online[:12] + tape(Do.TIMER, Do.TIMER)
     oversize = b"\x30\xf0\xad\x04\0\x08p/one/in" + bytes(300)
     yield arrived + tape(Do.RAW, oversize) + 20 * tape(Do.RAW, bytes(4000))
     yield tape(1, Do.PACKET, CONNACK, 0, 0, Do.PACKET, SUBACK, 1, b"\1\x80\1\1", Do.DRAIN)
