@@ -31,17 +31,18 @@ CLIENT = "test-client"
 
 @contextmanager
 def hub(
-    *, generation: int = 3, skills: Iterable[Skill] = SKILLS, settings: Settings | None = None
+    *, generation: int = 3, skills: Iterable[Skill] = SKILLS, settings: Settings | None = None, tls: bool = True
 ) -> Iterator[LocalHub]:
     """A hub that listens on free ports of 127.0.0.1, with TLS, until the block ends: for WSS, HTTPS and, where the
     extra `hub` is installed, MQTT.
 
     `generation` is what its clients speak unless they are added with another: 3, 1 or 0. `skills` answer what the
-    test's own skills do not; by default those of the demonstration, which repeat what they do not know.
+    test's own skills do not; by default those of the demonstration, which repeat what they do not know. Without `tls`
+    its ports are plain, for programs that cannot be told whom to trust.
     """
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="thalovant-test-")))
-        local = LocalHub(folder, generation=generation, skills=skills, settings=settings or Settings())
+        local = LocalHub(folder, generation=generation, skills=skills, settings=settings or Settings(), tls=tls)
         exits.callback(local.close)
         local.start()
         yield local
@@ -54,7 +55,9 @@ class LocalHub:
     `heard` and `wait_for` show what reached it; `stop`, `start` and `disconnect` are for the bad days.
     """
 
-    def __init__(self, folder: Path, *, generation: int, skills: Iterable[Skill], settings: Settings) -> None:
+    def __init__(
+        self, folder: Path, *, generation: int, skills: Iterable[Skill], settings: Settings, tls: bool
+    ) -> None:
         self._folder = folder
         self._generation = generation
         self._portal = Portal("thalovant-test-hub")
@@ -62,7 +65,9 @@ class LocalHub:
         self._heard: list[ThalovantEvent] = []
         self._news = threading.Condition()
         mqtt_port = 0 if broker.installed() else None
-        self._hub = Hub(skills=skills, https_port=0, mqtt_port=mqtt_port, state=folder / "hub", settings=settings)
+        self._hub = Hub(
+            skills=skills, https_port=0, mqtt_port=mqtt_port, state=folder / "hub", settings=settings, tls=tls
+        )
         self._hub.watch(self._hear)
 
     # --- life ---

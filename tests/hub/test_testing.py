@@ -28,6 +28,15 @@ def test_the_three_lines() -> None:
         assert client.ask("hi").text == "You said: hi"
 
 
+@pytest.mark.parametrize("protocol", ["wss", "https", "mqtt"])
+def test_a_plain_hub_for_programs_that_trust_nobody(protocol: str) -> None:
+    """Every port does without TLS, on loopback, and the identity names nobody to trust."""
+    with testing.hub(tls=False) as hub:
+        assert hub.identity().ca_file is None
+        assert str(hub.identity().endpoint_for(protocol)).startswith(("ws://", "http://", "mqtt://"))
+        assert hub.client(protocol=protocol).ask("hi").text == "You said: hi"
+
+
 # --- the example of the documentation: a program, a fixture, its tests ------------------------------------------------
 
 
