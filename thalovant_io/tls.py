@@ -45,6 +45,7 @@ def _context(ca_file: str | None, version: tuple[object, ...]) -> ssl.SSLContext
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.hostname_checks_common_name = False  # a certificate is for the names that it lists (RFC 9525 §2)
     return context
 
 
@@ -168,6 +169,8 @@ class TlsPipe:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return
+        except ssl.SSLZeroReturnError:  # its goodbye, already
+            self.eof()
         except ssl.SSLError as exc:
             self.fault = _classify(exc, self.peer, self._tls.server_side)
         else:
@@ -197,13 +200,15 @@ def _not_tls(peer: str, first: int, server_side: bool) -> TlsFault:
 _CA_HINT: Final = "if you trust it, pass its certificate as ca_file or in SSL_CERT_FILE"
 
 # X509_V_ERR_* of OpenSSL.
+_UNKNOWN: Final = (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}")
 _CERTIFICATE: Final = {
+    2: _UNKNOWN,
     9: (DialFault.CERTIFICATE_EXPIRED, "its certificate is not valid yet; check the clocks of both machines"),
     10: (DialFault.CERTIFICATE_EXPIRED, "its certificate has expired; renew it there, or set this machine's clock"),
     18: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate is self-signed; {_CA_HINT}"),
-    19: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
-    20: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
-    21: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}"),
+    19: _UNKNOWN,
+    20: _UNKNOWN,
+    21: _UNKNOWN,
     62: (DialFault.CERTIFICATE_HOST, "its certificate is for another host name; dial a name that it lists"),
     64: (DialFault.CERTIFICATE_HOST, "its certificate does not list this IP address; dial a name that it lists"),
 }
@@ -229,8 +234,8 @@ _REASONS: Final = {
 def _classify(error: ssl.SSLError, peer: str, server_side: bool) -> TlsFault:
     """What a fault of the library means. Its texts are constants of the library, never content."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        unknown = f"its certificate is not acceptable: {error.verify_message}"
-        fault, cause = _CERTIFICATE.get(error.verify_code, (DialFault.CERTIFICATE_UNTRUSTED, unknown))
+        unfit = f"its certificate is not acceptable: {error.verify_message}"
+        fault, cause = _CERTIFICATE.get(error.verify_code, (DialFault.CERTIFICATE_INVALID, unfit))
     else:
         words = (error.reason or "unknown fault").lower().replace("_", " ")
         fault, cause = _REASONS.get(error.reason or "", (DialFault.TLS, words))

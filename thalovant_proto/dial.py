@@ -18,6 +18,7 @@ class DialFault(enum.Enum):
     CERTIFICATE_UNTRUSTED = "certificate_untrusted"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_HOST = "certificate_host"
+    CERTIFICATE_INVALID = "certificate_invalid"  # whoever trusts its authority
     TLS_VERSION = "tls_version"
     NOT_TLS = "not_tls"  # the port answered, but not in TLS
     TLS = "tls"
@@ -34,6 +35,7 @@ _FINAL = frozenset(
         DialFault.CERTIFICATE_UNTRUSTED,
         DialFault.CERTIFICATE_EXPIRED,
         DialFault.CERTIFICATE_HOST,
+        DialFault.CERTIFICATE_INVALID,
         DialFault.TLS_VERSION,
         DialFault.NOT_TLS,
     }

@@ -16,19 +16,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
-_MAY_SIGN = x509.KeyUsage(
-    key_cert_sign=True,
-    crl_sign=True,
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def _usage(may_sign: bool) -> x509.KeyUsage:
+    """What the key of an authority is for: to sign certificates, or only what a server signs."""
+    return x509.KeyUsage(
+        key_cert_sign=may_sign,
+        crl_sign=may_sign,
+        digital_signature=not may_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 class Pki:
@@ -58,12 +61,16 @@ class Pki:
         issuer: tuple[x509.Name, Key] | None = None,
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
         is_ca: bool = False,
+        may_sign: bool = True,
+        path_length: int | None = None,
         key: Key | None = None,
         days: int = 1,
+        algorithm: hashes.SHA1 | hashes.SHA256 = hashes.SHA256(),  # noqa: B008 - it has no state
+        critical: x509.ExtensionType | None = None,
     ) -> tuple[bytes, x509.Name, Key]:
         """A certificate as no good authority makes it: PEM with its key, its subject and its key.
 
-        Without an `issuer` it is self-signed.
+        Without an `issuer` it is self-signed. `critical` is one more extension, which nobody may pass over.
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -75,7 +82,7 @@ class Pki:
             .serial_number(x509.random_serial_number())
             .not_valid_before(NOW - 30 * DAY)
             .not_valid_after(NOW + days * DAY)
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=path_length), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
@@ -84,10 +91,12 @@ class Pki:
             )
         )
         if is_ca:
-            builder = builder.add_extension(_MAY_SIGN, critical=True)
+            builder = builder.add_extension(_usage(may_sign), critical=True)
+        if critical is not None:
+            builder = builder.add_extension(critical, critical=True)
         if san:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        certificate = builder.sign(key if issuer is None else issuer[1], hashes.SHA256())
+        certificate = builder.sign(key if issuer is None else issuer[1], algorithm)
         pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

@@ -22,7 +22,7 @@ def test_hostile_servers_are_refused_in_words(driver: str, name: str, pki: Pki) 
     hostile = HOSTILE[name]
     patience = 0.05 if "silent" in name else 30.0
     with Server(hostile.make(pki)) as server:
-        stack = FrameClient(Target(host="localhost", port=server.port, tls=True))
+        stack = FrameClient(Target(host=hostile.host, port=server.port, tls=True))
         options: dict[str, Any] = {
             "tls": lambda: default_context(pki.ca_file),
             "timeouts": Timeouts(tls=patience, linger=0.1),
@@ -35,5 +35,5 @@ def test_hostile_servers_are_refused_in_words(driver: str, name: str, pki: Pki) 
     assert running.error is None
     assert ("tls", hostile.fault) == (failure.phase, failure.fault), failure
     assert hostile.words in failure.message
-    assert f"localhost:{server.port}" in failure.message
+    assert f"{hostile.host}:{server.port}" in failure.message
     assert "\n" not in failure.message

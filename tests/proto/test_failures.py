@@ -33,6 +33,7 @@ CERTIFICATES = {
     DialFault.CERTIFICATE_UNTRUSTED: "ca_file",
     DialFault.CERTIFICATE_EXPIRED: "renewed",
     DialFault.CERTIFICATE_HOST: "host name",
+    DialFault.CERTIFICATE_INVALID: "another certificate",
 }
 
 
