@@ -200,7 +200,7 @@ PLANTED = {
 }
 
 
-def _leaks(shown: str) -> list[str]:
+def leaks(shown: str) -> list[str]:
     """Which planted secrets are in a text, plain, in hex or in base64."""
     found = []
     for name, secret in PLANTED.items():
@@ -246,9 +246,9 @@ def test_no_secret_is_shown(v3: Lab, tmp_path: Path, caplog: pytest.LogCaptureFi
         run(fails())
     shown.append(caplog.text)
 
-    assert [] == _leaks("\n".join(shown))
+    assert [] == leaks("\n".join(shown))
     assert "failed" in caplog.text  # the client does log
-    assert ["password"] == _leaks(base64.b64encode(f"x{PLANTED['password']}yz".encode()).decode())  # the search finds
+    assert ["password"] == leaks(base64.b64encode(f"x{PLANTED['password']}yz".encode()).decode())  # the search finds
 
 
 def test_user_in_the_endpoint(v3: Lab) -> None:
@@ -257,7 +257,7 @@ def test_user_in_the_endpoint(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError, match="user name or password") as caught:
         ThalovantClient(identity, protocol="wss")
 
-    assert [] == _leaks("".join(traceback.format_exception(caught.value)))
+    assert [] == leaks("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize("command", [["ask", "hi"], ["health"], ["--json", "health"], ["pins", "list"]])
@@ -279,4 +279,4 @@ def test_no_secret_at_the_command_line(
     out, err = capsys.readouterr()
 
     assert out or err
-    assert [] == _leaks(f"{out}{err}")
+    assert [] == leaks(f"{out}{err}")
