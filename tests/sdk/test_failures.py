@@ -143,39 +143,6 @@ def test_plain_endpoint(v3: Lab) -> None:
     assert "wss" == ThalovantClient(identity, protocol="wss", allow_insecure=True).protocol
 
 
-@pytest.mark.parametrize(
-    ("protocol", "endpoint", "tls"),
-    [
-        ("wss", "ws://192.0.2.1", None),
-        ("https", "http://192.0.2.1", None),
-        ("https", "HTTP://192.0.2.1:5679/path", None),
-        ("mqtt", "mqtt://broker.example", None),
-        ("mqtt", "tcp://broker.example:1883", False),
-        ("mqtt", "MQTT://broker.example", False),
-        ("mqtt", "broker.example:1883", None),
-        ("mqtt", "broker.example", False),
-    ],
-)
-def test_plain_endpoint_of_any_spelling(protocol: Any, endpoint: str, tls: bool | None) -> None:
-    """Also where no scheme says that it is plain; the hint names the scheme to use."""
-    broker = {"endpoint": endpoint, "username": "u", "password": "p", "topic_prefix": "hivemind/k"}
-    identity = ThalovantIdentity.from_mapping(
-        {
-            "access_key": "k",
-            "password": "p",
-            "site_id": "s",
-            "default_master": "https://hub.example",
-            "data_plane_endpoints": {protocol: endpoint},
-            "mqtt": broker if tls is None else {**broker, "tls": tls},
-        }
-    )
-    with pytest.raises(ThalovantIdentityError, match="is not encrypted and not on this machine") as caught:
-        ThalovantClient(identity, protocol=protocol)
-
-    assert "insecure_endpoint" == caught.value.code
-    assert {"wss": "wss://", "https": "https://", "mqtt": "mqtts://"}[protocol] in caught.value.hint
-
-
 @pytest.mark.parametrize("endpoint", ["mqtts://[::1", "mqtts://h:99999", "coap://h", "mqtts://h:port"])
 def test_endpoint_that_cannot_be_used(v3: Lab, endpoint: str) -> None:
     """Found when the client is made: which one, what is wrong with it, and what to do."""

@@ -1,4 +1,4 @@
-"""Hostile TLS servers as users meet them: by the public client, over every transport."""
+"""Hostile TLS servers as users meet them: by the public client, over every transport; and endpoints without TLS."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tests.io.running import Server
 from thalovant import (
     AsyncThalovantClient,
     HubProtocol,
+    ThalovantClient,
     ThalovantConnectionError,
     ThalovantIdentity,
+    ThalovantIdentityError,
 )
 
 from .test_failures import PLANTED, leaks
@@ -112,3 +114,54 @@ def test_a_client_certificate_that_is_missed_late_is_named(
 
     assert "wants a client certificate" in str(error)
     assert error.hint
+
+
+HOSTS = (
+    "hub.example",
+    "192.0.2.1:5678",
+    "[2001:db8::1]:1",
+    "0.0.0.0",
+    "localhost.hub.example",
+    "127.0.0.1.hub.example",
+)
+HERE = ("localhost", "LOCALHOST.:5678", "127.0.0.1:5678", "127.8.8.8", "[::1]:1")
+PLAIN: dict[HubProtocol, tuple[str, ...]] = {
+    "wss": ("ws://", "WS://", "\xa0ws://"),
+    "https": ("http://", "HTTP://", " http://"),
+    "mqtt": ("mqtt://", "tcp://", "MQTT://", "\xa0mqtt://", ""),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(("protocol", "scheme"), [(one, scheme) for one in PROTOCOLS for scheme in PLAIN[one]])
+def test_endpoints_without_tls_are_refused(protocol: HubProtocol, scheme: str, host: str, shown: list[str]) -> None:
+    """Off this machine, however they are written; when the client is made, unless it is allowed."""
+    ours = identity(f"{scheme}{host}", protocol)
+    with pytest.raises(ThalovantIdentityError, match="not encrypted and not on this machine") as caught:
+        ThalovantClient(ours, protocol=protocol)
+    shown.append("".join(traceback.format_exception(caught.value)))
+
+    assert ("insecure_endpoint", False) == (caught.value.code, caught.value.retryable)
+    assert f"{SCHEMES[protocol]}://" in caught.value.hint
+    assert "allow_insecure=True" in caught.value.hint
+    assert protocol == ThalovantClient(ours, protocol=protocol, allow_insecure=True).protocol
+
+
+@pytest.mark.parametrize("host", HERE)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_endpoints_without_tls_are_fine_on_this_machine(protocol: HubProtocol, host: str) -> None:
+    """Nobody else can listen there."""
+    assert protocol == ThalovantClient(identity(f"{PLAIN[protocol][0]}{host}", protocol), protocol=protocol).protocol
+
+
+@over_all
+@pytest.mark.parametrize("options", [{}, {"allow_insecure": True}])
+def test_a_plain_hub_behind_a_name_that_says_tls(
+    protocol: HubProtocol, options: dict[str, bool], pki: Pki, tmp_path: Path
+) -> None:
+    """`allow_insecure` is for what is written plain: an endpoint with TLS is never spoken to without it."""
+    with Server(HOSTILE["plain HTTP"].make(pki), tolerant=True) as server:
+        ours = identity(f"{SCHEMES[protocol]}://localhost:{server.port}", protocol, ca_file=pki.ca_file)
+        error = refused(ours, protocol, tmp_path, **options)
+
+    assert "plain text (HTTP?) instead of TLS" in str(error)
