@@ -63,13 +63,10 @@ class HubConnection:
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0
         self._out: list[tuple[Frame, int | None]] = []
-        self._deadline: float | None = now + limits.handshake_time
+        self._timers = {"handshake": now + limits.handshake_time}  # and greeting, probe, answer
         self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
         self._answers = False  # the hub answers an empty rendezvous
-        self._probe_at: float | None = None
-        self._answer_by: float | None = None
-        self._again: tuple[e.HubHello, e.Offer] | None = None  # what a silent client is told, once
-        self._again_at = now + limits.greeting_time
+        self._again: tuple[e.ClearEvent, ...] = ()  # what a silent client is told, once
         # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
         self._answer: Answer
         if isinstance(side, ClientSide):
@@ -83,6 +80,8 @@ class HubConnection:
                 self._say(event)
             self._channel = handshake.preshared()
             self._again = handshake.opening_again()
+            if self._again:
+                self._timers["greeting"] = now + limits.greeting_time
         self._peer = self.role.peer
 
     # --- what it is now ---
@@ -145,7 +144,7 @@ class HubConnection:
             self._out.append((frame, None))
         self._out.append((frames[-1], token))
         if self.role is Role.CLIENT and self._carrier.idle is not None:
-            self._probe_at = now + self._carrier.idle
+            self._timers["probe"] = now + self._carrier.idle
 
     def frames_to_send(self) -> list[tuple[Frame, int | None]]:
         """Everything for the link, in order, each with its token."""
@@ -177,28 +176,26 @@ class HubConnection:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called."""
         channel = None if self._channel is None else self._channel.next_timeout
-        again = None if self._again is None else self._again_at
-        times = (self._deadline, self._probe_at, self._answer_by, again, channel)
-        return min((time for time in times if time is not None), default=None)
+        own = min(self._timers.values(), default=None)
+        return own if channel is None or (own is not None and own < channel) else channel
 
     def handle_timeout(self, now: float) -> list[e.Event]:
         """Time has passed. Harmless if early."""
-        if self._deadline is not None and now >= self._deadline:
+        if self._rang("handshake", now):
             waited = HandshakeTimeout(
                 f"the {self._peer.value} did not finish the handshake within {self._limits.handshake_time:g} s "
                 f"(state {self._state.name})"
             )
             return [self._closed(waited)]
-        if self._answer_by is not None and now >= self._answer_by:
+        if self._rang("answer", now):
             return [self._closed(None, kind=CloseKind.LOST, reason="the hub no longer answers")]
         return self._guarded(lambda events: self._tick(now))
 
     def close(self) -> None:
         """We are done with this connection: secrets go, input is ignored."""
         self._state = State.CLOSED
-        self._deadline = None
-        self._probe_at = self._answer_by = None
-        self._again = None
+        self._timers.clear()
+        self._again = ()
         self._answer = _refuse
         self._channel = self._preshared = self._derivation = None
         self._parked.clear()
@@ -209,12 +206,18 @@ class HubConnection:
     def _tick(self, now: float) -> None:
         if self._channel is not None:
             self._channel.handle_timeout(now)
-        if self._again is not None and now >= self._again_at:
-            again, self._again = self._again, None
-            for event in again:
+        if self._rang("greeting", now):
+            for event in self._again:
                 self._say(event)
-        if self._probe_at is not None and now >= self._probe_at:
+        if self._rang("probe", now):
             self._probe(now)
+
+    def _rang(self, timer: str, now: float) -> bool:
+        """Whether it is time for one of the timers, which is then over."""
+        if self._timers.get(timer, now + 1) > now:
+            return False
+        del self._timers[timer]
+        return True
 
     def _probe(self, now: float) -> None:
         """Show a silent hub that we are there, and see whether it is.
@@ -222,14 +225,14 @@ class HubConnection:
         A v3 hub answers an empty rendezvous. Older ones answer nothing that we could say unasked, but what lost our
         session says hello in clear to any frame.
         """
-        self._probe_at = None
         if self.used_up >= 1:
             return
         if self.generation is not e.Generation.NOISE and self._hello is not None:
             self.send(self._hello, now)
         else:
             self.send(e.Rendezvous(), now)
-            self._answer_by = now + self._limits.probe_time if self._answers else None
+            if self._answers:
+                self._timers["answer"] = now + self._limits.probe_time
 
     # --- receiving ---
 
@@ -300,7 +303,7 @@ class HubConnection:
 
     def _opened(self, event: e.Message, events: list[e.Event]) -> None:
         told = self._follow(event)
-        self._answer_by = None
+        self._timers.pop("answer", None)
         self._answers = self._answers or isinstance(event, e.Rendezvous)
         if not self._proven:
             self._prove(events)
@@ -328,9 +331,9 @@ class HubConnection:
         self._state = state
         self._pattern = _PATTERNS.get(state, self._pattern)
         if state is not State.GREETED and state is not State.OFFERED:
-            self._again = None  # the client has said something
+            self._timers.pop("greeting", None)  # the client has said something
         if state is State.READY:
-            self._deadline = None
+            self._timers.pop("handshake", None)
             self._answer = _refuse
 
     def _prove(self, events: list[e.Event]) -> None:

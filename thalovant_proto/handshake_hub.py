@@ -105,13 +105,13 @@ class HubHandshake:
         """The two frames that the hub says first."""
         return self._hello, self._offer
 
-    def opening_again(self) -> tuple[e.HubHello, e.Offer] | None:
+    def opening_again(self) -> tuple[e.ClearEvent, ...]:
         """What a client of v0 is told if it says nothing; others need no second time, or cannot stand it.
 
         Those that cannot go by their key alone learn that the password does as well.
         """
         if self._side.generation is not e.Generation.PRESHARED:
-            return None
+            return ()
         return self._hello, evolve(self._side, offers_password=True).offer()
 
     def preshared(self) -> LegacyChannel | None:
