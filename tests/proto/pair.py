@@ -25,8 +25,8 @@ from thalovant_proto.trust import Trust
 
 WSS: Final = Carrier(secure=True)
 HTTPS: Final = Carrier(legacy_binary_up=False, rehello=True, secure=True, receipts=True)
-MQTT: Final = Carrier(typed=False, rehello=True, secure=True, receipts=True)
-LEGACY_MQTT: Final = Carrier(text_up=False, typed=False, rehello=True, secure=True, receipts=True)
+MQTT: Final = Carrier(typed=False, rehello=True, secure=True, receipts=True, idle=100.0)
+LEGACY_MQTT: Final = Carrier(text_up=False, typed=False, rehello=True, secure=True, receipts=True, idle=100.0)
 CARRIERS: Final = {"wss": WSS, "https": HTTPS, "mqtt": MQTT, "legacy-mqtt": LEGACY_MQTT}
 
 ACCESS_KEY: Final = Secret("pair-access-key")

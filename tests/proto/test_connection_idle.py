@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from thalovant_proto import events as e
 from thalovant_proto.events import Generation
@@ -14,14 +13,12 @@ from thalovant_proto.state import Role
 from .pair import LEGACY_MQTT, MQTT, WSS, Pair
 
 V0, V1, V3 = Generation.PRESHARED, Generation.PASSWORD, Generation.NOISE
-IDLE = evolve(MQTT, idle=100.0)
 LIMITS = Limits(probe_time=20.0)
 
 
 def at_rest(generation: Generation = V3, *, answers: bool = True) -> Pair:
     """A session in which all has been said; `answers`: the hub answered the empty rendezvous that proves a v3 one."""
-    carrier = evolve(LEGACY_MQTT, idle=100.0) if generation is V0 else IDLE
-    pair = Pair(generation, carrier=carrier, limits=LIMITS).drive()
+    pair = Pair(generation, carrier=LEGACY_MQTT if generation is V0 else MQTT, limits=LIMITS).drive()
     pair.send(Role.HUB, e.Rendezvous() if answers else e.Speak(text="hello")).drive()
     return pair
 
@@ -93,7 +90,7 @@ def test_older_hubs_hear_the_hello_again(generation):
 
 def test_keys_that_are_used_up_ask_for_nothing():
     """They are about to be renewed."""
-    pair = Pair(V1, carrier=IDLE, limits=Limits(legacy_frames=2)).drive()
+    pair = Pair(V1, carrier=MQTT, limits=Limits(legacy_frames=2)).drive()
     assert pair.client.used_up < 1
     while pair.client.used_up < 1:
         pair.send(Role.CLIENT, e.Utterance(text="x"))
