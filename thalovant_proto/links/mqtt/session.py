@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
@@ -102,12 +102,6 @@ _UNAVAILABLE: Final = "the broker says that it is unavailable"
 _NOT_MQTT: Final = "is this the broker's MQTT port, and with TLS where the broker wants it?"
 
 
-class _InFlight(NamedTuple):
-    token: int | None
-    size: int
-    due: float  # when its PUBACK is
-
-
 @frozen
 class _Waiting:
     name: bytes = field(repr=False)
@@ -144,8 +138,10 @@ class MqttSession:
         self._out: list[bytes] = []
         self._undrained: list[int] = []  # tokens of what is in _out
         self._last_id = 0
-        self._in_flight: dict[int, _InFlight] = {}  # by packet id, oldest first
+        # Packet id: token, size, when its PUBACK is due; oldest first.
+        self._in_flight: dict[int, tuple[int | None, int, float]] = {}
         self._in_flight_bytes = 0
+        self._byte_time = 1 / limits.slowest
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._subscribing: dict[int, tuple[int, ...]] = {}  # packet id: QoS asked for
@@ -319,18 +315,17 @@ class MqttSession:
         packet_id = None
         if qos:
             packet_id = self._free_id()
-            self._in_flight_bytes += len(payload)
-            due = now + self._limits.puback_time + self._delay()
-            self._in_flight[packet_id] = _InFlight(token, len(payload), due)
-            self._timers.setdefault("puback", due)
+            size = len(payload)
+            self._in_flight_bytes += size
+            # What is on its way may take its time on a slow line, and what is behind it waits for that.
+            due = now + self._limits.puback_time + self._in_flight_bytes * self._byte_time
+            self._in_flight[packet_id] = (token, size, due)
+            if len(self._in_flight) == 1:
+                self._timers["puback"] = due
         self._out.append(publish_head(name, len(payload), qos, retain, packet_id))
         self._write(payload, now)
         if token is not None:
             self._undrained.append(token)
-
-    def _delay(self) -> float:
-        """How long what is on its way may take on a slow line, before anything behind it is read."""
-        return self._in_flight_bytes / self._limits.slowest
 
     def _free_id(self) -> int:
         while True:  # [MQTT-2.3.1-2]; the window and a handful of subscriptions leave ids free
@@ -412,8 +407,8 @@ class MqttSession:
         acknowledged = self._in_flight.pop(packet.packet_id, None)
         if acknowledged is None:
             raise _violation("a PUBACK answers no PUBLISH [MQTT-2.3.1-6]")
-        token = acknowledged.token
-        self._in_flight_bytes -= acknowledged.size
+        token, size, _ = acknowledged
+        self._in_flight_bytes -= size
         if token in self._undrained:
             raise _violation("a PUBACK answers a PUBLISH that has not left [MQTT-2.3.1-6]")
         while self._waiting and (self._waiting[0].qos == 0 or len(self._in_flight) < self._limits.window):
@@ -421,7 +416,7 @@ class MqttSession:
             self._waiting_bytes -= len(waiting.name) + len(waiting.payload)
             self._emit(waiting.name, waiting.payload, waiting.qos, waiting.retain, waiting.token, now)
         if self._in_flight:
-            self._timers["puback"] = next(iter(self._in_flight.values())).due
+            self._timers["puback"] = next(iter(self._in_flight.values()))[2]
         else:
             del self._timers["puback"]
         return Published(token=token)
@@ -442,7 +437,8 @@ class MqttSession:
     def _ping(self, now: float) -> None:
         if self._ping_due() <= now:
             self._pings += 1
-            self._timers.setdefault("pingresp", now + self._limits.pingresp_time + self._delay())
+            due = now + self._limits.pingresp_time + self._in_flight_bytes * self._byte_time
+            self._timers.setdefault("pingresp", due)
             self._write(Pingreq().encode(), now)
         self._timers["ping"] = self._ping_due()
 
