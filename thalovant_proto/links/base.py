@@ -7,6 +7,7 @@ A link is pure: bytes and time in, events and bytes out. It never raises for wha
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Protocol
 
 from attrs import field, frozen
@@ -133,8 +134,12 @@ class Link(Protocol):
     def socket_opened(self, now: float) -> list[LinkEvent]:
         """The driver's socket is up, TLS included."""
 
-    def receive_data(self, data: bytes, now: float) -> list[LinkEvent]:
-        """Bytes from the socket. Never raises for what they hold."""
+    def receive_data(self, data: bytes, now: float) -> Iterable[LinkEvent]:
+        """Bytes from the socket. Never raises for what they hold.
+
+        An event may be made when it is asked for, so that what the owner does about it counts for the next one: take
+        all of them, or close the link.
+        """
 
     def eof(self, now: float) -> list[LinkEvent]:
         """The socket ended, cleanly or not; or the one that the link wants could not be opened."""

@@ -9,7 +9,7 @@ that moment, the new one included (real-hubs.md §8).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -149,7 +149,7 @@ class MqttClientLink:
         self._session.open(now)
         return []
 
-    def receive_data(self, data: bytes, now: float) -> list[LinkEvent]:
+    def receive_data(self, data: bytes, now: float) -> Iterator[LinkEvent]:
         """Bytes from the socket, cut in any way. Raises nothing; what follows the end of the link is ignored."""
         return self._take(self._session.receive_data(data, now), now)
 
@@ -160,7 +160,7 @@ class MqttClientLink:
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
         """Time has passed. Harmless if early."""
-        events = self._take(self._session.handle_timeout(now), now)
+        events = list(self._take(self._session.handle_timeout(now), now))
         for name in [name for name, at in self._timers.items() if at <= now]:
             del self._timers[name]
             match name:
@@ -196,11 +196,8 @@ class MqttClientLink:
         """Publish `online`, once, for the hub and for whoever watches: call it when the keys are proven.
 
         Before that it could meet the hub's echo of an earlier end. Left out if more waits for the broker than may.
-        No effect on a link that has ended: that may have come with the proof. Raises `LocalProtocolError` before it is
-        open.
+        Raises `LocalProtocolError` unless the link is open.
         """
-        if self._state in (_State.CLOSING, _State.CLOSED):
-            return
         if self._state is not _State.OPEN or self._layout is None:
             raise LocalProtocolError(f"nothing to announce while the MQTT link is {self._state.name}")
         if self._layout.topics.status is not None and not self._announced:
@@ -224,25 +221,24 @@ class MqttClientLink:
 
     # --- below --------------------------------------------------------------------------------------------------------
 
-    def _take(self, events: Iterable[SessionEvent], now: float) -> list[LinkEvent]:
-        taken: list[LinkEvent] = []
+    def _take(self, events: Iterable[SessionEvent], now: float) -> Iterator[LinkEvent]:
         for event in events:
             match event:
                 case Published(token=token):
-                    taken += [] if token is None else [Accepted(token=token)]
+                    if token is not None:
+                        yield Accepted(token=token)
                 case MessageReceived():
-                    taken += self._message(event, now)
+                    yield from self._message(event, now)
                 case Subscribed():
-                    taken += self._subscribed(event, now)
+                    yield from self._subscribed(event, now)
                 case SessionClosed():
-                    taken.append(self._session_closed(event))
+                    yield self._session_closed(event)
                 case _:  # Connected
                     self._connected(now)
             if self._state is _State.CLOSING and self._session.has_room:
-                taken.append(self._leave(now))
+                yield self._leave(now)
             if self._state is _State.CLOSED:
                 break
-        return taken
 
     def _connected(self, now: float) -> None:
         self._state = _State.WAKING
