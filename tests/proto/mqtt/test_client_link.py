@@ -203,6 +203,21 @@ def test_close_before_the_hub_answered_frees_what_it_may_hold() -> None:
     assert [b"offline"] == world.broker.said("p/key0/status") == world.broker.said("p/status/key0")
 
 
+@pytest.mark.parametrize("word", [b"online", b"offline"])
+def test_frames_that_had_not_left_do_not_follow_a_session_that_is_over(word: bytes) -> None:
+    """They are reported as never sent, and will travel once, on the next link: not with this one's goodbye too."""
+    world = World(hub=in_out()).dial().send(token=1)
+    world.link.send(frame(b"late"), world.now, token=2)
+
+    world.broker.publish("p/key0/status", word)
+    world.feed()
+    world.run()
+
+    assert (2,) == world.end.unsent
+    assert [SEALED] == [said for said in world.broker.said("p/key0/in") if said[:1] != b"{"]
+    assert isinstance(world.connection.heard[-1], Disconnect)
+
+
 @pytest.mark.parametrize("dialed", [False, True])
 def test_close_before_connack_says_no_more_than_it_must(dialed: bool) -> None:
     """Nothing before the socket is up; DISCONNECT after CONNECT."""

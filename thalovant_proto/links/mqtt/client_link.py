@@ -326,16 +326,18 @@ class MqttClientLink:
                 self._echo_due = False
                 return []
             # No `offline` from us: the session at the hub is the other program's now.
-            self._session.disconnect(now)
-            return [self._end(CloseKind.DISPLACED, reason="another program is online with this access key")]
+            unsent = self._session.disconnect(now, drop=True)
+            reason = "another program is online with this access key"
+            return [self._end(CloseKind.DISPLACED, reason=reason, unsent=unsent)]
         if said != OFFLINE:
             return []
         if self._layout is None:
             self._settle(now)
             return []
-        self._session.disconnect(now)
+        # What is queued is for a session that is over: a hub of v0 would do it for whoever sends it.
+        unsent = self._session.disconnect(now, drop=True)
         reason = "the hub ended the session: it is 'offline' on our status topic"
-        return [self._end(CloseKind.REFUSED if self._spoken else CloseKind.FORGOTTEN, reason=reason)]
+        return [self._end(CloseKind.REFUSED if self._spoken else CloseKind.FORGOTTEN, reason=reason, unsent=unsent)]
 
     def _say_offline(self, layouts: Iterable[Layout], now: float) -> None:
         topics = (layout.topics.status for layout in layouts)

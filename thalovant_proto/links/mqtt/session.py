@@ -253,12 +253,15 @@ class MqttSession:
         self._waiting_bytes += size
         self._waiting.append(_Waiting(name, payload, qos, retain, token))
 
-    def disconnect(self, now: float, *, will: bool = False) -> tuple[int, ...]:
-        """Be closed, behind what is queued. Gives the tokens that still waited for the window.
+    def disconnect(self, now: float, *, will: bool = False, drop: bool = False) -> tuple[int, ...]:
+        """Be closed, behind what is queued; with `drop`, instead of it. Gives the tokens of what will not leave.
 
         DISCONNECT is what keeps the broker from publishing our will [MQTT-3.14.4-3]: `will` leaves it out.
         """
         unsent = self._waiting_tokens()
+        if drop:
+            unsent = (*self._undrained, *unsent)
+            self._drop_output()
         if self._state in _TABLE and not will:
             self._write(Disconnect().encode(), now)
         self._shut()
