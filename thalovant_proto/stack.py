@@ -415,7 +415,7 @@ class ClientStack:
         else:
             failure = from_close(closed.kind, closed.code, reason or closed.reason, attempt.progress(now))
         if attempt.connected:
-            self._goodbye = attempt.link.data_to_send()
+            self._take_leave(attempt, attempt.link.data_to_send(), now)
         self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
 
     def _events(self, attempt: Attempt, events: Iterable[e.Event], now: float) -> None:
@@ -464,10 +464,14 @@ class ClientStack:
         """End an attempt from our side, with whatever goodbye fits into one write."""
         goodbye, unsent = attempt.abandon(now, code=code, reason=reason)
         if attempt.connected:
-            self._goodbye = goodbye
-            for token in attempt.handed:
-                self._session.left(token, now, final=False)
+            self._take_leave(attempt, goodbye, now)
         self._end(attempt, failure, now, unsent=unsent, by_peer=by_peer)
+
+    def _take_leave(self, attempt: Attempt, goodbye: bytes, now: float) -> None:
+        """The last bytes of a link. What it had in its buffer is among them, unless it says otherwise (`unsent`)."""
+        self._goodbye = goodbye
+        for token in attempt.handed:
+            self._session.left(token, now, final=False)
 
     def _end(
         self,

@@ -8,7 +8,7 @@ from tests.proto.mqtt.network import MqttNetwork
 from tests.proto.world import World, echo
 from thalovant_proto import events as e
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.outcomes import AskFailed, SessionState
+from thalovant_proto.outcomes import AskFailed, SendFailed, SessionState
 
 GENERATIONS = [0, 1, 3]
 
@@ -51,3 +51,17 @@ def test_a_goodbye_that_comes_with_the_proof() -> None:
 
     assert SessionState.READY is world.stack.state
     assert (1, 2) == (len(world.got(e.Proven)), len(world.hub.peers))
+
+
+def test_what_leaves_with_the_goodbye_may_have_been_done() -> None:
+    """Nothing was written until the close was due: then all goes at once, and is not said to have stayed here."""
+    world = ready()
+    world.hears = False
+    token = world.stack.send(e.Utterance(text="at last"), world.now)
+
+    world.stack.close(world.now, timeout=3)
+    world.advance(4)
+
+    assert SessionState.CLOSED is world.stack.state
+    assert ["at last"] == [utterance.text for utterance in world.hub.utterances()]
+    assert [(token, "unknown")] == [(failed.token, failed.delivery) for failed in world.got(SendFailed)]
