@@ -120,6 +120,9 @@ class HttpsNetwork:
             "a proxy gives up waiting": self._cover,
         }
 
+    def calm(self) -> None:
+        self.turned_away = self.lost = self.covered = False
+
     def page(self) -> bytes:
         """What a proxy says that got no answer from the hub."""
         return response(502, b"<html>Bad Gateway</html>", content_type="text/html")

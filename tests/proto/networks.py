@@ -107,6 +107,9 @@ class Network(Protocol):
     def mishaps(self) -> Mapping[str, Callable[[int], None]]:
         """What can go wrong, by name. The number is any: how many, how soon."""
 
+    def calm(self) -> None:
+        """Nothing goes wrong from now on."""
+
 
 class Links(Protocol):
     """The two ends of links of which each has one socket, or seems to. The rest as of a network."""
@@ -173,3 +176,6 @@ class Direct:
     @property
     def mishaps(self) -> Mapping[str, Callable[[int], None]]:
         return self._links.mishaps
+
+    def calm(self) -> None:
+        pass

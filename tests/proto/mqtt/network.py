@@ -11,6 +11,7 @@ from thalovant.hub.mqtt import Gateway
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.links.mqtt.client_link import MqttClientLink
 from thalovant_proto.links.mqtt.hub_link import MqttHubGateway, MqttPeerLink, PeerArrived, PeerEnded, PeerInput
+from thalovant_proto.links.mqtt.limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.topics import OFFLINE, ONLINE
 from thalovant_proto.peer import HubPeer
@@ -54,9 +55,12 @@ class MqttNetwork:
     outlives_sockets = False
     notices = True
 
-    def __init__(self, *, legacy_prefix: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, *, legacy_prefix: str | None = None, limits: MqttLimits = DEFAULT_MQTT_LIMITS, **options: Any
+    ) -> None:
         self.broker = Broker()
-        self._options = options
+        self._options = {"limits": limits, **options}
+        self._limits = limits
         self._legacy_prefix = legacy_prefix
         self._known: list[Connection] = []  # the client's, and half-open ones
         self._peers: dict[MqttPeerLink, HubPeer] = {}
@@ -110,6 +114,8 @@ class MqttNetwork:
             "the broker starts anew": self._restart_broker,
             "the broker drops messages of QoS 0": self._lose_messages,
             "the broker repeats messages": self._repeat_messages,
+            "the broker acknowledges nothing": self._keep_silent,
+            "the broker answers no ping": self._freeze,
             "the broker repeats what is not acknowledged": self._repeat,
             "another program takes the client id": self._take_over,
             "another program says that the client is online": lambda number: self._say(ONLINE, retain=number % 2 == 0),
@@ -117,6 +123,11 @@ class MqttNetwork:
             "somebody else writes to the hub": self._disturb_hub,
             "somebody else writes to the client": self._disturb_client,
         }
+
+    def calm(self) -> None:
+        self._wire.breaks(None)
+        self.broker.loses = self.broker.repeats = 0
+        self.broker.acknowledges = self.broker.answers_pings = True
 
     # --- below
 
@@ -135,7 +146,12 @@ class MqttNetwork:
 
     def _make_gateway(self) -> MqttHubGateway:
         return MqttHubGateway(
-            "mqtt://127.0.0.1", client_id="hub", topic_prefix=PREFIX, legacy_prefix=self._legacy_prefix, secure=True
+            "mqtt://127.0.0.1",
+            client_id="hub",
+            topic_prefix=PREFIX,
+            legacy_prefix=self._legacy_prefix,
+            secure=True,
+            limits=self._limits,
         )
 
     def _obey(self, now: float) -> bool:
@@ -211,6 +227,12 @@ class MqttNetwork:
 
     def _repeat_messages(self, number: int) -> None:
         self.broker.repeats = number % 8 + 1
+
+    def _keep_silent(self, number: int) -> None:
+        self.broker.acknowledges = not self.broker.acknowledges
+
+    def _freeze(self, number: int) -> None:
+        self.broker.answers_pings = not self.broker.answers_pings
 
     def _repeat(self, number: int) -> None:
         for connection in self.broker.connections:
