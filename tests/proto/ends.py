@@ -1,0 +1,340 @@
+"""Both ends of every link as one kind of thing, for properties that hold for all: bytes in, a log and bytes out."""
+
+from __future__ import annotations
+
+import base64
+import gc
+from collections.abc import Callable, Iterable
+from types import FunctionType, ModuleType
+from typing import Any
+
+from attrs import define, field, frozen
+
+from tests.proto.https_world import AGENT, AUTHORIZATION, entropy, make_link, polled, polled_binary, response
+from tests.proto.ws_wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    REQUEST,
+    TEXT,
+    client_link,
+    hostile,
+    hub_link,
+    link_of,
+    opened,
+    said,
+)
+from thalovant_proto.links.base import LinkClosed
+from thalovant_proto.links.https import HttpsLimits
+from thalovant_proto.links.https_server import HttpsServerHub
+from thalovant_proto.links.mqtt.client_link import MqttClientLink
+from thalovant_proto.links.mqtt.hub_link import GatewayClosed, MqttHubGateway
+from thalovant_proto.links.mqtt.limits import MqttLimits
+from thalovant_proto.links.mqtt.packets import (
+    Connack,
+    Connect,
+    Disconnect,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+)
+from thalovant_proto.links.mqtt.server_session import ClientClosed, ConnectReceived, ServerSession
+from thalovant_proto.links.wss import WssLimits
+from thalovant_proto.secret import Secret
+
+WSS = WssLimits(message=4000, fragments=50, head=2000, pending_pongs=3)
+HTTPS = HttpsLimits(
+    head=2000, request=4000, response=4000, chunks=50, queue_frames=8, queue_bytes=4000, cookie=500, sessions=8
+)
+MQTT = MqttLimits(frame=4000, handshake_frame=4000, connect_packet=2000, parked=2000, queue=4000, peers=8)
+#: More than any of these ends may keep: twice the limit of what it reads, and what it may have waiting for others.
+KEPT = 20_000
+
+
+def plain(event: object) -> object:
+    """To be compared: errors have no equality, and most events hide their bytes."""
+    if isinstance(event, LinkClosed | GatewayClosed | ClientClosed):
+        return type(event).__name__, event.reason, str(event.error), getattr(event, "unsent", ())
+    names = getattr(type(event), "__attrs_attrs__", ())
+    return type(event).__name__, *(str(getattr(event, each.name)) for each in names if each.name != "link")
+
+
+@define(eq=False)
+class Target:
+    """One end, with nothing behind it but a log. `root` is all that it consists of."""
+
+    root: Any
+    feed: Callable[[bytes], Iterable[object]]
+    drain: Callable[[], object]
+    finish: Callable[[], Iterable[object] | None]
+    log: list[object] = field(factory=list)
+
+    def hear(self, data: bytes) -> Target:
+        """Bytes from the peer."""
+        self.log += map(plain, self.feed(data))
+        return self
+
+    def end(self) -> Target:
+        """The socket ends."""
+        self.log += map(plain, self.finish() or ())
+        return self
+
+    @property
+    def kept(self) -> int:
+        """The bytes of all texts and byte strings in it, but those of the modules."""
+        found, queue, size = {id(self.root)}, [self.root], 0
+        while queue:
+            each = queue.pop()
+            size += len(each) if isinstance(each, str | bytes | bytearray) else 0
+            closure = each.__closure__ or () if isinstance(each, FunctionType) else None
+            for other in gc.get_referents(each) if closure is None else closure:
+                if id(other) not in found and not isinstance(other, type | ModuleType):
+                    found.add(id(other))
+                    queue.append(other)
+        return size
+
+
+@frozen
+class End:
+    """How to make one, and what a lawful peer says to it, whole or in part."""
+
+    make: Callable[[], Target]
+    says: list[bytes]
+
+
+def _link(link: Any) -> Target:
+    return Target(link, lambda data: link.receive_data(data, 1.0), link.data_to_send, lambda: link.eof(1.0))
+
+
+def _wss(end: str) -> Target:
+    """What it says is unmasked: the mask is random."""
+    link = link_of(opened(WSS), end)
+    return Target(link, lambda data: link.receive_data(data, 1.0), lambda: said(link, end), lambda: link.eof(1.0))
+
+
+def _upgrading(end: str) -> Target:
+    link = client_link(WSS) if end == "client" else hub_link(WSS)
+    link.socket_opened(1.0)
+    link.data_to_send()
+    return _link(link)
+
+
+def _https_client() -> Target:
+    """Its first poll is out."""
+    link = make_link(limits=HTTPS)
+    link.socket_opened(1.0)
+    for answer in ({"error": "Already Disconnected"}, {"status": "Connected"}):
+        link.data_to_send()
+        link.receive_data(response(body=answer), 1.0)
+    link.data_to_send()
+    return _link(link)
+
+
+def _https_hub() -> Target:
+    """A socket of a hub that has nobody behind it: what requests brought goes to the log."""
+    hub = HttpsServerHub(entropy=entropy(), limits=HTTPS, secure=True)
+    connection = hub.connection("192.0.2.1", 1.0)
+
+    def feed(data: bytes) -> list[object]:
+        connection.receive_data(data, 1.0)
+        return []
+
+    def drain() -> bytes:
+        said = b""
+        while True:
+            target.log += [plain(event) for session in hub.ready() for event in session.receive_data(b"", 1.0)]
+            if not (more := connection.data_to_send()):
+                return said
+            said += more
+
+    target = Target((hub, connection), feed, drain, lambda: connection.eof(1.0))
+    return target
+
+
+def _mqtt_client() -> Target:
+    """Subscribed, and the hub has been called."""
+    link = MqttClientLink(
+        "mqtt://b", access_key=Secret("k"), client_id="c", topic_prefix="p/k", limits=MQTT, secure=True
+    )
+    link.socket_opened(1.0)
+    link.data_to_send()
+    list(link.receive_data(Connack().encode() + Suback(packet_id=1, codes=(1, 1, 1, 1)).encode(), 1.0))
+    link.data_to_send()
+    return _link(link)
+
+
+def _gateway() -> Target:
+    """Ready; the links of its clients are left alone."""
+    gateway = MqttHubGateway("mqtt://b", client_id="hub", topic_prefix="p", limits=MQTT, secure=True)
+    gateway.socket_opened(1.0)
+    gateway.data_to_send()
+    list(gateway.receive_data(Connack().encode() + Suback(packet_id=1, codes=(1, 1)).encode(), 1.0))
+    gateway.data_to_send()
+    return _link(gateway)
+
+
+def _door() -> Target:
+    """At CONNECT; whoever comes is let in."""
+    door = ServerSession(now=1.0, packet_limit=4000, limits=MQTT)
+
+    def feed(data: bytes) -> Iterable[object]:
+        for event in door.receive_data(data, 1.0):
+            yield event
+            if isinstance(event, ConnectReceived):
+                door.accept(1.0)
+
+    return Target(door, feed, door.data_to_send, lambda: [door.eof(1.0)])
+
+
+def _frames(end: str) -> list[bytes]:
+    """What the peer of one end of a WebSocket says."""
+    return [
+        hostile(end, TEXT, b"{}"),
+        hostile(end, BINARY, bytes(200)),
+        hostile(end, BINARY, bytes(3000), fin=False),
+        hostile(end, CONTINUATION, bytes(900), fin=False),
+        hostile(end, CONTINUATION, b"x"),
+        hostile(end, BINARY, length=3999),
+        hostile(end, BINARY, length=4001),
+        hostile(end, TEXT, b"\xc3"),
+        hostile(end, PING, b"?"),
+        hostile(end, CLOSE, b"\x03\xe8bye"),
+        hostile(end, 3),
+    ]
+
+
+def _requests() -> list[bytes]:
+    def request(method: str, name: str, more: str = "") -> bytes:
+        return f"{method} /{name}?authorization={AUTHORIZATION}{more} HTTP/1.1\r\nHost: x\r\n".encode()
+
+    form = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    return [
+        request("POST", "connect") + b"\r\n",
+        request("GET", "get_messages") + b"\r\n",
+        request("GET", "get_binary_messages") + b"\r\n",
+        request("POST", "send_message", "&message=hi") + b"\r\n",
+        request("POST", "send_message") + form + b"Content-Length: 11\r\n\r\nmessage=hey",
+        request("POST", "send_message") + form + b"Transfer-Encoding: chunked\r\n\r\n",
+        request("POST", "send_message") + form + b"Content-Length: 3900\r\n\r\nmessage=",
+        request("POST", "send_message") + form + b"Content-Length: 4001\r\n\r\nmessage=",
+        request("POST", "disconnect") + b"Connection: close\r\n\r\n",
+        b"8\r\nmessage=\r\n",
+        b"1\r\na\r\n",
+        b"0\r\n\r\n",
+        b"GET /" + AGENT.encode(),
+        b"Expect: 100-continue\r\n",
+        b"Cookie: hivemind_http_replica=",
+        b"\r\n",
+    ]
+
+
+_ANSWERS = [
+    response(body=polled("hello", "offer")),
+    response(body=polled_binary(b"sealed")),
+    response(body={"status": "message sent"}),
+    response(409, {"error": "Client is not connected"}),
+    response(503, b"<html>", [("Retry-After", "5")], content_type="text/html"),
+    response(200, polled(), [("Set-Cookie", "a=" + "b" * 400)]),
+    response(body=polled("x" * 3900)),
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3999\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 4001\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n",
+    b"e\r\n" + b'{"messages":["' + b"\r\n",
+    b"1\r\na\r\n",
+    b'3\r\n"]}\r\n0\r\n\r\n',
+    base64.b64encode(bytes(90)),
+]
+
+_HELLO = b'{"msg_type": "hello", "payload": {}}'
+
+
+def _published(*said: tuple[str, bytes, int]) -> list[bytes]:
+    ids = {0: None, 1: 7}
+    return [
+        Publish(
+            topic=topic, payload=payload, qos=qos, dup=bool(qos) and payload == b"again", packet_id=ids[qos]
+        ).encode()
+        for topic, payload, qos in said
+    ]
+
+
+_BROKER = [
+    Puback(2).encode(),
+    Puback(9).encode(),
+    Pingresp().encode(),
+    Suback(packet_id=1, codes=(1,)).encode(),
+    b"\x30\xff\xff\xff\x7f\x00\x03p/k",
+    b"\x30\xa0\x1f",
+    b"\x32\x10\x00\x07p/k/out",
+    b"\xf0\x00",
+    b"\x30\x80\x80\x80\x80",
+]
+
+ENDS = {
+    "wss-client": End(lambda: _wss("client"), _frames("client")),
+    "wss-hub": End(lambda: _wss("hub"), _frames("hub")),
+    "wss-client-upgrading": End(
+        lambda: _upgrading("client"),
+        [
+            b"HTTP/1.1 101 Switching Protocols\r\n",
+            b"HTTP/1.1 503 Busy\r\n",
+            b"Upgrade: websocket\r\n",
+            b"\r\n",
+            b"\x16\x03",
+        ],
+    ),
+    "wss-hub-upgrading": End(lambda: _upgrading("hub"), [REQUEST, REQUEST[:-2], b"x-y: z\r\n", *_frames("hub")]),
+    "https-client": End(_https_client, _ANSWERS),
+    "https-hub": End(_https_hub, _requests()),
+    "mqtt-client": End(
+        _mqtt_client,
+        [
+            *_published(
+                ("p/k/out", _HELLO, 1),
+                ("p/k/out", b"sealed", 1),
+                ("p/k/out", b"again", 1),
+                ("p/k/out", bytes(3900), 0),
+                ("p/k/out", bytes(5000), 0),
+                ("p/k/status", b"online", 0),
+                ("p/k/status", b"offline", 1),
+                ("p/other/out", b"?", 0),
+            ),
+            *_BROKER,
+        ],
+    ),
+    "mqtt-gateway": End(
+        _gateway,
+        [
+            *_published(
+                ("p/k/in", _HELLO, 1),
+                ("p/k/in", b"again", 1),
+                ("p/j/in", bytes(3900), 0),
+                ("p/j/in", bytes(5000), 1),
+                ("p/k/status", b"offline", 0),
+                ("p/master/status", b"online", 1),
+                ("q/k/in", b"?", 0),
+            ),
+            *[Publish(topic=f"p/{number}/in", payload=b"x").encode() for number in range(9)],
+            *_BROKER,
+        ],
+    ),
+    "mqtt-door": End(
+        _door,
+        [
+            Connect(client_id="c", username="k", password=Secret(b"p")).encode(),
+            Connect(client_id="c", keepalive=5).encode(),
+            Connect(client_id="c" * 3000).encode(),
+            Subscribe(packet_id=1, filters=(("p/k/out", 1),)).encode(),
+            *_published(("p/k/in", _HELLO, 1), ("p/k/in", bytes(3900), 0), ("p/k/in", bytes(5000), 0)),
+            Pingreq().encode(),
+            Disconnect().encode(),
+            *_BROKER,
+        ],
+    ),
+}
