@@ -100,10 +100,13 @@ class Broker:
         (self._folder / "mosquitto.conf").write_text("\n".join(settings) + "\n")
 
     def start(self) -> None:
-        """Start it; whoever dials before it listens has to dial again."""
+        """Start it, and wait until it listens."""
         with (self._folder / "log").open("ab") as log:
             command = [self._program, "-c", str(self._folder / "mosquitto.conf")]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", self.port)):
+                assert self._process.poll() is None, "mosquitto has ended"
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
