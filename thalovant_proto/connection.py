@@ -292,6 +292,8 @@ class HubConnection:
         Once there are keys it may only come on carriers that have it; elsewhere the table refuses it.
         """
         first, keyed, rehello = self._opening.get(type(clear)), self._channel is not None, self._carrier.rehello
+        if first is not None and self.generation is e.Generation.PRESHARED and _greets_again(clear, first):
+            return True
         if (keyed and not rehello) or (first is None and not keyed):
             return False
         if clear == first:
@@ -404,6 +406,11 @@ class HubConnection:
         self.close()
         code, told = _goodbye(error)
         return e.Closed(kind=kind, error=error, code=code, reason=reason or told)
+
+
+def _greets_again(clear: e.HubHello | e.Offer, first: e.HubHello | e.Offer) -> bool:
+    """Whether a hub has not heard a v0 client yet, and says the same once more, with the password on offer now."""
+    return {**clear.payload, "password": None} == {**first.payload, "password": None}
 
 
 def _goodbye(error: ProtocolError | None) -> tuple[int, str]:

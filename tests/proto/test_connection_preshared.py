@@ -12,7 +12,7 @@ from thalovant_proto import password as hsub
 from thalovant_proto.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.encodings import Encoding
-from thalovant_proto.envelope import encode, parse_clear
+from thalovant_proto.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS
@@ -307,6 +307,24 @@ def test_a_client_that_said_something_is_not_greeted_again(sign):
     stage.wait(DEFAULT_LIMITS.greeting_time)
 
     assert heard == len(stage.puppet.heard)
+
+
+@every_carrier
+def test_a_greeting_that_crosses_our_first_frame_is_dropped(carrier):
+    """On a slow line the hub greets again what it has not heard yet: no other session, and nothing to be answered."""
+    side = hub_side(V0, password=PASSWORD, offers_password=False)
+    again = evolve(side, offers_password=True)
+    client = HubConnection(client_side(), carrier, entropy=stream("client"), now=0.0)
+
+    def hears(event: e.ClearEvent) -> list[e.Event]:
+        return client.receive(carried(clear_frame(event, text=True), carrier), 3.0)
+
+    hears(side.hello())
+    hears(side.offer())
+    assert (State.READY, 1) == (client.state, len(client.frames_to_send()))
+
+    assert [[], []] == [hears(again.hello()), hears(again.offer())]
+    assert (State.READY, []) == (client.state, client.frames_to_send())
 
 
 @pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.NOISE], ids=lambda g: g.name)
