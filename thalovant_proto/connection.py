@@ -66,6 +66,7 @@ class HubConnection:
         self._timers = {"handshake": now + limits.handshake_time}  # and greeting, probe, answer
         self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
         self._answers = False  # the hub answers an empty rendezvous
+        self._travels_until = now  # what we sent, on a slow line
         self._again: tuple[e.ClearEvent, ...] = ()  # what a silent client is told, once
         # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
         self._answer: Answer
@@ -144,7 +145,9 @@ class HubConnection:
             self._out.append((frame, None))
         self._out.append((frames[-1], token))
         if self.role is Role.CLIENT and self._carrier.idle is not None:
-            self._timers["probe"] = now + self._carrier.idle
+            size = sum(len(frame.data) for frame in frames)
+            self._travels_until = max(self._travels_until, now) + size / self._limits.slowest
+            self._timers["probe"] = self._travels_until + self._carrier.idle
 
     def frames_to_send(self) -> list[tuple[Frame, int | None]]:
         """Everything for the link, in order, each with its token."""
@@ -232,7 +235,7 @@ class HubConnection:
         else:
             self.send(e.Rendezvous(), now)
             if self._answers:
-                self._timers["answer"] = now + self._limits.probe_time
+                self._timers["answer"] = self._travels_until + self._limits.probe_time
 
     # --- receiving ---
 

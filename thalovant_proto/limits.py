@@ -12,6 +12,8 @@ from attrs.validators import gt
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+#: Bytes a second that the slowest network carries: whatever travels has so much longer than the times for small things.
+SLOWEST: Final = 32 * KIB
 
 
 @frozen(kw_only=True)
@@ -40,8 +42,9 @@ class Limits:
     # How long a hub waits for a sign of a v0 client before it greets it once more. Old ones give up after 6 s; a client
     # whose answer is on its way for as long as this must not be taken for one that heard nothing.
     greeting_time: float = field(default=3.0, validator=gt(0))
-    # How long a chunked message may stay open.
+    # How long a chunked message may stay open, and bytes a second on top of that.
     reassembly_time: float = field(default=60.0, validator=gt(0))
+    slowest: int = field(default=SLOWEST, validator=gt(0))
     # How long a completed handshake may wait for its proof before the session counts as connected, unproven.
     proof_time: float = field(default=0.75, validator=gt(0))
     # From asking a silent hub whether it is there to its answer, where nothing else would show that it is gone.

@@ -94,7 +94,8 @@ class NoiseTransport:
     def handle_timeout(self, now: float) -> None:
         """Raises `DecodeError` if a chunked message was not complete in time. Harmless if early."""
         if self._chunked is not None and now >= self._chunked.deadline:
-            raise self._failed(f"a chunked message was not complete after {self._limits.reassembly_time:g} s")
+            waited = self._limits.reassembly_time + len(self._chunked.data) / self._limits.slowest
+            raise self._failed(f"a chunked message was not complete after {waited:g} s")
 
     def _put_together(self, marker: int, chunk: memoryview, now: float) -> Body | None:
         chunked = self._chunked
@@ -107,6 +108,7 @@ class NoiseTransport:
         if len(chunked.data) + len(chunk) > self._limits.reassembly:
             raise self._failed(f"a chunked message is over {self._limits.reassembly} bytes")
         chunked.data += chunk
+        chunked.deadline += len(chunk) / self._limits.slowest
         if marker != _LAST[0]:
             return None
         self._chunked = None

@@ -13,12 +13,12 @@ from thalovant_proto.state import Role
 from .pair import LEGACY_MQTT, MQTT, WSS, Pair
 
 V0, V1, V3 = Generation.PRESHARED, Generation.PASSWORD, Generation.NOISE
-LIMITS = Limits(probe_time=20.0)
+LIMITS = Limits(probe_time=20.0, slowest=1 << 60)
 
 
-def at_rest(generation: Generation = V3, *, answers: bool = True) -> Pair:
+def at_rest(generation: Generation = V3, *, answers: bool = True, limits: Limits = LIMITS) -> Pair:
     """A session in which all has been said; `answers`: the hub answered the empty rendezvous that proves a v3 one."""
-    pair = Pair(generation, carrier=LEGACY_MQTT if generation is V0 else MQTT, limits=LIMITS).drive()
+    pair = Pair(generation, carrier=LEGACY_MQTT if generation is V0 else MQTT, limits=limits).drive()
     pair.send(Role.HUB, e.Rendezvous() if answers else e.Speak(text="hello")).drive()
     return pair
 
@@ -105,3 +105,20 @@ def test_neither_hubs_nor_other_carriers_ask():
     """A hub hears of a client's end from the broker, and sockets have their own pings."""
     assert at_rest().hub.next_timeout is None
     assert Pair(V3, carrier=WSS).drive().client.next_timeout is None
+
+
+def test_what_travels_slowly_is_waited_for():
+    """A hub cannot answer what stands behind megabytes: the question and its deadline count from their arrival."""
+    pair = at_rest(limits=Limits(probe_time=20.0, slowest=1000))
+    started = pair.now
+    for _ in range(2):
+        pair.send(Role.CLIENT, e.Utterance(text="x" * 200_000))
+
+    asked = pair.client.next_timeout
+    assert asked is not None
+    assert started + 100 + 400 < asked < started + 100 + 402
+    pair.wait(asked - started)
+
+    answered = pair.client.next_timeout
+    assert answered is not None
+    assert asked + 20 < answered < asked + 22

@@ -17,7 +17,7 @@ from attrs.validators import gt
 
 from .. import jsontext
 from ..errors import DecodeError
-from ..limits import KIB, MIB
+from ..limits import KIB, MIB, SLOWEST
 
 
 class Resource(enum.Enum):
@@ -73,8 +73,8 @@ class HttpsLimits:
     # many may be proven, and so many from one address not yet.
     sessions: int = field(default=10_000, validator=gt(0))
     sessions_per_key: int = field(default=8, validator=gt(0))
-    # Bytes a second that the slowest network carries: what bodies may take on top of the times below.
-    rate: int = field(default=32 * KIB, validator=gt(0))
+    # Bytes a second: what bodies may take on top of the times below.
+    slowest: int = field(default=SLOWEST, validator=gt(0))
     # How long an answer may take, the whole of it. Real hubs answer at once.
     response_time: float = field(default=10.0, validator=gt(0))
     # How long a closing client may take to send what is queued and say goodbye.

@@ -300,7 +300,7 @@ class HttpsClientLink:
             headers.append(("Content-Type", FORM_TYPE))
         head = h11.Request(method=resource.method, target=self._targets[resource].reveal(), headers=headers)
         self._out = self._http.send(head, h11.Data(data=body), h11.EndOfMessage())
-        deadline = now + self._limits.response_time + len(body) / self._limits.rate
+        deadline = now + self._limits.response_time + len(body) / self._limits.slowest
         self._request = _Request(resource, self._http, deadline, queued)
         self._heard = False
         self._due = False
@@ -323,7 +323,7 @@ class HttpsClientLink:
 
     def _deadline(self, request: _Request) -> float:
         """When to give up on its answer: later for a large one that comes."""
-        return request.deadline + request.http.body_size / self._limits.rate
+        return request.deadline + request.http.body_size / self._limits.slowest
 
     def _recall(self) -> None:
         """Take back a request that never left: it is as if it had not begun."""

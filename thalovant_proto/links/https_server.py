@@ -410,7 +410,7 @@ class HttpsServerConnection:
         if self._http.reusable and not self._last:
             self._http.next_cycle()
             self._began = None
-            self._deadline = self._now + self._limits.idle_time + len(data) / self._limits.rate
+            self._deadline = self._now + self._limits.idle_time + len(data) / self._limits.slowest
             self._advance()
             self._prompt = self._owed is not None
         else:
@@ -433,7 +433,7 @@ class HttpsServerConnection:
             self._out += self._http.send(_informational(100))
         if self._http.reading:
             self._began = self._now if self._began is None else self._began
-            self._deadline = self._began + self._limits.request_time + self._http.body_size / self._limits.rate
+            self._deadline = self._began + self._limits.request_time + self._http.body_size / self._limits.slowest
 
     def _owe(self, reply: _Owed, *, last: bool = False) -> None:
         self._owed = reply

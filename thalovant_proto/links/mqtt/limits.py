@@ -7,7 +7,7 @@ from typing import Final
 from attrs import field, frozen
 from attrs.validators import ge, gt, le
 
-from ...limits import DEFAULT_LIMITS, KIB, MIB
+from ...limits import DEFAULT_LIMITS, KIB, MIB, SLOWEST
 
 
 @frozen(kw_only=True)
@@ -41,7 +41,7 @@ class MqttLimits:
     # From PUBLISH to PUBACK: brokers may write it to disk, or ask each other, first.
     puback_time: float = field(default=30.0, validator=gt(0))
     # Bytes a second that the line to the broker takes at least: answers that come behind megabytes have so much longer.
-    slowest: int = field(default=32 * KIB, validator=gt(0))
+    slowest: int = field(default=SLOWEST, validator=gt(0))
     # From an accepted socket to its whole CONNECT.
     connect_time: float = field(default=10.0, validator=gt(0))
 
