@@ -282,8 +282,10 @@ def test_tls_on_a_plain_port_has_a_hint():
 # --- the client's end
 
 
-NO_HUB = "A page came in place of the hub: is there a portal or a proxy in between?"
-ANOTHER = "Check scheme, port and path of the hub's endpoint."
+NO_HUB = "something else answers in the hub's place: sign in to the network's portal, or check the endpoint"
+ELSEWHERE = "open the endpoint in a browser; if it leads to the hub, use the URL where it ends"
+ANOTHER = "check scheme, port and path of the hub's endpoint"
+LOGS = "look into the log of the hub and of the proxy before it"
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -300,17 +302,17 @@ def test_http_refusals(status, cut):
     [
         (200, "no WebSocket there", NO_HUB),
         (204, "no WebSocket there", NO_HUB),
-        (301, "redirects are not followed", "Name the hub's own URL as the endpoint."),
-        (307, "redirects are not followed", "Name the hub's own URL as the endpoint."),
+        (301, "redirects are not followed", ELSEWHERE),
+        (307, "redirects are not followed", ELSEWHERE),
         (400, "no WebSocket there", ANOTHER),
-        (404, "no WebSocket there", ANOTHER),
-        (407, "no WebSocket there", "A proxy in between wants credentials."),
+        (404, "no WebSocket there", "check the path of the hub's endpoint"),
+        (407, "no WebSocket there", "a proxy on the way wants a password: reach the hub without it"),
         (426, "no WebSocket there", ANOTHER),
-        (408, "no WebSocket there", ""),
-        (429, "no WebSocket there", ""),
-        (500, "no WebSocket there", ""),
-        (502, "no WebSocket there", ""),
-        (503, "no WebSocket there", ""),
+        (408, "no WebSocket there", "check the endpoint"),
+        (429, "no WebSocket there", "the hub, or the proxy before it, is asked too often: wait"),
+        (500, "no WebSocket there", LOGS),
+        (502, "no WebSocket there", "the proxy there does not reach the hub: is the hub running?"),
+        (503, "no WebSocket there", "the hub, or the proxy before it, is busy or starting: try again later"),
     ],
 )
 @CUTS
@@ -332,11 +334,22 @@ def test_what_is_no_hub(status, why, hint, cut):
 
 @pytest.mark.parametrize(
     ("wait", "seconds"),
-    [("5", 5.0), ("0", 0.0), ("86400", 60.0), ("9" * 500, 60.0), ("-1", None), ("1.5", None), ("tomorrow", None)],
+    [
+        ("5", 5.0),
+        ("0", 0.0),
+        ("86400", 60.0),
+        ("9" * 500, 60.0),
+        ("Sun, 06 Nov 1994 08:50:07 GMT", 30.0),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", 0.0),
+        ("-1", None),
+        ("1.5", None),
+        ("tomorrow", None),
+    ],
 )
 def test_retry_after(wait, seconds):
-    """An ingress that asks to be left alone is heard, for a minute at most; a date is not read."""
-    (closed,) = link_at("client").receive_data(f"HTTP/1.1 503 Busy\r\nRetry-After: {wait}\r\n\r\n".encode(), 0.0)
+    """An ingress that asks to be left alone is heard, for a minute at most; dates are compared with the answer's."""
+    head = f"HTTP/1.1 503 Busy\r\nRetry-After: {wait}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+    (closed,) = link_at("client").receive_data(head.encode(), 0.0)
 
     assert (closed.kind, closed.retry_after) == (CloseKind.LOST, seconds)
 

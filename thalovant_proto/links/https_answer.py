@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ..errors import DecodeError
 from ..secret import Secret
 from .base import CloseKind, Frame, FrameType
-from .http_dates import read_date
+from .http_status import IN_ITS_PLACE, REDIRECTED, retry_after, status_hint
 from .https import FRAMES_FIELD, JSON_TYPE, HttpFault, HttpMessage, HttpsLimits, Resource, decode_object, escape
 
 
@@ -39,7 +39,12 @@ def read_answer(message: HttpMessage, limits: HttpsLimits) -> Answer:
             raise
         fields = {}  # a gateway's page: the status says it all
     error = fields.get("error")
-    return Answer(status, fields, str(error) if error else None, _read_retry_after(message, limits))
+    return Answer(
+        status,
+        fields,
+        str(error) if error else None,
+        retry_after(message.header(b"retry-after"), message.header(b"date"), limit=limits.retry_after),
+    )
 
 
 def _read_body(message: HttpMessage, status: int, limits: HttpsLimits) -> dict[str, Any]:
@@ -51,15 +56,6 @@ def _read_body(message: HttpMessage, status: int, limits: HttpsLimits) -> dict[s
         return decode_object(message.body, limit=limits.response)
     except DecodeError as fault:
         raise HttpFault(str(fault), code="http_bad_body", status=status) from None
-
-
-def _read_retry_after(message: HttpMessage, limits: HttpsLimits) -> float | None:
-    """Seconds, or a date: that is compared with the answer's own, which says what time it is over there."""
-    wait = message.header(b"retry-after")
-    if wait.isdigit():
-        return min(float(wait), limits.retry_after)
-    until, today = read_date(wait), read_date(message.header(b"date"))
-    return None if until is None or today is None else max(0.0, min(until - today, limits.retry_after))
 
 
 def judge(resource: Resource, answer: Answer, *, clearing: bool) -> CloseKind | None:
@@ -124,40 +120,22 @@ def quote(said: str | None, secrets: Iterable[Secret[str]]) -> str:
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
-_IN_ITS_PLACE: Final = (
-    "something else answers in the hub's place: sign in to the network's portal, or check the endpoint"
-)
 _TOO_MUCH: Final = "no hub says so much at once: check the endpoint"
 _HINTS: Final = {
     "http_malformed": "check scheme, host and port of the endpoint: are they the hub's HTTPS port?",
     "http_head_too_large": _TOO_MUCH,
     "http_body_too_large": _TOO_MUCH,
     "http_too_many_chunks": _TOO_MUCH,
-    "http_content_type": _IN_ITS_PLACE,
-    "http_bad_body": _IN_ITS_PLACE,
+    "http_content_type": IN_ITS_PLACE,
+    "http_bad_body": IN_ITS_PLACE,
     "http_encoding": "the proxy before the hub must leave answers as they are",
-    "http_redirect": "open the endpoint in a browser; if it leads to the hub, use the URL where it ends",
+    "http_redirect": REDIRECTED,
     "http_truncated": "if that goes on, look into the log of the hub and of the proxy before it",
     "http_timeout": "if that goes on, look whether the hub, or the proxy before it, hangs",
     "hub_error": "look into the hub's log",
-}
-_STATUS_HINTS: Final = {
-    404: "check the path of the hub's endpoint",
-    405: "check the path of the hub's endpoint",
-    407: "a proxy on the way wants a password: reach the hub without it",
-    413: "the proxy before the hub does not let so large a message through",
-    429: "the hub, or the proxy before it, is asked too often: wait",
-    502: "the proxy there does not reach the hub: is the hub running?",
-    503: "the hub, or the proxy before it, is busy or starting: try again later",
-    504: "the proxy there does not reach the hub: is the hub running?",
 }
 
 
 def hint(code: str, status: int | None) -> str:
     """The next step for whoever gets an answer that no hub should give."""
-    if code in _HINTS:
-        return _HINTS[code]
-    fallback = (
-        "look into the log of the hub and of the proxy before it" if (status or 0) >= 500 else "check the endpoint"
-    )
-    return _STATUS_HINTS.get(status or 0, fallback)
+    return _HINTS[code] if code in _HINTS else status_hint(status or 0)

@@ -12,6 +12,7 @@ from ..errors import RemoteProtocolError
 from ..secret import Secret
 from .base import CloseKind, LinkClosed, LinkEvent, Target
 from .endpoint import parse_endpoint, portable_agent
+from .http_status import retry_after, status_hint
 from .wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
 # What a hub's edge says of a client. Any other status is of something else: a portal, a proxy, another service.
@@ -84,26 +85,19 @@ class WssClientLink(WssLink):
         reason = f"HTTP {status}: {'redirects are not followed' if 300 <= status < 400 else 'no WebSocket there'}"
         if status in _OF_THE_CLIENT:
             return self._end(CloseKind.REFUSED, code=status, reason=reason)
-        wait = dict(answer.headers).get(b"retry-after", b"")
+        headers = {name.lower(): value for name, value in answer.headers}
+        wait, date = headers.get(b"retry-after", b""), headers.get(b"date", b"")
         return self._end(
             CloseKind.LOST,
             code=status,
             reason=reason,
             error=RemoteProtocolError(
-                f"the endpoint answered the WebSocket upgrade with {reason}", code="http_status", hint=_hint(status)
+                f"the endpoint answered the WebSocket upgrade with {reason}",
+                code="http_status",
+                hint=status_hint(status),
             ),
-            retry_after=min(float(wait), self._limits.retry_after) if wait.isdigit() else None,
+            retry_after=retry_after(wait, date, limit=self._limits.retry_after),
         )
 
     def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:
         return self._end_by_fault(None, what, hint=hint)
-
-
-def _hint(status: int) -> str:
-    if status < 300:
-        return "A page came in place of the hub: is there a portal or a proxy in between?"
-    if status < 400:
-        return "Name the hub's own URL as the endpoint."
-    if status == 407:
-        return "A proxy in between wants credentials."
-    return "Check scheme, port and path of the hub's endpoint." if status in (400, 404, 405, 410, 421, 426) else ""
