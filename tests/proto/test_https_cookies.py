@@ -49,14 +49,14 @@ def test_what_is_no_cookie_is_not_sent_back(header):
 
 
 def test_cookies_are_bounded():
-    """No more than eight are kept, but one that is kept may change."""
+    """The newest eight are kept, and may change."""
     hand = by_hand().pump()
     hand.answer(headers=[("Set-Cookie", f"c{n}=1") for n in range(50)])
 
-    hand.answer(headers=[("Set-Cookie", "c0=2"), ("Set-Cookie", "c40=2")])
+    hand.answer(headers=[("Set-Cookie", "c0=2"), ("Set-Cookie", "c45=2")])
 
     assert hand.asked is not None
-    assert hand.asked.headers["cookie"] == "c0=2; " + "; ".join(f"c{n}=1" for n in range(1, 8))
+    assert hand.asked.headers["cookie"] == "c43=1; c44=1; c45=2; c46=1; c47=1; c48=1; c49=1; c0=2"
 
 
 def sharing(jar: Cookies) -> ByHand:
@@ -171,14 +171,28 @@ def test_a_secure_cookie_wants_a_secure_way():
 
 
 def test_room_is_made_by_what_expires():
-    """Eight are kept; those whose time is over do not count."""
+    """Eight are kept; those whose time is over do not count, and the oldest goes first."""
     jar = Cookies()
-    for number in range(9):
+    for number in range(8):
         header = b"c%d=1; Max-Age=%d" % (number, 10 if number == 3 else 99)
         jar.take(header, host="hub.example", folder="", encrypted=True, date=b"", now=0.0)
     jar.take(b"late=1", host="hub.example", folder="", encrypted=True, date=b"", now=10.0)
 
     assert jar.header(10.0) == "c0=1; c1=1; c2=1; c4=1; c5=1; c6=1; c7=1; late=1"
+    jar.take(b"later=1", host="hub.example", folder="", encrypted=True, date=b"", now=10.0)
+    assert jar.header(10.0) == "c1=1; c2=1; c4=1; c5=1; c6=1; c7=1; late=1; later=1"
+
+
+def test_a_page_in_the_hubs_place_fills_no_jar():
+    """What a portal or a gateway sets is not the hub's; the hub's own, from its refusals too, is kept."""
+    jar = Cookies()
+    hand = sharing(jar).pump()
+    hand.answer(502, b"<html>", [("Set-Cookie", "portal=1")], content_type="text/html")
+    assert jar.header(100.0) == ""
+
+    hand = sharing(jar).pump()
+    hand.answer(403, {"error": "Invalid authorization"}, [("Set-Cookie", "replica=1")])
+    assert jar.header(100.0) == "replica=1"
 
 
 def test_no_cookie_shows():

@@ -70,8 +70,9 @@ class Cookies:
             self._kept.pop(name, None)
             return
         self._forget(now)
-        if name in self._kept or len(self._kept) < self.count:
-            self._kept[name] = _Kept(value, None if lifetime is None else now + lifetime)
+        if name not in self._kept and len(self._kept) >= self.count:
+            del self._kept[next(iter(self._kept))]  # the oldest: the jar may serve for weeks, and the newest is needed
+        self._kept[name] = _Kept(value, None if lifetime is None else now + lifetime)
 
     def _forget(self, now: float) -> None:
         for name in [name for name, kept in self._kept.items() if kept.until is not None and now >= kept.until]:

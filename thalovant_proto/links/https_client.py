@@ -109,7 +109,8 @@ class HttpsClientLink:
             resource: Secret(evolve(endpoint, path=f"{prefix}/{resource.value}").request_target(user_agent, access_key))
             for resource in Resource
         }
-        self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
+        # That a hub may repeat.
+        self._secrets: tuple[Secret[str], ...] = (access_key, Secret(authorization(user_agent, access_key)))
         self._headers = [
             ("Host", endpoint.host_header),
             ("User-Agent", portable_agent(user_agent)),
@@ -368,7 +369,6 @@ class HttpsClientLink:
             return []
         self._request = None
         self._served = True
-        self._keep_cookies(message, now)
         if self._http is not None:
             if http.reusable and not http.unread:
                 http.next_cycle()
@@ -383,6 +383,8 @@ class HttpsClientLink:
             answer = read_answer(message, self._limits)
         except HttpFault as fault:
             return [self._fail(request, str(fault), code=fault.code, status=fault.status)]
+        if answer.fields:  # else it was not the hub: a gateway's page
+            self._keep_cookies(message, now)
         if (kind := judge(request.resource, answer, clearing=self._phase is _Phase.CLEARING)) is not None:
             return [self._end_by_answer(kind, request, answer)]
         match request.resource:
@@ -476,6 +478,7 @@ class HttpsClientLink:
         self._http = self._request = None
         self._queue.clear()
         self._targets.clear()
+        self._secrets = ()
         return LinkClosed(
             kind=kind,
             code=status,
