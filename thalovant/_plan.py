@@ -57,7 +57,7 @@ def make_plan(
     settle: float,
     auto_reconnect: bool,
     attempts: int,
-    idempotent: bool,
+    retry: str,
     allow_insecure: bool,
     allow_legacy: bool,
     verified: bool,
@@ -65,8 +65,10 @@ def make_plan(
     """The plan for `protocols`, of which the later are for where the earlier do not lead to the hub.
 
     `verified`: the TLS context checks certificates. Raises `ThalovantIdentityError` for an endpoint that cannot work,
-    and for a plain one that is neither on loopback nor allowed.
+    and for a plain one that is neither on loopback nor allowed; `ValueError` for an unknown `retry`.
     """
+    if retry not in ("never", "idempotent"):
+        raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
     config = ClientConfig(
         access_key=Secret(identity.access_key),
         password=Secret(identity.password) if identity.password else None,
@@ -78,7 +80,7 @@ def make_plan(
         settle=settle,
         attempts=attempts,
         auto_reconnect=auto_reconnect,
-        idempotent=idempotent,
+        idempotent=retry == "idempotent",
         limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
     )
     routes = tuple(
@@ -102,7 +104,8 @@ def _route(
         pin = pin_id(identity, protocol)
     except ValueError as error:
         raise ThalovantIdentityError(
-            f"The {name} endpoint cannot be used: {error}.", hint="Correct it in the identity, or create a fresh one."
+            f"The {name} endpoint cannot be used: {str(error).rstrip('.')}.",
+            hint="Correct it in the identity, or create a fresh one.",
         ) from None
     here = is_loopback(target.host)
     if not target.tls and not allow_insecure and not here:

@@ -85,8 +85,6 @@ class AsyncThalovantClient:
             send_timeout=send_timeout,
             reply_settle_seconds=reply_settle_seconds,
         )
-        if retry not in ("never", "idempotent"):
-            raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
         self.identity = identity
         protocols = choose_protocols(identity, protocol, fallback=fallback)
         self._connect_within = (connect_timeout + handshake_timeout) * len(protocols) + 1.0
@@ -100,7 +98,7 @@ class AsyncThalovantClient:
             settle=reply_settle_seconds,
             auto_reconnect=auto_reconnect,
             attempts=reconnect_attempts,
-            idempotent=retry == "idempotent",
+            retry=retry,
             allow_insecure=allow_insecure,
             allow_legacy=allow_legacy,
             verified=ssl_context is None or verifies(ssl_context),

@@ -50,7 +50,7 @@ def make_stack(
         settle=reply_settle_seconds,
         auto_reconnect=auto_reconnect,
         attempts=reconnect_attempts,
-        idempotent=retry == "idempotent",
+        retry=retry,
         allow_insecure=allow_insecure,
         allow_legacy=allow_legacy,
         verified=verified,

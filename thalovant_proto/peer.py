@@ -6,7 +6,6 @@ Nothing is heard from a client, and nothing but the handshake is said to it, bef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
@@ -141,7 +140,7 @@ class HubPeer:
             self._shut(e.Closed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, error=error), now)
         if self._connection is not None:
             self._hear(self._connection.handle_timeout(now), now)
-            self._flush(now)
+            self._end_unless(self._answers(now), now)
         self._take(self._link.handle_timeout(now), now)
 
     def effects(self) -> list[DeriveKey]:
@@ -152,7 +151,7 @@ class HubPeer:
         """The result of a derivation; dropped if nobody waits for it."""
         if self._connection is not None:
             self._hear(self._connection.effect_done(id, key, now), now)
-            self._flush(now)
+            self._end_unless(self._answers(now), now)
 
     def outcomes(self) -> list[Outcome | e.Event]:
         """What the hub should know, in order."""
@@ -162,6 +161,7 @@ class HubPeer:
     # --- inside ---
 
     def _take(self, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
+        taken = True
         for event in events:
             match event:
                 case FrameReceived(frame=frame):
@@ -175,8 +175,8 @@ class HubPeer:
                     )
             # What this one is answered with is said whatever the next one is: a client that a hub has lost learns it
             # from the hello that comes before its frame is refused.
-            with suppress(LocalProtocolError):  # the link has ended, as one of the next says
-                self._flush(now)
+            taken = self._answers(now) and taken
+        self._end_unless(taken, now)
 
     def _opened(self, opened: LinkOpened, now: float) -> None:
         self._opening_until = None
@@ -199,6 +199,19 @@ class HubPeer:
                     self._outcomes += [event] if self._completed is None else [self._completed, event]
                 case _ if self._proven:
                     self._outcomes.append(event)
+
+    def _answers(self, now: float) -> bool:
+        """Say what the connection owes; whether the link takes it, which one that has ended does not."""
+        try:
+            self._flush(now)
+        except LocalProtocolError:
+            return False
+        return True
+
+    def _end_unless(self, taken: bool, now: float) -> None:
+        """A client that misses something of a handshake would wait for it; where the link has ended, it has said so."""
+        if not taken:
+            self.close(now, code=INTERNAL_ERROR)
 
     def _flush(self, now: float) -> None:
         if self._connection is None or self._closed:

@@ -279,6 +279,15 @@ def test_frame_that_the_link_does_not_take(generation, survives):
     )
 
 
+def test_a_greeting_that_the_link_does_not_take_is_the_end():
+    """A client that misses half of it would wait for the rest until its deadline."""
+    door = Door(largest=150).enter()
+
+    (closed,) = [one for one in door.outcomes if isinstance(one, PeerClosed)]
+    assert (1011, None) == (closed.code, closed.error)
+    assert door.peer.next_timeout is None
+
+
 @pytest.mark.parametrize("by", ["sending", "hearing"])
 def test_used_up_keys_end_the_session_without_blame(by):
     """1001: the client comes back. Our clients are quicker, those of others count nothing."""

@@ -151,7 +151,7 @@ def test_endpoint_that_cannot_be_used(v3: Lab, endpoint: str) -> None:
     identity = replace(
         v3.identity(), mqtt=replace(broker, endpoint=endpoint), data_plane_endpoints=HubDataPlaneEndpoints()
     )
-    with pytest.raises(ThalovantIdentityError, match=r"^The MQTT endpoint cannot be used: ") as caught:
+    with pytest.raises(ThalovantIdentityError, match=r"^The MQTT endpoint cannot be used: .*[^.]\.\n") as caught:
         ThalovantClient(identity, protocol="mqtt")
 
     assert "Correct it in the identity, or create a fresh one." == caught.value.hint

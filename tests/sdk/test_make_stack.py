@@ -48,6 +48,8 @@ def test_what_cannot_work_is_refused() -> None:
         make_stack(identity, "mqtt", trust=TRUST)
     with pytest.raises(ValueError, match="handshake_timeout"):
         make_stack(identity, trust=TRUST, handshake_timeout=0)
+    with pytest.raises(ValueError, match="retry"):
+        make_stack(identity, trust=TRUST, retry="sometimes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{}, {"verified": False}, {"verified": False, "allow_legacy": True}])
