@@ -52,7 +52,7 @@ class HubConnection:
         self._limits = limits
         self._state = State.IDLE
         self._channel: Channel | None = None
-        self._preshared: Channel | None = None  # of the crypto key, once a password proof has replaced it
+        self._former: deque[Channel] = deque(maxlen=limits.former_keys)  # replaced by password proofs
         self._proven = False
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
@@ -200,7 +200,8 @@ class HubConnection:
         self._timers.clear()
         self._again = ()
         self._answer = _refuse
-        self._channel = self._preshared = self._derivation = None
+        self._channel = self._derivation = None
+        self._former.clear()
         self._parked.clear()
         self._effects.clear()
 
@@ -250,12 +251,12 @@ class HubConnection:
             self._heard(parse_clear(frame, self._peer, self._limits), now, events)
             return
         try:
-            event = channel.open(frame, now)
+            event = self._open(channel, frame, now)
         except Unauthentic:
             # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
             clear = None
             with suppress(DecodeError):
-                clear = self._handshake_in(frame, now)
+                clear = parse_clear(frame, self._peer, self._limits)
             if clear is None:
                 raise
             self._heard(clear, now, events)
@@ -267,15 +268,23 @@ class HubConnection:
             self._opened(event, events)
         self._check_renewal(events)
 
-    def _handshake_in(self, frame: Frame, now: float) -> e.ClearEvent:
-        """The handshake event in a frame that the session's key does not open. Raises `DecodeError` if it is none."""
-        if self._preshared is not None:
-            # Who seals its proof with the crypto key seals its second one with that, too (bus-client 0.4 over HTTP).
-            with suppress(Unauthentic):
-                event = self._preshared.open(frame, now)
-                if isinstance(event, e.SealedHandshake):
-                    return handshake_in(event, self._peer)
-        return parse_clear(frame, self._peer, self._limits)
+    def _open(self, channel: Channel, frame: Frame, now: float) -> e.Message | None:
+        """The event in a sealed frame. Raises `Unauthentic` if no key opens it.
+
+        A client that proves its password more than once may seal with a former key until it has read the last answer;
+        with the crypto key proofs only, since there is a better one.
+        """
+        try:
+            event = channel.open(frame, now)
+        except Unauthentic:
+            for former in self._former:
+                with suppress(Unauthentic):
+                    event = former.open(frame, now)
+                    if former.generation is e.Generation.PASSWORD or isinstance(event, e.SealedHandshake):
+                        return event
+            raise
+        self._former.clear()
+        return event
 
     def _heard(self, clear: e.ClearEvent, now: float, events: list[e.Event]) -> None:
         if isinstance(clear, e.HubHello | e.Offer):
@@ -343,7 +352,6 @@ class HubConnection:
 
     def _prove(self, events: list[e.Event]) -> None:
         self._proven = True
-        self._preshared = None
         self._opening.clear()
         events.append(e.Proven())
 
@@ -363,8 +371,8 @@ class HubConnection:
                 DeriveKey(id=self._effect_id, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
             )
         if step.channel is not None:
-            if self._channel is not None and self._channel.generation is e.Generation.PRESHARED:
-                self._preshared = self._channel
+            if self._channel is not None:
+                self._former.append(self._channel)
             self._channel = step.channel
             if step.channel.generation is e.Generation.NOISE:
                 self._answer = _refuse  # v0 and v1 hubs hear the client in clear until it has sealed something

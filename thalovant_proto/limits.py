@@ -35,6 +35,8 @@ class Limits:
     # Frames that wait while a key is derived.
     parked_frames: int = field(default=4, validator=gt(0))
     parked_bytes: int = field(default=128 * KIB, validator=gt(0))
+    # Keys of one connection that newer password proofs have replaced, but which open frames all the same.
+    former_keys: int = field(default=3, validator=gt(0))
     # Frames sealed under one legacy key: every nonce of the session is remembered, so the session must end.
     legacy_frames: int = field(default=1 << 16, validator=gt(1))
     # From the open link to both sides holding keys; derivation included (argon2id is 0.15 s, 1 s on small devices).

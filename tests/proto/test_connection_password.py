@@ -340,16 +340,33 @@ def test_the_first_answer_is_as_good_as_the_second():
     assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
 
 
-def test_what_a_replaced_key_sealed_is_refused():
-    """It is not the client's next frame under any key that counts."""
+def test_a_replaced_key_opens_what_was_sealed_with_it():
+    """A client sends another proof while it reads the answer to the first: what it sealed in between is heard, once."""
     stage = hub()
     stage.say(proof(IV))
     first = channel(answered(stage))
     stage.say(proof(b"second!!"))
+    second = channel(answered(stage), b"second!!")
 
     stage.puppet.channel = first
+    (frame,) = stage.puppet.frames(e.Ping())
+    assert [e.Proven(), e.Ping()] == stage.deliver(frame)
+    stage.end.send(e.Ping(), 0.0)
+    ((answer, _),) = stage.end.frames_to_send()
+    assert e.Ping() == second.open(answer, 0.0)
+    assert isinstance(stage.deliver(frame)[-1].error, RemoteProtocolError)
 
-    assert isinstance(stage.say(e.Ping())[-1].error, RemoteProtocolError)
+
+def test_replaced_keys_are_few():
+    """Those that opened nothing go first."""
+    stage = hub()
+    stage.say(proof(IV))
+    stage.puppet.channel = channel(answered(stage))
+    (oldest,) = stage.puppet.frames(e.Ping())
+    for number in range(1 + DEFAULT_LIMITS.former_keys):
+        stage.say(proof(bytes([number]) * 8))
+
+    assert isinstance(stage.deliver(oldest)[-1].error, RemoteProtocolError)
 
 
 def test_a_second_proof_waits_for_the_first_ones_key():
