@@ -9,7 +9,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from .venvs import TRIES, ClientName, interpreters
+from .rust_program import ask_program
+from .venvs import TRIES, ClientName, PythonClient, interpreters
 
 Protocol = Literal["wss", "https", "mqtt"]
 
@@ -29,13 +30,13 @@ class Answer:
 
 @frozen
 class ForeignClients:
-    """Every published client, installed."""
+    """Every published client; those for Python are installed, those for Rust are when one is asked with first."""
 
-    pythons: Mapping[ClientName, Path]
+    pythons: Mapping[PythonClient, Path]
 
     @classmethod
     def installed(cls) -> "ForeignClients":
-        """Install what is missing.
+        """Install what is missing of those for Python.
 
         Raises:
             RigError: one cannot be installed.
@@ -57,7 +58,7 @@ class ForeignClients:
 
         Args:
             client: which of them.
-            identity: mode 600; an endpoint of `ws://` or `http://` is asked without TLS by the bus clients.
+            identity: mode 600; an endpoint of `ws://` or `http://` is asked without TLS by the bus clients and Rust.
             protocol: the bus clients have no MQTT.
             text: the utterance.
             ca: the CA file that the client has to trust for this.
@@ -66,24 +67,34 @@ class ForeignClients:
             patience: seconds that the client gives itself for connecting, and again for the answer.
 
         A client whose own races lose a session now and then is asked again by the same device (`TRIES`).
+
+        Raises:
+            RigError: the client is one for Rust, and cannot be made.
         """
+        arguments = [*self._driver(client), identity, protocol, text, ca, f"{patience:g}"]
         for _ in range(TRIES.get(client, 1)):
-            answer = self._ask_once(client, [identity, protocol, text, ca, f"{patience:g}"], home, 3 * patience)
+            answer = self._ask_once(arguments, ca, home, 3 * patience)
             if answer.ok:
                 break
         return answer
 
-    def _ask_once(self, client: ClientName, arguments: list[object], home: Path, deadline: float) -> Answer:
-        driver = HERE / f"ask_{client.partition('-')[0]}.py"
+    def _driver(self, client: ClientName) -> tuple[object, ...]:
+        match client:
+            case "rust-0.15.0":
+                return ask_program(), "newer"
+            case "rust-0.2.25":
+                return ask_program(), "older"
+        return self.pythons[client], HERE / f"ask_{client.partition('-')[0]}.py"
+
+    def _ask_once(self, arguments: list[object], ca: Path, home: Path, deadline: float) -> Answer:
         places = {"HOME": "home", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data"}
         places |= {"XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state"}
         for place in places.values():
             (home / place).mkdir(parents=True, exist_ok=True, mode=0o700)
-        own = {name: str(home / place) for name, place in places.items()}
-        argv = [self.pythons[client], driver, *arguments]
+        own = {name: str(home / place) for name, place in places.items()} | {"SSL_CERT_FILE": str(ca)}
         with (home / "log").open("ab") as log:
             done = subprocess.run(
-                list(map(str, argv)),
+                list(map(str, arguments)),
                 env={**os.environ, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
