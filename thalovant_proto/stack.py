@@ -445,7 +445,7 @@ class ClientStack:
         if closed.error is not None:
             failure = from_fault(closed.error)
         elif closed.kind in (CloseKind.FORGOTTEN, CloseKind.LOST):
-            by_peer = closed.kind
+            by_peer = CloseKind.FORGOTTEN if closed.kind is CloseKind.FORGOTTEN else None
             failure = from_close(closed.kind, None, closed.reason, attempt.progress(now))
         else:
             failure = _RENEWED

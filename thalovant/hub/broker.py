@@ -36,6 +36,8 @@ _CONFIG: Final = {
 _GOODBYE: Final = len(Disconnect().encode())
 #: Turns of the loop in which amqtt has taken up what it was given: from the packet to its queue, and from there on.
 _STEPS: Final = 8
+#: And how many it gets, whatever it still has by then: some tens of milliseconds.
+_PATIENCE: Final = 4096
 #: How long sessions may take to end after their connections.
 _ENDING: Final = 2.0
 
@@ -188,8 +190,10 @@ class _AmqttRoom:
     async def _settle(self) -> None:
         """Let everything be passed on: with a session amqtt forgets what is still to be, though it is acknowledged."""
         quiet = 0
-        while quiet < _STEPS:
+        for _ in range(_PATIENCE):
             quiet = 0 if self._unsaid() else quiet + 1
+            if quiet == _STEPS:
+                return
             await asyncio.sleep(0)
 
     def feed_eof(self) -> None:

@@ -230,7 +230,7 @@ class Visitor(Quiet):
         self._subscribed: set[str] = set()
         self._unanswered: dict[int, tuple[tuple[str, int] | None, ...]] = {}  # packet id: filters, None where refused
         self._unacknowledged: set[int] = set()
-        self._own: set[int] = set()  # those of retained messages, from the top, where the broker's ids do not come
+        self._own: set[int] = set()  # those of retained messages, from the top, where the broker's ids come last
         self._unreleased: dict[int, bool] = {}  # of QoS 2: whether PUBREC is out; PUBREL is to come
         self._out = bytearray()
         self._held = False
@@ -432,7 +432,8 @@ class Visitor(Quiet):
         """A retained message for a new subscriber [MQTT-3.3.1-8]."""
         packet_id = None
         if qos:
-            packet_id = next(free for free in range(MAX_ID, 0, -1) if free not in self._own)
+            taken = self._own | self._unacknowledged
+            packet_id = next(free for free in range(MAX_ID, 0, -1) if free not in taken)
             self._own.add(packet_id)
         return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=True, packet_id=packet_id).encode()
 
