@@ -32,6 +32,12 @@ class PlainBroker:
 
         self.broker.authenticate = authenticate
 
+    def cut_off(self, client_id: str) -> None:
+        """Break the connection of whoever has a client id that begins so."""
+        for connection, writer in tuple(self._writers.items()):
+            if connection.connect is not None and connection.connect.client_id.startswith(client_id):
+                writer.transport.abort()
+
     async def start(self) -> None:
         """Listen, at the port it had before if it had one."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

@@ -515,6 +515,24 @@ def test_a_broker_that_goes_comes_back(run: Run, caplog: pytest.LogCaptureFixtur
     assert said[1] == "The MQTT broker serves the hub"
 
 
+def test_who_only_listens_is_found_again(run: Run):
+    """A hub that was away has lost its sessions, and the broker has kept its clients: it tells them."""
+
+    async def act(world: World) -> None:
+        await world.broker.start()
+        hub = await world.hub()
+        client = world.client(hub, "device")
+        assert (await client.ask("hello")).text == "You said: hello"
+        world.broker.cut_off("thalovant-hub-")
+        while hub.connected:
+            await asyncio.sleep(0)
+        await hub.wait_connected("device")
+        hub.speak_to("device", "here I am")
+        assert (await client.wait_for_event("speak", timeout=PATIENCE)).text == "here I am"
+
+    run(act)
+
+
 def test_a_broker_that_is_not_there_yet_is_waited_for(run: Run):
     """The hub starts without it, and serves the rest meanwhile."""
 

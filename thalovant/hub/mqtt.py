@@ -82,7 +82,8 @@ class Gateway:
     """A session with a broker that is begun again whenever it ends: what drivers run like a client stack.
 
     `make` makes the gateway of each attempt. `on_event` is told of clients, and has to act before it returns; `on_room`
-    when fewer than `pause` bytes wait for the broker again.
+    when fewer than `pause` bytes wait for the broker again. `known` are the access keys of those who may believe that
+    they have a session, when a gateway begins.
     """
 
     def __init__(
@@ -91,9 +92,11 @@ class Gateway:
         *,
         on_event: Callable[[PeerArrived | PeerInput | PeerEnded], None],
         on_room: Callable[[], None],
+        known: Callable[[], Iterable[Secret[str]]],
         pause: int,
         entropy: Entropy,
     ) -> None:
+        self._known = known
         self._make = make
         self._on_event = on_event
         self._on_room = on_room
@@ -191,6 +194,9 @@ class Gateway:
                 case GatewayReady():
                     self._redial.proven(now)
                     self._outcomes.append(BrokerReady())
+                    if self._current is not None:
+                        for access_key in self._known():
+                            self._current.dismiss(access_key, now)
                 case GatewayClosed(kind=kind, reason=reason, error=error):
                     hint = error.hint if error is not None else ""
                     self._lose(f"{reason}; {hint}" if hint else reason, now, verdict=kind is CloseKind.REFUSED)
@@ -212,7 +218,7 @@ class MqttService:
     """Serves the clients behind a broker. `start` it once.
 
     The broker at `url` knows the hub by `username` and `password`. `tls` makes the context that verifies it, `secure`
-    says that it is verified, or on this machine.
+    says that it is verified, or on this machine. `outlives` us: clients that it has may have been ours before.
     """
 
     protocol = "mqtt"
@@ -227,6 +233,7 @@ class MqttService:
         password: Secret[str] | None,
         tls: ContextSource,
         secure: bool,
+        outlives: bool,
     ) -> None:
         settings = board.settings
         client_id = f"thalovant-hub-{secrets.token_hex(8)}"
@@ -249,7 +256,12 @@ class MqttService:
         self._loop = asyncio.get_running_loop()
         self._peers: dict[MqttPeerLink, _Peer] = {}
         self._gateway = Gateway(
-            make, on_event=self._hear, on_room=self._give_room, pause=settings.unread_pause, entropy=os.urandom
+            make,
+            on_event=self._hear,
+            on_room=self._give_room,
+            known=lambda: [client.access_key for client in board.registry] if outlives else (),
+            pause=settings.unread_pause,
+            entropy=os.urandom,
         )
         self._driver = AsyncioDriver(self._gateway, on_outcome=self._tell, tls=tls)
         self._first: asyncio.Future[BrokerOutcome] = self._loop.create_future()

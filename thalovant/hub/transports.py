@@ -171,7 +171,7 @@ class Transports:
             self._endpoints["https"] = _url(f"http{s}", places.public_host, https.port)
         if places.broker is not None:
             broker = places.broker
-            await self._serve(broker.url, broker.username, broker.password, tls=broker.context)
+            await self._serve(broker.url, broker.username, broker.password, tls=broker.context, outlives=True)
             self._endpoints["mqtt"] = broker.url
         elif places.mqtt_port is not None:
             from .broker import BrokerPort
@@ -181,15 +181,25 @@ class Transports:
             self._broker = own
             places.mqtt_port = own.port
             here = _url(f"mqtt{s}", ANY_HOST.get(places.host, places.host), own.port)
-            await self._serve(here, *self._accounts.hub_credentials(), tls=lambda: _trusting(authority))
+            name, word = self._accounts.hub_credentials()
+            await self._serve(here, name, word, tls=lambda: _trusting(authority), outlives=False)
             self._endpoints["mqtt"] = _url(f"mqtt{s}", places.public_host, own.port)
 
-    async def _serve(self, url: str, username: str | None, password: Secret[str] | None, *, tls: ContextSource) -> None:
+    async def _serve(
+        self, url: str, username: str | None, password: Secret[str] | None, *, tls: ContextSource, outlives: bool
+    ) -> None:
         from .mqtt import MqttService
 
         # Verified TLS, or a broker on this machine: there is no third.
         service = MqttService(
-            self._board, self._accounts, url, username=username, password=password, tls=tls, secure=True
+            self._board,
+            self._accounts,
+            url,
+            username=username,
+            password=password,
+            tls=tls,
+            secure=True,
+            outlives=outlives,
         )
         await service.start()
         self._open.append(service)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proto.mqtt.broker import Broker, Connection
-from tests.proto.mqtt.hub_world import SEALED, World, ended
+from tests.proto.mqtt.hub_world import HELLO, SEALED, World, ended
 from tests.proto.mqtt.values import cuts, pieces
 from thalovant_proto.errors import CredentialsRefused
 from thalovant_proto.links.base import (
@@ -29,6 +29,7 @@ from thalovant_proto.links.mqtt.hub_link import (
 )
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import ConnectCode, Disconnect, Publish, Unsuback
+from thalovant_proto.secret import Secret
 
 
 def test_the_hub_is_online_and_goes_offline() -> None:
@@ -67,6 +68,24 @@ def test_another_hub_under_the_same_name_is_seen() -> None:
     world.run()
 
     assert [GatewayReady(), RivalSeen(), RivalSeen()] == world.events
+
+
+def test_a_client_of_an_earlier_gateway_is_dismissed() -> None:
+    """In both layouts; it begins anew at once, and what comes back of our own word does not end that."""
+    world = World(legacy_prefix="old")
+    client = world.client("alice", prefix="p/alice")
+    client.send(Frame(SEALED, FrameType.BINARY), world.now)
+    world.run().connection.drop()
+    world.start()
+
+    world.gateway.dismiss(Secret("alice"), world.now)
+    world.run()
+
+    assert [b"offline"] == world.broker.said("p/alice/status") == world.broker.said("old/status/alice")
+    assert isinstance(world.clients["alice"][2][-1], LinkClosed)
+    world.client("alice", prefix="p/alice")
+    assert HELLO == world.frames("alice")[0]
+    assert 1 == world.gateway.peers
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -178,7 +178,7 @@ class MqttPeerLink:
         self._closed = True
         self._gateway._forget(self)
         if self._end is None and self._spoken:
-            self._gateway._say_offline(self, now)
+            self._gateway._say_offline(self._layout, self._client, now)
         return [LinkClosed(kind=CloseKind.CLOSED, code=code, reason=reason)]
 
 
@@ -289,7 +289,7 @@ class MqttHubGateway:
             oldest = next(iter(self._peers.values()))
             if oldest._heard_at + self.limits.idle_time > now:
                 break
-            self._say_offline(oldest, now)
+            self._say_offline(oldest._layout, oldest._client, now)
             self._end_peer(oldest, f"no frame within {self.limits.idle_time:g} s", now)
         if self._greetings_by is not None and self._greetings_by <= now:
             self._greetings_by = None
@@ -315,6 +315,14 @@ class MqttHubGateway:
         self._leave_by = now + self.limits.close_time
         return []
 
+    def dismiss(self, access_key: Secret[str], now: float) -> None:
+        """Tell a client that there is no session with it: it may believe in one that ended with an earlier gateway.
+
+        Where brokers outlive hubs, one that only listens would go on to do so. Call it when the gateway is ready.
+        """
+        for layout in self._layouts:
+            self._say_offline(layout, access_key.reveal(), now)
+
     # --- for the links ------------------------------------------------------------------------------------------------
 
     def _send(self, link: MqttPeerLink, data: bytes, now: float) -> None:
@@ -323,9 +331,9 @@ class MqttHubGateway:
         except LocalProtocolError as fault:
             self._end_peer(link, f"a frame could not be published: {fault}", now)
 
-    def _say_offline(self, link: MqttPeerLink, now: float) -> None:
+    def _say_offline(self, layout: HubLayout, client: str, now: float) -> None:
         """Best effort: a client that misses it finds out when it speaks."""
-        topic = topic_of(link._layout.status, link._client)
+        topic = topic_of(layout.status, client)
         try:
             self._session.publish(topic, OFFLINE, now, retain=True)
         except LocalProtocolError:
@@ -385,7 +393,7 @@ class MqttHubGateway:
         link = self._peers.get(message.topic)
         if message.missing:
             if link is not None:
-                self._say_offline(link, now)
+                self._say_offline(layout, client, now)
                 self._end_peer(link, f"a frame longer than {self.limits.frame} bytes", now)
             return
         if link is None:
