@@ -187,7 +187,8 @@ class ServerSession:
             if self._state is ServerState.DECIDING and self._framer.buffered > self._limits.parked:
                 raise _violation(f"a client sent more than {self._limits.parked} bytes ahead of CONNACK", "mqtt_limit")
         except ConnectRefusal as fault:
-            self._out = Connack(code=fault.code).encode()
+            if self._state is ServerState.CONNECTING:  # a second one is only a fault [MQTT-3.1.0-2]
+                self._out = Connack(code=fault.code).encode()
             yield self._closed(str(fault), _violation(str(fault), "mqtt_connect_refused"))
         except DecodeError as fault:
             word = "mqtt_packet_too_large" if isinstance(fault, PacketTooLarge) else "mqtt_malformed"
