@@ -626,6 +626,34 @@ def test_an_unknown_access_key_is_told_nothing(run: Run):
     run(act)
 
 
+def test_a_session_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Its reader ends with it."""
+
+    async def fails(*arguments: Any) -> None:
+        raise KeyError
+
+    async def act(world: World) -> None:
+        hub = await world.hub(broker=None, mqtt_port=0)
+        identity = hub.add_client("device")
+
+        def readers() -> int:
+            return sum("_reader_loop" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+        assert readers() == 1  # the hub's own
+        monkeypatch.setattr("amqtt.broker.Broker._client_message_loop", fails)
+
+        def visit() -> None:
+            with MqttStranger(identity) as device:
+                assert Connack() == device.connect()
+                assert device.hear() is None
+
+        await asyncio.to_thread(visit)
+        while readers() > 1:
+            await asyncio.sleep(0)
+
+    run(act)
+
+
 # --- how it is told --------------------------------------------------------------------------------------------------
 
 

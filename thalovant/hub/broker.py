@@ -121,6 +121,7 @@ class BrokerPort(QuietPort):
             # Without its words, which may hold topics, and with them access keys.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("The MQTT broker failed in a session: %s\n%s", type(error).__name__, where)
+        room.leave()  # what is left of a session that failed still reads
         visitor.ended()
 
 
@@ -192,7 +193,7 @@ class _AmqttRoom:
         quiet = 0
         for _ in range(_PATIENCE):
             quiet = 0 if self._unsaid() else quiet + 1
-            if quiet == _STEPS:
+            if quiet == _STEPS or self.session.done():
                 return
             await asyncio.sleep(0)
 
