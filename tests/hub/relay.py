@@ -21,7 +21,8 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is thrown away, an
 class Relay:
     """Passes TCP connections on to the HTTPS port of an identity's hub, on a port of its own."""
 
-    def __init__(self, identity: ThalovantIdentity) -> None:
+    def __init__(self, identity: ThalovantIdentity, *, source: str = "127.0.0.1") -> None:
+        self._source = source  # where the hub sees it come from
         parts = urlsplit(str(identity.endpoint_for("https")))
         self._hub = (str(parts.hostname), parts.port or 0)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -72,7 +73,7 @@ class Relay:
                 client = self._listener.accept()[0]
             except OSError:
                 return
-            hub = socket.create_connection(self._hub, timeout=PATIENCE)
+            hub = socket.create_connection(self._hub, timeout=PATIENCE, source_address=(self._source, 0))
             hub.settimeout(None)
             self._sockets += [client, hub]
             for way in ((client, hub, False), (hub, client, True)):

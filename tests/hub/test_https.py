@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from tests.hub.strangers import PATIENCE, Browser
 from thalovant.client import ThalovantClient
 from thalovant.errors import ThalovantPolicyDeniedError
 from thalovant.hub import Settings, Turn
+from thalovant.identity import ThalovantIdentity
 from thalovant.testing import LocalHub
 from thalovant_proto.events import BinType
 from thalovant_proto.links.https import HttpsLimits
@@ -45,6 +47,17 @@ def name() -> str:
 def client(hub: LocalHub, name: str, **options: Any) -> ThalovantClient:
     """A client that speaks HTTPS."""
     return hub.client(name, protocol="https", **options)
+
+
+def serves(identity: ThalovantIdentity, source: str) -> bool:
+    """Whether, in the end, a socket from that address is served."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with Browser(identity, source=source) as browser:
+            browser.write(b"GET /nothing HTTP/1.1\r\nHost: hub\r\n\r\n")
+            if b"404" in browser.read():
+                return True
+    return False
 
 
 # --- our own client --------------------------------------------------------------------------------------------------
@@ -275,6 +288,48 @@ def test_who_only_knows_the_access_key_locks_nobody_out(hub: LocalHub, name: str
             assert 503 == thief.call("POST", "connect").status
 
     assert [200] * 8 + [503] == statuses
+
+
+def test_sockets_of_strangers_are_few():
+    """Beyond so many from one address the next is closed at once, until one has had its time; others do not notice."""
+    settings = Settings(unproven_per_address=2, unproven_grace=PATIENCE)
+    with thalovant.testing.hub(settings=settings) as hub, ExitStack() as strangers:
+        identity = hub.identity("device")
+        taken = [strangers.enter_context(Browser(identity, source="127.0.0.2")) for _ in range(2)]
+        for stranger in taken:
+            stranger.connect()
+
+        refused = strangers.enter_context(Browser(identity, source="127.0.0.2"))
+        elsewhere = strangers.enter_context(Browser(identity, source="127.0.0.3"))
+
+        assert b"" == refused.read()
+        assert 200 == elsewhere.call("POST", "connect").status
+        taken[0].close()
+        assert serves(identity, "127.0.0.2")
+        assert 200 == taken[1].call("POST", "connect").status
+
+
+def test_sockets_of_strangers_give_way():
+    """To newer ones, when they have had their time without serving a client that is proven."""
+    settings = Settings(unproven_per_address=1, unproven_grace=0.01)
+    with thalovant.testing.hub(settings=settings) as hub:
+        identity = hub.identity("device")
+        with Browser(identity, source="127.0.0.2") as old:
+            old.connect()
+            assert serves(identity, "127.0.0.2")
+            assert b"" == old.read()
+
+
+def test_sockets_of_clients_are_no_strangers():
+    """A proven client takes no place from the next, from the same address, however long it stays."""
+    settings = Settings(unproven_per_address=1, unproven_grace=PATIENCE)
+    with thalovant.testing.hub(settings=settings) as hub, ExitStack() as exits:
+        for name in ("one", "two", "three"):
+            relay = exits.enter_context(Relay(hub.identity(name), source="127.0.0.2"))
+            device = ThalovantClient(relay.identity, protocol="https", noise_state_dir=hub.state_dir(name))
+            assert exits.enter_context(device).ask("hello").text == "You said: hello"
+
+        assert ("one", "three", "two") == tuple(sorted(hub.connected))
 
 
 def test_sessions_outlive_connections(hub: LocalHub, name: str):

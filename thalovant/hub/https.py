@@ -13,9 +13,11 @@ from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServe
 from thalovant_proto.links.https_session import HttpsSession
 
 from .ports import Quiet, QuietConnection, QuietPort
+from .seats import LOCAL
 
 if TYPE_CHECKING:
     from .seats import PeerOutcome
+    from .settings import Settings
     from .switchboard import Switchboard
 
 
@@ -30,19 +32,21 @@ class HttpsListener(QuietPort):
         self.board = board
         self._hub = HttpsServerHub(entropy=os.urandom, limits=board.settings.https, secure=context is not None)
         self._requests: dict[QuietConnection, _Requests] = {}
+        self._strangers = _Strangers(board.settings)
         self._sessions: dict[HttpsSession, _Session] = {}
 
     async def close(self, grace: float) -> None:
         """Accept no more; requests that are there have their answers within `grace` seconds."""
-        for connection, requests in tuple(self._requests.items()):
-            requests.leaving = True
-            connection.wake()
+        for requests in tuple(self._requests.values()):
+            requests.leave()
         await super().close(grace)
         for session in tuple(self._sessions.values()):
             session.abort()
 
     def gone(self, connection: QuietConnection) -> None:
-        self._requests.pop(connection, None)  # sessions do not notice
+        requests = self._requests.pop(connection, None)  # sessions do not notice
+        if requests is not None:
+            self._strangers.forget(requests)
 
     def deliver(self) -> None:
         """Let sessions hear what requests have brought, new ones first being given a seat."""
@@ -58,8 +62,10 @@ class HttpsListener(QuietPort):
         del self._sessions[session]
 
     def _make_peer(self, connection: QuietConnection) -> _Requests:
-        http = self._hub.connection(connection.address.host, asyncio.get_running_loop().time())
-        requests = self._requests[connection] = _Requests(self, http)
+        now = asyncio.get_running_loop().time()
+        http = self._hub.connection(connection.address.host, now)
+        requests = self._requests[connection] = _Requests(self, connection, http, since=now)
+        self._strangers.admit(requests)
         return requests
 
 
@@ -108,10 +114,29 @@ class _Session:
 class _Requests(Quiet):
     """One accepted socket, as listeners drive it. What is said is said by the sessions."""
 
-    def __init__(self, listener: HttpsListener, http: HttpsServerConnection) -> None:
+    def __init__(
+        self, listener: HttpsListener, connection: QuietConnection, http: HttpsServerConnection, *, since: float
+    ) -> None:
+        self.since = since
         self._listener = listener
+        self._connection = connection
         self._http = http
         self.leaving = False  # the socket ends when no answer is owed
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+        return self._http.address
+
+    @property
+    def proven(self) -> bool:
+        """Whether it serves a client that is proven."""
+        return self._http.proven
+
+    def leave(self) -> None:
+        """End the socket, once what is owed is said."""
+        self.leaving = True
+        self._connection.wake()
 
     @property
     def finished(self) -> bool:
@@ -134,3 +159,35 @@ class _Requests(Quiet):
         # Before each answer, for the answer tells what its request led to.
         self._listener.deliver()
         return self._http.data_to_send()
+
+
+class _Strangers:
+    """Sockets that serve no client that is proven: so many from one address, for they cost as much as any other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._from: dict[str, dict[_Requests, None]] = {}  # by address, oldest first
+
+    def admit(self, requests: _Requests) -> None:
+        """Count a new one. Where all places are taken, one that has had its time gives way, or the new one must."""
+        if requests.address in LOCAL:
+            return
+        others = self._from.setdefault(requests.address, {})
+        if len(others) >= self._settings.unproven_per_address:
+            for one in [one for one in others if one.proven]:
+                del others[one]
+        if len(others) >= self._settings.unproven_per_address:
+            oldest = next(iter(others))
+            if requests.since - oldest.since < self._settings.unproven_grace:
+                requests.leaving = True
+                return
+            del others[oldest]
+            oldest.leave()
+        others[requests] = None
+
+    def forget(self, requests: _Requests) -> None:
+        """It is gone."""
+        others = self._from.get(requests.address, {})
+        others.pop(requests, None)
+        if not others:
+            self._from.pop(requests.address, None)

@@ -134,7 +134,7 @@ class HttpsServerHub:
 
     # --- one request
 
-    def _handle(self, message: HttpMessage, address: str, now: float) -> _Owed:
+    def _handle(self, message: HttpMessage, connection: HttpsServerConnection, now: float) -> _Owed:
         request = cast(h11.Request, message.head)
         path, _, query = _ORIGIN.sub(b"", request.target).partition(b"?")
         resource = _RESOURCES.get(path)
@@ -155,8 +155,8 @@ class HttpsServerHub:
         credentials = read_authorization(f"?authorization={authorization.decode('latin-1')}")
         if credentials is None:
             return _refusal(403, "Invalid authorization")
-        caller = _Caller(credentials, address, _cookie_digest(message))
-        session = self._find(caller, now)
+        caller = _Caller(credentials, connection.address, _cookie_digest(message))
+        session = connection.session = self._find(caller, now)
         match resource:
             case Resource.CONNECT:
                 return self._connect(caller, session, now)
@@ -348,10 +348,16 @@ class HttpsServerConnection:
     """
 
     def __init__(
-        self, handle: Callable[[HttpMessage, str, float], _Owed], address: str, *, limits: HttpsLimits, now: float
+        self,
+        handle: Callable[[HttpMessage, HttpsServerConnection, float], _Owed],
+        address: str,
+        *,
+        limits: HttpsLimits,
+        now: float,
     ) -> None:
+        self.address = address
+        self.session: HttpsSession | None = None  # that the latest request was about
         self._handle = handle
-        self._address = address
         self._limits = limits
         self._http = HttpStream(h11.SERVER, head=limits.head, body=limits.request, chunks=limits.chunks)
         self._now = now
@@ -362,6 +368,11 @@ class HttpsServerConnection:
         self._prompt = False  # it is owed to a request that came with the one before
         self._out = b""
         self._finished = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether it serves a client that has shown more than an access key."""
+        return self.session is not None and self.session.proven
 
     @property
     def finished(self) -> bool:
@@ -427,7 +438,7 @@ class HttpsServerConnection:
             self._owe(_refusal(fault.status, f"The request is {fault}"), last=True)
             return
         if message is not None:
-            self._owe(self._handle(message, self._address, self._now))
+            self._owe(self._handle(message, self, self._now))
             return
         if self._http.expects_continue:
             self._out += self._http.send(_informational(100))
