@@ -284,3 +284,18 @@ def test_a_socket_that_ends_takes_its_answer_along():
     assert connection.finished
     assert connection.data_to_send() == b""
     assert hub.call("get_messages", cookie=cookie).body["messages"] == ["kept"]
+
+
+def test_a_socket_says_whether_its_client_is_proven():
+    """By its latest request: so that a driver can keep it, and let others go."""
+    hub, cookie = connected()
+    connection = hub.connection()
+    before = connection.proven
+    hub.call("get_messages", cookie=cookie, connection=connection)
+    unproven = connection.proven
+
+    hub.session.prove(hub.now)
+    proven = connection.proven
+    hub.call("get_messages", cookie="hivemind_http_replica=another", connection=connection)
+
+    assert (before, unproven, proven, connection.proven) == (False, False, True, False)
