@@ -30,8 +30,8 @@ def pair() -> tuple[WssClientLink, WssServerLink]:
     client = WssClientLink("ws://127.0.0.1", access_key=Secret("key"), user_agent="bench", secure=True)
     hub = WssServerLink(secure=True)
     client.socket_opened(0.0)
-    hub.receive_data(client.data_to_send(), 0.0)
-    client.receive_data(hub.data_to_send(), 0.0)
+    list(hub.receive_data(client.data_to_send(), 0.0))
+    list(client.receive_data(hub.data_to_send(), 0.0))
     return client, hub
 
 
@@ -46,7 +46,7 @@ def ours(up: bool, kind: FrameType, size: int, count: int) -> Callable[[], None]
             sender.send(frame, 0.0)
             data = sender.data_to_send()
             for start in range(0, len(data), READ):
-                heard += len(receiver.receive_data(data[start : start + READ], 0.0))
+                heard += len(list(receiver.receive_data(data[start : start + READ], 0.0)))
         assert heard == count
 
     return run

@@ -52,7 +52,7 @@ def upgrade(end: str) -> bytes:
     if end == SERVER:
         return REQUEST
     server = WssServerLink(secure=True)
-    server.receive_data(make(CLIENT).turn(), 0.0)
+    list(server.receive_data(make(CLIENT).turn(), 0.0))
     return server.data_to_send()
 
 

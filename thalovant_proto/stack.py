@@ -406,6 +406,7 @@ class ClientStack:
                     self._session.receipted(token)
                 case LinkClosed():
                     self._link_closed(attempt, event, now, reason)
+            self._turn(now)  # before the next one, as if that came later
 
     def _link_closed(self, attempt: Attempt, closed: LinkClosed, now: float, reason: str) -> None:
         if attempt.farewell:

@@ -151,9 +151,10 @@ class ByHand:
         )
         self.requests.append(self.asked.path.rpartition("/")[2])
 
-    def take(self, events: list[LinkEvent]) -> list[LinkEvent]:
-        self.events += events
-        return events
+    def take(self, events: Iterable[LinkEvent]) -> list[LinkEvent]:
+        taken = list(events)
+        self.events += taken
+        return taken
 
     def raw(self, data: bytes) -> list[LinkEvent]:
         """Bytes from the hub, whatever they are."""

@@ -7,7 +7,7 @@ import pytest
 from thalovant_proto import events as e
 from thalovant_proto.errors import HandshakeTimeout, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.limits import DEFAULT_LIMITS, Limits
+from thalovant_proto.limits import DEFAULT_LIMITS, SLOWEST, Limits
 from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
@@ -182,15 +182,16 @@ def test_a_hub_waits_for_the_proof_and_then_for_nothing(generation):
 
 @both_roles
 def test_a_chunked_message_has_its_time(role):
-    """60 s from its first chunk, then the session ends (R5)."""
+    """60 s from its first chunk, and what a slow line needs for what has come; then the session ends (R5)."""
     stage = Stage(role).until(State.READY)
     first, *rest = stage.puppet.frames(e.Binary(payload=bytes(200_000)))
     stage.wait(5.0)
 
     assert [] == stage.deliver(first)
-    assert 65.0 == stage.end.next_timeout
-    assert [] == stage.wait(59.9) + stage.deliver(rest[0])
-    (closed,) = stage.wait(0.1)
+    assert 65.0 + 65_000 / SLOWEST == stage.end.next_timeout
+    assert [] == stage.wait(61.9) + stage.deliver(rest[0])
+    assert 65.0 + 130_000 / SLOWEST == stage.end.next_timeout
+    (closed,) = stage.wait(2.1)
 
     assert is_violation([closed], "chunked message")
     assert stage.end.next_timeout is None

@@ -429,6 +429,24 @@ def test_binary_frames_are_given_as_bytes():
     ]
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+def test_frames_are_dealt_with_before_what_is_none(given_up):
+    """A poll of one frame and one thing else: the frame can be answered, or the link given up for it, before that."""
+    hand = by_hand().open()
+    events = iter(hand.link.receive_data(response(body={"messages": ["frame", 5]}), hand.now))
+    assert frames([next(events)]) == [text("frame")]
+
+    if given_up:
+        hand.link.close(hand.now)
+        hand.link.data_to_send()
+        hand.link.eof(hand.now)
+        assert list(events) == []
+    else:
+        hand.link.send(text("answer"), hand.now, token=1)
+        last = closed(list(events))
+        assert (last.error.code, last.unsent) == ("http_bad_body", (1,))
+
+
 def test_a_steady_sender_hears_its_answers():
     """Frames go before polls, but a poll that is overdue by a second goes before frames."""
     hand = by_hand().idle()

@@ -143,7 +143,7 @@ def test_many_small_frames_in_one_read():
     data = pair.client.data_to_send()
 
     assert len(data) > 128 * 1024
-    assert frames(pair.hub.receive_data(data, 0.0)) == sent
+    assert frames(receive(pair.hub, data)) == sent
 
 
 @both_ends
@@ -159,7 +159,7 @@ def test_fragments_make_one_message(end):
         + hostile(end, CONTINUATION, b"")
     )
 
-    assert frames(link.receive_data(data, 0.0)) == [text("ü!"), binary(b"")]
+    assert frames(receive(link, data)) == [text("ü!"), binary(b"")]
     assert said(link, end) == [(PONG, b"?")]
 
 
@@ -240,7 +240,7 @@ def test_a_ping_flood_is_answered_by_the_latest_pongs(end):
     """What waits to be drained is bounded; RFC 6455 §5.5.3 asks for the most recent pong only."""
     link = link_of(opened(SMALL), end)
 
-    assert link.receive_data(b"".join(hostile(end, PING, b"%d" % i) for i in range(5000)), 0.0) == []
+    assert receive(link, b"".join(hostile(end, PING, b"%d" % i) for i in range(5000))) == []
 
     assert said(link, end) == [(PONG, b"4997"), (PONG, b"4998"), (PONG, b"4999")]
 
@@ -272,9 +272,9 @@ def test_any_byte_is_a_sign_of_life(end, sign):
     link = link_of(opened(), end)
     link.handle_timeout(20.0)
 
-    link.receive_data(b"", 20.5)
+    receive(link, b"", 20.5)
     assert link.next_timeout == 35.0
-    link.receive_data(hostile(end, sign)[:1], 21.0)
+    receive(link, hostile(end, sign)[:1], 21.0)
     assert link.next_timeout == 41.0
     assert link.handle_timeout(41.0) == []
     assert link.next_timeout == 56.0

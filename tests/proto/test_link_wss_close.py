@@ -54,7 +54,7 @@ def test_a_close_frame_without_a_code(end):
     """How the older hubs refuse: 1005, echoed as empty as it came."""
     link = link_of(opened(), end)
 
-    (closed,) = link.receive_data(hostile(end, CLOSE), 0.0)
+    (closed,) = receive(link, hostile(end, CLOSE))
 
     assert closed == LinkClosed(kind=CloseKind.REFUSED, code=1005)
     assert said(link, end) == [(CLOSE, (1005, ""))]
@@ -76,7 +76,7 @@ def test_closes_of_a_real_hub(probe):
     _, ((_, code, reason),) = probe
     client = opened().client
 
-    (closed,) = client.receive_data(hostile("client", CLOSE, int(code).to_bytes(2, "big") + reason.encode()), 0.0)
+    (closed,) = receive(client, hostile("client", CLOSE, int(code).to_bytes(2, "big") + reason.encode()))
 
     assert closed == LinkClosed(kind=CloseKind.REFUSED, code=int(code), reason=reason)
 
@@ -85,7 +85,7 @@ def test_closes_of_a_real_hub(probe):
 def test_a_lost_socket(end):
     """The end of the socket without a close frame is 1006, whatever was still to be said."""
     link = link_of(opened(), end)
-    link.receive_data(hostile(end, PING), 0.0)
+    receive(link, hostile(end, PING))
     link.send(text("never left"), 0.0, token=7)
 
     assert link.eof(1.0) == [
@@ -172,10 +172,10 @@ def test_after_our_close_only_the_peers_close_counts(end):
     link.close(0.0)
     (goodbye,) = said(link, end)
 
-    assert link.receive_data(hostile(end, TEXT, b"late") + hostile(end, PING), 0.5) == []
+    assert receive(link, hostile(end, TEXT, b"late") + hostile(end, PING), 0.5) == []
     assert link.data_to_send() == b""
     assert link.next_timeout == 2.0
-    assert link.receive_data(hostile(end, BINARY, length=2**40), 0.5) == [LinkClosed(kind=CloseKind.CLOSED, code=1000)]
+    assert receive(link, hostile(end, BINARY, length=2**40), 0.5) == [LinkClosed(kind=CloseKind.CLOSED, code=1000)]
     assert goodbye == (CLOSE, (1000, ""))
     assert link.data_to_send() == b""
 
@@ -224,10 +224,35 @@ def test_unsent_are_the_frames_that_were_never_drained(end):
     link.send(text("no token"), 0.0)
     link.send(text("3"), 0.0, token=3)
 
-    (closed,) = link.receive_data(hostile(end, PING, b"?") + hostile(end, CLOSE, b"\x03\xe9"), 0.0)
+    (closed,) = receive(link, hostile(end, PING, b"?") + hostile(end, CLOSE, b"\x03\xe9"))
 
     assert closed == LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(2, 3))
     assert said(link, end) == [(PONG, b"?"), (CLOSE, (1001, ""))]
+
+
+@both_ends
+def test_a_frame_can_be_answered_before_the_close_that_came_with_it(end):
+    """Events are made when they are asked for: the link is over when its end is told, not before."""
+    link = link_of(opened(), end)
+    events = iter(link.receive_data(hostile(end, TEXT, b"?") + hostile(end, CLOSE, b"\x03\xe9"), 0.0))
+
+    assert FrameReceived(frame=text("?")) == next(events)
+    link.send(text("!"), 0.0, token=1)
+
+    assert [LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(1,))] == list(events)
+
+
+@both_ends
+def test_a_link_that_is_given_up_for_a_frame_makes_no_more_events(end):
+    """What came with the frame is not looked at."""
+    link = link_of(opened(), end)
+    events = iter(link.receive_data(hostile(end, TEXT, b"?") * 2 + hostile(end, CLOSE, b"\x03\xe9"), 0.0))
+    next(events)
+
+    link.close(0.0)
+    link.eof(0.0)
+
+    assert [] == list(events)
 
 
 @both_ends
@@ -237,7 +262,7 @@ def test_the_close_leaves_though_the_peer_was_faster(end):
     link.send(text("1"), 0.0, token=1)
     link.close(0.0, code=4000)
 
-    (closed,) = link.receive_data(hostile(end, CLOSE, b"\x03\xe9"), 0.0)
+    (closed,) = receive(link, hostile(end, CLOSE, b"\x03\xe9"))
 
     assert closed == LinkClosed(kind=CloseKind.CLOSED, code=4000, unsent=(1,))
     assert said(link, end) == [(CLOSE, (4000, ""))]

@@ -62,11 +62,11 @@ def test_the_limit_is_exact_for_fragments(end, cut):
 def test_endless_fragments(end, payload):
     """A message of ever more fragments, empty ones too, ends in 1009 long before it costs much."""
     link = link_of(opened(), end)
-    link.receive_data(hostile(end, BINARY, payload, fin=False), 0.0)
+    receive(link, hostile(end, BINARY, payload, fin=False))
     fragment = hostile(end, CONTINUATION, payload, fin=False)
 
-    assert link.receive_data(fragment * (16 * 1024 - 1), 0.0) == []
-    (closed,) = link.receive_data(fragment, 0.0)
+    assert receive(link, fragment * (16 * 1024 - 1)) == []
+    (closed,) = receive(link, fragment)
 
     assert closed.code == 1009
 
@@ -79,8 +79,8 @@ def test_fragments_are_counted_per_message(end):
     middle = (hostile(end, PING) + hostile(end, CONTINUATION, b"x", fin=False)) * 48
     message = first + middle + hostile(end, CONTINUATION, b"x")
 
-    assert frames(link.receive_data(message * 3, 0.0)) == [binary(b"x" * 50)] * 3
-    (closed,) = link.receive_data(first + middle + 2 * hostile(end, CONTINUATION, fin=False), 0.0)
+    assert frames(receive(link, message * 3)) == [binary(b"x" * 50)] * 3
+    (closed,) = receive(link, first + middle + 2 * hostile(end, CONTINUATION, fin=False))
     assert closed.code == 1009
 
 
@@ -94,7 +94,7 @@ def test_small_fragments_hold_no_more_than_their_bytes(end):
     tracemalloc.start()
     try:
         for start in range(0, len(flood), 1024):
-            assert link.receive_data(flood[start : start + 1024], 0.0) == []
+            assert receive(link, flood[start : start + 1024]) == []
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -108,11 +108,11 @@ def test_a_message_at_the_limit_costs_no_more_than_twice(end):
     limits = WssLimits(message=4 << 20)
     link = link_of(opened(limits), end)
     read = 64 * 1024
-    link.receive_data(hostile(end, BINARY, length=limits.message), 0.0)
+    receive(link, hostile(end, BINARY, length=limits.message))
 
     tracemalloc.start()
     try:
-        events = [event for _ in range(limits.message // read) for event in link.receive_data(bytes(read), 0.0)]
+        events = [event for _ in range(limits.message // read) for event in receive(link, bytes(read))]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -151,7 +151,7 @@ def test_a_broken_rule_ends_the_link_with_1002(end, rule, cut):
     assert isinstance(closed.error, RemoteProtocolError)
     assert "RFC 6455" in str(closed.error)
     assert str(closed.error).endswith("while OPEN")
-    assert link.receive_data(hostile(end, TEXT, b"after"), 0.0) == []
+    assert receive(link, hostile(end, TEXT, b"after")) == []
     assert link.wants_socket
     ((opcode, (code, reason)),) = said(link, end)
     assert (opcode, code, reason) == (CLOSE, 1002, closed.reason)
@@ -163,7 +163,7 @@ def test_masks(end):
     """A client must mask and a hub must not; either mistake is the peer's fault."""
     link = link_of(opened(), end)
 
-    (closed,) = link.receive_data(hostile(end, TEXT, b"x", mask=end == "client"), 0.0)
+    (closed,) = receive(link, hostile(end, TEXT, b"x", mask=end == "client"))
 
     assert closed.code == 1002
 
@@ -198,8 +198,8 @@ def test_text_that_ends_inside_a_character(end):
     """Legal so far in a fragment, not in a whole message."""
     link = link_of(opened(), end)
 
-    assert link.receive_data(hostile(end, TEXT, b"\xc3", fin=False), 0.0) == []
-    (closed,) = link.receive_data(hostile(end, CONTINUATION, b""), 0.0)
+    assert receive(link, hostile(end, TEXT, b"\xc3", fin=False)) == []
+    (closed,) = receive(link, hostile(end, CONTINUATION, b""))
 
     assert closed.code == 1007
 
@@ -209,7 +209,7 @@ def test_a_close_reason_that_is_not_utf8(end):
     """The reason is text too."""
     link = link_of(opened(), end)
 
-    (closed,) = link.receive_data(hostile(end, CLOSE, b"\x03\xe8\xff"), 0.0)
+    (closed,) = receive(link, hostile(end, CLOSE, b"\x03\xe8\xff"))
 
     assert closed.code == 1007
 
@@ -225,7 +225,7 @@ def test_garbage_is_the_peers_fault(end, data, cut):
     assert all(isinstance(event, FrameReceived) for event in events[:-1])
     if events and isinstance(events[-1], LinkClosed):
         assert link.next_timeout is None
-        assert link.receive_data(data, 0.0) == []
+        assert receive(link, data) == []
         assert link.handle_timeout(1e9) == []
         assert link.eof(1.0) == []
         assert link.data_to_send() == b""

@@ -169,9 +169,7 @@ def test_headers_in_other_words(change):
     """Other spellings of the same request, and what it has besides, make no difference."""
     link = link_at("hub")
 
-    assert link.receive_data(REQUEST.replace(*change), 0.0) == [
-        LinkOpened(carrier=Carrier(secure=True), credentials=SEEN)
-    ]
+    assert receive(link, REQUEST.replace(*change)) == [LinkOpened(carrier=Carrier(secure=True), credentials=SEEN)]
     assert answers(link)[0].status_code == 101
 
 
@@ -252,7 +250,7 @@ def test_requests_that_are_no_upgrade(request_bytes, status, what, cut):
     assert headers[b"sec-websocket-version"] == b"13"
     assert headers[b"content-length"] == b"0"
     assert not link.wants_socket
-    assert link.receive_data(REQUEST, 0.0) == []
+    assert receive(link, REQUEST) == []
 
 
 def test_a_head_at_the_limit():
@@ -260,16 +258,16 @@ def test_a_head_at_the_limit():
     link = link_at("hub")
     fill = b"X: " + b"x" * (2000 - len(REQUEST) - len(b"X: \r\n"))
 
-    (opened,) = link.receive_data(REQUEST[:-2] + fill + b"\r\n\r\n", 0.0)
+    (opened,) = receive(link, REQUEST[:-2] + fill + b"\r\n\r\n")
 
     assert isinstance(opened, LinkOpened)
 
 
 def test_tls_on_a_plain_port_has_a_hint():
     """The commonest mistake behind bytes that are no HTTP, on either end."""
-    (at_hub,) = link_at("hub").receive_data(b"\x16\x03\x01", 0.0)
-    (at_client,) = link_at("client").receive_data(b"\x15\x03\x01\x00\x02\x02\x46", 0.0)
-    (other,) = link_at("client").receive_data(b"SSH-2.0-OpenSSH_9.6\r\n", 0.0)
+    (at_hub,) = receive(link_at("hub"), b"\x16\x03\x01")
+    (at_client,) = receive(link_at("client"), b"\x15\x03\x01\x00\x02\x02\x46")
+    (other,) = receive(link_at("client"), b"SSH-2.0-OpenSSH_9.6\r\n")
 
     assert (
         at_hub.error.hint
@@ -326,7 +324,7 @@ def test_what_is_no_hub(status, why, hint, cut):
     assert (closed.kind, closed.code, closed.reason) == (CloseKind.LOST, status, f"HTTP {status}: {why}")
     assert str(closed.error) == f"the endpoint answered the WebSocket upgrade with HTTP {status}: {why}"
     assert (closed.error.code, closed.error.hint) == ("http_status", hint)
-    assert link.receive_data(b"x" * 100_000, 0.0) == []
+    assert receive(link, b"x" * 100_000) == []
     assert link.data_to_send() == b""
     assert not link.wants_socket
     assert link.next_timeout is None
@@ -349,7 +347,7 @@ def test_what_is_no_hub(status, why, hint, cut):
 def test_retry_after(wait, seconds):
     """An ingress that asks to be left alone is heard, for a minute at most; dates are compared with the answer's."""
     head = f"HTTP/1.1 503 Busy\r\nRetry-After: {wait}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
-    (closed,) = link_at("client").receive_data(head.encode(), 0.0)
+    (closed,) = receive(link_at("client"), head.encode())
 
     assert (closed.kind, closed.retry_after) == (CloseKind.LOST, seconds)
 
@@ -357,7 +355,7 @@ def test_retry_after(wait, seconds):
 def granted(link: WssClientLink, *changes: tuple[bytes, bytes]) -> bytes:
     """What a hub answers to `link`'s request, changed."""
     hub = hub_link()
-    hub.receive_data(link.data_to_send(), 0.0)
+    receive(hub, link.data_to_send())
     answer = hub.data_to_send().replace(b"WebSocket\r\n", b"websocket\r\n")  # older releases of wsproto
     for change in changes:
         assert change[0] in answer
@@ -446,7 +444,7 @@ def test_answers_of_other_protocols(data, what, cut):
 
 def test_an_answer_before_the_question():
     """A peer that answers what was not asked yet is no hub."""
-    (closed,) = client_link().receive_data(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 0.0)
+    (closed,) = receive(client_link(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
 
     assert isinstance(closed.error, RemoteProtocolError)
 
@@ -459,7 +457,7 @@ def test_upgrade_deadline(end):
     """An upgrade that does not come costs 10 s, not more; a peer that trickles bytes gains nothing."""
     link = link_at(end)
     assert link.next_timeout == 10.0
-    link.receive_data(b"HTTP" if end == "client" else b"GET ", 9.0)
+    receive(link, b"HTTP" if end == "client" else b"GET ", 9.0)
     assert link.next_timeout == 10.0
 
     assert link.handle_timeout(9.9) == []
@@ -486,7 +484,7 @@ def test_close_during_the_upgrade(end):
     assert link.close(1.0) == [LinkClosed(kind=CloseKind.CLOSED, code=1000)]
     assert link.data_to_send() == b""
     assert not link.wants_socket
-    assert link.receive_data(REQUEST, 1.0) == []
+    assert receive(link, REQUEST, 1.0) == []
 
 
 @both_ends
@@ -503,7 +501,7 @@ def test_garbage_is_the_peers_fault(end, data, cut, http):
     for event in events:
         assert isinstance(event, LinkClosed)
         assert isinstance(event.error, RemoteProtocolError)
-        assert link.receive_data(data, 0.0) == []
+        assert receive(link, data) == []
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=20), drain=st.booleans())

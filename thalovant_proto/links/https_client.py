@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import enum
 from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 import h11
@@ -187,7 +189,7 @@ class HttpsClientLink:
             self._proceed(now)
         return []
 
-    def receive_data(self, data: bytes, now: float) -> list[LinkEvent]:
+    def receive_data(self, data: bytes, now: float) -> Iterable[LinkEvent]:
         """Bytes of a response. Those that nobody asked for end the socket, not the session."""
         if self._http is None or not data:
             return []
@@ -211,7 +213,7 @@ class HttpsClientLink:
         request = self._request
         if request is not None and self._heard:
             http.receive_eof()
-            return self._read(request, now)
+            return list(self._read(request, now))
         if self._served and (request is None or request.resource in FRAMES_FIELD):
             self._due = self._due or request is not None  # the poll crossed with the peer closing an idle socket
             self._request = None
@@ -359,7 +361,7 @@ class HttpsClientLink:
 
     # --- responses
 
-    def _read(self, request: _Request, now: float) -> list[LinkEvent]:
+    def _read(self, request: _Request, now: float) -> Iterable[LinkEvent]:
         http = request.http
         try:
             message = http.next_message()
@@ -378,7 +380,7 @@ class HttpsClientLink:
         self._proceed(now)
         return events
 
-    def _act(self, request: _Request, message: HttpMessage, now: float) -> list[LinkEvent]:
+    def _act(self, request: _Request, message: HttpMessage, now: float) -> Iterable[LinkEvent]:
         try:
             answer = read_answer(message, self._limits)
         except HttpFault as fault:
@@ -406,22 +408,28 @@ class HttpsClientLink:
                 return self._take_frames(request, answer, now)
         return []
 
-    def _take_frames(self, request: _Request, answer: Answer, now: float) -> list[LinkEvent]:
-        events: list[LinkEvent] = []
+    def _take_frames(self, request: _Request, answer: Answer, now: float) -> Iterable[LinkEvent]:
+        """The frames of a poll, and the end where one is none: not before those that came before it are dealt with."""
+        frames: list[Frame] = []
+        broken = None
         try:
-            events.extend(FrameReceived(frame=frame) for frame in read_frames(request.resource, answer))
+            frames.extend(read_frames(request.resource, answer))
         except DecodeError as fault:
-            events.append(self._fail(request, str(fault), code="http_bad_body", status=answer.status))
-            return events
+            broken = str(fault)
         self._polls += 1
-        if events:
+        if frames:
             self._pause = self._limits.poll_first
         self._other_queue = not self._other_queue and self._polls % _BOTH_QUEUES_EVERY == 0
         if self._other_queue:
             self._poll_at = now
         else:
             self._rest(now)
-        return events
+        received = (FrameReceived(frame=frame) for frame in frames)
+        return received if broken is None else chain(received, self._fail_later(request, broken, answer.status))
+
+    def _fail_later(self, request: _Request, what: str, status: int) -> Iterator[LinkEvent]:
+        if self._phase is not _Phase.CLOSED:
+            yield self._fail(request, what, code="http_bad_body", status=status)
 
     def _keep_cookies(self, message: HttpMessage, now: float) -> None:
         """Give back what the hub sets: behind a load balancer the session lives on one replica."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import enum
 import re
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from attrs import field, frozen
@@ -165,7 +166,7 @@ class WssLink(abc.ABC):
         self._deadline = now + self._limits.upgrade_time
         return []
 
-    def receive_data(self, data: bytes, now: float) -> list[LinkEvent]:
+    def receive_data(self, data: bytes, now: float) -> Iterator[LinkEvent]:
         """Bytes from the socket, cut in any way. Raises nothing; what follows the end of the link is ignored."""
         if self._state is _State.UPGRADING:
             return self._receive_head(data, now)
@@ -270,22 +271,24 @@ class WssLink(abc.ABC):
     def _is_http(self, head: bytearray) -> bool:
         """Whether `head`, one byte or more, may still become what an HTTP peer says."""
 
-    def _receive_head(self, data: bytes, now: float) -> list[LinkEvent]:
+    def _receive_head(self, data: bytes, now: float) -> Iterator[LinkEvent]:
         """Collect the head and act on it once it is whole, so that nothing depends on how it was cut."""
         seen = max(0, len(self._head) - 2)
         self._head += data
         if self._head and not self._is_http(self._head):
             tls = self._head[0] in _TLS_RECORDS
             hint = "It speaks TLS, we speak plain text: check the scheme and the port." if tls else ""
-            return [self._bad_head("something that is not HTTP", status=400, hint=hint)]
+            yield self._bad_head("something that is not HTTP", status=400, hint=hint)
+            return
         end = _BLANK_LINE.search(self._head, seen, self._limits.head)
         if end is None:
-            if len(self._head) < self._limits.head:
-                return []
-            return [self._bad_head(f"a head over the limit of {self._limits.head} bytes", status=431)]
+            if len(self._head) >= self._limits.head:
+                yield self._bad_head(f"a head over the limit of {self._limits.head} bytes", status=431)
+            return
         head, rest = bytes(self._head[: end.end()]), bytes(self._head[end.end() :])
         self._head.clear()
-        return self._upgrade(head, now) + self._receive_frames(rest)
+        yield from self._upgrade(head, now)
+        yield from self._receive_frames(rest)
 
     def _open(self, now: float, credentials: Credentials | None = None) -> LinkOpened:
         self._state = _State.OPEN
@@ -295,19 +298,22 @@ class WssLink(abc.ABC):
 
     # The frames
 
-    def _receive_frames(self, data: bytes) -> list[LinkEvent]:
-        events: list[LinkEvent] = []
+    def _receive_frames(self, data: bytes) -> Iterator[LinkEvent]:
         for start in range(0, len(data), _SLICE):
             if self._state is _State.CLOSED:
-                break
+                return
             self._ws.receive_bytes(data[start : start + _SLICE])
-            try:
-                for frame in self._ws.received_frames():
-                    if (event := self._receive_frame(frame)) is not None:
-                        events.append(event)
-            except ParseFailed as fault:
-                events.append(self._fail(fault))
-        return events
+            yield from self._next_events()
+
+    def _next_events(self) -> Iterator[LinkEvent]:
+        try:
+            for frame in self._ws.received_frames():
+                if (event := self._receive_frame(frame)) is not None:
+                    yield event
+                if self._state is _State.CLOSED:
+                    return
+        except ParseFailed as fault:
+            yield self._fail(fault)
 
     def _receive_frame(self, frame: WsFrame) -> LinkEvent | None:
         """Act on one frame, or on as much of it as has come: wsproto hands out a large one in parts."""

@@ -140,6 +140,7 @@ class MqttNetwork:
             self._make_gateway,
             on_event=self._hear,
             on_room=lambda: None,
+            known=lambda: (),
             pause=1 << 20,
             entropy=lambda size: bytes(size),
         )
