@@ -20,6 +20,10 @@ class ClientLink(Link, Protocol):
     def target(self) -> Target:
         """Host and port for the driver."""
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits in it that more is better kept elsewhere. What it gets all the same is queued too."""
+
 
 @runtime_checkable
 class PresenceLink(Protocol):

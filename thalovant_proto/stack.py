@@ -343,7 +343,7 @@ class ClientStack:
         connection, session = attempt.connection, self._session
         if connection is None or attempt.farewell or not self._hand_over(attempt, connection, now):
             return
-        while (one := session.take(connection.used_up)) is not None:
+        while not attempt.link.full and (one := session.take(connection.used_up)) is not None:
             try:
                 connection.send(one.message, now, token=one.token)
             except LocalProtocolError as error:

@@ -74,6 +74,10 @@ class FrameLink:
         return Target(host="hub.test", port=5678, tls=True)
 
     @property
+    def full(self) -> bool:
+        return False
+
+    @property
     def wants_socket(self) -> bool:
         waits = bool(self._urgent or self._queue)
         if self.rests and self._open and not self._plugged and not self._closed:

@@ -236,6 +236,20 @@ def test_what_waits_to_be_sent_is_bounded():
     assert closed(hand.eof()).unsent == (2, 4)
 
 
+def test_the_link_says_when_it_has_enough():
+    """By what waits behind the request that is out, so that the next one is at hand."""
+    hand = by_hand(ahead=100).idle()
+    full = []
+    for _ in range(3):
+        hand.link.send(text("x" * 60), hand.now)
+        hand.pump()
+        full.append(hand.link.full)
+    hand.answer()
+
+    assert full == [False, False, True]
+    assert not hand.link.full
+
+
 def test_nothing_is_sent_before_the_session_is_open_or_after():
     """A frame before `/connect` is answered, or after the end, is a bug of the caller."""
     hand = by_hand().pump()

@@ -67,7 +67,9 @@ class HttpsLimits:
     queue_bytes: int = field(default=16 * MIB, validator=gt(0))
     # How much of that a hub puts into one response; a single larger frame still goes, alone.
     poll: int = field(default=4 * MIB, validator=gt(0))
-    # What a client holds to be sent: one message of the full 32 MiB, as base64 in forms.
+    # With so much a client's link has enough to send for now: requests that follow each other, as large as they may be.
+    ahead: int = field(default=1 * MIB, validator=gt(0))
+    # What it holds at most: one message more, of the full 32 MiB, as base64 in forms.
     send_queue: int = field(default=64 * MIB, validator=gt(0))
     # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one. So
     # many may be proven, and so many from one address not yet.

@@ -157,6 +157,11 @@ class HttpsClientLink:
         return self._http is not None or self._phase is not _Phase.OPEN or bool(self._queue) or self._due
 
     @property
+    def full(self) -> bool:
+        """Whether enough waits for the answers to come."""
+        return self._queue_bytes >= self._limits.ahead
+
+    @property
     def next_timeout(self) -> float | None:
         """The response's deadline while a request is under way, else the next poll; never later than the goodbye."""
         if self._phase is _Phase.CLOSED:

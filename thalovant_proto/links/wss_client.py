@@ -58,6 +58,11 @@ class WssClientLink(WssLink):
         """Where the driver dials."""
         return self._target
 
+    @property
+    def full(self) -> bool:
+        """Never: what waits leaves with the next write, all of it."""
+        return False
+
     def socket_opened(self, now: float) -> list[LinkEvent]:
         """Ask for the upgrade, whose deadline starts now. Once per link."""
         self._urgent.append(self._request)

@@ -60,6 +60,18 @@ def test_sends_out_of_turn_are_our_own_fault() -> None:
         world.link.announce(world.now)
 
 
+def test_the_link_says_when_it_has_enough() -> None:
+    """By what waits for the window; what it gets all the same is queued behind that."""
+    world = World(hub=in_out(), limits=MqttLimits(window=1, ahead=30)).dial()
+    world.broker.acknowledges = False
+    full = []
+    for _ in range(3):
+        world.send(b"0123456789")
+        full.append(world.link.full)
+
+    assert [False, False, True] == full
+
+
 def test_sizes_grow_when_the_hub_has_answered() -> None:
     """Before the hello a frame may have 100 bytes; right behind it, in the same bytes, more."""
     limits = MqttLimits(handshake_frame=100, frame=1 << 20)

@@ -134,6 +134,11 @@ class MqttClientLink:
         return self._state is not _State.CLOSED or self._session.has_data
 
     @property
+    def full(self) -> bool:
+        """Whether enough waits for the broker's acknowledgements."""
+        return self._session.waiting >= self._limits.ahead
+
+    @property
     def next_timeout(self) -> float | None:
         """When the broker is due with an answer, or the hub is to be called again."""
         times = [*self._timers.values()]

@@ -27,7 +27,9 @@ class MqttLimits:
     levels: int = field(default=16, validator=gt(0))
     # PUBLISH packets of QoS 1 on their way. Brokers take 20 to 100 before they hold a client back.
     window: int = field(default=64, validator=[gt(0), le(4096)])
-    # Payload that waits for the window: two of the largest messages that hubs put together.
+    # With so much waiting for the window, a client's link has enough to send for now.
+    ahead: int = field(default=1 * MIB, validator=gt(0))
+    # What may wait for it at most: two of the largest messages that hubs put together.
     queue: int = field(default=64 * MIB, validator=gt(0))
     # Messages of QoS 1 remembered so as to know their duplicates: more than brokers keep on their way.
     remembered: int = field(default=128, validator=gt(0))
