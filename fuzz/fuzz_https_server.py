@@ -26,6 +26,7 @@ LIMITS: Final = HttpsLimits(
     chunks=10,
     queue_frames=4,
     queue_bytes=5000,
+    received_bytes=5000,
     poll=2000,
     sessions=4,
     sessions_per_key=2,

@@ -108,6 +108,20 @@ def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
     assert [f"{number} {text}" for number in range(40)] == list(pieces)
 
 
+def test_a_message_may_be_as_large_as_on_every_transport(hub: LocalHub, name: str):
+    """20 MB, which a client fetches in a few polls; then the conversation goes on."""
+
+    @hub.skill("send much")
+    async def much(turn: Turn) -> str:
+        await turn.send_binary(b"\5" * 20_000_000, metadata={"name": "five"})
+        return "that was it"
+
+    heard: queue.Queue[int] = queue.Queue()
+    with client(hub, name) as device, device.on_binary(lambda message: heard.put(len(message.payload))):
+        assert device.ask("send much", timeout=PATIENCE).text == "that was it"
+        assert 20_000_000 == heard.get(timeout=PATIENCE)
+
+
 def test_a_burst_of_news_arrives_whole(hub: LocalHub, name: str):
     """A skill that says a thousand things in one breath, between two polls."""
 

@@ -507,6 +507,20 @@ def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
     assert "does not read" in caplog.text
 
 
+def test_one_message_may_be_larger_than_what_may_wait() -> None:
+    """It is not for the client to have read it before it was sent; the next one finds it waiting, and cuts off."""
+
+    async def act(lab: Lab) -> None:
+        slow, well = lab.visit(lab.client("slow")).shake_hands(), lab.visit(lab.client("well")).shake_hands()
+        slow.reads = False
+        well.say(e.Propagate(payload=wrapped(utterance("x" * 20_000))))
+        assert not slow.aborted
+        well.say(e.Propagate(payload=wrapped(utterance("and on"))))
+        assert slow.aborted
+
+    experiment(act, unread=10_000)
+
+
 def test_a_skill_waits_for_a_client_that_does_not_read() -> None:
     """It says no more than fits, and goes on when there is room; it ends when the client is gone."""
     said: list[int] = []

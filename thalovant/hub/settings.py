@@ -26,7 +26,8 @@ class Settings:
     unproven_grace: float = field(default=5.0, validator=gt(0))
     # Connections, those of registered clients included.
     connections: int = field(default=16_384, validator=gt(0))
-    # Bytes that wait for a client that does not read; beyond it the connection is cut.
+    # Bytes that wait for a client that does not read; if there is more to say then, the connection is cut. One message
+    # may be larger, for it cannot wait in parts.
     unread: int = field(default=8 * MIB, validator=gt(0))
     # From here on skills wait before they say more.
     unread_pause: int = field(default=256 * 1024, validator=gt(0))

@@ -128,7 +128,7 @@ class Switchboard:
         seat = self.seats.at(peer.id)
         if seat is None or not seat.proven:
             return
-        now = self._loop.time()
+        now, waited = self._loop.time(), seat.driver.unread  # of the new ones, one may be larger than what may wait
         try:
             for event in events:
                 seat.send(event, now)
@@ -138,7 +138,7 @@ class Switchboard:
         if more:
             return
         seat.driver.wake()
-        if seat.driver.unread > self.settings.unread:
+        if events and waited > self.settings.unread:
             log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, seat.driver.unread)
             self.left(seat)
             seat.driver.abort()

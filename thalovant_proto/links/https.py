@@ -64,7 +64,9 @@ class HttpsLimits:
     # served. Real hubs drop frames beyond 256, however small; here it is bytes that count, for an app may well say
     # a thousand small things between two polls.
     queue_frames: int = field(default=4096, validator=gt(0))
-    queue_bytes: int = field(default=16 * MIB, validator=gt(0))
+    # Of the former as many bytes as one message of the full 32 MiB has, as base64, and some; of the latter fewer.
+    queue_bytes: int = field(default=64 * MIB, validator=gt(0))
+    received_bytes: int = field(default=16 * MIB, validator=gt(0))
     # How much of that a hub puts into one response; a single larger frame still goes, alone.
     poll: int = field(default=4 * MIB, validator=gt(0))
     # With so much a client's link has enough to send for now: requests that follow each other, as large as they may be.

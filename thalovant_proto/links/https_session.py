@@ -157,7 +157,7 @@ class HttpsSession:
     def receive(self, frame: Frame, now: float) -> bool:
         """A frame came. False if the owner is behind and it was not taken."""
         full = self._received_frames >= self._limits.queue_frames
-        if full or self._received_bytes + len(frame.data) > self._limits.queue_bytes:
+        if full or self._received_bytes + len(frame.data) > self._limits.received_bytes:
             return False
         self._received_frames += 1
         self._received_bytes += len(frame.data)
