@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.links.base import CloseKind, Frame, FrameReceived, FrameType, LinkClosed
+from thalovant_proto.links.wss_client import WssClientLink
+from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.secret import Secret
 
 from .link_pair import receive
 from .vectors import load
@@ -68,6 +73,22 @@ def test_a_reason_is_one_printable_line(end):
     (closed,) = link.receive_data(hostile(end, CLOSE, b"\x03\xf0so\r\nwhat\x1b[2J\x00\xe2\x80\xae?"), 0.0)
 
     assert closed.reason == "so  what [2J  ?"
+
+
+def test_a_reason_shows_no_secret():
+    """A hub may repeat what it was told, as some do in their logs; errors are shown to anybody."""
+    key, agent = "planted-access-key", "tests/1"
+    link = WssClientLink("ws://127.0.0.1", access_key=Secret(key), user_agent=agent, secure=True)
+    hub = WssServerLink(secure=True)
+    list(link.socket_opened(0.0))
+    list(hub.receive_data(link.data_to_send(), 0.0))
+    list(link.receive_data(hub.data_to_send(), 0.0))
+    shown = base64.b64encode(f"{agent}:{key}".encode())
+
+    reason = b"no: " + key.encode() + b" in " + shown
+    (closed,) = receive(link, hostile("client", CLOSE, b"\x03\xf0" + reason))
+
+    assert closed.reason == "no: … in …"
 
 
 @pytest.mark.parametrize("probe", load("close_codes_ws_next")["close_probes"].items(), ids=lambda probe: probe[0])

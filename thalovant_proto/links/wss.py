@@ -362,8 +362,11 @@ class WssLink(abc.ABC):
             return self._end_as_asked()
         self._goodbye = self._close_frame(code)
         kind = CloseKind.REFUSED if code in _REFUSALS or 4000 <= code <= 4999 else CloseKind.LOST
-        # the peer's words will be seen on terminals and in logs
-        return self._end(kind, code=code, reason="".join(c if c.isprintable() else " " for c in reason))
+        return self._end(kind, code=code, reason=self._shown(reason))
+
+    def _shown(self, words: str) -> str:
+        """The peer's words, which will be seen on terminals and in logs."""
+        return "".join(c if c.isprintable() else " " for c in words)
 
     def _end_as_asked(self) -> LinkClosed:
         code, reason = self._parting

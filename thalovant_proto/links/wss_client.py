@@ -11,12 +11,14 @@ from wsproto.utilities import RemoteProtocolError as BadUpgrade
 from ..errors import RemoteProtocolError
 from ..secret import Secret
 from .base import CloseKind, LinkClosed, LinkEvent, Target
-from .endpoint import parse_endpoint, portable_agent
+from .endpoint import authorization, parse_endpoint, portable_agent
 from .http_status import retry_after, status_hint
 from .wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
 # What a hub's edge says of a client. Any other status is of something else: a portal, a proxy, another service.
 _OF_THE_CLIENT: Final = frozenset({401, 403})
+#: Characters of an access key that may not be shown; a shorter one keeps nobody out, and may be a word of the hub's.
+_A_SECRET: Final = 8
 
 
 class WssClientLink(WssLink):
@@ -25,8 +27,7 @@ class WssClientLink(WssLink):
     `secure`: the driver verifies TLS, or the target is loopback. Raises `ValueError` for a URL, user agent or access
     key that cannot work; its message holds none of them.
 
-    An HTTP answer other than 101 ends the link with its status as `code`: refused, or lost if it may pass (5xx, 408,
-    425, 429).
+    An HTTP answer other than 101 ends the link with its status as `code`: refused by 401 and 403, else lost.
     """
 
     _role = ConnectionType.CLIENT
@@ -43,6 +44,7 @@ class WssClientLink(WssLink):
         super().__init__(limits=limits, secure=secure)
         endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
         self._target = endpoint.target
+        self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
         # compressed next to a secret tells of it (wire.md §8.2 S12).
         self._request = self._handshake.send(
@@ -68,6 +70,12 @@ class WssClientLink(WssLink):
         self._urgent.append(self._request)
         self._request = b""
         return super().socket_opened(now)
+
+    def _shown(self, words: str) -> str:
+        for secret in self._secrets:
+            if len(secret.reveal()) >= _A_SECRET:
+                words = words.replace(secret.reveal(), "…")
+        return super()._shown(words)
 
     def _is_http(self, head: bytearray) -> bool:
         return head.startswith(b"HTTP/"[: len(head)])
