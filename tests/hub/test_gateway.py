@@ -13,6 +13,7 @@ def test_a_timer_that_ends_a_session_begins_the_next() -> None:
         lambda: MqttHubGateway("mqtt://broker", client_id="hub", secure=True),
         on_event=lambda event: None,
         on_room=lambda: None,
+        known=lambda: (),
         pause=1 << 20,
         entropy=bytes,
     )
