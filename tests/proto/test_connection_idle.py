@@ -96,7 +96,7 @@ def test_keys_that_are_used_up_ask_for_nothing():
         pair.send(Role.CLIENT, e.Utterance(text="x"))
     pair.to_hub.clear()
 
-    pair.wait(100)
+    pair.wait(101)
 
     assert not pair.to_hub
 
