@@ -43,7 +43,9 @@ def day(generation: int, *, cut: int | None, network: str, seed: int = 0) -> Wor
         world.stack.open(world.now)  # if it has given up
         _something_happens(world, dice, number)
         world.drive()
-    world.hub.listening = True
+    world.hub.listening = world.hears = True
+    world.held = False
+    world.network.calm()
     world.stack.open(world.now)
     world.advance(60)
     world.stack.close(world.now)
@@ -52,13 +54,15 @@ def day(generation: int, *, cut: int | None, network: str, seed: int = 0) -> Wor
 
 def _something_happens(world: World, dice: random.Random, number: int) -> None:
     mishaps = world.network.mishaps
-    match dice.randrange(16):
+    closing = world.stack.state is SessionState.CLOSING
+    match dice.randrange(20):
         case 0:
             world.lose()
         case 1:
             world.hub.listening = not world.hub.listening
         case 2:
-            world.hub.says(e.Speak(text=f"note {number}" * dice.choice([1, 20_000])), world.now)
+            note = e.Speak(text=f"note {number}" * dice.choice([1, 20_000]), context={"request_id": f"note-{number}"})
+            world.hub.says(note, world.now)
         case 3:
             world.advance(dice.choice([0.1, 3.0, 50.0]))
         case 4:
@@ -69,9 +73,15 @@ def _something_happens(world: World, dice: random.Random, number: int) -> None:
             world.restart_hub()
         case 7 | 8 if mishaps:
             mishaps[dice.choice(sorted(mishaps))](dice.randrange(1, 1500))
-        case 9 | 10:
+        case 9:
+            world.hears = not world.hears
+        case 10:
+            world.held = not world.held
+        case 11 if dice.random() < 0.3:
+            world.stack.close(world.now, timeout=dice.choice([0.0, 3.0]))
+        case 12 | 13 if not closing:
             world.stack.send(e.Binary(payload=bytes(dice.choice([10, 100_000]))), world.now)
-        case _:
+        case _ if not closing:
             world.stack.ask(e.Utterance(text=f"q{number}"), world.now)
 
 
