@@ -349,7 +349,7 @@ class MqttClientLink:
         self._say([(topic, OFFLINE) for topic in topics if topic is not None], now, retain=True)
 
     def _say(self, messages: Iterable[tuple[str, bytes]], now: float, *, qos: int = 1, retain: bool = False) -> None:
-        """All of these, or none while the broker has no room: what waits wakes nobody, and must not pile up."""
+        """As many as there is room for, at once: what waits for the broker wakes nobody, and must not pile up."""
         if self._session.has_room:
             with suppress(LocalProtocolError):  # there is no room for all of them
                 for topic, payload in messages:
