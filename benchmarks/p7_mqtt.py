@@ -26,9 +26,9 @@ from measuring import Figure, Weather
 
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.blocking_driver import BlockingDriver
+from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.base import Target
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.session import Connected, MqttSession, Published, SessionEvent, State

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from wsproto.frame_protocol import FrameProtocol
 
-from thalovant_proto.links.base import Frame, FrameType
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.secret import Secret

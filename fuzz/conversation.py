@@ -25,6 +25,7 @@ from tests.proto.pair import (
 )
 from tests.proto.puppet import Puppet
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.channel import LegacyChannel, NoiseChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.errors import DecodeError, LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -33,7 +34,6 @@ from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.jsontext import loads
 from thalovant_proto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.noise import Handshake, Pattern, Suite, prologue, public_key
 from thalovant_proto.noise_transport import NoiseTransport
 from thalovant_proto.peer import HubPeer

@@ -10,9 +10,9 @@ from fuzz.harness import Tape, tape
 from fuzz.seeds import clear_texts, sealed_texts, wire1_frames
 from thalovant_proto import envelope
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import Frame, FrameType
 from thalovant_proto.noise_transport import Body, BodyKind
 from thalovant_proto.state import Role
 

@@ -12,7 +12,7 @@ from typing import Final
 from fuzz.harness import FRAME_TYPES, Driven, Held, Tape, cut, tape, timer_moves, told
 from tests.proto.pair import stream
 from thalovant_proto import jsontext
-from thalovant_proto.links.base import Frame
+from thalovant_proto.carrier import Frame
 from thalovant_proto.links.endpoint import authorization
 from thalovant_proto.links.https import FORM_TYPE, SESSION_COOKIE, HttpsLimits, Resource, encode_form
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub

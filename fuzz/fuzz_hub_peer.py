@@ -16,10 +16,11 @@ from tests.proto.pair import ACCESS_KEY, WSS, client_side, hub_side, quick, stre
 from tests.proto.puppet import Puppet
 from tests.proto.ws_wire import raw_frame
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Credentials, Frame
 from thalovant_proto.errors import DecodeError, LocalProtocolError, ProtocolError, RemoteProtocolError
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.base import Credentials, Frame, FrameReceived
+from thalovant_proto.links.base import FrameReceived
 from thalovant_proto.links.wss import WssLimits
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink

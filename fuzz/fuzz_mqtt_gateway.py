@@ -8,8 +8,8 @@ from typing import Final
 
 from fuzz.harness import FRAME_TYPES, Driven, Held, Tape, cut, tape, timer_moves, told
 from fuzz.mqtt import CONNACK, HELD, LIMITS, PUBACK, PUBLISH, SUBACK, packet
+from thalovant_proto.carrier import Frame
 from thalovant_proto.errors import RemoteProtocolError
-from thalovant_proto.links.base import Frame
 from thalovant_proto.links.mqtt.hub_link import (
     EchoMissed,
     GatewayClosed,

@@ -22,17 +22,9 @@ from typing import Any, Final, TypeVar
 import attrs
 import wsproto.handshake
 
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
-from thalovant_proto.links.base import (
-    Accepted,
-    Frame,
-    FrameReceived,
-    FrameType,
-    Link,
-    LinkClosed,
-    LinkEvent,
-    LinkOpened,
-)
+from thalovant_proto.links.base import Accepted, FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 
 from ._pump import ClientPump, Order, OutcomeT
 from ._runner import Runner

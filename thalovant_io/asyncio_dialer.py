@@ -7,7 +7,7 @@ import socket
 from functools import partial
 from ssl import SSLContext
 
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 
 from .dialer import (
     DEFAULT_TIMEOUTS,

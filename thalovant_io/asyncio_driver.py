@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from ssl import SSLContext
 
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 
 from ._asyncio import LoopRunner, Wire
 from ._pump import ClientPump, Order, OutcomeT

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeAlias
 from attrs import field, frozen
 from attrs.validators import gt
 
+from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.links.base import Target
 
 from ._pump import address_of
 from ._threads import SingleFlight

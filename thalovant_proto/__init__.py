@@ -7,6 +7,12 @@ Names are loaded when they are first used, so that a program pays only for the l
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .carrier import Carrier as Carrier
+    from .carrier import CloseKind as CloseKind
+    from .carrier import Credentials as Credentials
+    from .carrier import Frame as Frame
+    from .carrier import FrameType as FrameType
+    from .carrier import Target as Target
     from .connection import HubConnection as HubConnection
     from .dial import DialFailed as DialFailed
     from .dial import DialFault as DialFault
@@ -62,17 +68,11 @@ if TYPE_CHECKING:
     from .kdf import derive as derive
     from .limits import Limits as Limits
     from .links.base import Accepted as Accepted
-    from .links.base import Carrier as Carrier
-    from .links.base import CloseKind as CloseKind
-    from .links.base import Credentials as Credentials
-    from .links.base import Frame as Frame
     from .links.base import FrameReceived as FrameReceived
-    from .links.base import FrameType as FrameType
     from .links.base import Link as Link
     from .links.base import LinkClosed as LinkClosed
     from .links.base import LinkEvent as LinkEvent
     from .links.base import LinkOpened as LinkOpened
-    from .links.base import Target as Target
     from .links.https_client import HttpsClientLink as HttpsClientLink
     from .links.https_server import HttpsServerHub as HttpsServerHub
     from .links.mqtt.client_link import MqttClientLink as MqttClientLink
@@ -166,17 +166,17 @@ _HOME = {
     "derive": "kdf",
     "Limits": "limits",
     "Accepted": "links.base",
-    "Carrier": "links.base",
-    "CloseKind": "links.base",
-    "Credentials": "links.base",
-    "Frame": "links.base",
+    "Carrier": "carrier",
+    "CloseKind": "carrier",
+    "Credentials": "carrier",
+    "Frame": "carrier",
     "FrameReceived": "links.base",
-    "FrameType": "links.base",
+    "FrameType": "carrier",
     "Link": "links.base",
     "LinkClosed": "links.base",
     "LinkEvent": "links.base",
     "LinkOpened": "links.base",
-    "Target": "links.base",
+    "Target": "carrier",
     "HttpsClientLink": "links.https_client",
     "HttpsServerHub": "links.https_server",
     "MqttClientLink": "links.mqtt.client_link",

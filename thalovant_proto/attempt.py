@@ -8,9 +8,10 @@ from typing import Protocol, runtime_checkable
 from attrs import define, field
 
 from . import events as e
+from .carrier import Target
 from .connection import HubConnection
 from .failures import Progress
-from .links.base import Link, LinkClosed, LinkEvent, Target
+from .links.base import Link, LinkClosed, LinkEvent
 
 
 class ClientLink(Link, Protocol):

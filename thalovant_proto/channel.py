@@ -11,10 +11,10 @@ from typing import Protocol
 
 from . import events as e
 from . import jsontext
+from .carrier import Frame, FrameType
 from .envelope import encode, looks_like_text, parse_sealed
 from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
-from .links.base import Frame, FrameType
 from .noise import Unauthentic
 from .noise_transport import Body, BodyKind, NoiseTransport
 from .sealing import LegacyCipher

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from . import events as e
+from .carrier import Carrier, CloseKind, Frame
 from .channel import Channel, Entropy
 from .envelope import clear_frame, handshake_in, parse_clear
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -19,7 +20,6 @@ from .handshake import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .handshake_hub import HubHandshake, HubSide
 from .kdf import DeriveKey
 from .limits import DEFAULT_LIMITS, Limits
-from .links.base import Carrier, CloseKind, Frame
 from .noise import Pattern, Unauthentic
 from .secret import Secret
 from .state import Role, State, next_state

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from . import events as e
 from . import jsontext, wire1
+from .carrier import Frame, FrameType
 from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
-from .links.base import Frame, FrameType
 from .noise_transport import Body, BodyKind
 from .state import Role
 

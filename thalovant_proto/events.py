@@ -23,9 +23,9 @@ from attrs import Factory, field, frozen
 from attrs.validators import min_len
 
 from . import jsontext
+from .carrier import CloseKind
 from .errors import DecodeError, ProtocolError
 from .limits import DEFAULT_LIMITS
-from .links.base import CloseKind
 from .secret import Secret
 
 Json: TypeAlias = dict[str, Any]

@@ -8,6 +8,7 @@ from typing import Final
 from attrs import field, frozen
 
 from . import events as e
+from .carrier import CloseKind
 from .dial import DialFailed, DialFault
 from .errors import (
     CredentialsMissing,
@@ -18,7 +19,6 @@ from .errors import (
     ProtocolError,
     RemoteProtocolError,
 )
-from .links.base import CloseKind
 
 
 class FailureKind(enum.Enum):

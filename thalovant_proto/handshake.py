@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from . import events as e
 from . import password as hsub
+from .carrier import Carrier
 from .channel import Channel, Entropy, LegacyChannel, NoiseChannel
 from .encodings import Encoding
 from .errors import (
@@ -28,7 +29,6 @@ from .errors import (
 from .jsontext import canonical
 from .kdf import Kdf, psk_salt
 from .limits import Limits
-from .links.base import Carrier
 from .noise import Handshake, Pattern, Suite, prologue
 from .noise_transport import NoiseTransport
 from .sealing import Cipher, LegacyCipher, crypto_key

@@ -11,13 +11,14 @@ from typing import Final
 from attrs import frozen
 
 from . import events as e
+from .carrier import CloseKind, Credentials
 from .channel import Entropy
 from .connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, HubConnection
 from .errors import HandshakeTimeout, LocalProtocolError, ProtocolError
 from .handshake_hub import HubSide
 from .kdf import DeriveKey
 from .limits import DEFAULT_LIMITS, Limits
-from .links.base import CloseKind, Credentials, FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened
+from .links.base import FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened
 from .outcomes import Outcome
 from .secret import Secret
 

@@ -12,12 +12,12 @@ from attrs import evolve, frozen
 
 from . import events as e
 from .asks import Ask, Asks
+from .carrier import CloseKind
 from .channel import Entropy
 from .errors import LocalProtocolError
 from .failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
 from .inbox import Filter, Inbox
 from .limits import DEFAULT_LIMITS, Limits
-from .links.base import CloseKind
 from .outbox import Outbox, Outgoing
 from .outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
 from .redial import Redial

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 
 from . import events as e
 from .attempt import Attempt, ClientLink, PresenceLink, unsent_of
+from .carrier import CloseKind, Target
 from .channel import Entropy
 from .connection import HubConnection
 from .dial import DialFailed
@@ -23,7 +24,7 @@ from .failures import Failure, FailureKind, Progress, from_close, from_dial, fro
 from .handshake import ClientSide
 from .inbox import Filter
 from .kdf import DeriveKey
-from .links.base import Accepted, CloseKind, FrameReceived, LinkClosed, LinkEvent, LinkOpened, Target
+from .links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .outcomes import Delivery, Outcome, SessionState
 from .routes import Route, Routes
 from .secret import Secret

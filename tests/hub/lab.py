@@ -23,7 +23,8 @@ from thalovant.hub.state import State
 from thalovant.hub.switchboard import Switchboard
 from thalovant.hub.wss import MeteredWssLink
 from thalovant_proto import events as e
-from thalovant_proto.links.base import Frame, FrameReceived, LinkClosed
+from thalovant_proto.carrier import Frame
+from thalovant_proto.links.base import FrameReceived, LinkClosed
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.peer import PeerClosed
 from thalovant_proto.secret import Secret

@@ -18,8 +18,8 @@ from thalovant.hub.errors import HubSetupError
 from thalovant.hub.registry import Client, Registry
 from thalovant.hub.skills import skill
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import CredentialsRefused
-from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 

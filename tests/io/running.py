@@ -21,7 +21,7 @@ from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import Listener, serve
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_io.trio_driver import TrioDriver
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 
 PATIENCE = 30.0
 DRIVERS = ("asyncio", "trio", "blocking")

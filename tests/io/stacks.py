@@ -5,9 +5,9 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from thalovant_io._stack import ClientStack, Dial, HubPeer, Run, Stop, Wait
+from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.base import Target
 from thalovant_proto.secret import Secret
 
 

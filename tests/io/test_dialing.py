@@ -16,8 +16,8 @@ from tests.io.running import DRIVERS, PATIENCE, Accepted, BlackHole, Running, Se
 from tests.io.stacks import Failed, FrameClient, Heard, Opened, Rang
 from thalovant_io.dialer import Address, Timeouts, resolve, settle
 from thalovant_io.tls import default_context
+from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.links.base import Target
 
 drivers = pytest.mark.parametrize("driver", DRIVERS)
 

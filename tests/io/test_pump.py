@@ -7,8 +7,8 @@ from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened,
 from thalovant_io._pump import ClientPump, Order, PeerPump, address_of, server_name
 from thalovant_io._stack import Dial, Run, Stop, Wait
 from thalovant_io.tls import TlsPipe
+from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.links.base import Target
 
 FIRST = Target(host="hub.example", port=1, tls=False)
 SECOND = Target(host="localhost", port=2, tls=True)

@@ -12,7 +12,7 @@ from tests.io.running import DRIVERS, Running, Server
 from tests.io.stacks import Failed, FrameClient
 from thalovant_io.dialer import Timeouts
 from thalovant_io.tls import default_context
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

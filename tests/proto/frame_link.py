@@ -17,20 +17,9 @@ from typing import Any
 
 from attrs import define, field
 
+from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType, Target
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
-from thalovant_proto.links.base import (
-    Accepted,
-    Carrier,
-    CloseKind,
-    Credentials,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkEvent,
-    LinkOpened,
-    Target,
-)
+from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.secret import Secret
 from thalovant_proto.session import ClientConfig
 

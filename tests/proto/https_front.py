@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import h11
 from attrs import define, evolve, field, frozen
 
-from thalovant_proto.links.base import CloseKind, LinkClosed, LinkEvent
+from thalovant_proto.carrier import CloseKind
+from thalovant_proto.links.base import LinkClosed, LinkEvent
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https_session import HttpsSession

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.proto.https_world import entropy, response
 from tests.proto.networks import Machine
-from thalovant_proto.links.base import CloseKind
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, Resource
 from thalovant_proto.links.https_client import HttpsClientLink
 from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub

@@ -11,7 +11,8 @@ from typing import Any
 import h11
 from attrs import define, evolve, field, frozen
 
-from thalovant_proto.links.base import Accepted, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from thalovant_proto.carrier import Frame, FrameType
+from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.cookies import Cookies
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
 from thalovant_proto.links.https_client import HttpsClientLink

@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 from attrs import Factory, define
 
-from thalovant_proto.links.base import Frame, FrameReceived, Link, LinkEvent
+from thalovant_proto.carrier import Frame
+from thalovant_proto.links.base import FrameReceived, Link, LinkEvent
 
 ClientT = TypeVar("ClientT", bound=Link)
 HubT = TypeVar("HubT", bound=Link)

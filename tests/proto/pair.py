@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from thalovant_proto.carrier import Carrier, Frame, FrameType
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.events import Event, Generation
 from thalovant_proto.handshake import ClientSide
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.links.base import Carrier, Frame, FrameType
 from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role

@@ -5,8 +5,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier
 from thalovant_proto.events import Generation
-from thalovant_proto.links.base import Carrier
 from thalovant_proto.state import Kind, Role, State
 
 from .pair import CARRIERS, HTTPS, WSS

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from thalovant_proto.carrier import Carrier, Frame, FrameType
 from thalovant_proto.channel import Channel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.envelope import clear_frame, encode, parse_clear
@@ -18,7 +19,6 @@ from thalovant_proto.handshake import ClientHandshake, ClientSide, Step
 from thalovant_proto.handshake_hub import HubHandshake, HubSide
 from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.links.base import Carrier, Frame, FrameType
 from thalovant_proto.noise import Unauthentic
 from thalovant_proto.noise_transport import BodyKind
 from thalovant_proto.state import Role, State

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.channel import NoiseChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.envelope import parse_sealed
@@ -15,7 +16,6 @@ from thalovant_proto.events import Event, HubHello, Message, Offer
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.kdf import derive
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.links.base import Frame, FrameType
 from thalovant_proto.noise import Handshake, Pattern, Suite, prologue
 from thalovant_proto.noise_transport import Body, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import HandshakeTimeout, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS, SLOWEST, Limits
-from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -8,6 +8,7 @@ import pytest
 from attrs import frozen
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.envelope import clear_frame, parse_clear
 from thalovant_proto.errors import (
@@ -18,7 +19,6 @@ from thalovant_proto.errors import (
     RemoteProtocolError,
 )
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.links.base import Carrier
 from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import CloseKind
 from thalovant_proto.state import Role
 
 from .pair import LEGACY_MQTT, MQTT, WSS, Pair

@@ -6,11 +6,11 @@ import pytest
 from attrs import evolve
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.envelope import parse_clear
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.links.base import CloseKind
 from thalovant_proto.state import Role, State
 
 from .pair import CARRIERS, CLIENT_STATIC, HTTPS, LEGACY_MQTT, MQTT, WSS, Pair, carried, hub_side

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalovant_proto.links.base import Credentials, Target
+from thalovant_proto.carrier import Credentials, Target
 from thalovant_proto.links.endpoint import Endpoint, authorization, parse_endpoint, portable_agent, read_authorization
 from thalovant_proto.secret import Secret
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from thalovant_proto import events as e
 from thalovant_proto import wire1
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.envelope import (
     clear_frame,
     encode,
@@ -23,7 +24,6 @@ from thalovant_proto.envelope import (
 )
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.links.base import Frame, FrameType
 from thalovant_proto.noise_transport import Body, BodyKind
 from thalovant_proto.state import Role
 

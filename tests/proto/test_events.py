@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalovant_proto import events as e
-from thalovant_proto.links.base import CloseKind
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.secret import Secret
 
 words = st.text(min_size=1, max_size=12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import errors
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.events import Generation
 from thalovant_proto.failures import (
@@ -18,7 +19,6 @@ from thalovant_proto.failures import (
     unread,
     wrong_crypto_key,
 )
-from thalovant_proto.links.base import CloseKind
 
 DIALING = Progress()
 GREETED = Progress(greeted=True)

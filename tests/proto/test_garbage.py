@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalovant_proto import events as e
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.encodings import Encoding
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import CloseKind, Frame, FrameType
 from thalovant_proto.noise import Unauthentic
 from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret

@@ -8,9 +8,10 @@ import zlib
 
 import pytest
 
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.limits import MIB
-from thalovant_proto.links.base import CloseKind, LinkOpened
+from thalovant_proto.links.base import LinkOpened
 from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
 
 from .https_world import (

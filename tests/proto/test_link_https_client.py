@@ -11,19 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thalovant_proto.carrier import Carrier, CloseKind, Frame, FrameType, Target
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import MIB
-from thalovant_proto.links.base import (
-    Accepted,
-    Carrier,
-    CloseKind,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkOpened,
-    Target,
-)
+from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkOpened
 from thalovant_proto.links.https_client import HttpsClientLink
 from thalovant_proto.secret import Secret
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from thalovant_proto.links.base import CloseKind, LinkClosed, LinkOpened
+from thalovant_proto.carrier import CloseKind
+from thalovant_proto.links.base import LinkClosed, LinkOpened
 
 from .https_front import ELSEWHERE, Answered, Front, closes, connected, front
 from .https_world import AGENT, KEY, NOT_CONNECTED, binary, frames, text

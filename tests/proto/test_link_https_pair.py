@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.limits import MIB
-from thalovant_proto.links.base import CloseKind, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.cookies import Cookies
 from thalovant_proto.links.https import HttpsLimits
 from thalovant_proto.links.https_server import HttpsServerHub

@@ -11,18 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import MIB
-from thalovant_proto.links.base import (
-    Carrier,
-    CloseKind,
-    Credentials,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkOpened,
-)
+from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkOpened
 from thalovant_proto.secret import Secret
 
 from .https_front import Answered, closes, connected, front

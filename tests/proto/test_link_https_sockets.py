@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.limits import KIB
-from thalovant_proto.links.base import Accepted, CloseKind
+from thalovant_proto.links.base import Accepted
 
 from .https_world import (
     accepted,

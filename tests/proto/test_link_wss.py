@@ -17,7 +17,8 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
-from thalovant_proto.links.base import CloseKind, Frame, FrameType, LinkClosed, LinkEvent
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
+from thalovant_proto.links.base import LinkClosed, LinkEvent
 from thalovant_proto.secret import Secret
 
 from .link_pair import frames, receive

@@ -6,8 +6,9 @@ import base64
 
 import pytest
 
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.links.base import CloseKind, Frame, FrameReceived, FrameType, LinkClosed
+from thalovant_proto.links.base import FrameReceived, LinkClosed
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.secret import Secret

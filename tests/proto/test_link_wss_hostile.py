@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.errors import RemoteProtocolError
-from thalovant_proto.links.base import CloseKind, FrameReceived, LinkClosed
+from thalovant_proto.links.base import FrameReceived, LinkClosed
 from thalovant_proto.links.wss import WssLimits
 
 from .link_pair import frames, receive

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Target
 from thalovant_proto.errors import RemoteProtocolError
-from thalovant_proto.links.base import (
-    Carrier,
-    CloseKind,
-    Credentials,
-    FrameReceived,
-    LinkClosed,
-    LinkEvent,
-    LinkOpened,
-    Target,
-)
+from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.wss import WssLink
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink

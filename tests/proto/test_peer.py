@@ -21,11 +21,11 @@ from tests.proto.world import (
     stub_key,
 )
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from thalovant_proto.envelope import clear_frame
 from thalovant_proto.errors import HandshakeTimeout, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.handshake_hub import HubSide
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import Carrier, CloseKind, Credentials, Frame, FrameType
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink
 from thalovant_proto.peer import HubPeer, PeerClosed, PeerIdentified

@@ -12,6 +12,7 @@ import pytest
 
 from thalovant_proto import events as e
 from thalovant_proto import password as hsub
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.encodings import Encoding
@@ -20,7 +21,6 @@ from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.kdf import derive
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.links.base import Frame, FrameType
 from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State

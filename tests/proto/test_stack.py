@@ -10,8 +10,8 @@ import pytest
 from tests.proto.frame_link import FrameLinks
 from tests.proto.world import PIN, Entropy, World, echo, met_before, ready, states
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.links.base import Carrier
 from thalovant_proto.outcomes import (
     AskEnded,
     AskPiece,

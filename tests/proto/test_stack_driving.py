@@ -9,11 +9,11 @@ import pytest
 from tests.proto.frame_link import RECEIPTS, FrameLinks, record
 from tests.proto.world import World, config, echo, ready, states
 from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier, CloseKind
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import Carrier, CloseKind
 from thalovant_proto.outcomes import (
     AskEnded,
     SendFailed,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from wsproto.frame_protocol import FrameProtocol
 
-from thalovant_proto.links.base import Frame, FrameType
+from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 from thalovant_proto.links.wss_client import WssClientLink
 from thalovant_proto.links.wss_server import WssServerLink

@@ -18,10 +18,10 @@ from attrs import frozen
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.channel import Entropy
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.base import CloseKind
 from thalovant_proto.links.mqtt.hub_link import (
     EchoMissed,
     GatewayClosed,

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from thalovant_io.dialer import ContextSource
 from thalovant_io.tls import CaFileError, default_context
-from thalovant_proto.links.base import Target
+from thalovant_proto.carrier import Target
 from thalovant_proto.links.mqtt.broker import parse_broker
 from thalovant_proto.secret import Secret
 

@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from thalovant_io.asyncio_connection import Connection
-from thalovant_proto.links.base import Frame
+from thalovant_proto.carrier import Frame
 from thalovant_proto.links.wss_server import WssServerLink
 
 from .ports import Port

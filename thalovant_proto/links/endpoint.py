@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from ..carrier import Credentials, Target
 from ..secret import Secret
-from .base import Credentials, Target
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"

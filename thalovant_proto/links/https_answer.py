@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 import h11
 from attrs import field, frozen
 
+from ..carrier import CloseKind, Frame, FrameType
 from ..errors import DecodeError
 from ..secret import Secret
-from .base import CloseKind, Frame, FrameType
 from .http_status import IN_ITS_PLACE, REDIRECTED, retry_after, status_hint
 from .https import FRAMES_FIELD, JSON_TYPE, HttpFault, HttpMessage, HttpsLimits, Resource, decode_object, escape
 

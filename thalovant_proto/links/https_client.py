@@ -19,9 +19,10 @@ from typing import Final
 import h11
 from attrs import evolve, field, frozen
 
+from ..carrier import Carrier, CloseKind, Frame, FrameType
 from ..errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ..secret import Secret
-from .base import Accepted, Carrier, CloseKind, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from .base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .cookies import Cookies
 from .endpoint import authorization, parse_endpoint, portable_agent
 from .https import (

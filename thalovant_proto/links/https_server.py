@@ -21,9 +21,9 @@ import h11
 from attrs import field, frozen
 
 from .. import jsontext
+from ..carrier import CloseKind, Credentials, Frame, FrameType
 from ..errors import DecodeError
 from ..secret import Secret
-from .base import CloseKind, Credentials, Frame, FrameType
 from .cookies import read_cookie
 from .endpoint import read_authorization
 from .https import (

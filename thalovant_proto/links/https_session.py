@@ -10,8 +10,9 @@ from typing import Final
 from attrs import field, frozen
 
 from .. import jsontext
+from ..carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from ..errors import LocalProtocolError
-from .base import Carrier, CloseKind, Credentials, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from .base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .https import HttpsLimits, Resource
 
 # What JSON puts around the frames of a response.

@@ -28,9 +28,10 @@ from wsproto.frame_protocol import (
 from wsproto.frame_protocol import Frame as WsFrame
 from wsproto.handshake import H11Handshake
 
+from ..carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..limits import DEFAULT_LIMITS, KIB
-from .base import Carrier, CloseKind, Credentials, Frame, FrameReceived, FrameType, LinkClosed, LinkEvent, LinkOpened
+from .base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 
 
 @frozen(kw_only=True)

@@ -8,9 +8,10 @@ from wsproto.connection import ConnectionType
 from wsproto.events import RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError as BadUpgrade
 
+from ..carrier import CloseKind, Target
 from ..errors import RemoteProtocolError
 from ..secret import Secret
-from .base import CloseKind, LinkClosed, LinkEvent, Target
+from .base import LinkClosed, LinkEvent
 from .endpoint import authorization, parse_endpoint, portable_agent
 from .http_status import retry_after, status_hint
 from .wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from tests.proto.mqtt.client_world import World
-from thalovant_proto.links.base import (
-    Link,
-    Target,
-)
+from thalovant_proto.carrier import Target
+from thalovant_proto.links.base import Link
 from thalovant_proto.links.mqtt.broker import parse_broker
 from thalovant_proto.secret import Secret
 

@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from tests.proto.mqtt.broker import Broker, Connection
 from tests.proto.mqtt.hub_world import HELLO, SEALED, World, ended
 from tests.proto.mqtt.values import cuts, pieces
+from thalovant_proto.carrier import CloseKind, Frame, FrameType, Target
 from thalovant_proto.errors import CredentialsRefused
-from thalovant_proto.links.base import (
-    CloseKind,
-    Frame,
-    FrameType,
-    Link,
-    LinkClosed,
-    Target,
-)
+from thalovant_proto.links.base import Link, LinkClosed
 from thalovant_proto.links.mqtt.hub_link import (
     EchoMissed,
     GatewayClosed,

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.proto.mqtt.hub_world import HELLO, SEALED, World, ended
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.links.base import (
-    CloseKind,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkOpened,
-)
+from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkOpened
 from thalovant_proto.links.mqtt.hub_link import (
     GatewayReady,
     PeerArrived,

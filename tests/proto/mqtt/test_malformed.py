@@ -10,7 +10,8 @@ from tests.proto.mqtt.hub_world import ended
 from tests.proto.mqtt.session_wire import Wire, closed
 from tests.proto.mqtt.test_packets import MALFORMED, connect
 from tests.proto.mqtt.test_server_session import CONNECT, Door
-from thalovant_proto.links.base import Accepted, CloseKind, Frame, FrameType, LinkClosed
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
+from thalovant_proto.links.base import Accepted, LinkClosed
 from thalovant_proto.links.mqtt.fields import encode_length
 from thalovant_proto.links.mqtt.packets import Publish
 from thalovant_proto.links.mqtt.server_session import ClientClosed, PacketReceived

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ...carrier import CloseKind, Target
 from ...secret import Secret
-from ..base import CloseKind, Target
 from .packets import Connect, ConnectCode, Will
 from .session import SessionClosed
 from .topics import OFFLINE

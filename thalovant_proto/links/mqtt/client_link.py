@@ -13,19 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from ...carrier import Carrier, CloseKind, Frame, FrameType
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
 from ...secret import Secret
-from ..base import (
-    Accepted,
-    Carrier,
-    CloseKind,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkEvent,
-    LinkOpened,
-)
+from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .broker import kind_of, login, parse_broker
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED

@@ -14,19 +14,10 @@ from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
+from ...carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
 from ...secret import Secret
-from ..base import (
-    Carrier,
-    CloseKind,
-    Credentials,
-    Frame,
-    FrameReceived,
-    FrameType,
-    LinkClosed,
-    LinkEvent,
-    LinkOpened,
-)
+from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .broker import kind_of, login, parse_broker
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
