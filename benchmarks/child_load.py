@@ -24,9 +24,9 @@ from thalovant.trust_store import TrustStore, pin_id
 from thalovant_io.tls import TlsPipe, default_context
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.events import Utterance, UtteranceHandled
-from thalovant_proto.handshake import ClientSide
+from thalovant_proto.handshake.client import ClientSide
 from thalovant_proto.links.base import FrameReceived, LinkOpened
-from thalovant_proto.links.wss_client import WssClientLink
+from thalovant_proto.links.wss.client import WssClientLink
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import State
 

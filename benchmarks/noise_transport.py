@@ -14,8 +14,8 @@ from struct import Struct
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from thalovant_proto.noise import CipherState, Suite
-from thalovant_proto.noise_transport import CHUNK, BodyKind, NoiseTransport
+from thalovant_proto.crypto.noise import CipherState, Suite
+from thalovant_proto.crypto.noise_transport import CHUNK, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret
 
 KEY = Secret(b"k" * 32)

@@ -23,13 +23,13 @@ from children import Child
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from measuring import Figure, Weather
 
-from thalovant_proto import wire1
 from thalovant_proto.carrier import Carrier
+from thalovant_proto.codec import wire1
 from thalovant_proto.connection import HubConnection
+from thalovant_proto.crypto.kdf import derive
 from thalovant_proto.events import Binary, BinType, Event, Generation, Message, Speak
-from thalovant_proto.handshake import ClientSide
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import derive
+from thalovant_proto.handshake.client import ClientSide
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.limits import Limits
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import State

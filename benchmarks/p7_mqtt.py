@@ -27,13 +27,13 @@ from measuring import Figure, Weather
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_proto.carrier import Target
+from thalovant_proto.client.stack import Dial, Run, Stop
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
-from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.session import Connected, MqttSession, Published, SessionEvent, State
 from thalovant_proto.secret import Secret
-from thalovant_proto.stack import Dial, Run, Stop
 
 PAYLOAD = b"x" * 300
 WINDOW = 20

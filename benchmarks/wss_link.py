@@ -15,8 +15,8 @@ from collections.abc import Callable
 from wsproto.frame_protocol import FrameProtocol
 
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 SIZES = {300: 5_000, 65_000: 200, 1 << 20: 20}  # bytes of a message: messages of a round

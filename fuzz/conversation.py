@@ -28,15 +28,15 @@ from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.channel import LegacyChannel, NoiseChannel
 from thalovant_proto.connection import HubConnection
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
+from thalovant_proto.crypto.noise import Handshake, Pattern, Suite, prologue, public_key
+from thalovant_proto.crypto.noise_transport import NoiseTransport
 from thalovant_proto.errors import DecodeError, LocalProtocolError, ProtocolError, RemoteProtocolError
-from thalovant_proto.handshake import ClientSide
-from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.handshake.client import ClientSide
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.jsontext import loads
-from thalovant_proto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.limits import Limits
-from thalovant_proto.noise import Handshake, Pattern, Suite, prologue, public_key
-from thalovant_proto.noise_transport import NoiseTransport
-from thalovant_proto.peer import HubPeer
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -13,11 +13,11 @@ from tests.proto.frame_link import FrameLinks
 from tests.proto.networks import WssLinks
 from tests.proto.world import Hub, World, config, echo, hub_side
 from thalovant_proto import events as e
+from thalovant_proto.client.stack import Stop
 from thalovant_proto.dial import DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import AskEnded, AskFailed, SendFailed, Sent, SessionState
-from thalovant_proto.stack import Stop
 
 LIMITS: Final = Limits(
     frame=32_768, handshake_frame=16_384, json_text=8_192, json_depth=16, reassembly=40_000, inflate=16_384

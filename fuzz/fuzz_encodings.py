@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fuzz.harness import Tape
 from tests.proto.vectors import load
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.crypto.encodings import Encoding
 from thalovant_proto.errors import DecodeError
 
 ENCODINGS = list(Encoding)

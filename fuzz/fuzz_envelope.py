@@ -8,12 +8,12 @@ from attrs import evolve
 
 from fuzz.harness import Tape, tape
 from fuzz.seeds import clear_texts, sealed_texts, wire1_frames
-from thalovant_proto import envelope
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame, FrameType
+from thalovant_proto.codec import envelope
+from thalovant_proto.crypto.noise_transport import Body, BodyKind
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import Limits
-from thalovant_proto.noise_transport import Body, BodyKind
 from thalovant_proto.state import Role
 
 LIMITS = Limits(json_text=8192, json_depth=16, inflate=16384)

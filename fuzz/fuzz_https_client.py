@@ -9,9 +9,9 @@ from typing import Any, Final
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
 from tests.proto.https_world import polled, polled_binary, response
 from tests.proto.vectors import load
-from thalovant_proto.links.cookies import Cookies
-from thalovant_proto.links.https import HttpsLimits
-from thalovant_proto.links.https_client import HttpsClientLink
+from thalovant_proto.links.https.client import HttpsClientLink
+from thalovant_proto.links.https.cookies import Cookies
+from thalovant_proto.links.https.stream import HttpsLimits
 from thalovant_proto.secret import Secret
 
 LIMITS: Final = HttpsLimits(head=2000, request=4000, response=10_000, chunks=20, send_queue=20_000)

@@ -14,9 +14,9 @@ from tests.proto.pair import stream
 from thalovant_proto import jsontext
 from thalovant_proto.carrier import Frame
 from thalovant_proto.links.endpoint import authorization
-from thalovant_proto.links.https import FORM_TYPE, SESSION_COOKIE, HttpsLimits, Resource, encode_form
-from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
+from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
+from thalovant_proto.links.https.stream import FORM_TYPE, SESSION_COOKIE, HttpsLimits, Resource, encode_form
 from thalovant_proto.secret import Secret
 
 LIMITS: Final = HttpsLimits(

@@ -17,15 +17,15 @@ from tests.proto.puppet import Puppet
 from tests.proto.ws_wire import raw_frame
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials, Frame
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.errors import DecodeError, LocalProtocolError, ProtocolError, RemoteProtocolError
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import HubPeer, PeerClosed, PeerIdentified
 from thalovant_proto.links.base import FrameReceived
-from thalovant_proto.links.wss import WssLimits
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.common import WssLimits
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.outcomes import Outcome
-from thalovant_proto.peer import HubPeer, PeerClosed, PeerIdentified
 from thalovant_proto.secret import Secret
 
 WSS_LIMITS: Final = WssLimits(message=LIMITS.frame, fragments=20, head=2000, pending_pongs=3)

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 
 from fuzz.harness import Tape, tape
 from tests.proto.vectors import load
-from thalovant_proto import intercom, jsontext, rsa
-from thalovant_proto.encodings import Encoding
+from thalovant_proto import jsontext
+from thalovant_proto.crypto import intercom, rsa
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.intercom import ReplayCache
 from thalovant_proto.errors import DecodeError
-from thalovant_proto.intercom import ReplayCache
 from thalovant_proto.secret import Secret
 
 BITS = 2048

@@ -8,7 +8,7 @@ from typing import Final
 
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
 from fuzz.mqtt import CONNACK, HELD, LIMITS, PUBACK, PUBLISH, SUBACK, packet
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
+from thalovant_proto.links.mqtt.client import MqttClientLink
 from thalovant_proto.secret import Secret
 
 KEY: Final = "key-of-the-client"

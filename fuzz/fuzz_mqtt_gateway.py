@@ -10,7 +10,7 @@ from fuzz.harness import FRAME_TYPES, Driven, Held, Tape, cut, tape, timer_moves
 from fuzz.mqtt import CONNACK, HELD, LIMITS, PUBACK, PUBLISH, SUBACK, packet
 from thalovant_proto.carrier import Frame
 from thalovant_proto.errors import RemoteProtocolError
-from thalovant_proto.links.mqtt.hub_link import (
+from thalovant_proto.links.mqtt.gateway import (
     EchoMissed,
     GatewayClosed,
     GatewayEvent,

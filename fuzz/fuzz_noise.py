@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from fuzz.harness import Tape, tape
+from thalovant_proto.crypto.noise import Handshake, Pattern, Suite, public_key
 from thalovant_proto.errors import DecodeError, LocalProtocolError
-from thalovant_proto.noise import Handshake, Pattern, Suite, public_key
 from thalovant_proto.secret import Secret
 
 PATTERNS = list(Pattern)

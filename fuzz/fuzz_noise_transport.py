@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Iterator
 
 from fuzz.harness import Held, Tape, tape, timer_moves
+from thalovant_proto.crypto.noise import CipherState, Suite, Unauthentic
+from thalovant_proto.crypto.noise_transport import CHUNK, BodyKind, NoiseTransport
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import Limits
-from thalovant_proto.noise import CipherState, Suite, Unauthentic
-from thalovant_proto.noise_transport import CHUNK, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret
 
 LIMITS = Limits(reassembly=150_000, reassembly_time=10.0)

@@ -8,10 +8,11 @@ from typing import Any
 
 from fuzz.harness import Tape, tape
 from tests.proto.vectors import load
-from thalovant_proto import jsontext, password
-from thalovant_proto.encodings import Encoding
+from thalovant_proto import jsontext
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher, crypto_key
 from thalovant_proto.errors import DecodeError
-from thalovant_proto.sealing import Cipher, LegacyCipher, crypto_key
+from thalovant_proto.handshake import password
 from thalovant_proto.secret import Secret
 
 CIPHERS = list(Cipher)

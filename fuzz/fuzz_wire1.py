@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuzz.seeds import wire1_frames
-from thalovant_proto import jsontext, wire1
+from thalovant_proto import jsontext
+from thalovant_proto.codec import wire1
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import Limits
 

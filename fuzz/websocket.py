@@ -9,9 +9,9 @@ from typing import Final
 
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
 from tests.proto.ws_wire import BINARY, CLOSE, CONTINUATION, PING, PONG, REQUEST, TEXT, raw_frame
-from thalovant_proto.links.wss import WssLimits, WssLink
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.common import WssLimits, WssLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 LIMITS: Final = WssLimits(message=5000, fragments=20, head=2000, pending_pongs=3)

@@ -13,8 +13,8 @@ from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, D
 from ._failures import ask_error, send_error
 
 if TYPE_CHECKING:
+    from thalovant_proto.client.stack import ClientStack
     from thalovant_proto.events import Bus
-    from thalovant_proto.stack import ClientStack
 
     from .errors import ThalovantError
 

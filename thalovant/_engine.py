@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_proto import events as wire
+from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
-from thalovant_proto.stack import ClientStack
 
 from ._callers import Ask, Callers, Subscribers
 from ._failures import ask_timeout, link_error, local_error

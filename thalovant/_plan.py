@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, frozen
 
 from thalovant_io.dialer import Timeouts
+from thalovant_proto.client.routes import Route
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.routes import Route
 from thalovant_proto.secret import Secret
-from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientLink
 from thalovant_proto.trust import KEY_SIZE, Trust
 
 from ._version import __version__
@@ -161,7 +161,7 @@ _Maker = Callable[["Trust"], ClientLink]
 
 
 def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
-    from thalovant_proto.links.wss_client import WssClientLink
+    from thalovant_proto.links.wss.client import WssClientLink
 
     def make(trust: Trust) -> ClientLink:
         return WssClientLink(endpoint, access_key=config.access_key, user_agent=config.user_agent, secure=secure)
@@ -170,8 +170,8 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, se
 
 
 def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
-    from thalovant_proto.links.cookies import Cookies
-    from thalovant_proto.links.https_client import HttpsClientLink
+    from thalovant_proto.links.https.client import HttpsClientLink
+    from thalovant_proto.links.https.cookies import Cookies
 
     cookies = Cookies()
 
@@ -184,7 +184,7 @@ def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, 
 
 
 def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
-    from thalovant_proto.links.mqtt.client_link import MqttClientLink
+    from thalovant_proto.links.mqtt.client import MqttClientLink
     from thalovant_proto.links.mqtt.topics import Topics
 
     broker = identity.mqtt

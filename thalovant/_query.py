@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from thalovant_proto import events as wire
-from thalovant_proto.envelope import envelope_of, message_from
+from thalovant_proto.codec.envelope import envelope_of, message_from
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, SessionState
 

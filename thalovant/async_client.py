@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from thalovant_proto import events as wire
-from thalovant_proto.inbox import Filter
+from thalovant_proto.client.subscriptions import Filter
 from thalovant_proto.outcomes import AskEnded, SessionState
 
 from . import context as contexts

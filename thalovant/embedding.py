@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Literal
 
-from thalovant_proto.stack import ClientStack
+from thalovant_proto.client.stack import ClientStack
 
 from ._plan import DEFAULT_USERAGENT, check_times, make_plan
 from .protocols import HubProtocol, choose_protocols

@@ -13,8 +13,8 @@ from ssl import SSLContext
 from typing import Generic, TypeVar
 
 from thalovant_proto.carrier import Target
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
 from ._stack import ClientStack, Dial, HubPeer, Machine, Run, Stop

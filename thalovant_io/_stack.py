@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
-from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
-from thalovant_proto.stack import Dial, Run, Stop, Wait
 
 __all__ = ["ClientStack", "Dial", "HubPeer", "Machine", "Run", "Stop", "Wait"]
 

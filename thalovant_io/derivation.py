@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from functools import partial
 
-from thalovant_proto.kdf import DeriveKey, derive
+from thalovant_proto.crypto.kdf import DeriveKey, derive
 from thalovant_proto.secret import Secret
 
 from ._threads import SingleFlight

@@ -7,212 +7,152 @@ Names are loaded when they are first used, so that a program pays only for the l
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .carrier import Carrier as Carrier
-    from .carrier import CloseKind as CloseKind
-    from .carrier import Credentials as Credentials
-    from .carrier import Frame as Frame
-    from .carrier import FrameType as FrameType
-    from .carrier import Target as Target
+    from .carrier import (
+        Carrier as Carrier,
+        CloseKind as CloseKind,
+        Credentials as Credentials,
+        Frame as Frame,
+        FrameType as FrameType,
+        Target as Target,
+    )
+    from .client.routes import Route as Route
+    from .client.session import ClientConfig as ClientConfig
+    from .client.stack import (
+        ClientLink as ClientLink,
+        ClientStack as ClientStack,
+        Dial as Dial,
+        Run as Run,
+        Stop as Stop,
+        Wait as Wait,
+    )
     from .connection import HubConnection as HubConnection
-    from .dial import DialFailed as DialFailed
-    from .dial import DialFault as DialFault
-    from .errors import CredentialsMissing as CredentialsMissing
-    from .errors import CredentialsRefused as CredentialsRefused
-    from .errors import DecodeError as DecodeError
-    from .errors import DowngradeRefused as DowngradeRefused
-    from .errors import HandshakeTimeout as HandshakeTimeout
-    from .errors import LocalProtocolError as LocalProtocolError
-    from .errors import PeerKeyChanged as PeerKeyChanged
-    from .errors import ProtocolError as ProtocolError
-    from .errors import RemoteProtocolError as RemoteProtocolError
-    from .events import Binary as Binary
-    from .events import BinType as BinType
-    from .events import Broadcast as Broadcast
-    from .events import Bus as Bus
-    from .events import Cascade as Cascade
-    from .events import ClearHello as ClearHello
-    from .events import ClientHello as ClientHello
-    from .events import Closed as Closed
-    from .events import Escalate as Escalate
-    from .events import Event as Event
-    from .events import Generation as Generation
-    from .events import HandshakeCompleted as HandshakeCompleted
-    from .events import HubHello as HubHello
-    from .events import IntentFailure as IntentFailure
-    from .events import Intercom as Intercom
-    from .events import Kk1 as Kk1
-    from .events import Message as Message
-    from .events import Noise2 as Noise2
-    from .events import Noise3 as Noise3
-    from .events import Offer as Offer
-    from .events import Ping as Ping
-    from .events import PolicyDenied as PolicyDenied
-    from .events import Proof as Proof
-    from .events import ProofAnswer as ProofAnswer
-    from .events import Propagate as Propagate
-    from .events import Proven as Proven
-    from .events import Query as Query
-    from .events import Rendezvous as Rendezvous
-    from .events import SealedHandshake as SealedHandshake
-    from .events import SharedBus as SharedBus
-    from .events import Speak as Speak
-    from .events import ThirdParty as ThirdParty
-    from .events import Utterance as Utterance
-    from .events import UtteranceHandled as UtteranceHandled
-    from .events import Xx1 as Xx1
-    from .failures import Failure as Failure
-    from .failures import FailureKind as FailureKind
-    from .handshake import ClientSide as ClientSide
-    from .handshake_hub import HubSide as HubSide
-    from .kdf import DeriveKey as DeriveKey
-    from .kdf import derive as derive
+    from .crypto.kdf import DeriveKey as DeriveKey, derive as derive
+    from .dial import DialFailed as DialFailed, DialFault as DialFault
+    from .errors import (
+        CredentialsMissing as CredentialsMissing,
+        CredentialsRefused as CredentialsRefused,
+        DecodeError as DecodeError,
+        DowngradeRefused as DowngradeRefused,
+        HandshakeTimeout as HandshakeTimeout,
+        LocalProtocolError as LocalProtocolError,
+        PeerKeyChanged as PeerKeyChanged,
+        ProtocolError as ProtocolError,
+        RemoteProtocolError as RemoteProtocolError,
+    )
+    from .events import (
+        Binary as Binary,
+        BinType as BinType,
+        Broadcast as Broadcast,
+        Bus as Bus,
+        Cascade as Cascade,
+        ClearHello as ClearHello,
+        ClientHello as ClientHello,
+        Closed as Closed,
+        Escalate as Escalate,
+        Event as Event,
+        Generation as Generation,
+        HandshakeCompleted as HandshakeCompleted,
+        HubHello as HubHello,
+        IntentFailure as IntentFailure,
+        Intercom as Intercom,
+        Kk1 as Kk1,
+        Message as Message,
+        Noise2 as Noise2,
+        Noise3 as Noise3,
+        Offer as Offer,
+        Ping as Ping,
+        PolicyDenied as PolicyDenied,
+        Proof as Proof,
+        ProofAnswer as ProofAnswer,
+        Propagate as Propagate,
+        Proven as Proven,
+        Query as Query,
+        Rendezvous as Rendezvous,
+        SealedHandshake as SealedHandshake,
+        SharedBus as SharedBus,
+        Speak as Speak,
+        ThirdParty as ThirdParty,
+        Utterance as Utterance,
+        UtteranceHandled as UtteranceHandled,
+        Xx1 as Xx1,
+    )
+    from .failures import Failure as Failure, FailureKind as FailureKind
+    from .handshake.client import ClientSide as ClientSide
+    from .handshake.hub import HubSide as HubSide
+    from .hub.peer import HubPeer as HubPeer, PeerClosed as PeerClosed, PeerIdentified as PeerIdentified
     from .limits import Limits as Limits
-    from .links.base import Accepted as Accepted
-    from .links.base import FrameReceived as FrameReceived
-    from .links.base import Link as Link
-    from .links.base import LinkClosed as LinkClosed
-    from .links.base import LinkEvent as LinkEvent
-    from .links.base import LinkOpened as LinkOpened
-    from .links.https_client import HttpsClientLink as HttpsClientLink
-    from .links.https_server import HttpsServerHub as HttpsServerHub
-    from .links.mqtt.client_link import MqttClientLink as MqttClientLink
-    from .links.mqtt.hub_link import MqttHubGateway as MqttHubGateway
-    from .links.wss_client import WssClientLink as WssClientLink
-    from .links.wss_server import WssServerLink as WssServerLink
-    from .outcomes import AskEnded as AskEnded
-    from .outcomes import AskFailed as AskFailed
-    from .outcomes import AskFault as AskFault
-    from .outcomes import AskPiece as AskPiece
-    from .outcomes import Connected as Connected
-    from .outcomes import Delivered as Delivered
-    from .outcomes import Outcome as Outcome
-    from .outcomes import SendFailed as SendFailed
-    from .outcomes import Sent as Sent
-    from .outcomes import SessionState as SessionState
-    from .outcomes import StateChanged as StateChanged
-    from .outcomes import TrustChanged as TrustChanged
-    from .peer import HubPeer as HubPeer
-    from .peer import PeerClosed as PeerClosed
-    from .peer import PeerIdentified as PeerIdentified
-    from .routes import Route as Route
+    from .links.base import (
+        Accepted as Accepted,
+        FrameReceived as FrameReceived,
+        Link as Link,
+        LinkClosed as LinkClosed,
+        LinkEvent as LinkEvent,
+        LinkOpened as LinkOpened,
+    )
+    from .links.https.client import HttpsClientLink as HttpsClientLink
+    from .links.https.server import HttpsServerHub as HttpsServerHub
+    from .links.mqtt.client import MqttClientLink as MqttClientLink
+    from .links.mqtt.gateway import MqttHubGateway as MqttHubGateway
+    from .links.wss.client import WssClientLink as WssClientLink
+    from .links.wss.server import WssServerLink as WssServerLink
+    from .outcomes import (
+        AskEnded as AskEnded,
+        AskFailed as AskFailed,
+        AskFault as AskFault,
+        AskPiece as AskPiece,
+        Connected as Connected,
+        Delivered as Delivered,
+        Outcome as Outcome,
+        SendFailed as SendFailed,
+        Sent as Sent,
+        SessionState as SessionState,
+        StateChanged as StateChanged,
+        TrustChanged as TrustChanged,
+    )
     from .secret import Secret as Secret
-    from .session import ClientConfig as ClientConfig
-    from .stack import ClientLink as ClientLink
-    from .stack import ClientStack as ClientStack
-    from .stack import Dial as Dial
-    from .stack import Run as Run
-    from .stack import Stop as Stop
-    from .stack import Wait as Wait
-    from .state import IGNORED as IGNORED
-    from .state import TRANSITIONS as TRANSITIONS
-    from .state import Role as Role
-    from .state import State as State
+    from .state import IGNORED as IGNORED, TRANSITIONS as TRANSITIONS, Role as Role, State as State
     from .trust import Trust as Trust
 
-# Where each public name lives; a test compares this with the imports above.
-_HOME = {
-    "HubConnection": "connection",
-    "DialFailed": "dial",
-    "DialFault": "dial",
-    "CredentialsMissing": "errors",
-    "CredentialsRefused": "errors",
-    "DecodeError": "errors",
-    "DowngradeRefused": "errors",
-    "HandshakeTimeout": "errors",
-    "LocalProtocolError": "errors",
-    "PeerKeyChanged": "errors",
-    "ProtocolError": "errors",
-    "RemoteProtocolError": "errors",
-    "BinType": "events",
-    "Binary": "events",
-    "Broadcast": "events",
-    "Bus": "events",
-    "Cascade": "events",
-    "ClearHello": "events",
-    "ClientHello": "events",
-    "Closed": "events",
-    "Escalate": "events",
-    "Event": "events",
-    "Generation": "events",
-    "HandshakeCompleted": "events",
-    "HubHello": "events",
-    "IntentFailure": "events",
-    "Intercom": "events",
-    "Kk1": "events",
-    "Message": "events",
-    "Noise2": "events",
-    "Noise3": "events",
-    "Offer": "events",
-    "Ping": "events",
-    "PolicyDenied": "events",
-    "Proof": "events",
-    "ProofAnswer": "events",
-    "Propagate": "events",
-    "Proven": "events",
-    "Query": "events",
-    "Rendezvous": "events",
-    "SealedHandshake": "events",
-    "SharedBus": "events",
-    "Speak": "events",
-    "ThirdParty": "events",
-    "Utterance": "events",
-    "UtteranceHandled": "events",
-    "Xx1": "events",
-    "Failure": "failures",
-    "FailureKind": "failures",
-    "ClientSide": "handshake",
-    "HubSide": "handshake_hub",
-    "DeriveKey": "kdf",
-    "derive": "kdf",
-    "Limits": "limits",
-    "Accepted": "links.base",
-    "Carrier": "carrier",
-    "CloseKind": "carrier",
-    "Credentials": "carrier",
-    "Frame": "carrier",
-    "FrameReceived": "links.base",
-    "FrameType": "carrier",
-    "Link": "links.base",
-    "LinkClosed": "links.base",
-    "LinkEvent": "links.base",
-    "LinkOpened": "links.base",
-    "Target": "carrier",
-    "HttpsClientLink": "links.https_client",
-    "HttpsServerHub": "links.https_server",
-    "MqttClientLink": "links.mqtt.client_link",
-    "MqttHubGateway": "links.mqtt.hub_link",
-    "WssClientLink": "links.wss_client",
-    "WssServerLink": "links.wss_server",
-    "AskEnded": "outcomes",
-    "AskFailed": "outcomes",
-    "AskFault": "outcomes",
-    "AskPiece": "outcomes",
-    "Connected": "outcomes",
-    "Delivered": "outcomes",
-    "Outcome": "outcomes",
-    "SendFailed": "outcomes",
-    "Sent": "outcomes",
-    "SessionState": "outcomes",
-    "StateChanged": "outcomes",
-    "TrustChanged": "outcomes",
-    "HubPeer": "peer",
-    "PeerClosed": "peer",
-    "PeerIdentified": "peer",
-    "Route": "routes",
-    "Secret": "secret",
-    "ClientConfig": "session",
-    "ClientLink": "stack",
-    "ClientStack": "stack",
-    "Dial": "stack",
-    "Run": "stack",
-    "Stop": "stack",
-    "Wait": "stack",
-    "IGNORED": "state",
-    "Role": "state",
-    "State": "state",
-    "TRANSITIONS": "state",
-    "Trust": "trust",
+# The public names of each module; a test compares this with the imports above.
+_NAMES = {
+    "carrier": "Carrier CloseKind Credentials Frame FrameType Target",
+    "client.routes": "Route",
+    "client.session": "ClientConfig",
+    "client.stack": "ClientLink ClientStack Dial Run Stop Wait",
+    "connection": "HubConnection",
+    "crypto.kdf": "DeriveKey derive",
+    "dial": "DialFailed DialFault",
+    "errors": (
+        "CredentialsMissing CredentialsRefused DecodeError DowngradeRefused HandshakeTimeout LocalProtocolError "
+        "PeerKeyChanged ProtocolError RemoteProtocolError"
+    ),
+    "events": (
+        "BinType Binary Broadcast Bus Cascade ClearHello ClientHello Closed Escalate Event Generation "
+        "HandshakeCompleted HubHello IntentFailure Intercom Kk1 Message Noise2 Noise3 Offer Ping PolicyDenied "
+        "Proof ProofAnswer Propagate Proven Query Rendezvous SealedHandshake SharedBus Speak ThirdParty Utterance "
+        "UtteranceHandled Xx1"
+    ),
+    "failures": "Failure FailureKind",
+    "handshake.client": "ClientSide",
+    "handshake.hub": "HubSide",
+    "hub.peer": "HubPeer PeerClosed PeerIdentified",
+    "limits": "Limits",
+    "links.base": "Accepted FrameReceived Link LinkClosed LinkEvent LinkOpened",
+    "links.https.client": "HttpsClientLink",
+    "links.https.server": "HttpsServerHub",
+    "links.mqtt.client": "MqttClientLink",
+    "links.mqtt.gateway": "MqttHubGateway",
+    "links.wss.client": "WssClientLink",
+    "links.wss.server": "WssServerLink",
+    "outcomes": (
+        "AskEnded AskFailed AskFault AskPiece Connected Delivered Outcome SendFailed Sent SessionState "
+        "StateChanged TrustChanged"
+    ),
+    "secret": "Secret",
+    "state": "IGNORED Role State TRANSITIONS",
+    "trust": "Trust",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*_HOME]  # noqa: PLE0604
 

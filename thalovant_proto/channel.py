@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from . import events as e
-from . import jsontext
+from . import events as e, jsontext
 from .carrier import Frame, FrameType
-from .envelope import encode, looks_like_text, parse_sealed
+from .codec.envelope import encode, looks_like_text, parse_sealed
+from .crypto.legacy import LegacyCipher
+from .crypto.noise import Unauthentic
+from .crypto.noise_transport import Body, BodyKind, NoiseTransport
 from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
-from .noise import Unauthentic
-from .noise_transport import Body, BodyKind, NoiseTransport
-from .sealing import LegacyCipher
 
 Entropy = Callable[[int], bytes]
 

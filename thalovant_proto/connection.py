@@ -14,13 +14,13 @@ from typing import Final
 from . import events as e
 from .carrier import Carrier, CloseKind, Frame
 from .channel import Channel, Entropy
-from .envelope import clear_frame, handshake_in, parse_clear
+from .codec.envelope import clear_frame, handshake_in, parse_clear
+from .crypto.kdf import DeriveKey
+from .crypto.noise import Pattern, Unauthentic
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
-from .handshake import Answer, ClientHandshake, ClientSide, Derivation, Step
-from .handshake_hub import HubHandshake, HubSide
-from .kdf import DeriveKey
+from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
+from .handshake.hub import HubHandshake, HubSide
 from .limits import DEFAULT_LIMITS, Limits
-from .noise import Pattern, Unauthentic
 from .secret import Secret
 from .state import Role, State, next_state
 

@@ -24,9 +24,9 @@ from thalovant.hub.switchboard import Switchboard
 from thalovant.hub.wss import MeteredWssLink
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame
+from thalovant_proto.hub.peer import PeerClosed
 from thalovant_proto.links.base import FrameReceived, LinkClosed
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.peer import PeerClosed
+from thalovant_proto.links.wss.client import WssClientLink
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import Trust
 

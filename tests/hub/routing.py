@@ -9,7 +9,7 @@ from thalovant.hub.mesh import Mesh
 from thalovant.hub.registry import DEFAULT_ALLOWED, Client
 from thalovant.hub.router import Router
 from thalovant_proto import events as e
-from thalovant_proto.envelope import envelope_of
+from thalovant_proto.codec.envelope import envelope_of
 
 PUBKEY = "-----BEGIN PUBLIC KEY-----\nhub\n-----END PUBLIC KEY-----"
 WALL = 1_700_000_000.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from thalovant.hub.mqtt import BrokerLost, Gateway
-from thalovant_proto.links.mqtt.hub_link import MqttHubGateway
-from thalovant_proto.stack import Dial
+from thalovant_proto.client.stack import Dial
+from thalovant_proto.links.mqtt.gateway import MqttHubGateway
 
 
 def test_a_timer_that_ends_a_session_begins_the_next() -> None:

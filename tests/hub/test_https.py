@@ -23,7 +23,7 @@ from thalovant.hub import Settings, Turn
 from thalovant.identity import ThalovantIdentity
 from thalovant.testing import LocalHub
 from thalovant_proto.events import BinType
-from thalovant_proto.links.https import HttpsLimits
+from thalovant_proto.links.https.stream import HttpsLimits
 
 NOT_CONNECTED = {"error": "Client is not connected"}
 

@@ -19,8 +19,8 @@ from thalovant.hub.registry import Client, Registry
 from thalovant.hub.skills import skill
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.errors import CredentialsRefused
-from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 
 GENERATIONS = pytest.mark.parametrize("generation", [3, 1, 0])

@@ -6,8 +6,8 @@ from attrs import field, frozen
 
 from thalovant_io._stack import ClientStack, Dial, HubPeer, Run, Stop, Wait
 from thalovant_proto.carrier import Target
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
-from thalovant_proto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
 
@@ -191,7 +191,7 @@ class EchoPeer(Machine):
             return
         super().frame_received(body)
         if body.startswith(b"key:"):
-            from thalovant_proto.kdf import Kdf
+            from thalovant_proto.crypto.kdf import Kdf
 
             self.derive(DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(body), salt=b"salt"))
         else:

@@ -21,8 +21,8 @@ from thalovant_io.derivation import start_derivation
 from thalovant_io.dialer import Address, DialError, Timeouts
 from thalovant_io.tls import default_context
 from thalovant_proto.carrier import Target
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf
 from thalovant_proto.dial import DialFault
-from thalovant_proto.kdf import DeriveKey, Kdf
 from thalovant_proto.secret import Secret
 
 

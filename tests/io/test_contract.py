@@ -10,7 +10,8 @@ import pytest
 
 import thalovant_io
 from thalovant_io._stack import ClientStack, HubPeer
-from thalovant_proto import peer, stack
+from thalovant_proto.client import stack
+from thalovant_proto.hub import peer
 
 FOLDER = Path(thalovant_io.__file__).parent
 

@@ -20,8 +20,8 @@ from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import serve
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.carrier import Target
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.dial import DialFault
-from thalovant_proto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.secret import Secret
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])

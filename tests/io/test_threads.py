@@ -12,7 +12,7 @@ import pytest
 from tests.io.running import PATIENCE
 from thalovant_io._threads import SingleFlight
 from thalovant_io.derivation import CONCURRENCY, start_derivation
-from thalovant_proto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.secret import Secret
 
 

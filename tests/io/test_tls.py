@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.io.pki import Pki
 from thalovant_io.tls import CaFileError, TlsPipe, default_context

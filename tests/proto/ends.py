@@ -26,10 +26,10 @@ from tests.proto.ws_wire import (
     said,
 )
 from thalovant_proto.links.base import LinkClosed
-from thalovant_proto.links.https import HttpsLimits
-from thalovant_proto.links.https_server import HttpsServerHub
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
-from thalovant_proto.links.mqtt.hub_link import GatewayClosed, MqttHubGateway
+from thalovant_proto.links.https.server import HttpsServerHub
+from thalovant_proto.links.https.stream import HttpsLimits
+from thalovant_proto.links.mqtt.client import MqttClientLink
+from thalovant_proto.links.mqtt.gateway import GatewayClosed, MqttHubGateway
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import (
     Connack,
@@ -43,7 +43,7 @@ from thalovant_proto.links.mqtt.packets import (
     Subscribe,
 )
 from thalovant_proto.links.mqtt.server_session import ClientClosed, ConnectReceived, ServerSession
-from thalovant_proto.links.wss import WssLimits
+from thalovant_proto.links.wss.common import WssLimits
 from thalovant_proto.secret import Secret
 
 WSS = WssLimits(message=4000, fragments=50, head=2000, pending_pongs=3)

@@ -12,9 +12,9 @@ from attrs import define, evolve, field, frozen
 
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.links.base import LinkClosed, LinkEvent
-from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
-from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
+from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
+from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS
 
 from .https_world import AUTHORIZATION, entropy
 

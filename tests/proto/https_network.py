@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from tests.proto.https_world import entropy, response
 from tests.proto.networks import Machine
 from thalovant_proto.carrier import CloseKind
-from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, Resource
-from thalovant_proto.links.https_client import HttpsClientLink
-from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
-from thalovant_proto.peer import HubPeer
-from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientLink
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.stack import ClientLink
+from thalovant_proto.hub.peer import HubPeer
+from thalovant_proto.links.https.client import HttpsClientLink
+from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
+from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS, HttpsLimits, Resource
 from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from attrs import define, evolve, field, frozen
 
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from thalovant_proto.links.cookies import Cookies
-from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
-from thalovant_proto.links.https_client import HttpsClientLink
-from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
+from thalovant_proto.links.https.client import HttpsClientLink
+from thalovant_proto.links.https.cookies import Cookies
+from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
+from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
 from thalovant_proto.secret import Secret
 
 KEY = "0f3c9a72-planted-access-key"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define
 
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.stack import ClientLink
+from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.links.base import Link
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
-from thalovant_proto.peer import HubPeer
-from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:

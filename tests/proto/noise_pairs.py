@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from thalovant_proto.noise import Handshake, Pattern, Suite
+from thalovant_proto.crypto.noise import Handshake, Pattern, Suite
 from thalovant_proto.secret import Secret
 
 from .vectors import load

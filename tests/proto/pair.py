@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from thalovant_proto.carrier import Carrier, Frame, FrameType
 from thalovant_proto.connection import HubConnection
+from thalovant_proto.crypto.kdf import DeriveKey
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.events import Event, Generation
-from thalovant_proto.handshake import ClientSide
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.handshake.client import ClientSide
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role
 from thalovant_proto.trust import Trust

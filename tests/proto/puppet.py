@@ -12,15 +12,15 @@ from typing import Any
 
 from thalovant_proto.carrier import Carrier, Frame, FrameType
 from thalovant_proto.channel import Channel
+from thalovant_proto.codec.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.envelope import clear_frame, encode, parse_clear
+from thalovant_proto.crypto.kdf import DeriveKey
+from thalovant_proto.crypto.noise import Unauthentic
+from thalovant_proto.crypto.noise_transport import BodyKind
 from thalovant_proto.events import ClearEvent, Event, Generation, Message
-from thalovant_proto.handshake import ClientHandshake, ClientSide, Step
-from thalovant_proto.handshake_hub import HubHandshake, HubSide
-from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.handshake.client import ClientHandshake, ClientSide, Step
+from thalovant_proto.handshake.hub import HubHandshake, HubSide
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.noise import Unauthentic
-from thalovant_proto.noise_transport import BodyKind
 from thalovant_proto.state import Role, State
 
 from .pair import WSS, carried, client_side, hub_side, quick, stream

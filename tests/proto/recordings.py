@@ -10,14 +10,14 @@ from attrs import field, frozen
 
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.channel import NoiseChannel
+from thalovant_proto.codec.envelope import parse_sealed
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.envelope import parse_sealed
+from thalovant_proto.crypto.kdf import derive
+from thalovant_proto.crypto.noise import Handshake, Pattern, Suite, prologue
+from thalovant_proto.crypto.noise_transport import Body, BodyKind, NoiseTransport
 from thalovant_proto.events import Event, HubHello, Message, Offer
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import derive
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.noise import Handshake, Pattern, Suite, prologue
-from thalovant_proto.noise_transport import Body, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role
 

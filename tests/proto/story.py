@@ -18,7 +18,7 @@ from tests.proto.world import ACCESS_KEY, Hub, World, config, hub_side
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, SendFailed, Sent, SessionState
 from thalovant_proto.secret import Secret

@@ -8,7 +8,7 @@ import pytest
 
 from tests.proto.world import World, config
 from thalovant_proto import events as e
-from thalovant_proto.asks import MAX_EVENTS, QUIET_SETTLES, Ask, Asks
+from thalovant_proto.client.asks import MAX_EVENTS, QUIET_SETTLES, Ask, Asks
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import Failure, FailureKind
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, AskPiece, Delivered, Outcome

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier
+from thalovant_proto.codec.envelope import clear_frame, parse_clear
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.envelope import clear_frame, parse_clear
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.errors import (
     CredentialsMissing,
     DecodeError,
@@ -19,7 +20,6 @@ from thalovant_proto.errors import (
     RemoteProtocolError,
 )
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role
 from thalovant_proto.trust import Trust

@@ -9,6 +9,8 @@ from attrs import evolve
 
 from thalovant_proto import events as e
 from thalovant_proto.connection import HubConnection
+from thalovant_proto.crypto.kdf import Kdf, derive
+from thalovant_proto.crypto.noise import fingerprint, public_key
 from thalovant_proto.errors import (
     CredentialsMissing,
     CredentialsRefused,
@@ -17,9 +19,7 @@ from thalovant_proto.errors import (
     RemoteProtocolError,
 )
 from thalovant_proto.events import Generation
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import Kdf, derive
-from thalovant_proto.noise import fingerprint, public_key
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 from thalovant_proto.trust import Trust

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind
-from thalovant_proto.envelope import parse_clear
+from thalovant_proto.codec.envelope import parse_clear
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from thalovant_proto import events as e
-from thalovant_proto import password as hsub
 from thalovant_proto.channel import LegacyChannel
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.errors import (
     CredentialsMissing,
     CredentialsRefused,
@@ -19,10 +20,9 @@ from thalovant_proto.errors import (
     RemoteProtocolError,
 )
 from thalovant_proto.events import Generation
-from thalovant_proto.handshake_hub import OFFERED_ENCODINGS
-from thalovant_proto.kdf import DeriveKey, Kdf, derive
+from thalovant_proto.handshake import password as hsub
+from thalovant_proto.handshake.hub import OFFERED_ENCODINGS
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -8,16 +8,16 @@ import pytest
 from attrs import evolve
 
 from thalovant_proto import events as e
-from thalovant_proto import password as hsub
 from thalovant_proto.carrier import Carrier, Frame, FrameType
 from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.codec.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.encodings import Encoding
-from thalovant_proto.envelope import clear_frame, encode, parse_clear
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
+from thalovant_proto.handshake import password as hsub
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -13,9 +13,9 @@ import pytest
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.connection import HubConnection
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 from thalovant_proto.trust import Trust

@@ -6,11 +6,10 @@ import base64
 import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.crypto.encodings import Encoding
 from thalovant_proto.errors import DecodeError
 
 CASES = [

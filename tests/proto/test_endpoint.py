@@ -6,8 +6,7 @@ import base64
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from thalovant_proto.carrier import Credentials, Target
 from thalovant_proto.links.endpoint import Endpoint, authorization, parse_endpoint, portable_agent, read_authorization

@@ -6,8 +6,7 @@ C1 and C3. That the composed client and hub are the same however bytes are cut i
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.proto.ends import ENDS, KEPT
 

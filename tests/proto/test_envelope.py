@@ -7,13 +7,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from thalovant_proto import events as e
-from thalovant_proto import wire1
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.envelope import (
+from thalovant_proto.codec import wire1
+from thalovant_proto.codec.envelope import (
     clear_frame,
     encode,
     envelope_of,
@@ -22,9 +21,9 @@ from thalovant_proto.envelope import (
     parse_clear,
     parse_sealed,
 )
+from thalovant_proto.crypto.noise_transport import Body, BodyKind
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.noise_transport import Body, BodyKind
 from thalovant_proto.state import Role
 
 KEYS = {"msg_type", "payload", "metadata", "route", "node", "target_site_id", "target_pubkey", "source_peer"}

@@ -8,8 +8,8 @@ from tests.proto.https_world import entropy
 from tests.proto.link_pair import pieces
 from tests.proto.mqtt.client_world import World, in_out
 from tests.proto.mqtt.session_wire import Wire, closed
-from thalovant_proto.links.https import HttpsLimits
-from thalovant_proto.links.https_server import HttpsServerHub
+from thalovant_proto.links.https.server import HttpsServerHub
+from thalovant_proto.links.https.stream import HttpsLimits
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Puback
 

@@ -9,17 +9,16 @@ from types import FunctionType, ModuleType
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
+from thalovant_proto.crypto.noise import Unauthentic
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import Limits
-from thalovant_proto.noise import Unauthentic
-from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thalovant_proto.links.cookies import Cookies
+from thalovant_proto.links.https.cookies import Cookies
 
 from .https_world import ByHand, by_hand, make_link, polled, response
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.proto.world import World, echo, ready
 from thalovant_proto import events as e
-from thalovant_proto.inbox import KEPT_EVENTS, KEPT_FOR, Inbox
+from thalovant_proto.client.subscriptions import KEPT_EVENTS, KEPT_FOR, Inbox
 from thalovant_proto.outcomes import AskEnded, Delivered, Outcome
 
 

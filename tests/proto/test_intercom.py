@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import thalovant_proto
 from tests.proto.test_rsa import CLIENT, HUB
 from tests.proto.vectors import load
-from thalovant_proto import intercom, rsa
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.crypto import intercom, rsa
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.intercom import ReplayCache
 from thalovant_proto.errors import DecodeError
-from thalovant_proto.intercom import ReplayCache
 
 VECTORS = load("rsa_and_intercom")
 RECORDED = VECTORS["intercom_hybrid"]["envelope"]

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from thalovant_proto.kdf import DeriveKey, Kdf, derive, psk_salt
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive, psk_salt
 from thalovant_proto.secret import Secret
 
 from .vectors import load

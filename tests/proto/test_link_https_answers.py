@@ -12,7 +12,7 @@ from thalovant_proto.carrier import CloseKind
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.limits import MIB
 from thalovant_proto.links.base import LinkOpened
-from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS
+from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS
 
 from .https_world import (
     AUTHORIZATION,

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from thalovant_proto.carrier import Carrier, CloseKind, Frame, FrameType, Target
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import MIB
 from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkOpened
-from thalovant_proto.links.https_client import HttpsClientLink
+from thalovant_proto.links.https.client import HttpsClientLink
 from thalovant_proto.secret import Secret
 
 from .https_world import (

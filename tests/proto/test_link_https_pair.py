@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.limits import MIB
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from thalovant_proto.links.cookies import Cookies
-from thalovant_proto.links.https import HttpsLimits
-from thalovant_proto.links.https_server import HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
+from thalovant_proto.links.https.cookies import Cookies
+from thalovant_proto.links.https.server import HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
+from thalovant_proto.links.https.stream import HttpsLimits
 
 from .https_world import Client, World, accepted, binary, closed, entropy, frames, text
 

@@ -8,8 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError

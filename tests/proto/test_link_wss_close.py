@@ -9,8 +9,8 @@ import pytest
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.links.base import FrameReceived, LinkClosed
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 from .link_pair import receive

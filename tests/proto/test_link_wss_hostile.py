@@ -5,13 +5,12 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.links.base import FrameReceived, LinkClosed
-from thalovant_proto.links.wss import WssLimits
+from thalovant_proto.links.wss.common import WssLimits
 
 from .link_pair import frames, receive
 from .ws_wire import (

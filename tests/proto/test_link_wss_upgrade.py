@@ -6,15 +6,14 @@ import base64
 
 import h11
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Target
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from thalovant_proto.links.wss import WssLink
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.common import WssLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 from .link_pair import Pair, frames, receive

@@ -17,7 +17,7 @@ from tests.proto.mqtt.network import PREFIX, MqttNetwork
 from tests.proto.networks import Direct, Network, WssLinks
 from tests.proto.story import Story
 from tests.proto.world import ACCESS_KEY
-from thalovant_proto.links.https import HttpsLimits
+from thalovant_proto.links.https.stream import HttpsLimits
 from thalovant_proto.links.mqtt.limits import MqttLimits
 
 WSS: Sequence[Callable[[], Network]] = (

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from thalovant_proto.errors import DecodeError, LocalProtocolError
-from thalovant_proto.noise import (
+from thalovant_proto.crypto.noise import (
     MAX_MESSAGE,
     CipherState,
     Handshake,
@@ -27,6 +25,7 @@ from thalovant_proto.noise import (
     protocol_name,
     public_key,
 )
+from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.secret import Secret
 
 from .noise_pairs import ROLES, VECTORS, at_step, every_vector, finished_pair, handshake, reader, script, secret

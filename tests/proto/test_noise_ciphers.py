@@ -8,8 +8,8 @@ import pickle
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from thalovant_proto.crypto.noise import CipherState, Suite, Unauthentic
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.noise import CipherState, Suite, Unauthentic
 from thalovant_proto.secret import Secret
 
 from .noise_pairs import VECTORS, handshake

@@ -7,13 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
+from thalovant_proto.crypto.noise import CipherState, Handshake, Pattern, Suite, Unauthentic, prologue, public_key
+from thalovant_proto.crypto.noise_transport import CHUNK, MAX_BODY, Body, BodyKind, NoiseTransport
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
-from thalovant_proto.noise import CipherState, Handshake, Pattern, Suite, Unauthentic, prologue, public_key
-from thalovant_proto.noise_transport import CHUNK, MAX_BODY, Body, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret
 
 from .noise_pairs import ROLES, every_vector, finished_pair, secret

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import events as e
+from thalovant_proto.client.send_queue import WINDOW, Outbox, Outgoing
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import Failure, FailureKind
-from thalovant_proto.outbox import WINDOW, Outbox, Outgoing
 from thalovant_proto.outcomes import Outcome, SendFailed, Sent
 
 GONE = Failure(kind=FailureKind.LOST, message="gone")

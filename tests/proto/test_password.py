@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto import kdf, password
+from thalovant_proto.crypto import kdf
 from thalovant_proto.errors import DecodeError
+from thalovant_proto.handshake import password
 from thalovant_proto.secret import Secret
 
 CASES = load("legacy_password_handshake")["cases"]

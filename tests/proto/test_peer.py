@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.proto.frame_link import FrameLink, FrameLinks, record
 from tests.proto.world import (
@@ -22,13 +21,13 @@ from tests.proto.world import (
 )
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType
-from thalovant_proto.envelope import clear_frame
+from thalovant_proto.codec.envelope import clear_frame
 from thalovant_proto.errors import HandshakeTimeout, LocalProtocolError, RemoteProtocolError
-from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import HubPeer, PeerClosed, PeerIdentified
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
-from thalovant_proto.peer import HubPeer, PeerClosed, PeerIdentified
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 GENERATIONS = [0, 1, 3]

@@ -8,9 +8,9 @@ import pytest
 from attrs import frozen
 
 from thalovant_proto import events as e
-from thalovant_proto import password as hsub
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.events import Generation
+from thalovant_proto.handshake import password as hsub
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

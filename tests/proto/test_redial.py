@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from thalovant_proto.redial import (
+from thalovant_proto.client.backoff import (
     DISPLACED_WITHIN,
     FIRST_DELAY,
     FORGOTTEN_LIMIT,

@@ -14,12 +14,12 @@ import pytest
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame, FrameType
+from thalovant_proto.codec.envelope import clear_frame, parse_clear
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.envelope import clear_frame, parse_clear
+from thalovant_proto.crypto.noise import Suite, public_key
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.noise import Suite, public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 from thalovant_proto.trust import Trust

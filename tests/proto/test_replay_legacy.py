@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from thalovant_proto import events as e
-from thalovant_proto import password as hsub
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.codec.envelope import clear_frame
 from thalovant_proto.connection import HubConnection
-from thalovant_proto.encodings import Encoding
-from thalovant_proto.envelope import clear_frame
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.kdf import derive
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.kdf import derive
+from thalovant_proto.handshake import password as hsub
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.sealing import Cipher, LegacyCipher
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 

@@ -13,17 +13,17 @@ from attrs import define, field
 from tests.proto.https_world import response
 from tests.proto.world import ACCESS_KEY, Entropy, config, hub_side, stub_key, trust
 from thalovant_proto import events as e
+from thalovant_proto.client.routes import Route
+from thalovant_proto.client.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.links.https_client import HttpsClientLink
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.hub.peer import HubPeer
+from thalovant_proto.links.https.client import HttpsClientLink
+from thalovant_proto.links.mqtt.client import MqttClientLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.outcomes import SessionState, StateChanged
-from thalovant_proto.peer import HubPeer
-from thalovant_proto.routes import Route
 from thalovant_proto.secret import Secret
-from thalovant_proto.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.trust import Trust
 
 PORTAL = (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<html>pay here",)

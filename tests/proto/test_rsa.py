@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
     rsa_crt_dmq1,
     rsa_crt_iqmp,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto import rsa
+from thalovant_proto.crypto import rsa
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.secret import Secret
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto import kdf, password, wire1
-from thalovant_proto.encodings import Encoding
+from thalovant_proto.codec import wire1
+from thalovant_proto.crypto import kdf
+from thalovant_proto.crypto.encodings import Encoding
+from thalovant_proto.crypto.legacy import Cipher, LegacyCipher, crypto_key
 from thalovant_proto.errors import DecodeError
-from thalovant_proto.sealing import Cipher, LegacyCipher, crypto_key
+from thalovant_proto.handshake import password
 from thalovant_proto.secret import Secret
 
 CASES = load("legacy_encrypted_frames")["cases"]

@@ -8,11 +8,11 @@ from tests.proto.frame_link import FrameLinks
 from tests.proto.world import World, config, echo, ready, states, stub_key
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind
+from thalovant_proto.client.stack import Stop
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, SendFailed, Sent, SessionState, StateChanged
-from thalovant_proto.stack import Stop
 
 CLOSED, CLOSING, READY = SessionState.CLOSED, SessionState.CLOSING, SessionState.READY
 

@@ -8,9 +8,9 @@ from tests.proto.frame_link import FrameLinks
 from tests.proto.world import World, config, echo, ready
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind
+from thalovant_proto.client.send_queue import WINDOW
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.outbox import WINDOW
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, Delivery, SendFailed, Sent, SessionState
 
 

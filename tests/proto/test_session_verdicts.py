@@ -11,10 +11,10 @@ from tests.proto.frame_link import FrameLinks
 from tests.proto.world import CRYPTO_KEY, Hub, World, config, echo, hub_side, met_before, ready, states, trust
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Credentials
+from thalovant_proto.codec.envelope import clear_frame
 from thalovant_proto.dial import DialFault
-from thalovant_proto.envelope import clear_frame
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import Connected, Delivered, SessionState, StateChanged
 from thalovant_proto.secret import Secret

@@ -10,6 +10,7 @@ from tests.proto.frame_link import RECEIPTS, FrameLinks, record
 from tests.proto.world import World, config, echo, ready, states
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier, CloseKind
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
@@ -21,7 +22,6 @@ from thalovant_proto.outcomes import (
     StateChanged,
 )
 from thalovant_proto.secret import Secret
-from thalovant_proto.stack import Dial, Run, Stop, Wait
 
 GENERATIONS = [0, 1, 3]
 

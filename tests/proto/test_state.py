@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from thalovant_proto import events as e
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.noise import public_key
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import CLIENT_KINDS, HUB_KINDS, IGNORED, TRANSITIONS, Kind, Role, State, next_state
 

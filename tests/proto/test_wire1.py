@@ -7,14 +7,13 @@ import zlib
 
 import pytest
 from attrs import evolve
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto import wire1
+from thalovant_proto.codec import wire1
+from thalovant_proto.codec.wire1 import Wire1Frame, decode, encode
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.wire1 import Wire1Frame, decode, encode
 
 NEXT = load("wire1_binary_next")
 LEGACY = load("wire1_binary_legacy")

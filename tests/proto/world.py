@@ -17,17 +17,17 @@ from attrs import define, evolve, field
 from tests.proto.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
+from thalovant_proto.client.routes import Route
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.stack import ClientLink, ClientStack, Dial, Run, Stop
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import HubPeer, PeerClosed
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
 from thalovant_proto.links.base import Link
 from thalovant_proto.outcomes import AskEnded, Outcome, SessionState, StateChanged
-from thalovant_proto.peer import HubPeer, PeerClosed
-from thalovant_proto.routes import Route
 from thalovant_proto.secret import Secret
-from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.trust import Trust
 
 ACCESS_KEY = "access-key-of-the-client"

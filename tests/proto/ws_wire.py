@@ -10,9 +10,9 @@ import pytest
 from wsproto.frame_protocol import FrameProtocol
 
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.links.wss import DEFAULT_WSS_LIMITS, WssLimits, WssLink
-from thalovant_proto.links.wss_client import WssClientLink
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
 from .link_pair import Pair

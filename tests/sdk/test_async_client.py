@@ -14,7 +14,7 @@ from thalovant import (
     ThalovantRuntimeError,
     ThalovantTimeoutError,
 )
-from thalovant_proto.stack import ClientStack
+from thalovant_proto.client.stack import ClientStack
 
 from .lab import Lab, States, free_port, run, silent_listener
 

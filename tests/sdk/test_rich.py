@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from thalovant import ThalovantDisplayItem, strip_ssml
 from thalovant.rich import display_items_from_event_data, rich_media_from_data

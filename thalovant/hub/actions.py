@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from attrs import define, field, frozen
 
 from thalovant_proto import events as e
-from thalovant_proto.envelope import envelope_of
+from thalovant_proto.codec.envelope import envelope_of
 
 from .registry import Client
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from thalovant_io.asyncio_session import SessionRunner
 from thalovant_proto.events import Proven
-from thalovant_proto.links.https_server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https_session import HttpsSession
+from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
+from thalovant_proto.links.https.session import HttpsSession
 
 from .ports import Quiet, QuietConnection, QuietPort
 from .seats import LOCAL

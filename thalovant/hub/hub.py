@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 from attrs import define, evolve, field, frozen
 
 from thalovant_io.derivation import start_derivation
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.events import Generation
-from thalovant_proto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.secret import Secret
 
 from .._files import write_secret

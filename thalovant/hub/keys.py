@@ -35,7 +35,7 @@ def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> Hub
 
     Takes up to a second at first: call it in a thread.
     """
-    from thalovant_proto import rsa
+    from thalovant_proto.crypto import rsa
 
     pem = state.thing("rsa_key")
     static_key = state.thing("static_key")

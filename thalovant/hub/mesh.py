@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from attrs import evolve
 
 from thalovant_proto import events as e
-from thalovant_proto.envelope import envelope_of
+from thalovant_proto.codec.envelope import envelope_of
 
 from .actions import RoutedPeer, Say
 

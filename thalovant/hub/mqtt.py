@@ -20,9 +20,11 @@ from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.channel import Entropy
+from thalovant_proto.client.backoff import Redial
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
-from thalovant_proto.kdf import DeriveKey
-from thalovant_proto.links.mqtt.hub_link import (
+from thalovant_proto.links.mqtt.gateway import (
     EchoMissed,
     GatewayClosed,
     GatewayEvent,
@@ -34,9 +36,7 @@ from thalovant_proto.links.mqtt.hub_link import (
     PeerInput,
     RivalSeen,
 )
-from thalovant_proto.redial import Redial
 from thalovant_proto.secret import Secret
-from thalovant_proto.stack import Dial, Run, Stop, Wait
 
 from .accounts import HUB_NAME, Accounts
 from .errors import HubSetupError

@@ -15,7 +15,7 @@ from typing import Generic, Never, TypeAlias, TypeVar
 from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
 from thalovant_io.asyncio_listener import Listener
 from thalovant_io.dialer import DEFAULT_TIMEOUTS
-from thalovant_proto.kdf import DeriveKey
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
 from .errors import HubSetupError

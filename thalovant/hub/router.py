@@ -14,7 +14,7 @@ from typing import Final
 from attrs import evolve
 
 from thalovant_proto import events as e
-from thalovant_proto.envelope import message_from
+from thalovant_proto.codec.envelope import message_from
 from thalovant_proto.errors import DecodeError
 
 from .actions import AGENT, CORE, HIVE, Action, Hear, HearBinary, Kick, Learn, Query, Request, RoutedPeer, Say

@@ -10,12 +10,12 @@ from typing import Final, Protocol, TypeAlias
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.channel import Entropy
-from thalovant_proto.handshake_hub import HubSide
-from thalovant_proto.kdf import DeriveKey, Kdf
+from thalovant_proto.crypto.kdf import DeriveKey, Kdf
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.limits import Limits
 from thalovant_proto.links.base import Link
 from thalovant_proto.outcomes import Outcome
-from thalovant_proto.peer import HubPeer
 from thalovant_proto.secret import Secret
 
 from .actions import RoutedPeer

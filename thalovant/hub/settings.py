@@ -8,7 +8,7 @@ from attrs import field, frozen
 from attrs.validators import gt
 
 from thalovant_proto.limits import DEFAULT_LIMITS, MIB, Limits
-from thalovant_proto.links.https import DEFAULT_HTTPS_LIMITS, HttpsLimits
+from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS, HttpsLimits
 from thalovant_proto.links.mqtt.limits import DEFAULT_MQTT_LIMITS, MqttLimits
 
 

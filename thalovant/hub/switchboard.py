@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.handshake_hub import HubSide
+from thalovant_proto.handshake.hub import HubSide
+from thalovant_proto.hub.peer import PeerClosed
 from thalovant_proto.links.base import Link
-from thalovant_proto.peer import PeerClosed
 from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say

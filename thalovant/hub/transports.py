@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from thalovant_io.dialer import ContextSource
 from thalovant_io.tls import CaFileError, default_context
 from thalovant_proto.carrier import Target
-from thalovant_proto.links.mqtt.broker import parse_broker
+from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
 from .._plan import is_loopback

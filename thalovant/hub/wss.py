@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from thalovant_io.asyncio_connection import Connection
 from thalovant_proto.carrier import Frame
-from thalovant_proto.links.wss_server import WssServerLink
+from thalovant_proto.links.wss.server import WssServerLink
 
 from .ports import Port
 from .seats import PeerOutcome, Seat

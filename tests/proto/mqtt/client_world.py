@@ -8,7 +8,7 @@ from typing import Any
 from tests.proto.mqtt.broker import Broker, Connection
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
+from thalovant_proto.links.mqtt.client import MqttClientLink
 from thalovant_proto.links.mqtt.topics import Topics
 from thalovant_proto.secret import Secret
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from tests.proto.mqtt.broker import Broker, Connection
 from tests.proto.networks import Machine, Wire
 from thalovant.hub.mqtt import Gateway
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.stack import ClientLink, Dial, Run
 from thalovant_proto.dial import DialFailed, DialFault
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
-from thalovant_proto.links.mqtt.hub_link import MqttHubGateway, MqttPeerLink, PeerArrived, PeerEnded, PeerInput
+from thalovant_proto.hub.peer import HubPeer
+from thalovant_proto.links.mqtt.client import MqttClientLink
+from thalovant_proto.links.mqtt.gateway import MqttHubGateway, MqttPeerLink, PeerArrived, PeerEnded, PeerInput
 from thalovant_proto.links.mqtt.limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.topics import OFFLINE, ONLINE
-from thalovant_proto.peer import HubPeer
-from thalovant_proto.session import ClientConfig
-from thalovant_proto.stack import ClientLink, Dial, Run
 from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:

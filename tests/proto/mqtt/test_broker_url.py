@@ -9,7 +9,7 @@ import pytest
 from tests.proto.mqtt.client_world import World
 from thalovant_proto.carrier import Target
 from thalovant_proto.links.base import Link
-from thalovant_proto.links.mqtt.broker import parse_broker
+from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
 

@@ -10,7 +10,7 @@ from tests.proto.mqtt.client_world import DIGEST, HELLO, OFFER, PREFIX, SEALED, 
 from thalovant_proto.carrier import CloseKind, FrameType
 from thalovant_proto.errors import CredentialsRefused
 from thalovant_proto.links.base import Accepted, FrameReceived
-from thalovant_proto.links.mqtt.client_link import WAKE_UP
+from thalovant_proto.links.mqtt.client import WAKE_UP
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Disconnect, Publish, Subscribe
 from thalovant_proto.links.mqtt.topics import Topics

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto import vectors
 from tests.proto.mqtt.client_world import HELLO, OFFER, SEALED, World, frame, in_out, legacy
@@ -12,7 +11,7 @@ from tests.proto.mqtt.values import cuts, pieces
 from thalovant_proto.carrier import CloseKind, FrameType
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.links.base import Accepted, LinkClosed, LinkEvent
-from thalovant_proto.links.mqtt.client_link import MqttClientLink
+from thalovant_proto.links.mqtt.client import MqttClientLink
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Connect, ConnectCode, Disconnect, Puback, Publish, Unsuback
 from thalovant_proto.secret import Secret

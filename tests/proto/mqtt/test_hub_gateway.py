@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto.mqtt.broker import Broker, Connection
 from tests.proto.mqtt.hub_world import HELLO, SEALED, World, ended
@@ -12,7 +11,7 @@ from tests.proto.mqtt.values import cuts, pieces
 from thalovant_proto.carrier import CloseKind, Frame, FrameType, Target
 from thalovant_proto.errors import CredentialsRefused
 from thalovant_proto.links.base import Link, LinkClosed
-from thalovant_proto.links.mqtt.hub_link import (
+from thalovant_proto.links.mqtt.gateway import (
     EchoMissed,
     GatewayClosed,
     GatewayEvent,

@@ -8,10 +8,7 @@ from tests.proto.mqtt.hub_world import HELLO, SEALED, World, ended
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkOpened
-from thalovant_proto.links.mqtt.hub_link import (
-    GatewayReady,
-    PeerArrived,
-)
+from thalovant_proto.links.mqtt.gateway import GatewayReady, PeerArrived
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Puback, Publish
 

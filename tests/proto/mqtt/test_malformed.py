@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.proto.mqtt.client_world import World, in_out
-from tests.proto.mqtt.hub_world import World as HubWorld
-from tests.proto.mqtt.hub_world import ended
+from tests.proto.mqtt.hub_world import World as HubWorld, ended
 from tests.proto.mqtt.session_wire import Wire, closed
 from tests.proto.mqtt.test_packets import MALFORMED, connect
 from tests.proto.mqtt.test_server_session import CONNECT, Door

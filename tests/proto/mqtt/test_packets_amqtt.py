@@ -6,8 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.proto.mqtt import values
 from tests.proto.mqtt.test_packets import read

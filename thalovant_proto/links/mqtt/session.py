@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from .connect import refusal
 from .decoding import decode
 from .fields import MAX_REMAINING, encode_topic_name, topic_matches
 from .framing import Framer, PacketTooLarge
@@ -33,7 +34,6 @@ from .packets import (
     Subscribe,
     publish_head,
 )
-from .refusals import refusal
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,499 @@
+"""What outlives links: when to dial, what is queued, whose answer it is, what users are told.
+
+`HubSession` decides; it moves no bytes. `stack.py` joins it to a link and a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from attrs import evolve, frozen
+
+from .. import events as e
+from ..carrier import CloseKind
+from ..channel import Entropy
+from ..errors import LocalProtocolError
+from ..failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
+from ..limits import DEFAULT_LIMITS, Limits
+from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
+from ..secret import Secret
+from ..trust import Trust
+from .asks import Ask, Asks
+from .backoff import Redial
+from .routes import Routes
+from .send_queue import Outbox, Outgoing
+from .subscriptions import Filter, Inbox
+
+#: A polling link hurries this long after the last thing that was sent or heard.
+EAGER_FOR: Final = 10.0
+#: On a legacy hub a close waits this long for answers that are due (a hub of that generation loses its bus else).
+LINGER: Final = 2.0
+#: Legacy keys that are spent this far are renewed as soon as nobody waits for an answer; from the second mark on
+#: nothing more is sent under them, so that this will be soon.
+RENEW_AT: Final = 0.75
+HOLD_AT: Final = 0.95
+
+
+@frozen(kw_only=True)
+class ClientConfig:
+    """Who a client is and how it behaves. Times in seconds.
+
+    `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
+    for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
+    session was ever up. `idempotent`: an ask whose link died is sent again under the same request id instead of
+    failing. `queue`: messages that wait to be sent, at most.
+    """
+
+    access_key: Secret[str]
+    password: Secret[str] | None = None
+    crypto_key: Secret[str] | None = None
+    session_id: str
+    site_id: str = ""
+    user_agent: str = "thalovant"
+    binarize: bool = False
+    allow_legacy: bool = False
+    settle: float = 0.25
+    attempts: int = 1
+    auto_reconnect: bool = True
+    idempotent: bool = False
+    queue: int = 256
+    limits: Limits = DEFAULT_LIMITS
+
+
+class HubSession:
+    """One client's session with one hub, across links. What users should know goes to `tell`, in order."""
+
+    def __init__(
+        self, config: ClientConfig, routes: Routes, *, trust: Trust, entropy: Entropy, tell: Callable[[Outcome], None]
+    ) -> None:
+        self.config = config
+        self.routes = routes
+        self.trust = trust
+        self.allow_kk = True
+        self._entropy = entropy
+        self._tell = tell
+        self._state = SessionState.IDLE
+        self._failure: Failure | None = None
+        self._redial = Redial(entropy)
+        self._dial_at: float | None = None
+        self._attempting = False
+        self._attempts_left = 0
+        self._ever_up = False
+        self._unread = 0
+        self._unproven_until: float | None = None
+        self._completed: e.HandshakeCompleted | None = None
+        self._reopen = False
+        self._flush_until: float | None = None
+        self._linger_until: float | None = None
+        self._last_id = 0
+        self._active_until = 0.0
+        # Utterances that a legacy hub owes a *handled*, by request id; no more than its keys can seal.
+        self._unanswered: dict[str | None, None] = {}
+        self._outbox = Outbox(tell, limit=config.queue)
+        self._asks = Asks(tell, settle=config.settle)
+        self._inbox = Inbox(tell)
+
+    # --- what it is now ---
+
+    @property
+    def state(self) -> SessionState:
+        """For users."""
+        return self._state
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the session waits or has ended, None if nothing is wrong."""
+        return self._failure
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages can travel."""
+        return self._completed is not None
+
+    @property
+    def dropped(self) -> int:
+        """Kept events that were dropped for newer ones."""
+        return self._inbox.dropped
+
+    @property
+    def over(self) -> bool:
+        """Whether the session wants no link, now and later."""
+        return self._state in _OVER
+
+    def dials(self, now: float) -> bool:
+        """Whether the next attempt is due."""
+        return self._dial_at is not None and now >= self._dial_at
+
+    def eager(self, now: float) -> bool:
+        """Whether somebody waits for an answer, so that a polling link should hurry."""
+        return self._completed is None or now < self._active_until or len(self._asks) > 0
+
+    # --- what the application wants ---
+
+    def open(self, now: float) -> None:
+        """Have a connection from now on. No effect if that is already so; while closing, it begins after the end."""
+        if self._state is SessionState.CLOSING:
+            self._reopen = True
+        if self._state not in _OVER:
+            return
+        self._redial = Redial(self._entropy)
+        self.routes.begin()
+        self._failure = None
+        self._attempts_left = self.config.attempts
+        self._ever_up = False
+        self._unread = 0
+        self._dial_at = now
+        self._enter(SessionState.CONNECTING)
+
+    def send(self, message: e.Message, now: float) -> int:
+        """Queue a message; returns its token. Raises `LocalProtocolError` if closed or the queue is full."""
+        token = self._put(self._routed(message) if isinstance(message, e.Bus) else message)
+        self._inbox.expect(now)
+        return token
+
+    def ask(self, message: e.Bus, now: float, *, timeout: float) -> int:
+        """Queue an utterance and collect what answers it; returns the ask's id, which is also its token.
+
+        A message without a request id gets one. Raises `LocalProtocolError` as `send` does, and for a request id that
+        is in flight already.
+        """
+        request_id = message.request_id or f"thalovant-request-{self._entropy(16).hex()}"
+        if self._asks.known(request_id):
+            raise LocalProtocolError("an ask with this request id is in flight")
+        message = self._routed(message, request_id)
+        id = self._put(message, ask=True)
+        self._asks.start(Ask(id=id, message=message, request_id=request_id, deadline=now + timeout))
+        return id
+
+    def cancel(self, token: int) -> Delivery | None:
+        """Give up an ask or a message, without an outcome; how far it came, None if it is over or unknown.
+
+        What a link holds already may still travel: then that is `unknown`.
+        """
+        ask = self._asks.cancel(token)
+        withdrawn = self._outbox.withdraw(token, of_ask=ask is not None)
+        return withdrawn if ask is None else ask.delivery
+
+    def subscribe(
+        self,
+        name: str | None,
+        now: float,
+        *,
+        matches: Filter | None = None,
+        kept: bool = False,
+        limit: int | None = None,
+    ) -> int:
+        """Have bus events of a type (None: all) delivered; returns the subscription's id."""
+        id = self._next_id()
+        self._inbox.subscribe(id, name, now, matches=matches, kept=kept, limit=limit)
+        return id
+
+    def unsubscribe(self, id: int) -> None:
+        """End a subscription."""
+        self._inbox.unsubscribe(id)
+
+    def close(self, now: float, *, timeout: float) -> None:
+        """End the session. What is queued is sent first, for `timeout` at most, unless there is no link to send it on.
+
+        0 ends at once, also what an earlier call began.
+        """
+        if self._state in _OVER:
+            return
+        self._reopen = False
+        if timeout <= 0:
+            self._flush_until = self._linger_until = None
+        elif self._state is not SessionState.CLOSING:
+            self._flush_until = now + timeout
+            self._linger_until = now + min(timeout, LINGER)
+        self._dial_at = None
+        self._enter(SessionState.CLOSING)
+
+    def leaves(self) -> bool:
+        """Whether a closing session is done with its link: all is sent and answered that must be, or time is up."""
+        if self._state is not SessionState.CLOSING:
+            return False
+        if self._flush_until is not None and self._attempting and not self._outbox.flushed:
+            return False
+        return not self._unanswered or self._linger_until is None
+
+    # --- what happens to links ---
+
+    def attempt_started(self) -> None:
+        """The stack has a link and wants a socket for it."""
+        self._dial_at = None
+        self._attempting = True
+        self._enter(SessionState.CONNECTING)
+
+    def link_opened(self) -> None:
+        """Frames can travel; the handshake begins."""
+        self._go_on(SessionState.HANDSHAKE)
+
+    def take(self, used_up: float) -> Outgoing | None:
+        """The next message for the connection, if one can travel under keys that are spent so far (0 to 1)."""
+        if self._completed is None or used_up >= HOLD_AT or (one := self._outbox.take()) is None:
+            return None
+        self._asks.sent(one.token)
+        if self._legacy and isinstance(one.message, e.Utterance):
+            self._unanswered[one.message.request_id] = None
+        return one
+
+    def rejected(self, token: int, failure: Failure) -> None:
+        """A message cannot be framed."""
+        self._outbox.rejected(token, failure)
+        self._asks.unsent(token)
+        self._asks.lose([token], failure)
+
+    def left(self, token: int, now: float, *, final: bool) -> None:
+        """A message was handed to the socket; `final` if the link will not say more about it."""
+        self._active_until = now + EAGER_FOR
+        self._outbox.left(token, final=final)
+
+    def receipted(self, token: int) -> None:
+        """The next hop took a message."""
+        self._outbox.receipted(token)
+        self._asks.receipted(token)
+
+    def heard(self, event: e.Event, now: float) -> None:
+        """An event of the connection, `Closed` excepted."""
+        match event:
+            case e.Bus():
+                self._active_until = now + EAGER_FOR
+                own = None
+                if self._legacy:
+                    own = self.config.session_id
+                    if isinstance(event, e.UtteranceHandled):
+                        self._answered(event.request_id)
+                taken = self._asks.hear(event, now, own_session=own)
+                self._inbox.hear(event, now, keep=not taken)
+            case e.HandshakeCompleted():
+                self._completed = event
+                self._unproven_until = now + self.config.limits.proof_time
+                self._go_on(SessionState.READY)
+            case e.Proven():
+                self._proved(now)
+
+    def attempt_ended(
+        self,
+        failure: Failure,
+        progress: Progress,
+        now: float,
+        *,
+        unsent: Collection[int] = (),
+        by_peer: CloseKind | None = None,
+        pause: float | None = None,
+    ) -> None:
+        """The link is gone.
+
+        `unsent` are the tokens of messages that never left, `by_peer` is how the peer closed (None if it did not),
+        `pause` for how many seconds it asked to be left alone.
+        """
+        had_keys, was_up = self.ready, self.ready and self._unproven_until is None
+        self._completed = self._unproven_until = None
+        self._attempting = False
+        self._sort(unsent, failure)
+        if self._state is SessionState.CLOSING:
+            self._stop(SessionState.CLOSED, failure)
+            if self._reopen:
+                self._reopen = False
+                self.open(now)
+            return
+        if self._retries_with_xx(progress, by_peer):
+            self._dial_at = now
+            return
+        self._unread = self._unread + 1 if unread(progress, by_peer) else 0
+        if self._unread >= 2:
+            failure = wrong_crypto_key()
+        rests_until = now + (pause or 0.0)
+        verdict = failure if was_up else self.routes.failed(failure, rests_until=rests_until)
+        if verdict is None:
+            self._wait(now, failure)  # there is another way
+        elif (end := self._ends(verdict, now, had_keys=had_keys)) is not None:
+            self._stop(end, verdict)
+        else:
+            self._wait(max(self._next_dial(verdict.kind, now), rests_until, self.routes.rested()), verdict)
+
+    def _wait(self, until: float, failure: Failure) -> None:
+        self._failure = failure
+        self._dial_at = until
+        self._enter(SessionState.WAITING, failure)
+
+    def _ends(self, failure: Failure, now: float, *, had_keys: bool) -> SessionState | None:
+        """The state in which the session stops, None if it goes on."""
+        if failure.kind is FailureKind.DISPLACED and self._redial.displaced(now):
+            return SessionState.DISPLACED
+        if failure.final:
+            return SessionState.FAILED
+        if self._ever_up:
+            return None if self.config.auto_reconnect else SessionState.FAILED
+        self._attempts_left -= 1
+        # A v0 hub that hangs up on our first frame needs its second try, whatever the caller allows.
+        return None if self._attempts_left >= 0 or (self._unread == 1 and had_keys) else SessionState.FAILED
+
+    def _next_dial(self, kind: FailureKind, now: float) -> float:
+        match kind:
+            case FailureKind.FORGOTTEN:
+                return self._redial.forgotten(now)
+            case FailureKind.RENEWED:
+                return now
+            case _:
+                return self._redial.failed(now)
+
+    # --- time ---
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        return soonest(
+            self._dial_at, self._unproven_until, self._flush_until, self._linger_until, self._asks.next_timeout
+        )
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed. Harmless if early."""
+        if self._unproven_until is not None and now >= self._unproven_until:
+            self._up(proven=False)
+        if self._flush_until is not None and now >= self._flush_until:
+            self._flush_until = None
+        if self._linger_until is not None and now >= self._linger_until:
+            self._linger_until = None
+        if self._asks.handle_timeout(now, failure=self._failure) and self._outbox.queued:
+            self._drop_unasked()  # they were told that nothing was sent
+
+    def wants_renewal(self, used_up: float) -> bool:
+        """Whether the keys should be renewed now: they are mostly spent (0 to 1) and nobody waits for an answer."""
+        if used_up < RENEW_AT or self._outbox.held or any(ask.waiting for ask in self._asks):
+            return False
+        return not self._unanswered or used_up >= HOLD_AT
+
+    def learn(self, change: Callable[[Trust], Trust]) -> None:
+        """Change the trust and tell, if it made a difference."""
+        trust = change(self.trust)
+        if trust != self.trust:
+            self.trust = trust
+            self._tell(TrustChanged(trust=trust))
+
+    # --- inside ---
+
+    @property
+    def _legacy(self) -> bool:
+        return self._completed is not None and self._completed.generation is not e.Generation.NOISE
+
+    def _enter(self, state: SessionState, failure: Failure | None = None) -> None:
+        if state is not self._state:
+            self._state = state
+            self._tell(StateChanged(state=state, failure=failure))
+
+    def _go_on(self, state: SessionState) -> None:
+        if self._state is SessionState.CLOSING:
+            return
+        if state is SessionState.READY:
+            self._failure = None
+        self._enter(state)
+
+    def _stop(self, state: SessionState, failure: Failure) -> None:
+        self._dial_at = self._flush_until = self._linger_until = None
+        self._failure = None if state is SessionState.CLOSED else failure
+        self._asks.lose([ask.id for ask in self._asks], failure)
+        self._outbox.fail(failure)
+        self._enter(state, failure)
+
+    def _up(self, *, proven: bool) -> None:
+        self._unproven_until = None
+        self._ever_up = True
+        self.routes.worked()
+        self._tell(Connected(proven=proven))
+
+    def _proved(self, now: float) -> None:
+        self._redial.proven(now)
+        self._unread = 0
+        self.allow_kk = True
+        done = self._completed
+        assert done is not None  # noqa: S101 - a proof needs keys
+        if done.generation is e.Generation.NOISE and done.peer_static is not None:
+            config, trust = self.config, self.trust
+            pin_id = self.routes.present.pin_id
+            if pin_id not in trust.pins:
+                trust = trust.with_pin(pin_id, done.peer_static)
+            if done.psk is not None and config.password is not None:
+                trust = trust.with_psk(config.access_key, done.node_id, config.password, done.psk)
+            self.learn(lambda _: trust if trust.noise_seen else trust.with_noise_seen())
+        if self._unproven_until is not None:
+            self._up(proven=True)
+
+    def _retries_with_xx(self, progress: Progress, by_peer: CloseKind | None) -> bool:
+        # KK failures cannot be told apart (real-hubs.md §6): once, both keys are shown again.
+        if progress.pattern != "KKpsk0" or progress.proven or not self.allow_kk:
+            return False
+        if by_peer not in (CloseKind.REFUSED, CloseKind.FORGOTTEN):
+            return False
+        self.allow_kk = False
+        self.learn(lambda trust: trust.without_psk(self.config.access_key, progress.node_id or ""))
+        return True
+
+    def _sort(self, unsent: Collection[int], failure: Failure) -> None:
+        """What the link held: back to the queue, or lost. What waited for an answer: once more, or lost."""
+        for token in self._outbox.reclaim(unsent, failure):
+            self._asks.unsent(token)
+        self._unanswered.clear()
+        retries = self.config.idempotent and self._state is not SessionState.CLOSING
+        again: list[Outgoing] = []
+        for ask in self._asks:
+            if ask.waiting and retries and not ask.events:
+                self._asks.retry(ask)
+                again.append(Outgoing(token=ask.id, message=ask.message, ask=True))
+            elif ask.waiting:
+                self._asks.lose([ask.id], failure)
+        self._outbox.again(again)
+        self._drop_unasked()
+
+    def _drop_unasked(self) -> None:
+        """Send nothing of asks that have ended: nobody waits for the answer, and nobody expects it to happen now."""
+        self._outbox.keep(lambda one: not one.ask or one.token in self._asks)
+
+    def _answered(self, request_id: str | None) -> None:
+        if request_id is None:
+            self._unanswered.clear()
+        else:
+            self._unanswered.pop(request_id, None)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _put(self, message: e.Message, *, ask: bool = False) -> int:
+        if self._state in _OVER:
+            raise LocalProtocolError(f"nothing can be sent while the session is {self._state.value}: open it first")
+        if self._state is SessionState.CLOSING:
+            raise LocalProtocolError("nothing can be sent while the session is closing")
+        token = self._next_id()
+        self._outbox.put(Outgoing(token=token, message=message, ask=ask))
+        return token
+
+    def _routed(self, message: e.Bus, request_id: str | None = None) -> e.Bus:
+        """The message with what hubs need on every one (real-hubs.md §3): source, destination and the session.
+
+        A request id stands at the top of the context, the one place from which every hub gives it back.
+        """
+        config, context = self.config, message.context
+        session = context.get("session")
+        session = dict(session) if isinstance(session, dict) else {}
+        if session.get("session_id") in (None, "", "default"):
+            session["session_id"] = config.session_id
+        session.setdefault("site_id", config.site_id)
+        agent = {"source": config.user_agent, "platform": config.user_agent, "destination": "HiveMind"}
+        routed = {**agent, **context, "session": session}
+        if request_id is not None and not routed.get("request_id"):
+            routed["request_id"] = request_id
+        return evolve(message, context=routed)
+
+
+def soonest(*times: float | None) -> float | None:
+    """The first of the times that are not None."""
+    first = None
+    for time in times:
+        if time is not None and (first is None or time < first):
+            first = time
+    return first
+
+
+_OVER: Final = frozenset((SessionState.IDLE, SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED))

@@ -1,0 +1,1 @@
+"""Cryptography of all wire generations: Noise, legacy sealing, encodings, key derivation, RSA."""

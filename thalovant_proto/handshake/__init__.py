@@ -1,0 +1,1 @@
+"""Handshakes of both roles, as steps that the connection carries out."""

@@ -1,0 +1,1 @@
+"""The hub role: the hub's end of one client."""

@@ -1,0 +1,1 @@
+"""HTTPS polling links of both roles, on h11."""

@@ -1,0 +1,1 @@
+"""WebSocket links (RFC 6455) of both roles, on wsproto."""

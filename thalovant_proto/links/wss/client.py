@@ -1,0 +1,117 @@
+"""The client's end of a WSS link: it asks a hub for the upgrade and shows its access key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wsproto.connection import ConnectionType
+from wsproto.events import RejectConnection, Request
+from wsproto.utilities import RemoteProtocolError as BadUpgrade
+
+from ...carrier import CloseKind, Target
+from ...errors import RemoteProtocolError
+from ...secret import Secret
+from ..base import LinkClosed, LinkEvent
+from ..endpoint import authorization, parse_endpoint, portable_agent
+from ..http_status import retry_after, status_hint
+from .common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
+
+# What a hub's edge says of a client. Any other status is of something else: a portal, a proxy, another service.
+_OF_THE_CLIENT: Final = frozenset({401, 403})
+#: Characters of an access key that may not be shown; a shorter one keeps nobody out, and may be a word of the hub's.
+_A_SECRET: Final = 8
+
+
+class WssClientLink(WssLink):
+    """One WebSocket to the hub at `url` (`ws://` or `wss://`, any path and query).
+
+    `secure`: the driver verifies TLS, or the target is loopback. Raises `ValueError` for a URL, user agent or access
+    key that cannot work; its message holds none of them.
+
+    An HTTP answer other than 101 ends the link with its status as `code`: refused by 401 and 403, else lost.
+    """
+
+    _role = ConnectionType.CLIENT
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        access_key: Secret[str],
+        user_agent: str,
+        limits: WssLimits = DEFAULT_WSS_LIMITS,
+        secure: bool,
+    ) -> None:
+        super().__init__(limits=limits, secure=secure)
+        endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
+        self._target = endpoint.target
+        self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
+        # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
+        # compressed next to a secret tells of it (wire.md §8.2 S12).
+        self._request = self._handshake.send(
+            Request(
+                host=endpoint.host_header,
+                target=endpoint.request_target(user_agent, access_key),
+                extra_headers=[(b"User-Agent", portable_agent(user_agent).encode())],
+            )
+        )
+
+    @property
+    def target(self) -> Target:
+        """Where the driver dials."""
+        return self._target
+
+    @property
+    def full(self) -> bool:
+        """Never: what waits leaves with the next write, all of it."""
+        return False
+
+    def socket_opened(self, now: float) -> list[LinkEvent]:
+        """Ask for the upgrade, whose deadline starts now. Once per link."""
+        self._urgent.append(self._request)
+        self._request = b""
+        return super().socket_opened(now)
+
+    def _shown(self, words: str) -> str:
+        for secret in self._secrets:
+            if len(secret.reveal()) >= _A_SECRET:
+                words = words.replace(secret.reveal(), "…")
+        return super()._shown(words)
+
+    def _is_http(self, head: bytearray) -> bool:
+        return head.startswith(b"HTTP/"[: len(head)])
+
+    def _upgrade(self, head: bytes, now: float) -> list[LinkEvent]:
+        try:
+            self._handshake.receive_data(head)
+            answer = next(self._handshake.events())
+        except (BadUpgrade, UnicodeError):  # the latter for a header that is not ASCII
+            # The fault's own words may quote headers, and a server could quote our request in those.
+            return [self._bad_head("a bad answer to the upgrade request", status=400)]
+        if not isinstance(answer, RejectConnection):
+            return [self._open(now)]
+        return [self._turned_away(answer)]
+
+    def _turned_away(self, answer: RejectConnection) -> LinkClosed:
+        status = answer.status_code
+        if status < 200:
+            return self._bad_head(f"HTTP {status} in place of 101", status=400)
+        reason = f"HTTP {status}: {'redirects are not followed' if 300 <= status < 400 else 'no WebSocket there'}"
+        if status in _OF_THE_CLIENT:
+            return self._end(CloseKind.REFUSED, code=status, reason=reason)
+        headers = {name.lower(): value for name, value in answer.headers}
+        wait, date = headers.get(b"retry-after", b""), headers.get(b"date", b"")
+        return self._end(
+            CloseKind.LOST,
+            code=status,
+            reason=reason,
+            error=RemoteProtocolError(
+                f"the endpoint answered the WebSocket upgrade with {reason}",
+                code="http_status",
+                hint=status_hint(status),
+            ),
+            retry_after=retry_after(wait, date, limit=self._limits.retry_after),
+        )
+
+    def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:
+        return self._end_by_fault(None, what, hint=hint)
