@@ -16,8 +16,8 @@ from thalovant_proto.client.subscriptions import Filter
 from thalovant_proto.outcomes import AskEnded, SessionState
 
 from . import context as contexts
-from ._engine import UNCLOSED, Engine
-from ._plan import DEFAULT_USERAGENT, check_times, make_plan, seconds, tls_source, verifies
+from ._internal.session import UNCLOSED, Engine
+from ._internal.settings import DEFAULT_USERAGENT, check_times, make_plan, seconds, tls_source, verifies
 from .conversation import AsyncThalovantConversation, Carry
 from .errors import ThalovantError, ThalovantTimeoutError
 from .events import (
@@ -166,7 +166,7 @@ class AsyncThalovantClient:
 
     async def doctor(self) -> ThalovantDoctorReport:
         """Check identity, endpoint, connection and transport, and report on each; `print` it. Never raises."""
-        from ._doctor import examine
+        from ._internal.doctor import examine
 
         return await examine(self)
 
@@ -285,7 +285,7 @@ class AsyncThalovantClient:
         `query_id` names it (the request id if None); without `session_id` it has a session of its own. Raises what
         `ask` raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
         """
-        from ._query import query
+        from ._internal.query import query
 
         message = self._utterance("query", text, lang, context, session_id or contexts.new_session_id(), request_id)
         name = query_id or message.request_id or contexts.new_request_id()

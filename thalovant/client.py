@@ -17,9 +17,9 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from ._engine import UNCLOSED
-from ._plan import DEFAULT_USERAGENT
-from ._portal import Handlers, Portal
+from ._internal.portal import Handlers, Portal
+from ._internal.session import UNCLOSED
+from ._internal.settings import DEFAULT_USERAGENT
 from .async_client import AsyncThalovantClient
 from .conversation import ThalovantConversation
 from .identity import ThalovantIdentity

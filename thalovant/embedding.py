@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from thalovant_proto.client.stack import ClientStack
 
-from ._plan import DEFAULT_USERAGENT, check_times, make_plan
+from ._internal.settings import DEFAULT_USERAGENT, check_times, make_plan
 from .protocols import HubProtocol, choose_protocols
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ._redact import redact_values
+from ._internal.redact import redact_values
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from . import _sources
-from ._redact import HoldsSecrets, redact_text, redact_values
-from ._sources import DEFAULT_CONFIG_FILENAME, default_config_path
+from ._internal import identity_files as _sources
+from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, default_config_path
+from ._internal.redact import HoldsSecrets, redact_text, redact_values
 from .errors import ThalovantIdentityError
 from .protocols import DEFAULT_PORT, HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, as_flag, wss_of_master
 
@@ -293,7 +293,7 @@ class ThalovantIdentity(HoldsSecrets):
         """
         import json
 
-        from ._files import write_secret
+        from ._internal.secret_files import write_secret
 
         file = Path(path).expanduser()
         values = self.as_dict(include_secrets=True)

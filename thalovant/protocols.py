@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from ._redact import redact_text
+from ._internal.redact import redact_text
 from .errors import ThalovantUnsupportedProtocolError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ._portal import Portal
+from ._internal.portal import Portal
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
 from .events import ThalovantEvent

@@ -29,7 +29,7 @@ from attrs import evolve
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import KEY_SIZE, MAX_PSKS, PskEntry, Trust, fingerprint
 
-from ._files import TooPermissive, create_secret, locked, private_folder, read_secret, write_secret
+from ._internal.secret_files import TooPermissive, create_secret, locked, private_folder, read_secret, write_secret
 from .errors import ThalovantError, ThalovantHubKeyChangedError, ThalovantIdentityError
 from .identity import ThalovantIdentity
 from .protocols import HubProtocol

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from thalovant._files import (
+from thalovant._internal.secret_files import (
     MAX_SIZE,
     NotAFile,
     TooPermissive,
@@ -254,7 +254,7 @@ def test_files_are_closed(tmp_path):
 COUNT = """
 import sys
 from pathlib import Path
-from thalovant._files import locked, read_secret, write_secret
+from thalovant._internal.secret_files import locked, read_secret, write_secret
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 for _ in range(rounds):
     with locked(folder / "lock"):
@@ -295,7 +295,7 @@ def test_lock_among_threads(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from thalovant._files import locked
+from thalovant._internal.secret_files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from thalovant import ThalovantRuntimeError, _portal
-from thalovant._portal import Handlers, Portal
+from thalovant import ThalovantRuntimeError
+from thalovant._internal import portal as _portal
+from thalovant._internal.portal import Handlers, Portal
 
 from .lab import PATIENCE
 

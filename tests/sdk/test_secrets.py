@@ -22,7 +22,7 @@ from thalovant import (
     TrustStore,
     select_data_plane_endpoint,
 )
-from thalovant._redact import redact_text, redact_values
+from thalovant._internal.redact import redact_text, redact_values
 from thalovant.protocols import choose_protocol
 
 from .identities import write

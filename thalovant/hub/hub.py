@@ -20,7 +20,7 @@ from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
-from .._files import write_secret
+from .._internal.secret_files import write_secret
 from ..identity import ThalovantIdentity
 from .accounts import Accounts, broker_key
 from .actions import RoutedPeer

@@ -21,7 +21,7 @@ from attrs import frozen
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
-from .._files import create_secret, private_parents
+from .._internal.secret_files import create_secret, private_parents
 from .errors import HubSetupError
 from .registry import Client
 

@@ -18,7 +18,7 @@ from thalovant_proto.carrier import Target
 from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
-from .._plan import is_loopback
+from .._internal.settings import is_loopback
 from .accounts import Accounts
 from .errors import HubSetupError
 from .https import HttpsListener

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from thalovant_proto.secret import Secret
 
-from .._files import write_secret
+from .._internal.secret_files import write_secret
 from ..errors import ThalovantIdentityError
 from ..identity import ThalovantIdentity
 from ..trust_store import TrustStore, pin_id

@@ -8,7 +8,7 @@ from attrs import define
 
 from thalovant_proto.outcomes import SessionState
 
-from .models import ThalovantConnectionInfo, ThalovantConnectionPhase
+from ..models import ThalovantConnectionInfo, ThalovantConnectionPhase
 
 _PHASES: dict[SessionState, ThalovantConnectionPhase] = {
     SessionState.IDLE: "idle",

@@ -10,13 +10,13 @@ from attrs import define, field
 
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, Delivery, SendFailed, Sent
 
-from ._failures import ask_error, send_error
+from .error_mapping import ask_error, send_error
 
 if TYPE_CHECKING:
     from thalovant_proto.client.stack import ClientStack
     from thalovant_proto.events import Bus
 
-    from .errors import ThalovantError
+    from ..errors import ThalovantError
 
 
 @define(eq=False)

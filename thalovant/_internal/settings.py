@@ -24,13 +24,13 @@ from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import KEY_SIZE, Trust
 
-from ._version import __version__
-from .errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
-from .trust_store import pin_id
+from .._version import __version__
+from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
+from ..trust_store import pin_id
 
 if TYPE_CHECKING:
-    from .identity import ThalovantIdentity
-    from .protocols import HubProtocol
+    from ..identity import ThalovantIdentity
+    from ..protocols import HubProtocol
 
 DEFAULT_USERAGENT: Final = f"ThalovantPythonSDK/{__version__}"
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
 
-from .errors import ThalovantRuntimeError
+from ..errors import ThalovantRuntimeError
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from thalovant_proto.codec.envelope import envelope_of, message_from
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, SessionState
 
-from ._failures import ask_error
-from .errors import ThalovantConnectionError, ThalovantError, ThalovantTimeoutError
+from ..errors import ThalovantConnectionError, ThalovantError, ThalovantTimeoutError
+from .error_mapping import ask_error
 
 if TYPE_CHECKING:
-    from ._engine import Engine
+    from .session import Engine
 
 _SPEECH: Final = frozenset((wire.SPEAK, wire.OVOS_SPEAK))
 _FAILURES: Final = {

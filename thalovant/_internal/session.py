@@ -21,20 +21,20 @@ from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
-from ._callers import Ask, Callers, Subscribers
-from ._failures import ask_timeout, link_error, local_error
-from ._timings import Timings
-from .errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
-from .models import ThalovantConnectionInfo
+from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
+from ..models import ThalovantConnectionInfo
+from .error_mapping import ask_timeout, link_error, local_error
+from .timings import Timings
+from .waiters import Ask, Callers, Subscribers
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from thalovant_proto.trust import Trust
 
-    from ._plan import Plan
-    from .protocols import HubProtocol
-    from .trust_store import TrustStore
+    from ..protocols import HubProtocol
+    from ..trust_store import TrustStore
+    from .settings import Plan
 
 log = logging.getLogger("thalovant")
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ._files import NotAFile, TooPermissive, read_secret
-from .errors import ThalovantIdentityError
+from ..errors import ThalovantIdentityError
+from .secret_files import NotAFile, TooPermissive, read_secret
 
 _APP: Final = "thalovant"
 DEFAULT_CONFIG_FILENAME: Final = "config.yaml"

@@ -8,7 +8,7 @@ from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault
 
-from .errors import (
+from ..errors import (
     MAX_TEXT,
     ThalovantClientKeyRejectedError,
     ThalovantConnectionError,
@@ -22,7 +22,7 @@ from .errors import (
     ThalovantTimeoutError,
     ThalovantUnansweredError,
 )
-from .events import ThalovantEvent
+from ..events import ThalovantEvent
 
 if TYPE_CHECKING:
     from thalovant_proto.events import Bus
