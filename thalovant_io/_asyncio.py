@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from ._pump import OutcomeT, Pump
-from ._runner import Runner
+from ._drive import Runner
+from ._endpoint import OutcomeT, Pump
 
 
 class Wire(asyncio.Protocol):

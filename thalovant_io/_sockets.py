@@ -14,9 +14,9 @@ from attrs import define, field, frozen
 
 from thalovant_proto.carrier import Target
 
-from ._pump import ClientPump, Order, OutcomeT
-from ._runner import Runner
-from ._stack import ClientStack
+from ._drive import Runner
+from ._endpoint import ClientPump, Order, OutcomeT
+from ._interfaces import ClientStack
 from .dialer import (
     DEFAULT_TIMEOUTS,
     LOOKUP_ERRORS,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import frozen
 
 from ._asyncio import LoopRunner, Wire
-from ._pump import Order, OutcomeT, PeerPump
-from ._stack import HubPeer
+from ._endpoint import Order, OutcomeT, PeerPump
+from ._interfaces import HubPeer
 from .tls import TlsPipe
 
 if TYPE_CHECKING:

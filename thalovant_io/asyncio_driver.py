@@ -11,8 +11,8 @@ from ssl import SSLContext
 from thalovant_proto.carrier import Target
 
 from ._asyncio import LoopRunner, Wire
-from ._pump import ClientPump, Order, OutcomeT
-from ._stack import ClientStack
+from ._endpoint import ClientPump, Order, OutcomeT
+from ._interfaces import ClientStack
 from .asyncio_dialer import context_for, dial
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, connect_failed, resolve
 

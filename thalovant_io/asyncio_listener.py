@@ -10,7 +10,7 @@ from typing import Generic
 from attrs import define, field
 
 from ._asyncio import Wire
-from ._pump import OutcomeT
+from ._endpoint import OutcomeT
 from .asyncio_connection import Connection, MakePeer, PeerAddress
 from .dialer import DEFAULT_TIMEOUTS, Timeouts
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import NoReturn
 
 from ._asyncio import LoopRunner, Wire
-from ._pump import Order, OutcomeT, Pump
-from ._stack import HubPeer
+from ._endpoint import Order, OutcomeT, Pump
+from ._interfaces import HubPeer
 from .tls import TlsFault
 
 

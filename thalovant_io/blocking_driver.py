@@ -11,7 +11,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 
 from attrs import define, field
 
-from ._pump import OutcomeT
+from ._endpoint import OutcomeT
 from ._sockets import Attempt, SocketRunner, SocketWire
 
 

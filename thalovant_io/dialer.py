@@ -20,7 +20,7 @@ from attrs.validators import gt
 from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
 
-from ._pump import address_of
+from ._endpoint import address_of
 from ._threads import SingleFlight
 from .tls import CaFileError, default_context
 

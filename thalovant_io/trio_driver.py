@@ -13,7 +13,7 @@ try:
 except ImportError:
     raise ImportError("the trio driver needs trio: pip install thalovant[trio]") from None
 
-from ._pump import OutcomeT
+from ._endpoint import OutcomeT
 from ._sockets import Attempt, SocketRunner, SocketWire, Until
 
 

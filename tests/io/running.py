@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import trio
 
 from tests.io.stacks import EchoPeer, Outcome
-from thalovant_io._stack import ClientStack
+from thalovant_io._interfaces import ClientStack
 from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import Listener, serve

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import thalovant_io
-from thalovant_io._stack import ClientStack, HubPeer
+from thalovant_io._interfaces import ClientStack, HubPeer
 from thalovant_proto.client import stack
 from thalovant_proto.hub import peer
 

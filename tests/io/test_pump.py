@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.io.pki import Pki
 from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
-from thalovant_io._pump import ClientPump, Order, PeerPump, address_of, server_name
-from thalovant_io._stack import Dial, Run, Stop, Wait
+from thalovant_io._endpoint import ClientPump, Order, PeerPump, address_of, server_name
+from thalovant_io._interfaces import Dial, Run, Stop, Wait
 from thalovant_io.tls import TlsPipe
 from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault

@@ -11,7 +11,7 @@ from typing import Generic
 
 from thalovant_proto.secret import Secret
 
-from ._pump import Order, OutcomeT, Pump
+from ._endpoint import Order, OutcomeT, Pump
 from .derivation import start_derivation
 from .dialer import acknowledge
 

@@ -17,7 +17,7 @@ from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.secret import Secret
 
-from ._stack import ClientStack, Dial, HubPeer, Machine, Run, Stop
+from ._interfaces import ClientStack, Dial, HubPeer, Machine, Run, Stop
 from .tls import TlsFault, TlsPipe
 
 OutcomeT = TypeVar("OutcomeT")
