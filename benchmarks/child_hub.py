@@ -14,7 +14,7 @@ from typing import Any
 from children import resident, serve_on_loop
 
 from thalovant.hub import Hub, Turn
-from thalovant.hub.writing import write_identity
+from thalovant.hub.export import write_identity
 from thalovant_proto.events import BinType
 
 #: Bus messages by which a client has the hub do something here.

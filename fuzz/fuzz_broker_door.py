@@ -9,11 +9,11 @@ from typing import Final
 
 from fuzz.harness import Tape, cut, tape
 from fuzz.mqtt import CONNECT, LIMITS, OTHER, PUBACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
-from thalovant.hub.accounts import Account, Accounts
-from thalovant.hub.door import CONNECTIONS, RETAINED, Door, Room, Visitor
-from thalovant.hub.registry import Registry
+from thalovant.hub.broker.accounts import Account, Accounts
+from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, Door, Room, Visitor
 from thalovant.hub.settings import Settings
-from thalovant.hub.state import State
+from thalovant.hub.storage.clients import Registry
+from thalovant.hub.storage.sqlite import State
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING
 from thalovant_proto.links.mqtt.framing import Framer

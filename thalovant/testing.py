@@ -19,10 +19,11 @@ from ._internal.portal import Portal
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
 from .events import ThalovantEvent
-from .hub import Hub, Settings, Skill, broker
+from .hub import Hub, Settings, Skill
+from .hub.broker import amqtt as broker
 from .hub.demo import SKILLS
-from .hub.skills import SkillFunction
-from .hub.turn import HeardTurn
+from .hub.skills.registry import SkillFunction
+from .hub.skills.turn import HeardTurn
 from .identity import ThalovantIdentity
 
 #: The client that `LocalHub.client` makes if not told otherwise.

@@ -6,11 +6,11 @@ import datetime
 import weakref
 from typing import Any
 
-from thalovant.hub.accounts import HUB_NAME, Accounts
-from thalovant.hub.door import Door, Room, Visitor
-from thalovant.hub.registry import Client, Registry
+from thalovant.hub.broker.accounts import HUB_NAME, Accounts
+from thalovant.hub.broker.gatekeeper import Door, Room, Visitor
 from thalovant.hub.settings import Settings
-from thalovant.hub.state import State
+from thalovant.hub.storage.clients import Client, Registry
+from thalovant.hub.storage.sqlite import State
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING
 from thalovant_proto.links.mqtt.framing import Framer

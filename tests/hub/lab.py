@@ -14,14 +14,14 @@ from attrs import evolve
 
 from tests.proto.pair import client_side, quick
 from tests.proto.puppet import Puppet
-from thalovant.hub.keys import HubKeys, load_keys
-from thalovant.hub.registry import Client, Registry
-from thalovant.hub.seats import Seat
+from thalovant.hub.connections import Seat
+from thalovant.hub.dispatcher import Switchboard
+from thalovant.hub.listeners.wss import MeteredWssLink
 from thalovant.hub.settings import DEFAULT_SETTINGS
-from thalovant.hub.skills import Repertoire, skill
-from thalovant.hub.state import State
-from thalovant.hub.switchboard import Switchboard
-from thalovant.hub.wss import MeteredWssLink
+from thalovant.hub.skills.registry import Repertoire, skill
+from thalovant.hub.storage.clients import Client, Registry
+from thalovant.hub.storage.keys import HubKeys, load_keys
+from thalovant.hub.storage.sqlite import State
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame
 from thalovant_proto.hub.peer import PeerClosed

@@ -6,8 +6,8 @@ from typing import Any
 
 from thalovant.hub.actions import Action, Hear, Kick, RoutedPeer, Say
 from thalovant.hub.mesh import Mesh
-from thalovant.hub.registry import DEFAULT_ALLOWED, Client
 from thalovant.hub.router import Router
+from thalovant.hub.storage.clients import DEFAULT_ALLOWED, Client
 from thalovant_proto import events as e
 from thalovant_proto.codec.envelope import envelope_of
 

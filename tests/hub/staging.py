@@ -11,8 +11,8 @@ from attrs import evolve
 from tests.hub.routing import Hive, heard, utterance
 from thalovant.hub.actions import HearBinary, RoutedPeer
 from thalovant.hub.settings import DEFAULT_SETTINGS
-from thalovant.hub.skills import Repertoire, skill
-from thalovant.hub.stage import Stage
+from thalovant.hub.skills.registry import Repertoire, skill
+from thalovant.hub.skills.runner import Stage
 from thalovant_proto import events as e
 from thalovant_proto.jsontext import dumps
 

@@ -6,8 +6,8 @@ import pytest
 from attrs import evolve
 
 from tests.hub.doorstep import Guest, World, topic
-from thalovant.hub.accounts import HUB_NAME, Accounts
-from thalovant.hub.door import CONNECTIONS
+from thalovant.hub.broker.accounts import HUB_NAME, Accounts
+from thalovant.hub.broker.gatekeeper import CONNECTIONS
 from thalovant_proto.events import Generation
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
 from thalovant_proto.links.mqtt.packets import (

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.hub.doorstep import World, topic
-from thalovant.hub.door import RETAINED
+from thalovant.hub.broker.gatekeeper import RETAINED
 from thalovant_proto.links.mqtt.packets import (
     SUBSCRIPTION_REFUSED,
     Disconnect,

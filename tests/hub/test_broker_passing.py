@@ -6,8 +6,8 @@ import pytest
 from attrs import evolve
 
 from tests.hub.doorstep import Guest, World, older, topic
-from thalovant.hub.accounts import HUB_NAME
-from thalovant.hub.door import ON_THE_WAY, UNACKNOWLEDGED, UNANSWERED, UNRELEASED
+from thalovant.hub.broker.accounts import HUB_NAME
+from thalovant.hub.broker.gatekeeper import ON_THE_WAY, UNACKNOWLEDGED, UNANSWERED, UNRELEASED
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import (

@@ -21,7 +21,7 @@ import pytest
 from thalovant.cli import main
 from thalovant.client import ThalovantClient
 from thalovant.errors import ThalovantClientKeyRejectedError
-from thalovant.hub.state import State
+from thalovant.hub.storage.sqlite import State
 from thalovant.identity import ThalovantIdentity
 
 PATIENCE = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalovant.hub.mqtt import BrokerLost, Gateway
+from thalovant.hub.listeners.mqtt import BrokerLost, Gateway
 from thalovant_proto.client.stack import Dial
 from thalovant_proto.links.mqtt.gateway import MqttHubGateway
 

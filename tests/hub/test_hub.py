@@ -21,7 +21,7 @@ from thalovant.errors import (
 )
 from thalovant.hub import Hub, HubSetupError, Turn
 from thalovant.hub.demo import SKILLS
-from thalovant.hub.writing import prepare_trust, write_identity
+from thalovant.hub.export import prepare_trust, write_identity
 from thalovant.identity import ThalovantIdentity
 from thalovant_proto.events import BinType
 

@@ -24,8 +24,8 @@ from thalovant.client import ThalovantClient
 from thalovant.errors import ThalovantHubRefusedError, ThalovantPolicyDeniedError
 from thalovant.hub import Hub, HubSetupError, Settings, Turn
 from thalovant.hub.demo import SKILLS
-from thalovant.hub.transports import Broker
-from thalovant.hub.writing import variables
+from thalovant.hub.export import variables
+from thalovant.hub.listeners.all import Broker
 from thalovant.identity import ThalovantIdentity
 from thalovant.testing import LocalHub
 from thalovant_proto.events import BinType

@@ -11,9 +11,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from thalovant.hub.keys import HubKeys, load_keys
-from thalovant.hub.pki import Certificate, is_good, load_into, make_authority, make_server, server_context
-from thalovant.hub.state import State
+from thalovant.hub.storage.certificates import (
+    Certificate,
+    is_good,
+    load_into,
+    make_authority,
+    make_server,
+    server_context,
+)
+from thalovant.hub.storage.keys import HubKeys, load_keys
+from thalovant.hub.storage.sqlite import State
 from thalovant_io.tls import TlsPipe
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 from attrs import evolve
 
-from thalovant.hub.registry import DEFAULT_ALLOWED, Client, Registry
+from thalovant.hub.storage.clients import DEFAULT_ALLOWED, Client, Registry
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 

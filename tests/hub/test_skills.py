@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from thalovant.hub.actions import HIVE, Request, RoutedPeer
-from thalovant.hub.registry import Client
-from thalovant.hub.skills import Nonsense, Repertoire, Skill, choose, skill, speech, spoken, words
-from thalovant.hub.turn import Conversation, HeardTurn, TurnCore
+from thalovant.hub.skills.registry import Nonsense, Repertoire, Skill, choose, skill, speech, spoken, words
+from thalovant.hub.skills.turn import Conversation, HeardTurn, TurnCore
+from thalovant.hub.storage.clients import Client
 from thalovant_proto import events as e
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.hub.routing import heard, utterance, wrapped
 from tests.hub.staging import Scene, play
-from thalovant.hub.skills import NoAnswer, SkillFailure, speech
-from thalovant.hub.turn import SyncTurn, Turn
+from thalovant.hub.skills.registry import NoAnswer, SkillFailure, speech
+from thalovant.hub.skills.turn import SyncTurn, Turn
 from thalovant_proto import events as e
 
 HANDLED = "ovos.utterance.handled"

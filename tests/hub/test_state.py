@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from thalovant.hub.errors import HubSetupError
-from thalovant.hub.registry import Client, Registry
-from thalovant.hub.state import FILE, State, default_state_folder
+from thalovant.hub.storage.clients import Client, Registry
+from thalovant.hub.storage.sqlite import FILE, State, default_state_folder
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
@@ -173,7 +173,7 @@ def test_another_process_is_another_hub(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import datetime, pathlib, sys
-        from thalovant.hub.state import State
+        from thalovant.hub.storage.sqlite import State
         state = State.open(pathlib.Path(sys.argv[1]), now=datetime.datetime.fromisoformat(sys.argv[2]))
         state.keep(a=b"kept")
         print("ready", flush=True)

@@ -15,8 +15,8 @@ import pytest
 from tests.hub.lab import STATIC, Lab, Visitor, experiment
 from tests.hub.routing import utterance, wrapped
 from thalovant.hub.errors import HubSetupError
-from thalovant.hub.registry import Client, Registry
-from thalovant.hub.skills import skill
+from thalovant.hub.skills.registry import skill
+from thalovant.hub.storage.clients import Client, Registry
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.crypto.noise import public_key

@@ -18,9 +18,9 @@ import pytest
 import thalovant.testing
 from thalovant import AsyncThalovantClient, ThalovantClient, ThalovantEvent, ThalovantIdentity
 from thalovant.hub import Settings, Skill, SkillFailure
-from thalovant.hub.registry import DEFAULT_ALLOWED
-from thalovant.hub.skills import skill
-from thalovant.hub.turn import Turn
+from thalovant.hub.skills.registry import skill
+from thalovant.hub.skills.turn import Turn
+from thalovant.hub.storage.clients import DEFAULT_ALLOWED
 
 PATIENCE = 20.0
 GENERATIONS = (3, 1, 0)

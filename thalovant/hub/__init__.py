@@ -5,8 +5,8 @@ from __future__ import annotations
 from .errors import HubSetupError
 from .hub import Hub
 from .settings import Settings
-from .skills import NoAnswer, Skill, SkillFailure, skill, speech
-from .turn import Input, SyncTurn, Turn
+from .skills.registry import NoAnswer, Skill, SkillFailure, skill, speech
+from .skills.turn import Input, SyncTurn, Turn
 
 __all__ = [
     "Hub",

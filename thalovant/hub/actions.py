@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from thalovant_proto import events as e
 from thalovant_proto.codec.envelope import envelope_of
 
-from .registry import Client
+from .storage.clients import Client
 
 #: What the hub calls itself: in its own events, in what its skills say, and to its skills (real-hubs.md §3).
 CORE: Final = "hivemind-core"

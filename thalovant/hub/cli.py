@@ -21,12 +21,12 @@ from typing import IO, Any
 import click
 
 from ..errors import ThalovantIdentityError
-from . import broker
+from .broker import amqtt as broker
 from .demo import SKILLS
 from .errors import HubSetupError
+from .export import IDENTITY, prepare_trust, variables, write_identity
 from .hub import Hub
-from .state import default_state_folder
-from .writing import IDENTITY, prepare_trust, variables, write_identity
+from .storage.sqlite import default_state_folder
 
 _OPTIONS = {"state": "--state, or use --ephemeral"}
 _MQTT_PORT = 8883

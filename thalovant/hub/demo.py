@@ -10,8 +10,8 @@ import datetime
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from .skills import Skill, skill, speech
-from .turn import Turn
+from .skills.registry import Skill, skill, speech
+from .skills.turn import Turn
 
 _STEPS: Final = (
     "Unpack the box and check the parts list.",

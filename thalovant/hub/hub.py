@@ -22,19 +22,19 @@ from thalovant_proto.secret import Secret
 
 from .._internal.secret_files import write_secret
 from ..identity import ThalovantIdentity
-from .accounts import Accounts, broker_key
 from .actions import RoutedPeer
+from .broker.accounts import Accounts, broker_key
+from .dispatcher import Switchboard
 from .errors import HubSetupError
-from .keys import HubKeys, certificates, load_keys
-from .pki import load_into, server_context
-from .registry import DEFAULT_ALLOWED, STATUS, Client, Registry
+from .listeners.all import ANY_HOST, Broker, Places, Transports
 from .router import unasked
 from .settings import DEFAULT_SETTINGS, Settings
-from .skills import Repertoire, Skill, SkillFunction, skill, spoken
-from .state import State
-from .switchboard import Switchboard
-from .transports import ANY_HOST, Broker, Places, Transports
-from .turn import HeardTurn, Turn
+from .skills.registry import Repertoire, Skill, SkillFunction, skill, spoken
+from .skills.turn import HeardTurn, Turn
+from .storage.certificates import load_into, server_context
+from .storage.clients import DEFAULT_ALLOWED, STATUS, Client, Registry
+from .storage.keys import HubKeys, certificates, load_keys
+from .storage.sqlite import State
 
 log = logging.getLogger("thalovant.hub")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.proto.mqtt.broker import Broker, Connection
 from tests.proto.networks import Machine, Wire
-from thalovant.hub.mqtt import Gateway
+from thalovant.hub.listeners.mqtt import Gateway
 from thalovant_proto.client.session import ClientConfig
 from thalovant_proto.client.stack import ClientLink, Dial, Run
 from thalovant_proto.dial import DialFailed, DialFault

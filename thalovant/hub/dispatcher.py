@@ -18,15 +18,15 @@ from thalovant_proto.links.base import Link
 from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
+from .connections import Driver, PeerOutcome, Seat, Seats
 from .errors import HubSetupError
-from .keys import HubKeys
 from .mesh import Mesh
-from .registry import Client, Registry
 from .router import Router
-from .seats import Driver, PeerOutcome, Seat, Seats
 from .settings import Settings
-from .skills import Repertoire
-from .stage import Stage
+from .skills.registry import Repertoire
+from .skills.runner import Stage
+from .storage.clients import Client, Registry
+from .storage.keys import HubKeys
 
 if TYPE_CHECKING:
     from .hub import Hub

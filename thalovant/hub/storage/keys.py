@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from thalovant_proto.secret import Secret
 
-from . import pki
-from .state import State
+from . import certificates as pki
+from .sqlite import State
 
 
 @frozen(kw_only=True)

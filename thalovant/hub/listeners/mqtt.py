@@ -38,12 +38,12 @@ from thalovant_proto.links.mqtt.gateway import (
 )
 from thalovant_proto.secret import Secret
 
-from .accounts import HUB_NAME, Accounts
-from .errors import HubSetupError
-from .seats import PeerOutcome, Seat
+from ..broker.accounts import HUB_NAME, Accounts
+from ..connections import PeerOutcome, Seat
+from ..errors import HubSetupError
 
 if TYPE_CHECKING:
-    from .switchboard import Switchboard
+    from ..dispatcher import Switchboard
 
 log = logging.getLogger("thalovant.hub")
 

@@ -48,9 +48,9 @@ from thalovant_proto.links.mqtt.server_session import (
 )
 from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 
+from ..listeners.base import Quiet
+from ..settings import Settings
 from .accounts import Account
-from .ports import Quiet
-from .settings import Settings
 
 #: Connections of one account at a time. For a hub two are one too many: the rest are those that broke unseen.
 CONNECTIONS: Final = 16

@@ -12,13 +12,13 @@ from thalovant_proto.events import Proven
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession
 
-from .ports import Quiet, QuietConnection, QuietPort
-from .seats import LOCAL
+from ..connections import LOCAL
+from .base import Quiet, QuietConnection, QuietPort
 
 if TYPE_CHECKING:
-    from .seats import PeerOutcome
-    from .settings import Settings
-    from .switchboard import Switchboard
+    from ..connections import PeerOutcome
+    from ..dispatcher import Switchboard
+    from ..settings import Settings
 
 
 class HttpsListener(QuietPort):

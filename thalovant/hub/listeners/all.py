@@ -18,12 +18,12 @@ from thalovant_proto.carrier import Target
 from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
-from .._internal.settings import is_loopback
-from .accounts import Accounts
-from .errors import HubSetupError
+from ..._internal.settings import is_loopback
+from ..broker.accounts import Accounts
+from ..dispatcher import Switchboard
+from ..errors import HubSetupError
+from ..storage.clients import Client
 from .https import HttpsListener
-from .registry import Client
-from .switchboard import Switchboard
 from .wss import WssListener
 
 #: Hosts to listen on that stand for all addresses, and how this machine reaches a port there.
@@ -174,7 +174,7 @@ class Transports:
             await self._serve(broker.url, broker.username, broker.password, tls=broker.context, outlives=True)
             self._endpoints["mqtt"] = broker.url
         elif places.mqtt_port is not None:
-            from .broker import BrokerPort
+            from ..broker.amqtt import BrokerPort
 
             own = BrokerPort(self._accounts, places.host, places.mqtt_port, context, settings=board.settings)
             await own.start()

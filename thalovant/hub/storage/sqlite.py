@@ -21,9 +21,9 @@ from attrs import frozen
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
-from .._internal.secret_files import create_secret, private_parents
-from .errors import HubSetupError
-from .registry import Client
+from ..._internal.secret_files import create_secret, private_parents
+from ..errors import HubSetupError
+from .clients import Client
 
 FILE: Final = "hub.sqlite3"
 #: Raised with every change of the tables; older hubs then say so instead of guessing.

@@ -21,8 +21,8 @@ from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.topics import hub_layouts, topic_of
 from thalovant_proto.secret import Secret
 
-from .registry import Client, Registry
-from .state import State
+from ..storage.clients import Client, Registry
+from ..storage.sqlite import State
 
 #: Above the access key in every topic.
 PREFIX: Final = "hivemind"

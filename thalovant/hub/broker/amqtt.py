@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from thalovant_proto.links.mqtt.packets import Connect, Disconnect
 
+from ..errors import HubSetupError
+from ..listeners.base import QuietConnection, QuietPort
+from ..settings import Settings
 from .accounts import Accounts
-from .door import Door, Room, Visitor
-from .errors import HubSetupError
-from .ports import QuietConnection, QuietPort
-from .settings import Settings
+from .gatekeeper import Door, Room, Visitor
 
 log = logging.getLogger("thalovant.hub")
 

@@ -9,11 +9,11 @@ from thalovant_io.asyncio_connection import Connection
 from thalovant_proto.carrier import Frame
 from thalovant_proto.links.wss.server import WssServerLink
 
-from .ports import Port
-from .seats import PeerOutcome, Seat
+from ..connections import PeerOutcome, Seat
+from .base import Port
 
 if TYPE_CHECKING:
-    from .switchboard import Switchboard
+    from ..dispatcher import Switchboard
 
 
 class MeteredWssLink(WssServerLink):

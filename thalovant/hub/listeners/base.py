@@ -18,7 +18,7 @@ from thalovant_io.dialer import DEFAULT_TIMEOUTS
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
-from .errors import HubSetupError
+from ..errors import HubSetupError
 
 OutcomeT = TypeVar("OutcomeT")
 

@@ -20,10 +20,10 @@ from attrs import define, field
 
 from thalovant_proto import events as e
 
-from .actions import HIVE, Request, RoutedPeer
-from .router import UTTERANCES, busy
-from .settings import Settings
-from .skills import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
+from ..actions import HIVE, Request, RoutedPeer
+from ..router import UTTERANCES, busy
+from ..settings import Settings
+from .registry import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
 from .turn import Conversation, HeardTurn, Outlet, SyncTurn, TurnCore
 
 log = logging.getLogger("thalovant.hub")

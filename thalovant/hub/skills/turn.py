@@ -10,11 +10,11 @@ from attrs import define, field, frozen
 
 from thalovant_proto import events as e
 
-from .actions import Request, RoutedPeer
-from .skills import NoAnswer, Nonsense, Skill, SkillFailure, speech, spoken
+from ..actions import Request, RoutedPeer
+from .registry import NoAnswer, Nonsense, Skill, SkillFailure, speech, spoken
 
 if TYPE_CHECKING:
-    from .hub import Hub
+    from ..hub import Hub
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from thalovant_proto.outcomes import Outcome
 from thalovant_proto.secret import Secret
 
 from .actions import RoutedPeer
-from .registry import Client
 from .settings import Settings
+from .storage.clients import Client
 
 PeerOutcome: TypeAlias = Outcome | e.Event
 

@@ -1,0 +1,1 @@
+"""The MQTT broker of the embedded hub: accounts, the gatekeeper in front of it, and amqtt."""

@@ -1,0 +1,1 @@
+"""Listeners of the embedded hub: WSS, HTTPS and MQTT."""

@@ -1,0 +1,1 @@
+"""Skills of the embedded hub: registration, turns and the runner that calls them."""

@@ -1,0 +1,1 @@
+"""Stored state of the embedded hub: clients, keys and certificates, in SQLite."""
