@@ -10,7 +10,7 @@ from typing import Final
 from fuzz.harness import Tape, cut, tape
 from fuzz.mqtt import CONNECT, LIMITS, OTHER, PUBACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
 from thalovant.hub.broker.accounts import Account, Accounts
-from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, Door, Room, Visitor
+from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, BrokerEnd, Gatekeeper, MqttConnection
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Registry
 from thalovant.hub.storage.sqlite import State
@@ -159,10 +159,10 @@ class Threshold:
         self.told: list[Packet] = []
         self.rooms: list[Inside] = []
         self._size = size
-        self._door = Door(lambda connect: ACCOUNT if connect.username else None, self._enter, settings=SETTINGS)
+        self._door = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self._enter, settings=SETTINGS)
         self.begin()
 
-    def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> Room:
+    def _enter(self, visitor: MqttConnection, connect: Connect, before: BrokerEnd | None) -> BrokerEnd:
         assert not isinstance(before, Inside) or before.left, "two sessions under one client id"
         self.rooms.append(Inside())
         self.rooms[-1].hear(connect.encode())

@@ -43,7 +43,7 @@ class Do(enum.IntEnum):
 DOINGS: Final = list(Do)
 
 
-class Door:
+class Gatekeeper:
     """A client's session and what its owner knows of it. With `eager`, CONNECT is accepted as soon as it is there."""
 
     def __init__(self, size: int, *, eager: bool) -> None:
@@ -129,7 +129,7 @@ class Door:
 def one(data: bytes) -> object:
     tape = Tape(data)
     size, eager = 1 + tape.byte() % 64, bool(tape.byte() & 1)
-    both = (Door(0, eager=eager), Door(size, eager=eager))
+    both = (Gatekeeper(0, eager=eager), Gatekeeper(size, eager=eager))
     last = b""
     for _ in tape.steps():
         last = act(tape, both, last)
@@ -143,7 +143,7 @@ def one(data: bytes) -> object:
     return both[0] if both[0].opened else None
 
 
-def act(tape: Tape, both: tuple[Door, Door], last: bytes) -> bytes:
+def act(tape: Tape, both: tuple[Gatekeeper, Gatekeeper], last: bytes) -> bytes:
     """One step for both; gives what to repeat."""
     match tape.pick(DOINGS):
         case Do.RAW | Do.PACKET | Do.AGAIN as doing:

@@ -23,7 +23,7 @@ from .hub import Hub, Settings, Skill
 from .hub.broker import amqtt as broker
 from .hub.demo import SKILLS
 from .hub.skills.registry import SkillFunction
-from .hub.skills.turn import HeardTurn
+from .hub.skills.turn import TurnInfo
 from .identity import ThalovantIdentity
 
 #: The client that `LocalHub.client` makes if not told otherwise.
@@ -137,7 +137,7 @@ class LocalHub:
         self,
         *phrases: str,
         name: str | None = None,
-        when: Callable[[HeardTurn], object] | None = None,
+        when: Callable[[TurnInfo], object] | None = None,
         fallback: bool = False,
         timeout: float | None = None,
     ) -> Callable[[SkillFunction], Skill]:
@@ -187,7 +187,7 @@ class LocalHub:
             raise ThalovantTimeoutError(f"The hub heard no {name!r} within {timeout:g}s.")
         return event
 
-    def _hear(self, turn: HeardTurn) -> None:
+    def _hear(self, turn: TurnInfo) -> None:
         with self._news:
             self._heard.append(ThalovantEvent(name=turn.type, data=dict(turn.data), context=dict(turn.context)))
             self._news.notify_all()

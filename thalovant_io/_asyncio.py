@@ -12,7 +12,7 @@ from ._drive import Runner
 from ._endpoint import OutcomeT, Pump
 
 
-class Wire(asyncio.Protocol):
+class SocketProtocol(asyncio.Protocol):
     """One socket. Passes bytes on while it is held; left, it delivers the last ones and ends."""
 
     __slots__ = ("_held", "_linger", "_runner", "full", "transport")
@@ -90,7 +90,7 @@ class LoopRunner(Runner[OutcomeT]):
     def __init__(self, pump: Pump[OutcomeT], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pump)
         self.loop = loop
-        self.wire: Wire | None = None
+        self.wire: SocketProtocol | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -134,9 +134,9 @@ class LoopRunner(Runner[OutcomeT]):
         self.loop.call_exception_handler({"message": message, "exception": error})
 
     @abstractmethod
-    def wire_up(self, wire: Wire) -> None:
+    def wire_up(self, wire: SocketProtocol) -> None:
         """The TCP connection of `wire` is there."""
 
     @abstractmethod
-    def wire_gone(self, wire: Wire) -> None:
+    def wire_gone(self, wire: SocketProtocol) -> None:
         """The socket of `wire` is closed."""

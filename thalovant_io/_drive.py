@@ -13,7 +13,7 @@ from thalovant_proto.secret import Secret
 
 from ._endpoint import Order, OutcomeT, Pump
 from .derivation import start_derivation
-from .dialer import acknowledge
+from .dialer import quick_ack
 
 
 class Runner(ABC, Generic[OutcomeT]):
@@ -61,7 +61,7 @@ class Runner(ABC, Generic[OutcomeT]):
     def unanswered(self, sock: socket.socket) -> None:
         """Nothing was written so far to what `sock` has brought."""
         if not self._answered:
-            acknowledge(sock)
+            quick_ack(sock)
 
     def finish(self) -> None:
         """No more turns and derivations. Harmless if repeated."""

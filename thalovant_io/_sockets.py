@@ -29,8 +29,8 @@ from .dialer import (
     context_failed,
     lookup_failed,
     new_socket,
+    prepare_socket,
     resolve,
-    settle,
     start_context,
     start_lookup,
 )
@@ -119,7 +119,7 @@ def _up(race: Race, running: dict[socket.socket, Address], sock: socket.socket, 
             sock.getpeername()
         except OSError:
             return False  # not yet
-        settle(sock)
+        prepare_socket(sock)
     except OSError as exc:
         sock.close()
         race.failed(running.pop(sock), exc, clock())

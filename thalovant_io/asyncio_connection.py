@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
-from ._asyncio import LoopRunner, Wire
+from ._asyncio import LoopRunner, SocketProtocol
 from ._endpoint import Order, OutcomeT, PeerPump
 from ._interfaces import HubPeer
 from .tls import TlsPipe
@@ -65,7 +65,7 @@ class Connection(LoopRunner[OutcomeT]):
         self.report("A hub peer failed", error)
         self.abort()
 
-    def wire_up(self, wire: Wire) -> None:
+    def wire_up(self, wire: SocketProtocol) -> None:
         self.wire = wire
         name = wire.transport.get_extra_info("peername")
         if not self._listener.admit(self) or name is None:
@@ -76,7 +76,7 @@ class Connection(LoopRunner[OutcomeT]):
         tls = None if context is None else TlsPipe(context, f"{name[0]} port {name[1]}", server_side=True)
         self.turn(partial(self._peer_pump.accepted, tls, tls_timeout=self._listener.timeouts.tls))
 
-    def wire_gone(self, wire: Wire) -> None:
+    def wire_gone(self, wire: SocketProtocol) -> None:
         self.finish()
         self.wire = None  # it refers to us
         self._listener.forget(self)

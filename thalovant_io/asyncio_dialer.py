@@ -21,8 +21,8 @@ from .dialer import (
     context_failed,
     lookup_failed,
     new_socket,
+    prepare_socket,
     resolve,
-    settle,
     start_context,
     start_lookup,
 )
@@ -56,7 +56,7 @@ async def dial(target: Target, *, resolver: Resolver = resolve, timeouts: Timeou
                 address, sock = attempts[task]
                 try:
                     task.result()
-                    settle(sock)
+                    prepare_socket(sock)
                 except OSError as exc:
                     sock.close()
                     race.failed(address, exc, loop.time())

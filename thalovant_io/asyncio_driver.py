@@ -10,7 +10,7 @@ from ssl import SSLContext
 
 from thalovant_proto.carrier import Target
 
-from ._asyncio import LoopRunner, Wire
+from ._asyncio import LoopRunner, SocketProtocol
 from ._endpoint import ClientPump, Order, OutcomeT
 from ._interfaces import ClientStack
 from .asyncio_dialer import context_for, dial
@@ -41,9 +41,9 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         self._timeouts = timeouts
         self._resolver = resolver
         self._attempt: asyncio.Task[None] | None = None  # to open a socket
-        self._coming: tuple[Wire, SSLContext | None] | None = None  # what it is about to give
+        self._coming: tuple[SocketProtocol, SSLContext | None] | None = None  # what it is about to give
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wires: set[Wire] = set()
+        self._wires: set[SocketProtocol] = set()
         self._ended = asyncio.Event()
         self._error: Exception | None = None
 
@@ -101,7 +101,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         self.report("A client stack failed", error)
         self.abort()
 
-    def wire_up(self, wire: Wire) -> None:
+    def wire_up(self, wire: SocketProtocol) -> None:
         self._wires.add(wire)
         if self._coming is None or self._coming[0] is not wire:
             wire.abort()  # given up just before it was there
@@ -110,7 +110,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         self.wire, self._coming, self._attempt = wire, None, None
         self.turn(partial(self._pump.connected, context))
 
-    def wire_gone(self, wire: Wire) -> None:
+    def wire_gone(self, wire: SocketProtocol) -> None:
         self._wires.discard(wire)
         self._check_end()
 
@@ -118,7 +118,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         try:
             context = await context_for(target, self._tls)
             sock = await dial(target, resolver=self._resolver, timeouts=self._timeouts)
-            wire = Wire(self)
+            wire = SocketProtocol(self)
             self._coming = (wire, context)
             try:
                 await self.loop.create_connection(lambda: wire, sock=sock)

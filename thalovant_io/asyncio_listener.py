@@ -9,7 +9,7 @@ from typing import Generic
 
 from attrs import define, field
 
-from ._asyncio import Wire
+from ._asyncio import SocketProtocol
 from ._endpoint import OutcomeT
 from .asyncio_connection import Connection, MakePeer, PeerAddress
 from .dialer import DEFAULT_TIMEOUTS, Timeouts
@@ -43,7 +43,9 @@ class Listener(Generic[OutcomeT]):
     async def listen(self, host: str | None, port: int, backlog: int) -> None:
         """Start to accept; `addresses` says where. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(Connection(self, loop)), host, port, backlog=backlog)
+        self._server = await loop.create_server(
+            lambda: SocketProtocol(Connection(self, loop)), host, port, backlog=backlog
+        )
         self.addresses = [sock.getsockname()[:2] for sock in self._server.sockets]
 
     async def close(self, *, grace: float = 5.0) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from ._asyncio import LoopRunner, Wire
+from ._asyncio import LoopRunner, SocketProtocol
 from ._endpoint import Order, OutcomeT, Pump
 from ._interfaces import HubPeer
 from .tls import TlsFault
@@ -71,10 +71,10 @@ class SessionRunner(LoopRunner[OutcomeT]):
         self.report("A hub peer failed", error)
         self.abort()
 
-    def wire_up(self, wire: Wire) -> NoReturn:
+    def wire_up(self, wire: SocketProtocol) -> NoReturn:
         raise RuntimeError("a session has no socket")
 
-    def wire_gone(self, wire: Wire) -> NoReturn:
+    def wire_gone(self, wire: SocketProtocol) -> NoReturn:
         raise RuntimeError("a session has no socket")
 
 

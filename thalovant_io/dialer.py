@@ -150,7 +150,7 @@ def new_socket(address: Address) -> socket.socket:
     return sock
 
 
-def settle(sock: socket.socket) -> None:
+def prepare_socket(sock: socket.socket) -> None:
     """Make a connection that just came up ours. Raises OSError if it is none."""
     # A local port without a listener may be given to the very socket that dials it: TCP then connects it to itself.
     if sock.getsockname() == sock.getpeername():
@@ -158,7 +158,7 @@ def settle(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def acknowledge(sock: socket.socket) -> None:
+def quick_ack(sock: socket.socket) -> None:
     """Have what was read acknowledged now, where the system can be told to (Linux).
 
     It waits some 40 ms otherwise, for bytes that might go the same way; and a peer with Nagle's algorithm, as most

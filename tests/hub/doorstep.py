@@ -7,10 +7,10 @@ import weakref
 from typing import Any
 
 from thalovant.hub.broker.accounts import HUB_NAME, Accounts
-from thalovant.hub.broker.gatekeeper import Door, Room, Visitor
+from thalovant.hub.broker.gatekeeper import BrokerEnd, Gatekeeper, MqttConnection
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Client, Registry
-from thalovant.hub.storage.sqlite import State
+from thalovant.hub.storage.sqlite import Store
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING
 from thalovant_proto.links.mqtt.framing import Framer
@@ -38,7 +38,7 @@ def packets(data: bytes) -> list[Packet]:
 class FakeRoom:
     """The broker's end: notes what it hears."""
 
-    def __init__(self, visitor: Visitor, before: Room | None) -> None:
+    def __init__(self, visitor: MqttConnection, before: BrokerEnd | None) -> None:
         self.visitor = visitor
         self.before = before
         self.data = b""
@@ -116,16 +116,16 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.now = 100.0
-        state = State.open(None, now=NOW)
+        state = Store.open(None, now=NOW)
         weakref.finalize(self, state.close, now=NOW)
         self.registry = Registry(state)
         self.accounts = Accounts(self.registry, Secret(b"k" * 32))
         self.rooms: list[FakeRoom] = []
-        self.door = Door(self.accounts.authenticate, self._enter, settings=Settings(**settings))
+        self.door = Gatekeeper(self.accounts.authenticate, self._enter, settings=Settings(**settings))
         self.ada = self.registry.add("ada")
         self.bob = self.registry.add("bob")
 
-    def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> FakeRoom:
+    def _enter(self, visitor: MqttConnection, connect: Connect, before: BrokerEnd | None) -> FakeRoom:
         room = FakeRoom(visitor, before)
         room.hear(connect.encode())
         self.rooms.append(room)

@@ -1,4 +1,4 @@
-"""A switchboard with clients in memory: real links, seats and handshakes, no socket; keys are derived by a hash.
+"""A dispatcher with clients in memory: real links, seats and handshakes, no socket; keys are derived by a hash.
 
 A visitor is a client that holds its keys and obeys no rule: it says whatever a test wants, in clear or sealed.
 """
@@ -14,14 +14,14 @@ from attrs import evolve
 
 from tests.proto.pair import client_side, quick
 from tests.proto.puppet import Puppet
-from thalovant.hub.connections import Seat
-from thalovant.hub.dispatcher import Switchboard
+from thalovant.hub.connections import ClientConnection
+from thalovant.hub.dispatcher import Dispatcher
 from thalovant.hub.listeners.wss import MeteredWssLink
 from thalovant.hub.settings import DEFAULT_SETTINGS
-from thalovant.hub.skills.registry import Repertoire, skill
+from thalovant.hub.skills.registry import SkillRegistry, skill
 from thalovant.hub.storage.clients import Client, Registry
 from thalovant.hub.storage.keys import HubKeys, load_keys
-from thalovant.hub.storage.sqlite import State
+from thalovant.hub.storage.sqlite import Store
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame
 from thalovant_proto.hub.peer import PeerClosed
@@ -41,13 +41,13 @@ _keys: list[HubKeys] = []
 def hub_keys() -> HubKeys:
     """The keys of every hub in these tests: made once."""
     if not _keys:
-        state = State.open(None, now=NOW)
+        state = Store.open(None, now=NOW)
         _keys.append(load_keys(state, [], NOW))
         state.close(now=NOW)
     return _keys[0]
 
 
-class Visitor:
+class MqttConnection:
     """One connection of a client: the driver of its seat, and the client itself."""
 
     def __init__(self, lab: Lab, puppet: Puppet, access_key: str, *, address: str, agent: str) -> None:
@@ -63,7 +63,7 @@ class Visitor:
         self._link.socket_opened(lab.now)
         self._hub_link = MeteredWssLink(secure=True)
         self._turning = True
-        self.seat: Seat = lab.board.accept(self._hub_link, self, address=address)
+        self.seat: ClientConnection = lab.board.accept(self._hub_link, self, address=address)
         self._turning = False
         self.wake()
 
@@ -125,7 +125,7 @@ class Visitor:
         """Whether the hub counts it as proven."""
         return self.seat.routed is not None and self.seat.routed in self._lab.board.peers
 
-    def shake_hands(self) -> Visitor:
+    def shake_hands(self) -> MqttConnection:
         """Say everything that is due, the sealed hello included."""
         while self.puppet.due:
             self.say(self.puppet.due.popleft())
@@ -159,15 +159,15 @@ class Visitor:
 
 
 class Lab:
-    """A switchboard, its clients and their visits."""
+    """A dispatcher, its clients and their visits."""
 
     def __init__(self, **settings: Any) -> None:
         self.hub: Any = None
-        self.state = State.open(None, now=NOW)
+        self.state = Store.open(None, now=NOW)
         self.registry = Registry(self.state)
-        self.repertoire = Repertoire()
+        self.repertoire = SkillRegistry()
         self.keys = hub_keys()
-        self.board = Switchboard(
+        self.board = Dispatcher(
             self.hub,
             self.keys,
             self.registry,
@@ -204,7 +204,7 @@ class Lab:
         agent: str = "app",
         pinned: bool = False,
         **changes: Any,
-    ) -> Visitor:
+    ) -> MqttConnection:
         """A connection of a client, up to the hub's offer. `changes` are those of `client_side`."""
         pins = {PIN: self.keys.public_key} if pinned else {}
         fields = {
@@ -216,7 +216,7 @@ class Lab:
             **changes,
         }
         side = client_side(**fields)
-        return Visitor(self, Puppet(side), client.access_key.reveal(), address=address, agent=agent)
+        return MqttConnection(self, Puppet(side), client.access_key.reveal(), address=address, agent=agent)
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let the loop run until something is so."""

@@ -11,8 +11,8 @@ from attrs import evolve
 from tests.hub.routing import Hive, heard, utterance
 from thalovant.hub.actions import HearBinary, RoutedPeer
 from thalovant.hub.settings import DEFAULT_SETTINGS
-from thalovant.hub.skills.registry import Repertoire, skill
-from thalovant.hub.skills.runner import Stage
+from thalovant.hub.skills.registry import SkillRegistry, skill
+from thalovant.hub.skills.runner import SkillRunner
 from thalovant_proto import events as e
 from thalovant_proto.jsontext import dumps
 
@@ -25,13 +25,13 @@ class Scene:
     def __init__(self, **settings: Any) -> None:
         self.hub: Any = None
         self.hive = Hive()
-        self.repertoire = Repertoire()
+        self.repertoire = SkillRegistry()
         self.said: list[tuple[str, dict[str, Any], dict[str, Any]]] = []  # type, data, context
         self.frames: list[e.Message] = []
         self.held: list[bool] = []
         self.drains = 0
         self.behind: asyncio.Event | None = None  # unset: the client is behind with reading
-        self.stage = Stage(self.repertoire, self, evolve(DEFAULT_SETTINGS, **settings))
+        self.stage = SkillRunner(self.repertoire, self, evolve(DEFAULT_SETTINGS, **settings))
 
     # what a stage wants
 

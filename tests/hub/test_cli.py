@@ -21,7 +21,7 @@ import pytest
 from thalovant.cli import main
 from thalovant.client import ThalovantClient
 from thalovant.errors import ThalovantClientKeyRejectedError
-from thalovant.hub.storage.sqlite import State
+from thalovant.hub.storage.sqlite import Store
 from thalovant.identity import ThalovantIdentity
 
 PATIENCE = 30.0
@@ -285,7 +285,7 @@ def test_a_state_in_use_is_named(home: Path, capsys: pytest.CaptureFixture[str])
 def test_a_clock_that_was_set_back_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rather than certificates and pins that make no sense."""
     future = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
-    State.open(home / "hub", now=future).close(now=future)
+    Store.open(home / "hub", now=future).close(now=future)
 
     message = refusal(capsys, *FREE, "--state", str(home / "hub"))
 

@@ -20,7 +20,7 @@ from thalovant.hub.storage.certificates import (
     server_context,
 )
 from thalovant.hub.storage.keys import HubKeys, load_keys
-from thalovant.hub.storage.sqlite import State
+from thalovant.hub.storage.sqlite import Store
 from thalovant_io.tls import TlsPipe
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
@@ -127,7 +127,7 @@ def test_a_context_takes_a_new_certificate(authority: Certificate) -> None:
 
 def keys_at(folder: Path, names: Sequence[str], now: datetime.datetime) -> HubKeys:
     """The keys of a hub that starts then."""
-    state = State.open(folder, now=now)
+    state = Store.open(folder, now=now)
     try:
         return load_keys(state, names, now)
     finally:

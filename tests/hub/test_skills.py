@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from thalovant.hub.actions import HIVE, Request, RoutedPeer
-from thalovant.hub.skills.registry import Nonsense, Repertoire, Skill, choose, skill, speech, spoken, words
-from thalovant.hub.skills.turn import Conversation, HeardTurn, TurnCore
+from thalovant.hub.skills.registry import InvalidSkillResult, Skill, SkillRegistry, choose, skill, speech, spoken, words
+from thalovant.hub.skills.turn import Conversation, TurnInfo, TurnState
 from thalovant.hub.storage.clients import Client
 from thalovant_proto import events as e
 
@@ -30,14 +30,14 @@ class Silence:
         raise AssertionError("nothing is said here")
 
 
-def turn(text: str, *, data: dict[str, Any] | None = None, context: dict[str, Any] | None = None) -> TurnCore:
+def turn(text: str, *, data: dict[str, Any] | None = None, context: dict[str, Any] | None = None) -> TurnState:
     """A turn in which `text` was said."""
     client = Client(id=1, name="kiosk", site_id="shop")
     peer = RoutedPeer(id="a::1::kiosk::u", client=client, generation=e.Generation.NOISE, session_id="s")
     bus = e.bus(type=e.UTTERANCE, data={"utterances": [text], "lang": "de-de", **(data or {})}, context=context or {})
     full = {"peer": peer.id, **(context or {})}
     request = Request(peer=peer, bus=bus, context=full, session_id="s", reply_context={"source": HIVE})
-    return TurnCore(Silence(), request, Conversation())
+    return TurnState(Silence(), request, Conversation())
 
 
 def nothing(turn: object) -> None:
@@ -49,7 +49,7 @@ def made(*phrases: str, **options: Any) -> Skill:
     return skill(*phrases, **options)(nothing)
 
 
-def taken(core: TurnCore, *skills: Skill) -> str | None:
+def taken(core: TurnState, *skills: Skill) -> str | None:
     """The name of the skill that a turn reaches."""
     faults: list[Exception] = []
     found = choose(skills, core, lambda skill, error: faults.append(error))
@@ -90,7 +90,7 @@ def test_slots_take_words_as_they_were_said(phrase: str, text: str, slots: dict[
     core = turn(text)
 
     assert "found" == taken(core, made(phrase, name="found"))
-    assert slots == HeardTurn(core).slots
+    assert slots == TurnInfo(core).slots
 
 
 @pytest.mark.parametrize("text", ["turn on the", "turn on the !", "please turn on the lamp", "turn on thelamp"])
@@ -199,7 +199,7 @@ def test_what_when_raises_counts_as_no() -> None:
 def test_the_repertoire_keeps_the_order() -> None:
     """Added skills come in their order, before those that it was made with."""
     old, one, two = made("a"), made("b"), made("c")
-    repertoire = Repertoire([old])
+    repertoire = SkillRegistry([old])
     repertoire.add(one)
     repertoire.add(two)
 
@@ -254,7 +254,7 @@ def test_a_skill_is_named_and_described_by_its_function() -> None:
 
     assert ("_coroutine", "Say something.") == (one.name, one.help)
     assert "_Plain" == skill("x")(_Plain()).name
-    assert "x" == skill("x")(_Plain())(HeardTurn(turn("x")))  # type: ignore[arg-type]  # a view is enough for it
+    assert "x" == skill("x")(_Plain())(TurnInfo(turn("x")))  # type: ignore[arg-type]  # a view is enough for it
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_mapping_is_the_data_of_speech(item: dict[str, Any], data: dict[str, A
 @pytest.mark.parametrize("item", [7, None, b"bytes", object(), {}, {"text": ""}, {"text": 7}, {"other": "x"}, ["x"]])
 def test_anything_else_is_nonsense(item: object) -> None:
     """It cannot be said."""
-    with pytest.raises(Nonsense):
+    with pytest.raises(InvalidSkillResult):
         spoken(item)
 
 
@@ -317,7 +317,7 @@ def test_speech_holds_rich_media() -> None:
 
 def test_a_turn_shows_what_was_said() -> None:
     """Text, language, who, where, and the message itself."""
-    seen = HeardTurn(turn("  hello ", context={"request_id": "r1"}))
+    seen = TurnInfo(turn("  hello ", context={"request_id": "r1"}))
 
     assert ("hello", "de-de", "kiosk", "a::1::kiosk::u", "s") == (
         seen.text,
@@ -348,7 +348,7 @@ def test_a_turn_shows_what_was_said() -> None:
 )
 def test_buttons_and_codes_are_told_from_speech(data: dict[str, Any], context: dict[str, Any], expected: Any) -> None:
     """In the shapes that clients send (sdk.md rows 74, 75); what has no kind is speech."""
-    found = HeardTurn(turn("said", data=data, context=context)).input
+    found = TurnInfo(turn("said", data=data, context=context)).input
 
     assert expected == (None if found is None else (found.kind, found.value, found.title, found.exact))
 
@@ -356,4 +356,4 @@ def test_buttons_and_codes_are_told_from_speech(data: dict[str, Any], context: d
 @pytest.mark.parametrize("lang", ["", 7, None])
 def test_without_a_language_it_is_english(lang: object) -> None:
     """The default of every client."""
-    assert "en-us" == HeardTurn(turn("x", data={"lang": lang})).lang
+    assert "en-us" == TurnInfo(turn("x", data={"lang": lang})).lang

@@ -15,7 +15,7 @@ import pytest
 
 from thalovant.hub.errors import HubSetupError
 from thalovant.hub.storage.clients import Client, Registry
-from thalovant.hub.storage.sqlite import FILE, State, default_state_folder
+from thalovant.hub.storage.sqlite import FILE, Store, default_state_folder
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
@@ -23,9 +23,9 @@ NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
 
 
-def opened(folder: Path | None, now: datetime.datetime = NOW) -> State:
+def opened(folder: Path | None, now: datetime.datetime = NOW) -> Store:
     """The state in a folder."""
-    return State.open(folder, now=now)
+    return Store.open(folder, now=now)
 
 
 def refused(folder: Path, now: datetime.datetime = NOW) -> str:
@@ -173,8 +173,8 @@ def test_another_process_is_another_hub(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import datetime, pathlib, sys
-        from thalovant.hub.storage.sqlite import State
-        state = State.open(pathlib.Path(sys.argv[1]), now=datetime.datetime.fromisoformat(sys.argv[2]))
+        from thalovant.hub.storage.sqlite import Store
+        state = Store.open(pathlib.Path(sys.argv[1]), now=datetime.datetime.fromisoformat(sys.argv[2]))
         state.keep(a=b"kept")
         print("ready", flush=True)
         sys.stdin.read()

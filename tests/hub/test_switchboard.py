@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub.lab import STATIC, Lab, Visitor, experiment
+from tests.hub.lab import STATIC, Lab, MqttConnection, experiment
 from tests.hub.routing import utterance, wrapped
 from thalovant.hub.errors import HubSetupError
 from thalovant.hub.skills.registry import skill
@@ -28,7 +28,7 @@ OTHER = Secret(b"\x09" * 32)
 RSA = "-----BEGIN PUBLIC KEY-----\nmine\n-----END PUBLIC KEY-----"
 
 
-def handshake_only(visitor: Visitor) -> bool:
+def handshake_only(visitor: MqttConnection) -> bool:
     """Whether the hub has said nothing but hello, offer and what answers a handshake."""
     kinds = (e.HubHello, e.Offer, e.Noise2, e.ProofAnswer)
     return all(isinstance(event, kinds) for event in visitor.heard)

@@ -14,7 +14,7 @@ from attrs import evolve
 from tests.io.pki import Pki
 from tests.io.running import DRIVERS, PATIENCE, Accepted, BlackHole, Running, Server, echo, free_port
 from tests.io.stacks import Failed, FrameClient, Heard, Opened, Rang
-from thalovant_io.dialer import Address, Timeouts, resolve, settle
+from thalovant_io.dialer import Address, Timeouts, prepare_socket, resolve
 from thalovant_io.tls import default_context
 from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
@@ -302,7 +302,7 @@ def test_a_socket_that_met_itself_is_refused() -> None:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
         with pytest.raises(ConnectionRefusedError):
-            settle(sock)
+            prepare_socket(sock)
 
 
 def test_the_systems_resolver_finds_this_machine() -> None:

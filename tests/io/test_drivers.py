@@ -111,7 +111,7 @@ def test_a_peer_that_does_not_read_holds_bytes_back_in_the_stack(driver: str, tl
             running.join()
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system cannot be told to acknowledge")
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system cannot be told to quick_ack")
 def test_what_has_no_answer_is_acknowledged(driver: str) -> None:
     """At once: a peer with Nagle's algorithm holds its next small packet back until then."""
     answers = 50  # more than a system acknowledges at once by itself, at the start of a connection

@@ -46,7 +46,7 @@ class Driver(Protocol):
         """End at once, without goodbye."""
 
 
-class Seat(HubPeer):
+class ClientConnection(HubPeer):
     """One connection of a client, over whatever link. Its driver runs it like any `HubPeer`."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Seat(HubPeer):
         driver: Driver,
         *,
         address: str,
-        register: Callable[[Seat, Credentials], HubSide | None],
+        register: Callable[[ClientConnection, Credentials], HubSide | None],
         known_psk: Callable[[Client], Secret[bytes] | None],
         entropy: Entropy,
         now: float,
@@ -110,16 +110,16 @@ class Seat(HubPeer):
         self._room = None
 
 
-class Seats:
+class ConnectionTable:
     """All seats of a hub."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._unproven: dict[Seat, None] = {}  # oldest first
+        self._unproven: dict[ClientConnection, None] = {}  # oldest first
         self._addresses: Counter[str] = Counter()  # of these
-        self._proven: dict[str, Seat] = {}
+        self._proven: dict[str, ClientConnection] = {}
 
-    def __iter__(self) -> Iterator[Seat]:
+    def __iter__(self) -> Iterator[ClientConnection]:
         yield from tuple(self._unproven)
         yield from tuple(self._proven.values())
 
@@ -128,11 +128,11 @@ class Seats:
         """How many connections have proven nothing."""
         return len(self._unproven)
 
-    def at(self, peer_id: str) -> Seat | None:
+    def at(self, peer_id: str) -> ClientConnection | None:
         """The seat of a proven peer."""
         return self._proven.get(peer_id)
 
-    def admit(self, seat: Seat, now: float) -> bool:
+    def admit(self, seat: ClientConnection, now: float) -> bool:
         """Count a new connection; False if there is no place for it.
 
         When all places are taken, one that has had its time without a proof gives way: a client needs milliseconds.
@@ -151,19 +151,19 @@ class Seats:
         self._addresses[seat.address] += 1
         return True
 
-    def prove(self, seat: Seat) -> None:
+    def prove(self, seat: ClientConnection) -> None:
         """The peer on this seat is proven."""
         self._stop_counting(seat)
         self._proven[seat.peer_id] = seat
 
-    def forget(self, seat: Seat) -> None:
+    def forget(self, seat: ClientConnection) -> None:
         """The connection is over. Harmless if repeated."""
         self._stop_counting(seat)
         if self._proven.get(seat.peer_id) is seat:
             del self._proven[seat.peer_id]
         seat.left()
 
-    def _stop_counting(self, seat: Seat) -> None:
+    def _stop_counting(self, seat: ClientConnection) -> None:
         if seat in self._unproven:
             del self._unproven[seat]
             self._addresses[seat.address] -= 1

@@ -18,13 +18,13 @@ from thalovant_proto.links.base import Link
 from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
-from .connections import Driver, PeerOutcome, Seat, Seats
+from .connections import ClientConnection, ConnectionTable, Driver, PeerOutcome
 from .errors import HubSetupError
 from .mesh import Mesh
 from .router import Router
 from .settings import Settings
-from .skills.registry import Repertoire
-from .skills.runner import Stage
+from .skills.registry import SkillRegistry
+from .skills.runner import SkillRunner
 from .storage.clients import Client, Registry
 from .storage.keys import HubKeys
 
@@ -39,7 +39,7 @@ KEY_REJECTED: Final = "client Noise static key contradicts the pinned key"
 STOPPING: Final = "the hub is stopping"
 
 
-class Switchboard:
+class Dispatcher:
     """What all listeners of a hub share. Use it on the hub's loop.
 
     A listener gives each link to `accept`, runs the seat that it gets, tells `heard` the seat's outcomes, and `left`
@@ -51,15 +51,15 @@ class Switchboard:
         hub: Hub,
         keys: HubKeys,
         registry: Registry,
-        repertoire: Repertoire,
+        repertoire: SkillRegistry,
         *,
         site_id: str | None,
         settings: Settings,
     ) -> None:
         self.hub = hub
         self.registry = registry
-        self.seats = Seats(settings)
-        self.stage = Stage(repertoire, self, settings)
+        self.seats = ConnectionTable(settings)
+        self.stage = SkillRunner(repertoire, self, settings)
         self.settings = settings
         self.stopping = False
         self._keys = keys
@@ -69,10 +69,10 @@ class Switchboard:
 
     # --- for listeners ---
 
-    def accept(self, link: Link, driver: Driver, *, address: str) -> Seat:
+    def accept(self, link: Link, driver: Driver, *, address: str) -> ClientConnection:
         """A seat for a link whose socket is up."""
         now = self._loop.time()
-        seat = Seat(
+        seat = ClientConnection(
             link,
             driver,
             address=address,
@@ -89,7 +89,7 @@ class Switchboard:
             seat.close(now, code=1013, reason="too many connections that prove nothing")
         return seat
 
-    def heard(self, seat: Seat, outcome: PeerOutcome) -> None:
+    def heard(self, seat: ClientConnection, outcome: PeerOutcome) -> None:
         """Something became true on a seat."""
         if isinstance(outcome, e.Message):
             if seat.routed is not None:
@@ -103,7 +103,7 @@ class Switchboard:
                 log.info("%s: %s", seat.peer_id or seat.address, outcome.error)
             self.left(seat)
 
-    def left(self, seat: Seat) -> None:
+    def left(self, seat: ClientConnection) -> None:
         """The connection of a seat is over. Harmless if repeated."""
         if seat.routed is not None and not seat.gone:
             log.info("%s left", seat.peer_id)
@@ -173,7 +173,7 @@ class Switchboard:
 
     # --- inside ---
 
-    def _register(self, seat: Seat, credentials: Credentials) -> HubSide | None:
+    def _register(self, seat: ClientConnection, credentials: Credentials) -> HubSide | None:
         client = self.registry.with_key(credentials.access_key)
         if client is None:
             log.info("A client from %s showed an unknown access key", seat.address)
@@ -199,7 +199,7 @@ class Switchboard:
         known = self.registry.with_key(client.access_key)
         return None if known is None else known.psk
 
-    def _proven(self, seat: Seat) -> None:
+    def _proven(self, seat: ClientConnection) -> None:
         client, completed = seat.client, seat.completed
         if client is None:
             return
@@ -233,7 +233,7 @@ class Switchboard:
         self._joined.set()  # which wakes who waits now, and nobody later
         self._joined.clear()
 
-    def _turn_away(self, seat: Seat, reason: str, *, code: int = 1008) -> None:
+    def _turn_away(self, seat: ClientConnection, reason: str, *, code: int = 1008) -> None:
         log.warning("%s: %s", seat.peer_id, reason)
         seat.close(self._loop.time(), code=code, reason=reason)
         seat.driver.wake()

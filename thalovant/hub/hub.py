@@ -24,17 +24,17 @@ from .._internal.secret_files import write_secret
 from ..identity import ThalovantIdentity
 from .actions import RoutedPeer
 from .broker.accounts import Accounts, broker_key
-from .dispatcher import Switchboard
+from .dispatcher import Dispatcher
 from .errors import HubSetupError
-from .listeners.all import ANY_HOST, Broker, Places, Transports
+from .listeners.all import ANY_HOST, Addresses, Broker, Listeners
 from .router import unasked
 from .settings import DEFAULT_SETTINGS, Settings
-from .skills.registry import Repertoire, Skill, SkillFunction, skill, spoken
-from .skills.turn import HeardTurn, Turn
+from .skills.registry import Skill, SkillFunction, SkillRegistry, skill, spoken
+from .skills.turn import Turn, TurnInfo
 from .storage.certificates import load_into, server_context
 from .storage.clients import DEFAULT_ALLOWED, STATUS, Client, Registry
 from .storage.keys import HubKeys, certificates, load_keys
-from .storage.sqlite import State
+from .storage.sqlite import Store
 
 log = logging.getLogger("thalovant.hub")
 
@@ -71,8 +71,8 @@ class Hub:
         settings: Settings = DEFAULT_SETTINGS,
         clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
-        self._repertoire = Repertoire(skills)
-        self._places = Places(
+        self._repertoire = SkillRegistry(skills)
+        self._places = Addresses(
             host=host,
             public_host=public_host or ("localhost" if host in ANY_HOST else host),
             wss_port=wss_port,
@@ -98,7 +98,7 @@ class Hub:
             raise RuntimeError("the hub is running already")
         async with AsyncExitStack() as exits:
             now = self._clock()
-            state = await asyncio.to_thread(State.open, self._folder, now=now)
+            state = await asyncio.to_thread(Store.open, self._folder, now=now)
             exits.callback(lambda: state.close(now=self._clock()))
             keys = await asyncio.to_thread(load_keys, state, self._names, now)
             broker = self._places.broker
@@ -106,8 +106,8 @@ class Hub:
             ca_file = self._publish(keys.authority.pem + others, exits)
             context = await asyncio.to_thread(server_context, keys.server) if self._tls else None
             registry = Registry(state)
-            board = Switchboard(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
-            transports = Transports(board, Accounts(registry, broker_key(state)), self._places, context)
+            board = Dispatcher(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
+            transports = Listeners(board, Accounts(registry, broker_key(state)), self._places, context)
             await transports.start(keys.authority.pem)
             exits.push_async_callback(transports.close, self.settings.goodbye_time)
             exits.callback(board.goodbye)
@@ -266,7 +266,7 @@ class Hub:
         self,
         *phrases: str,
         name: str | None = None,
-        when: Callable[[HeardTurn], object] | None = None,
+        when: Callable[[TurnInfo], object] | None = None,
         fallback: bool = False,
         timeout: float | None = None,
     ) -> Callable[[SkillFunction], Skill]:
@@ -296,7 +296,7 @@ class Hub:
 
         return add
 
-    def watch(self, function: Callable[[HeardTurn], object]) -> None:
+    def watch(self, function: Callable[[TurnInfo], object]) -> None:
         """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
         self._repertoire.watchers.append(function)
 
@@ -400,12 +400,12 @@ class Introduction:
 class _Running:
     """What a hub has between `start` and `close`."""
 
-    state: State
+    state: Store
     keys: HubKeys
-    board: Switchboard
+    board: Dispatcher
     context: ssl.SSLContext | None
     ca_file: Path
-    transports: Transports
+    transports: Listeners
     exits: AsyncExitStack
     underived: asyncio.Queue[Client] = field(factory=asyncio.Queue)
     tending: asyncio.Task[None] = field(init=False)

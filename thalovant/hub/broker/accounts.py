@@ -22,7 +22,7 @@ from thalovant_proto.links.mqtt.topics import hub_layouts, topic_of
 from thalovant_proto.secret import Secret
 
 from ..storage.clients import Client, Registry
-from ..storage.sqlite import State
+from ..storage.sqlite import Store
 
 #: Above the access key in every topic.
 PREFIX: Final = "hivemind"
@@ -119,7 +119,7 @@ class Accounts:
         return Secret(base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 
 
-def broker_key(state: State) -> Secret[bytes]:
+def broker_key(state: Store) -> Secret[bytes]:
     """The key in `state` that passwords at the broker are made with, made if it is missing."""
     key = state.thing("broker_key")
     if key is None:

@@ -19,7 +19,7 @@ from ..errors import HubSetupError
 from ..listeners.base import QuietConnection, QuietPort
 from ..settings import Settings
 from .accounts import Accounts
-from .gatekeeper import Door, Room, Visitor
+from .gatekeeper import BrokerEnd, Gatekeeper, MqttConnection
 
 log = logging.getLogger("thalovant.hub")
 
@@ -47,15 +47,15 @@ def installed() -> bool:
     return find_spec("amqtt") is not None
 
 
-class BrokerPort(QuietPort):
+class BrokerListener(QuietPort):
     """The MQTT port of a hub, and the broker behind it. `start` it once."""
 
     def __init__(
         self, accounts: Accounts, host: str, port: int, context: ssl.SSLContext | None, *, settings: Settings
     ) -> None:
         super().__init__(self._make_peer, host, port, context, setting="mqtt_port", connections=settings.connections)
-        self._door = Door(accounts.authenticate, self._enter, settings=settings)
-        self._visitors: dict[QuietConnection, Visitor] = {}
+        self._door = Gatekeeper(accounts.authenticate, self._enter, settings=settings)
+        self._visitors: dict[QuietConnection, MqttConnection] = {}
         self._sessions: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._broker: Any = None  # amqtt has no types
@@ -91,16 +91,16 @@ class BrokerPort(QuietPort):
         if (visitor := self._visitors.pop(connection, None)) is not None:
             visitor.close()
 
-    def _make_peer(self, connection: QuietConnection) -> Visitor:
+    def _make_peer(self, connection: QuietConnection) -> MqttConnection:
         loop = asyncio.get_running_loop()
         visitor = self._door.visitor(_Wire(connection, loop), loop.time())
         self._visitors[connection] = visitor
         return visitor
 
-    def _enter(self, visitor: Visitor, connect: Connect, before: Room | None) -> Room:
-        room = _AmqttRoom(visitor, next(self._numbers), partial(self._unsaid, connect.client_id))
+    def _enter(self, visitor: MqttConnection, connect: Connect, before: BrokerEnd | None) -> BrokerEnd:
+        room = _AmqttEnd(visitor, next(self._numbers), partial(self._unsaid, connect.client_id))
         room.hear(connect.encode())
-        after = before.session if isinstance(before, _AmqttRoom) else None
+        after = before.session if isinstance(before, _AmqttEnd) else None
         room.session = asyncio.create_task(self._run(room, visitor, after))
         self._sessions.add(room.session)
         room.session.add_done_callback(self._sessions.discard)
@@ -111,7 +111,7 @@ class BrokerPort(QuietPort):
         session, _ = self._broker.sessions.get(client_id, (None, None))
         return session is not None and not session.delivered_message_queue.empty()
 
-    async def _run(self, room: _AmqttRoom, visitor: Visitor, after: asyncio.Task[None] | None) -> None:
+    async def _run(self, room: _AmqttEnd, visitor: MqttConnection, after: asyncio.Task[None] | None) -> None:
         """One session with the broker, once the one whose place it takes is over and its will published."""
         if after is not None:
             await asyncio.wait([after])
@@ -153,10 +153,10 @@ class _Wire:
         self._connection.wake()
 
 
-class _AmqttRoom:
+class _AmqttEnd:
     """A connection as amqtt sees it: its reader and its writer in one. `unsaid`: something is still to be passed on."""
 
-    def __init__(self, visitor: Visitor, number: int, unsaid: Callable[[], bool]) -> None:
+    def __init__(self, visitor: MqttConnection, number: int, unsaid: Callable[[], bool]) -> None:
         self.session: asyncio.Task[None]
         self._visitor = visitor
         self._number = number

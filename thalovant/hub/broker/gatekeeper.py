@@ -1,6 +1,6 @@
 """The front door of the embedded MQTT broker: who comes in, and what reaches the broker. Pure, on the driver's clock.
 
-    socket bytes ⇄ Visitor ⇄ packets that may pass ⇄ Room (the broker's end of one connection)
+    socket bytes ⇄ MqttConnection ⇄ packets that may pass ⇄ BrokerEnd (the broker's end of one connection)
 
 The broker behind it is trusted with what it is given and with nothing else. It sees no user names, passwords and client
 ids, and no topics but those of the account. Its sessions are clean, each client id there is ours and used once, and it
@@ -66,7 +66,7 @@ UNRELEASED: Final = 64
 RETAINED: Final = 4 * KIB
 
 
-class Room(Protocol):
+class BrokerEnd(Protocol):
     """The broker's end of one connection."""
 
     def hear(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class Wire(Protocol):
         """End at once."""
 
 
-class Door:
+class Gatekeeper:
     """All connections of a broker.
 
     `authenticate` gives the account of a CONNECT if it shows the right password. `enter(visitor, connect, before)`
@@ -103,17 +103,17 @@ class Door:
     def __init__(
         self,
         authenticate: Callable[[Connect], Account | None],
-        enter: Callable[[Visitor, Connect, Room | None], Room],
+        enter: Callable[[MqttConnection, Connect, BrokerEnd | None], BrokerEnd],
         *,
         settings: Settings,
     ) -> None:
         self.authenticate = authenticate
         self.settings = settings
         self._enter = enter
-        self._waiting: dict[Visitor, float] = {}  # since when; oldest first
-        self._present: dict[tuple[str, str], Visitor] = {}  # by owner and client id
-        self._flows: dict[str, Flow] = {}  # by owner
-        self._hub: Visitor | None = None  # once it listens
+        self._waiting: dict[MqttConnection, float] = {}  # since when; oldest first
+        self._present: dict[tuple[str, str], MqttConnection] = {}  # by owner and client id
+        self._flows: dict[str, Backpressure] = {}  # by owner
+        self._hub: MqttConnection | None = None  # once it listens
         self._retained: dict[str, Publish | Will] = {}  # by topic
         self._ids = count(1)
 
@@ -121,9 +121,9 @@ class Door:
         """How many connections are in."""
         return sum(len(flow.visitors) for flow in self._flows.values())
 
-    def visitor(self, wire: Wire, now: float) -> Visitor:
+    def visitor(self, wire: Wire, now: float) -> MqttConnection:
         """What drives a new connection."""
-        visitor = Visitor(self, wire, now)
+        visitor = MqttConnection(self, wire, now)
         if len(self._waiting) >= self.settings.unproven:
             oldest, since = next(iter(self._waiting.items()))
             (oldest if now - since >= self.settings.unproven_grace else visitor).close()
@@ -133,7 +133,7 @@ class Door:
 
     # --- for visitors
 
-    def admit(self, visitor: Visitor, account: Account, connect: Connect) -> tuple[Flow, Room]:
+    def admit(self, visitor: MqttConnection, account: Account, connect: Connect) -> tuple[Backpressure, BrokerEnd]:
         """Let a visitor in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
         self._waiting.pop(visitor, None)
         place, room = (account.owner, connect.client_id), None
@@ -142,13 +142,13 @@ class Door:
             before.close()
         if connect.client_id:
             self._present[place] = visitor
-        flow = self._flows.setdefault(account.owner, Flow(account))
+        flow = self._flows.setdefault(account.owner, Backpressure(account))
         if len(flow.visitors) >= CONNECTIONS:
             next(iter(flow.visitors)).close()
         flow.visitors[visitor] = place
         return flow, self._enter(visitor, _disguised(connect, next(self._ids)), room)
 
-    def forget(self, visitor: Visitor, flow: Flow | None) -> None:
+    def forget(self, visitor: MqttConnection, flow: Backpressure | None) -> None:
         """A visitor is gone. Harmless if repeated."""
         self._waiting.pop(visitor, None)
         if flow is None or visitor not in flow.visitors:
@@ -163,7 +163,7 @@ class Door:
             for one in tuple(self._flows.values()):
                 one.arrived(one.on_the_way)  # or nobody would ever say so
 
-    def hub_listens(self, visitor: Visitor) -> None:
+    def hub_listens(self, visitor: MqttConnection) -> None:
         """From now on what clients publish reaches the hub."""
         self._hub = visitor
 
@@ -181,7 +181,7 @@ class Door:
         """What is kept for a new subscriber to this topic. The filters of clients are names, so that one will do."""
         return self._retained.get(topic)
 
-    def sent(self, flow: Flow, size: int) -> None:
+    def sent(self, flow: Backpressure, size: int) -> None:
         """A message goes into the broker."""
         if self._hub is not None and not flow.account.is_hub:
             flow.on_the_way += size
@@ -193,12 +193,12 @@ class Door:
                 flow.arrived(size)
 
 
-class Flow:
+class Backpressure:
     """What one account has on its way to the hub, over all its connections."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.visitors: dict[Visitor, tuple[str, str]] = {}  # and the place of each
+        self.visitors: dict[MqttConnection, tuple[str, str]] = {}  # and the place of each
         self.on_the_way = 0
 
     @property
@@ -215,17 +215,17 @@ class Flow:
                 visitor.resume()
 
 
-class Visitor(Quiet):
+class MqttConnection(Quiet):
     """One connection, as listeners drive it. The broker's end calls `said` and `ended`."""
 
-    def __init__(self, door: Door, wire: Wire, now: float) -> None:
+    def __init__(self, door: Gatekeeper, wire: Wire, now: float) -> None:
         limits = door.settings.mqtt
         self._door = door
         self._wire = wire
         self._session = ServerSession(now=now, packet_limit=limits.frame + TOPIC_HEAD, limits=limits)
         self._broker = Framer(MAX_REMAINING)
-        self._flow: Flow | None = None  # once it is in
-        self.room: Room | None = None  # as long as it is in
+        self._flow: Backpressure | None = None  # once it is in
+        self.room: BrokerEnd | None = None  # as long as it is in
         self._will: Will | None = None  # to be retained
         self._subscribed: set[str] = set()
         self._unanswered: dict[int, tuple[tuple[str, int] | None, ...]] = {}  # packet id: filters, None where refused
@@ -356,7 +356,7 @@ class Visitor(Quiet):
         self._say(self._session.data_to_send())
         self._leave()
 
-    def _packet(self, packet: Packet, wire: bytes, flow: Flow, room: Room) -> None:
+    def _packet(self, packet: Packet, wire: bytes, flow: Backpressure, room: BrokerEnd) -> None:
         match packet:
             case Publish(qos=0 | 1, packet_id=packet_id) if packet_id not in self._unreleased:
                 self._publish(packet, wire, flow, room)
@@ -386,7 +386,7 @@ class Visitor(Quiet):
             case _:  # a packet id that is in use [MQTT-2.3.1-2], or an answer to what was never said
                 self._leave()
 
-    def _publish(self, packet: Publish, wire: bytes, flow: Flow, room: Room) -> None:
+    def _publish(self, packet: Publish, wire: bytes, flow: Backpressure, room: BrokerEnd) -> None:
         """Pass on what is the account's. The broker takes QoS 2 for QoS 1: that it comes once is seen to here."""
         if not flow.account.may_publish(packet.topic):
             if packet.packet_id is not None:
@@ -406,7 +406,7 @@ class Visitor(Quiet):
         self._unreleased[packet_id] = True
         return Pubrec(packet_id).encode()
 
-    def _subscribe(self, packet: Subscribe, account: Account, room: Room) -> None:
+    def _subscribe(self, packet: Subscribe, account: Account, room: BrokerEnd) -> None:
         """Ask the broker for those filters that are the account's."""
         allowed = tuple((name, min(qos, 1)) if account.may_subscribe(name) else None for name, qos in packet.filters)
         self._unanswered[packet.packet_id] = allowed

@@ -20,7 +20,7 @@ from thalovant_proto.secret import Secret
 
 from ..._internal.settings import is_loopback
 from ..broker.accounts import Accounts
-from ..dispatcher import Switchboard
+from ..dispatcher import Dispatcher
 from ..errors import HubSetupError
 from ..storage.clients import Client
 from .https import HttpsListener
@@ -90,7 +90,7 @@ class Broker:
 
 
 @define(kw_only=True)
-class Places:
+class Addresses:
     """Where a hub is to be reached. A port of 0 is any free one, of None is none; what was found free stays."""
 
     host: str
@@ -106,10 +106,12 @@ class _Closes(Protocol):
         """Stop, within `grace` seconds."""
 
 
-class Transports:
+class Listeners:
     """All the ports of a hub, and its broker. `start` it once."""
 
-    def __init__(self, board: Switchboard, accounts: Accounts, places: Places, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, board: Dispatcher, accounts: Accounts, places: Addresses, context: ssl.SSLContext | None
+    ) -> None:
         self._board = board
         self._accounts = accounts
         self._places = places
@@ -174,9 +176,9 @@ class Transports:
             await self._serve(broker.url, broker.username, broker.password, tls=broker.context, outlives=True)
             self._endpoints["mqtt"] = broker.url
         elif places.mqtt_port is not None:
-            from ..broker.amqtt import BrokerPort
+            from ..broker.amqtt import BrokerListener
 
-            own = BrokerPort(self._accounts, places.host, places.mqtt_port, context, settings=board.settings)
+            own = BrokerListener(self._accounts, places.host, places.mqtt_port, context, settings=board.settings)
             await own.start()
             self._broker = own
             places.mqtt_port = own.port

@@ -17,16 +17,16 @@ from .base import Quiet, QuietConnection, QuietPort
 
 if TYPE_CHECKING:
     from ..connections import PeerOutcome
-    from ..dispatcher import Switchboard
+    from ..dispatcher import Dispatcher
     from ..settings import Settings
 
 
 class HttpsListener(QuietPort):
-    """Accepts HTTP requests for a switchboard. `start` it once."""
+    """Accepts HTTP requests for a dispatcher. `start` it once."""
 
     protocol = "https"
 
-    def __init__(self, board: Switchboard, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, board: Dispatcher, host: str, port: int, context: ssl.SSLContext | None) -> None:
         connections = board.settings.connections
         super().__init__(self._make_peer, host, port, context, setting="https_port", connections=connections)
         self.board = board

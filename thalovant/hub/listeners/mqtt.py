@@ -39,11 +39,11 @@ from thalovant_proto.links.mqtt.gateway import (
 from thalovant_proto.secret import Secret
 
 from ..broker.accounts import HUB_NAME, Accounts
-from ..connections import PeerOutcome, Seat
+from ..connections import ClientConnection, PeerOutcome
 from ..errors import HubSetupError
 
 if TYPE_CHECKING:
-    from ..dispatcher import Switchboard
+    from ..dispatcher import Dispatcher
 
 log = logging.getLogger("thalovant.hub")
 
@@ -225,7 +225,7 @@ class MqttService:
 
     def __init__(
         self,
-        board: Switchboard,
+        board: Dispatcher,
         accounts: Accounts,
         url: str,
         *,
@@ -356,7 +356,7 @@ class _Peer:
         self._held = False
         self._waiting: deque[bytes] = deque()  # while it is held
         self._waiting_bytes = 0
-        self.seat: Seat = service.board.accept(link, self, address=service.address)
+        self.seat: ClientConnection = service.board.accept(link, self, address=service.address)
         self._runner = _Runner(self.seat, service, on_outcome=self._tell, on_end=self._end)
 
     @property
@@ -410,7 +410,7 @@ class _Runner(SessionRunner[PeerOutcome]):
 
     def __init__(
         self,
-        seat: Seat,
+        seat: ClientConnection,
         service: MqttService,
         *,
         on_outcome: Callable[[PeerOutcome], None],

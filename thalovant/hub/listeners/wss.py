@@ -9,11 +9,11 @@ from thalovant_io.asyncio_connection import Connection
 from thalovant_proto.carrier import Frame
 from thalovant_proto.links.wss.server import WssServerLink
 
-from ..connections import PeerOutcome, Seat
+from ..connections import ClientConnection, PeerOutcome
 from .base import Port
 
 if TYPE_CHECKING:
-    from ..dispatcher import Switchboard
+    from ..dispatcher import Dispatcher
 
 
 class MeteredWssLink(WssServerLink):
@@ -31,7 +31,7 @@ class MeteredWssLink(WssServerLink):
 
 
 class _Socket:
-    """A seat's connection, as the switchboard knows it."""
+    """A seat's connection, as the dispatcher knows it."""
 
     __slots__ = ("_connection", "_link")
 
@@ -56,16 +56,16 @@ class _Socket:
 
 
 class WssListener(Port[PeerOutcome]):
-    """Accepts WebSockets for a switchboard. `start` it once."""
+    """Accepts WebSockets for a dispatcher. `start` it once."""
 
     protocol = "wss"
 
-    def __init__(self, board: Switchboard, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, board: Dispatcher, host: str, port: int, context: ssl.SSLContext | None) -> None:
         connections = board.settings.connections
         super().__init__(self._make_peer, host, port, context, setting="wss_port", connections=connections)
         self._board = board
         self._secure = context is not None
-        self._seats: dict[Connection[PeerOutcome], Seat] = {}
+        self._seats: dict[Connection[PeerOutcome], ClientConnection] = {}
 
     def heard(self, connection: Connection[PeerOutcome], outcome: PeerOutcome) -> None:
         self._board.heard(self._seats[connection], outcome)
@@ -75,7 +75,7 @@ class WssListener(Port[PeerOutcome]):
         if seat is not None:
             self._board.left(seat)
 
-    def _make_peer(self, connection: Connection[PeerOutcome]) -> Seat:
+    def _make_peer(self, connection: Connection[PeerOutcome]) -> ClientConnection:
         link = MeteredWssLink(secure=self._secure)
         seat = self._board.accept(link, _Socket(connection, link), address=connection.address.host)
         self._seats[connection] = seat

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from attrs import define, field
 
 if TYPE_CHECKING:
-    from .turn import HeardTurn, SyncTurn, Turn, TurnCore
+    from .turn import SyncTurn, Turn, TurnInfo, TurnState
 
 SkillFunction: TypeAlias = Callable[[Any], Any]
 """Takes the turn. Gives None, a text, a mapping (see `speech`), an iterable of these, or an asynchronous one."""
@@ -35,7 +35,7 @@ class NoAnswer(SkillFailure):
     """Nobody answered the follow-up question in time, or something else was asked meanwhile."""
 
 
-class Nonsense(Exception):
+class InvalidSkillResult(Exception):
     """A skill gave something back that cannot be said. A bug of the skill."""
 
 
@@ -68,15 +68,15 @@ def speech(
 
 
 def spoken(item: object) -> dict[str, Any]:
-    """One item of a skill's result as the data of a `speak`. Raises `Nonsense`."""
+    """One item of a skill's result as the data of a `speak`. Raises `InvalidSkillResult`."""
     if isinstance(item, str):
         return {"utterance": item, "expect_response": False}
     if isinstance(item, Mapping):
         data = {("utterance" if key == "text" else key): value for key, value in item.items()}
         if isinstance(data.setdefault("utterance", ""), str) and (data["utterance"] or MEDIA_KEYS & data.keys()):
             return data
-        raise Nonsense("gave a mapping with neither a text nor rich media")
-    raise Nonsense(f"gave {type(item).__name__} where a text or a mapping must be")
+        raise InvalidSkillResult("gave a mapping with neither a text nor rich media")
+    raise InvalidSkillResult(f"gave {type(item).__name__} where a text or a mapping must be")
 
 
 @define(eq=False)
@@ -86,7 +86,7 @@ class Skill:
     name: str
     function: SkillFunction
     phrases: tuple[str, ...] = ()
-    when: Callable[[HeardTurn], object] | None = None
+    when: Callable[[TurnInfo], object] | None = None
     fallback: bool = False
     timeout: float | None = None
     help: str = ""
@@ -121,7 +121,7 @@ class Skill:
 def skill(
     *phrases: str,
     name: str | None = None,
-    when: Callable[[HeardTurn], object] | None = None,
+    when: Callable[[TurnInfo], object] | None = None,
     fallback: bool = False,
     timeout: float | None = None,
 ) -> Callable[[SkillFunction], Skill]:
@@ -146,7 +146,7 @@ def skill(
     return decorate
 
 
-class Repertoire:
+class SkillRegistry:
     """What a hub answers: skills in the order in which they are tried, and handlers of other messages."""
 
     def __init__(self, skills: Iterable[Skill] = ()) -> None:
@@ -154,7 +154,7 @@ class Repertoire:
         self._last = list(skills)
         self._handlers: dict[str, list[Skill]] = {}
         self._binary: dict[int, list[Skill]] = {}
-        self.watchers: list[Callable[[HeardTurn], object]] = []
+        self.watchers: list[Callable[[TurnInfo], object]] = []
 
     def __iter__(self) -> Iterator[Skill]:
         yield from self._first
@@ -186,7 +186,7 @@ def _handler(function: SkillFunction) -> Skill:
     return Skill(getattr(function, "__name__", type(function).__name__), function)
 
 
-def choose(skills: Iterable[Skill], core: TurnCore, report: Callable[[Skill, Exception], None]) -> Skill | None:
+def choose(skills: Iterable[Skill], core: TurnState, report: Callable[[Skill, Exception], None]) -> Skill | None:
     """The skill that answers a turn, its slots put into the turn: the first that matches, fallbacks last.
 
     What a `when` raises is reported and counts as no.
@@ -201,7 +201,7 @@ def choose(skills: Iterable[Skill], core: TurnCore, report: Callable[[Skill, Exc
     return next((one for one in fallbacks if _takes(one, core, heard, report)), None)
 
 
-def _takes(one: Skill, core: TurnCore, heard: str, report: Callable[[Skill, Exception], None]) -> bool:
+def _takes(one: Skill, core: TurnState, heard: str, report: Callable[[Skill, Exception], None]) -> bool:
     slots = one.match(core.text, heard)
     if slots is not None:
         core.slots = slots

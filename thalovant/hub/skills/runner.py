@@ -23,8 +23,8 @@ from thalovant_proto import events as e
 from ..actions import HIVE, Request, RoutedPeer
 from ..router import UTTERANCES, busy
 from ..settings import Settings
-from .registry import NoAnswer, Nonsense, Repertoire, Skill, SkillFailure, choose
-from .turn import Conversation, HeardTurn, Outlet, SyncTurn, TurnCore
+from .registry import InvalidSkillResult, NoAnswer, Skill, SkillFailure, SkillRegistry, choose
+from .turn import Conversation, Outlet, SyncTurn, TurnInfo, TurnState
 
 log = logging.getLogger("thalovant.hub")
 
@@ -38,10 +38,10 @@ class _Feed:
     held: bool = False
 
 
-class Stage:
+class SkillRunner:
     """Runs the skills and handlers of a repertoire on the running loop. `outlet` is where their answers go."""
 
-    def __init__(self, repertoire: Repertoire, outlet: Outlet, settings: Settings) -> None:
+    def __init__(self, repertoire: SkillRegistry, outlet: Outlet, settings: Settings) -> None:
         self._repertoire = repertoire
         self._outlet = outlet
         self._settings = settings
@@ -61,14 +61,14 @@ class Stage:
         """A bus message came: start what answers it."""
         conversation = self._conversation(request.peer, request.session_id)
         for watch in self._repertoire.watchers:
-            self._show(watch, TurnCore(self._outlet, request, conversation))
+            self._show(watch, TurnState(self._outlet, request, conversation))
         if request.bus.type not in UTTERANCES:
             self._handle(request, conversation)
             return
         if conversation.waiting is not None and not conversation.waiting.done():
             conversation.waiting.set_result(request)
             return
-        core = TurnCore(self._outlet, request, conversation)
+        core = TurnState(self._outlet, request, conversation)
         found = choose(self._repertoire, core, _report_when)
         if found is None:
             core.fail("no skill of this hub answers this")
@@ -116,15 +116,15 @@ class Stage:
     def _handle(self, request: Request, conversation: Conversation) -> None:
         handlers = self._repertoire.handlers(request.bus.type)
         for handler in handlers:
-            core = TurnCore(self._outlet, request, conversation)
+            core = TurnState(self._outlet, request, conversation)
             core.answered()
             self._start(core, handler)
         if request.query is not None and not handlers:
             self._outlet.send(request.peer, *request.query.unanswered())
 
-    def _show(self, watch: Callable[[HeardTurn], object], core: TurnCore) -> None:
+    def _show(self, watch: Callable[[TurnInfo], object], core: TurnState) -> None:
         try:
-            watch(HeardTurn(core))
+            watch(TurnInfo(core))
         except Exception:
             log.exception("A watcher of messages raised")
 
@@ -144,7 +144,7 @@ class Stage:
 
     # --- running it ---
 
-    def _start(self, core: TurnCore, skill: Skill) -> None:
+    def _start(self, core: TurnState, skill: Skill) -> None:
         client = core.request.peer.client
         if self.stopping or self._running[client.id] >= self._settings.turns_per_client:
             self._outlet.send(core.request.peer, busy(core.request.peer, core.request.bus.type).event)
@@ -152,7 +152,7 @@ class Stage:
         self._running[client.id] += 1
         self._perform(core, skill).add_done_callback(lambda task: self._running.subtract((client.id,)))
 
-    def _perform(self, core: TurnCore, skill: Skill) -> asyncio.Task[None]:
+    def _perform(self, core: TurnState, skill: Skill) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
         core.since = loop.time()
         task = loop.create_task(self._run(core, skill))
@@ -171,7 +171,7 @@ class Stage:
             request, event = feed.waiting.popleft()
             conversation = self._conversation(peer, peer.session_id)
             for handler in self._repertoire.binary_handlers(event.bin_type):
-                core = TurnCore(self._outlet, request, conversation, binary=event)
+                core = TurnState(self._outlet, request, conversation, binary=event)
                 core.answered()
                 await core.over(self._perform(core, handler))
             feed.size -= len(event.payload)
@@ -180,7 +180,7 @@ class Stage:
                 self._outlet.hold(peer, False)
         del self._feeds[peer.id]
 
-    def _check_time(self, core: TurnCore, skill: Skill, task: asyncio.Task[None], timeout: float) -> None:
+    def _check_time(self, core: TurnState, skill: Skill, task: asyncio.Task[None], timeout: float) -> None:
         if task.done():
             return
         loop = asyncio.get_running_loop()
@@ -193,7 +193,7 @@ class Stage:
         core.stop()
         task.cancel()
 
-    async def _run(self, core: TurnCore, skill: Skill) -> None:
+    async def _run(self, core: TurnState, skill: Skill) -> None:
         try:
             if skill.is_async:
                 await _give(core, skill.function(core.turn))
@@ -204,7 +204,7 @@ class Stage:
             log.info("Skill %r got no answer to its question", skill.name)
         except SkillFailure as failure:
             core.fail(str(failure))
-        except Nonsense as nonsense:
+        except InvalidSkillResult as nonsense:
             log.error("Skill %r %s", skill.name, nonsense)
             core.fail(f"the skill {skill.name!r} failed")
         except (Exception, SystemExit, asyncio.CancelledError) as error:
@@ -217,7 +217,7 @@ class Stage:
         finally:
             core.stop()
 
-    async def _in_thread(self, core: TurnCore, skill: Skill) -> Any:
+    async def _in_thread(self, core: TurnState, skill: Skill) -> Any:
         gate = self._gates.setdefault(skill, asyncio.Semaphore(self._settings.threads_per_skill))
         await gate.acquire()
         loop = asyncio.get_running_loop()
@@ -240,7 +240,7 @@ class Stage:
         return await asyncio.wrap_future(result)
 
 
-def _call(core: TurnCore, skill: Skill, loop: asyncio.AbstractEventLoop) -> Any:
+def _call(core: TurnState, skill: Skill, loop: asyncio.AbstractEventLoop) -> Any:
     turn = SyncTurn(core, loop)
     result = skill.function(turn)
     if isinstance(result, Iterator):  # each step of a generator is the skill's code: it stays in this thread
@@ -259,8 +259,8 @@ def _harmless(error: BaseException) -> Exception:
     return wrapped
 
 
-async def _give(core: TurnCore, result: Any) -> None:
-    """Say a skill's result. Raises `Nonsense`."""
+async def _give(core: TurnState, result: Any) -> None:
+    """Say a skill's result. Raises `InvalidSkillResult`."""
     if inspect.isawaitable(result):
         result = await result
     if result is None:
@@ -274,10 +274,12 @@ async def _give(core: TurnCore, result: Any) -> None:
         for item in result:
             await _say(core, item)
     else:
-        raise Nonsense(f"gave {type(result).__name__} where a text, a mapping or an iterable of these must be")
+        raise InvalidSkillResult(
+            f"gave {type(result).__name__} where a text, a mapping or an iterable of these must be"
+        )
 
 
-async def _say(core: TurnCore, item: object) -> None:
+async def _say(core: TurnState, item: object) -> None:
     core.say(item)
     await core.drained()
 

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from thalovant_proto import events as e
 
 from ..actions import Request, RoutedPeer
-from .registry import NoAnswer, Nonsense, Skill, SkillFailure, speech, spoken
+from .registry import InvalidSkillResult, NoAnswer, Skill, SkillFailure, speech, spoken
 
 if TYPE_CHECKING:
     from ..hub import Hub
@@ -58,7 +58,7 @@ class Outlet(Protocol):
         """Let everything leave, and wait while the peer is behind with reading."""
 
 
-class TurnCore:
+class TurnState:
     """A turn as the stage runs it: which request is open, and what was said about it."""
 
     def __init__(
@@ -98,20 +98,23 @@ class TurnCore:
         self.request.reply_context.update(self._marks)
 
     def say(self, item: object) -> None:
-        """Say one item of a skill's result. Raises `Nonsense`."""
+        """Say one item of a skill's result. Raises `InvalidSkillResult`."""
         data = spoken(item)
         data.setdefault("lang", self.lang)
         self.send(self.request.speech(data))
         self._spoke = True
 
     def send(self, event: e.Message) -> None:
-        """Send anything to the client; `drained` or the end lets it leave. Raises `Nonsense` for what cannot travel."""
+        """Send anything to the client; `drained` or the end lets it leave.
+
+        Raises `InvalidSkillResult` for what cannot travel.
+        """
         if self._over:
             raise SkillFailure("the turn is over: nothing more can be said")
         try:
             self.outlet.send(self.request.peer, event, more=True)
         except ValueError as error:
-            raise Nonsense(f"gave something that cannot be sent: {error}") from None
+            raise InvalidSkillResult(f"gave something that cannot be sent: {error}") from None
 
     def answered(self) -> None:
         """Nobody waits for an end of this turn: none is said."""
@@ -162,10 +165,10 @@ class TurnCore:
                 conversation.waiting = None
 
 
-class HeardTurn:
+class TurnInfo:
     """What was said, by whom: what `Turn` and `SyncTurn` have in common."""
 
-    def __init__(self, core: TurnCore) -> None:
+    def __init__(self, core: TurnState) -> None:
         self._core = core
 
     @property
@@ -249,7 +252,7 @@ class HeardTurn:
         )
 
 
-class Turn(HeardTurn):
+class Turn(TurnInfo):
     """What an `async` skill is called with: what was said, and the means to answer before the skill returns."""
 
     async def speak(
@@ -298,10 +301,10 @@ class Turn(HeardTurn):
         await self._core.drained()
 
 
-class SyncTurn(HeardTurn):
+class SyncTurn(TurnInfo):
     """What other skills are called with, in a thread: a `Turn` whose methods wait instead of being awaited."""
 
-    def __init__(self, core: TurnCore, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, core: TurnState, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(core)
         self._turn = Turn(core)
         self._loop = loop

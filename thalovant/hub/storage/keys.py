@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from thalovant_proto.secret import Secret
 
 from . import certificates as pki
-from .sqlite import State
+from .sqlite import Store
 
 
 @frozen(kw_only=True)
@@ -30,7 +30,7 @@ class HubKeys:
         return X25519PrivateKey.from_private_bytes(self.static_key.reveal()).public_key().public_bytes_raw()
 
 
-def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> HubKeys:
+def load_keys(state: Store, names: Sequence[str], now: datetime.datetime) -> HubKeys:
     """The keys in `state`, made where they are missing; the certificate is for `names`, and renewed in good time.
 
     Takes up to a second at first: call it in a thread.
@@ -51,7 +51,7 @@ def load_keys(state: State, names: Sequence[str], now: datetime.datetime) -> Hub
     )
 
 
-def certificates(state: State, names: Sequence[str], now: datetime.datetime) -> tuple[pki.Certificate, pki.Certificate]:
+def certificates(state: Store, names: Sequence[str], now: datetime.datetime) -> tuple[pki.Certificate, pki.Certificate]:
     """The authority and the server's certificate in `state`, renewed where they end soon. Takes milliseconds."""
     authority = _certificate(state.thing("authority"), state.thing("authority_key"))
     server = _certificate(state.thing("server"), state.thing("server_key"))

@@ -52,7 +52,7 @@ def default_state_folder() -> Path:
 
 
 @frozen
-class Wrong:
+class StoreError:
     """How a folder is named in messages, and what to do about it."""
 
     folder: Path
@@ -62,20 +62,20 @@ class Wrong:
         return HubSetupError(f"The hub's state in {self.folder} {what}", setting="state")
 
 
-class State:
+class Store:
     """The open state. Use it from one thread at a time; `close` it to let another hub have the folder."""
 
-    def __init__(self, connection: sqlite3.Connection, wrong: Wrong) -> None:
+    def __init__(self, connection: sqlite3.Connection, wrong: StoreError) -> None:
         self._connection = connection
         self._wrong = wrong
 
     @classmethod
-    def open(cls, folder: Path | None, *, now: datetime.datetime) -> State:
+    def open(cls, folder: Path | None, *, now: datetime.datetime) -> Store:
         """Open the state in `folder`, made if it is missing; None keeps everything in memory.
 
         Raises `HubSetupError` if that cannot be, if another hub uses it, or if the clock is behind what it was.
         """
-        wrong = Wrong(folder or Path(":memory:"))
+        wrong = StoreError(folder or Path(":memory:"))
         if folder is not None:
             _prepare(folder, wrong)
         with _reported(wrong):
@@ -175,7 +175,7 @@ class State:
         self._connection.execute("COMMIT")
 
 
-def _prepare(folder: Path, wrong: Wrong) -> None:
+def _prepare(folder: Path, wrong: StoreError) -> None:
     """Make folder and file where they are missing, for nobody but us; refuse a file that others may read."""
     path = folder / FILE
     try:
@@ -193,7 +193,7 @@ def _prepare(folder: Path, wrong: Wrong) -> None:
 
 
 @contextmanager
-def _reported(wrong: Wrong) -> Iterator[None]:
+def _reported(wrong: StoreError) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
