@@ -41,7 +41,7 @@ def test_embedding_asks_on_every_loop(hub: LocalHub, tmp_path: Path, script: str
     for protocol in (["wss"], ["wss"], ["https"], ["mqtt"], []):
         done = run(script, file, "Say hello.", *protocol)
 
-        assert (protocol, 0, "Hello!\n", "") == (protocol, done.returncode, done.stdout, done.stderr)
+        assert (protocol, done.returncode, done.stdout, done.stderr) == (protocol, 0, "Hello!\n", "")
 
 
 @LOOPS
@@ -52,7 +52,7 @@ def test_embedding_trusts_nobody_by_itself(hub: LocalHub, tmp_path: Path, script
 
     done = run(script, file, "Say hello.", "mqtt")
 
-    assert (1, "") == (done.returncode, done.stdout)
+    assert (done.returncode, done.stdout) == (1, "")
     assert "an authority unknown here" in done.stderr
 
 
@@ -60,5 +60,5 @@ def test_demo_holds_its_conversation() -> None:
     """What `make demo` runs: every question has an answer, in every generation."""
     done = run("demo.py")
 
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("v3", "v1", "v0", "favorite color is blue"))

@@ -52,20 +52,20 @@ def test_a_tape_reads_what_was_written():
     """Seeds say what they mean: numbers, choices, chunks."""
     reader = Tape(tape(7, "text", b"\0\1", 1) + b"rest")
 
-    assert (7, b"text", b"\0\1", "b", b"rest") == (
+    assert (
         reader.byte(),
         reader.chunk(),
         reader.chunk(),
         reader.pick("ab"),
         reader.rest(),
-    )
+    ) == (7, b"text", b"\0\1", "b", b"rest")
 
 
 def test_a_tape_that_ends_gives_nothing():
     """Any input can be read, a cut one as if zeros followed."""
     reader = Tape(tape("ab")[:3])
 
-    assert (b"a", 0, b"", False) == (reader.chunk(), reader.byte(), reader.chunk(), bool(reader))
+    assert (reader.chunk(), reader.byte(), reader.chunk(), bool(reader)) == (b"a", 0, b"", False)
 
 
 def test_what_is_held_is_counted():
@@ -93,5 +93,5 @@ def test_what_is_held_is_counted():
 
 def test_seeds_are_written_once_each(tmp_path):
     """Equal seeds are one file."""
-    assert 2 == write([b"a", b"b", b"a"], tmp_path / "new")
-    assert 2 == len(list((tmp_path / "new").iterdir()))
+    assert write([b"a", b"b", b"a"], tmp_path / "new") == 2
+    assert len(list((tmp_path / "new").iterdir())) == 2

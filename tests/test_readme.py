@@ -31,11 +31,11 @@ def test_programs_run_as_written(program: str, generation: int, tmp_path: Path) 
 
         done = run(program, tmp_path)
 
-    assert (0, "") == (done.returncode, done.stderr)
+    assert (done.returncode, done.stderr) == (0, "")
     assert "Hello!" in done.stdout or "asyncio" not in program
 
 
 def test_there_are_programs() -> None:
     """The patterns above still find what they are for."""
-    assert 3 == len(PROGRAMS)
+    assert len(PROGRAMS) == 3
     assert max(len(program.strip().splitlines()) for program in PROGRAMS) <= 13

@@ -140,8 +140,8 @@ class World:
     def inside(self, client: Client, client_id: str = "app", **changes: Any) -> Guest:
         """A client whose broker has accepted it."""
         guest = Guest(self)
-        assert [] == guest.says(self.connect(client, client_id, **changes))
-        assert [Connack()] == guest.told(Connack())
+        assert guest.says(self.connect(client, client_id, **changes)) == []
+        assert guest.told(Connack()) == [Connack()]
         return guest
 
     def hub(self) -> Guest:

@@ -50,21 +50,21 @@ class Hive:
 
 def heard(actions: list[Action]) -> Hear:
     """The one action, which hands a request to the skills."""
-    assert [Hear] == [type(action) for action in actions]
+    assert [type(action) for action in actions] == [Hear]
     assert isinstance(actions[0], Hear)
     return actions[0]
 
 
 def said(actions: list[Action]) -> e.Message:
     """The event of the one action, which is said to somebody."""
-    assert [Say] == [type(action) for action in actions]
+    assert [type(action) for action in actions] == [Say]
     assert isinstance(actions[0], Say)
     return actions[0].event
 
 
 def kicked(actions: list[Action]) -> tuple[int, str]:
     """Code and reason of the one action, which closes a connection."""
-    assert [Kick] == [type(action) for action in actions]
+    assert [type(action) for action in actions] == [Kick]
     assert isinstance(actions[0], Kick)
     return actions[0].code, actions[0].reason
 
@@ -73,7 +73,7 @@ def denied(actions: list[Action]) -> dict[str, Any]:
     """The data of the one action, which is a refusal."""
     event = said(actions)
     assert isinstance(event, e.Bus)
-    assert e.POLICY_DENIED == event.type
+    assert event.type == e.POLICY_DENIED
     return event.data
 
 

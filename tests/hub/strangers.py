@@ -123,7 +123,7 @@ class Browser(Stranger):
     def connect(self) -> str:
         """Open a session; gives its cookie."""
         answer = self.call("POST", "connect")
-        assert (200, {"status": "Connected"}) == (answer.status, answer.body)
+        assert (answer.status, answer.body) == (200, {"status": "Connected"})
         return answer.headers["set-cookie"].partition(";")[0]
 
     def poll(self, cookie: str = "") -> Answer:

@@ -32,8 +32,8 @@ def test_the_broker_sees_no_secret_and_keeps_nothing():
     other = world.inside(world.ada, "")
 
     disguised = evolve(will, qos=1, retain=False)
-    assert [Connect(client_id="visitor-1", keepalive=0, will=disguised)] == guest.room.heard
-    assert [Connect(client_id="visitor-2", keepalive=0)] == other.room.heard
+    assert guest.room.heard == [Connect(client_id="visitor-1", keepalive=0, will=disguised)]
+    assert other.room.heard == [Connect(client_id="visitor-2", keepalive=0)]
     assert len(world.door) == 2
 
 
@@ -56,9 +56,9 @@ def test_who_does_not_show_its_password_stays_outside(wrong):
 
     answers = guest.says(evolve(world.connect(world.ada), **wrong), Pingreq())
 
-    assert [Connack(code=ConnectCode.CREDENTIALS)] == answers
+    assert answers == [Connack(code=ConnectCode.CREDENTIALS)]
     assert guest.visitor.finished
-    assert [] == world.rooms
+    assert world.rooms == []
 
 
 def test_a_removed_client_stays_outside():
@@ -68,7 +68,7 @@ def test_a_removed_client_stays_outside():
     world.registry.remove("ada")
     guest = Guest(world)
 
-    assert [Connack(code=ConnectCode.CREDENTIALS)] == guest.says(connect)
+    assert guest.says(connect) == [Connack(code=ConnectCode.CREDENTIALS)]
 
 
 @pytest.mark.parametrize("level", ["in", "out", "status"])
@@ -78,9 +78,9 @@ def test_a_will_on_anothers_topic_is_refused(level):
     will = Will(topic=topic(world.bob, level), payload=b"offline")
     guest = Guest(world)
 
-    assert [Connack(code=ConnectCode.NOT_AUTHORIZED)] == guest.says(world.connect(world.ada, will=will))
+    assert guest.says(world.connect(world.ada, will=will)) == [Connack(code=ConnectCode.NOT_AUTHORIZED)]
     assert guest.visitor.finished
-    assert [] == world.rooms
+    assert world.rooms == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_whatever_is_no_connect_ends_the_connection(first):
     world = World()
     guest = Guest(world)
 
-    assert [] == guest.says(first)
+    assert guest.says(first) == []
     assert guest.visitor.finished
 
 
@@ -108,7 +108,7 @@ def test_another_version_is_told_so():
     world = World()
     guest = Guest(world)
 
-    assert [Connack(code=ConnectCode.VERSION)] == guest.says(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00")
+    assert guest.says(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00") == [Connack(code=ConnectCode.VERSION)]
 
 
 def test_who_says_nothing_is_shown_out():
@@ -136,8 +136,8 @@ def test_a_flood_of_silent_connections_leaves_room_for_clients():
     world.now += 5
     late = Guest(world)
 
-    assert [True, False, False] == [one.visitor.finished for one in silent]
-    assert [] == late.says(world.connect(world.ada))
+    assert [one.visitor.finished for one in silent] == [True, False, False]
+    assert late.says(world.connect(world.ada)) == []
     assert not late.visitor.finished
     assert not Guest(world).visitor.finished  # a client that is in takes no place of those who wait
 
@@ -187,7 +187,7 @@ def test_an_account_has_a_few_connections():
     bob = world.inside(world.bob, "")
     guests = [world.inside(world.ada, f"app-{number}") for number in range(CONNECTIONS + 2)]
 
-    assert [True, True, *[False] * CONNECTIONS] == [guest.visitor.finished for guest in guests]
+    assert [guest.visitor.finished for guest in guests] == [True, True, *[False] * CONNECTIONS]
     assert not bob.visitor.finished
     assert len(world.door) == CONNECTIONS + 1
 
@@ -220,7 +220,7 @@ def test_the_broker_may_end_it():
     assert guest.visitor.finished
     assert not room.left
     assert guest.wire.wakes
-    assert [] == guest.told(Publish(topic="a", payload=b"x"))
+    assert guest.told(Publish(topic="a", payload=b"x")) == []
 
 
 def test_nothing_is_said_to_the_room_of_who_has_left():
@@ -233,7 +233,7 @@ def test_nothing_is_said_to_the_room_of_who_has_left():
 
     guest.says(Publish(topic=topic(world.ada, "in"), payload=b"x"))
 
-    assert heard == room.data
+    assert room.data == heard
     assert room.left
 
 
@@ -248,7 +248,7 @@ def test_credentials_stay_the_same_and_are_each_clients_own():
 
     _, password = world.accounts.credentials(world.ada)
 
-    assert password == again.credentials(world.ada)[1]
+    assert again.credentials(world.ada)[1] == password
     assert password != elsewhere.credentials(world.ada)[1]
     assert password != world.accounts.credentials(world.bob)[1]
     assert password != world.accounts.hub_credentials()[1]

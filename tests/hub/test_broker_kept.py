@@ -28,11 +28,11 @@ def test_qos_2_comes_once():
     guest = world.inside(world.ada)
     message = Publish(topic=topic(world.ada, "in"), payload=b"x", qos=2, packet_id=7)
 
-    assert [] == guest.says(message, evolve(message, dup=True))
-    assert [evolve(message, qos=1)] == guest.passed
-    assert [Pubrec(7)] == guest.told(Puback(7))
-    assert [Pubrec(7), Pubcomp(7), Pubcomp(7)] == guest.says(evolve(message, dup=True), Pubrel(7), Pubrel(7))
-    assert [evolve(message, qos=1)] == guest.passed
+    assert guest.says(message, evolve(message, dup=True)) == []
+    assert guest.passed == [evolve(message, qos=1)]
+    assert guest.told(Puback(7)) == [Pubrec(7)]
+    assert guest.says(evolve(message, dup=True), Pubrel(7), Pubrel(7)) == [Pubrec(7), Pubcomp(7), Pubcomp(7)]
+    assert guest.passed == [evolve(message, qos=1)]
     guest.says(evolve(message, payload=b"the id is free again"))
     assert len(guest.passed) == 2
 
@@ -44,8 +44,8 @@ def test_qos_2_of_anothers_is_received_too():
 
     answers = guest.says(Publish(topic=topic(world.bob, "in"), payload=b"x", qos=2, packet_id=7), Pubrel(7))
 
-    assert [Pubrec(7), Pubcomp(7)] == answers
-    assert [] == guest.passed
+    assert answers == [Pubrec(7), Pubcomp(7)]
+    assert guest.passed == []
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -72,10 +72,10 @@ def test_presence_is_kept_for_who_comes_later(wanted, qos):
     suback, kept = listening(world, out, status, qos=wanted)
     speaker.says(Publish(topic=status, payload=b"", retain=True))
 
-    assert Suback(packet_id=1, codes=(wanted, wanted)) == suback
+    assert suback == Suback(packet_id=1, codes=(wanted, wanted))
     assert isinstance(kept, Publish)
-    assert (status, b"busy", min(qos, wanted), True) == (kept.topic, kept.payload, kept.qos, kept.retain)
-    assert [Suback(packet_id=1, codes=(1,))] == listening(world, status)
+    assert (kept.topic, kept.payload, kept.qos, kept.retain) == (status, b"busy", min(qos, wanted), True)
+    assert listening(world, status) == [Suback(packet_id=1, codes=(1,))]
 
 
 def test_what_is_kept_is_acknowledged_to_the_door():
@@ -90,7 +90,7 @@ def test_what_is_kept_is_acknowledged_to_the_door():
     guest.says(Puback(65_535), Subscribe(packet_id=4, filters=((status, 1),)))
     _, third = guest.told(Suback(packet_id=4, codes=(1,)))
 
-    assert [65_535, 65_534, 65_535] == [one.packet_id for one in (first, second, third) if isinstance(one, Publish)]
+    assert [one.packet_id for one in (first, second, third) if isinstance(one, Publish)] == [65_535, 65_534, 65_535]
     assert not any(isinstance(packet, Puback) for packet in guest.passed)
 
 
@@ -119,15 +119,15 @@ def test_what_nobody_could_want_is_not_kept():
         Publish(topic=status, payload=b"x" * (RETAINED + 1), retain=True),
     )
     hub = world.hub()
-    assert [] == hub.answers()
-    assert 1 == len(listening(world, status))
+    assert hub.answers() == []
+    assert len(listening(world, status)) == 1
 
     guest.says(Publish(topic=status, payload=b"x" * RETAINED, retain=True))
-    assert 2 == len(listening(world, status))
+    assert len(listening(world, status)) == 2
     guest.says(Subscribe(packet_id=1, filters=((status, 1),)))
-    assert [Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,))] == guest.told(
+    assert guest.told(Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,))) == [
         Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,))
-    )
+    ]
 
 
 def test_what_the_hub_says_of_a_client_is_kept():
@@ -139,4 +139,4 @@ def test_what_the_hub_says_of_a_client_is_kept():
     _, kept = listening(world, status)
 
     assert isinstance(kept, Publish)
-    assert (b"offline", True) == (kept.payload, kept.retain)
+    assert (kept.payload, kept.retain) == (b"offline", True)

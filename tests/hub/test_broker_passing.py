@@ -44,7 +44,7 @@ def test_what_is_the_clients_own_passes_as_it_came():
 
     guest.says(*sent)
 
-    assert [evolve(one, retain=False) if isinstance(one, Publish) else one for one in sent] == room.heard[1:]
+    assert room.heard[1:] == [evolve(one, retain=False) if isinstance(one, Publish) else one for one in sent]
     assert room.left
     assert guest.visitor.finished
 
@@ -67,8 +67,8 @@ def test_what_is_anothers_does_not_pass(name, qos):
 
     answers = guest.says(Publish(topic=where, payload=b"x", qos=qos, packet_id=packet_id))
 
-    assert ([Puback(5)] if qos else []) == answers
-    assert [] == guest.passed
+    assert answers == ([Puback(5)] if qos else [])
+    assert guest.passed == []
     assert not guest.visitor.finished
 
 
@@ -82,8 +82,8 @@ def test_nobody_listens_to_others(name):
 
     answers = guest.says(Subscribe(packet_id=3, filters=((special.get(name, name), 1),)))
 
-    assert [Suback(packet_id=3, codes=(SUBSCRIPTION_REFUSED,))] == answers
-    assert [] == guest.passed
+    assert answers == [Suback(packet_id=3, codes=(SUBSCRIPTION_REFUSED,))]
+    assert guest.passed == []
 
 
 def test_of_several_filters_the_own_ones_are_granted():
@@ -95,8 +95,8 @@ def test_of_several_filters_the_own_ones_are_granted():
     guest.says(Subscribe(packet_id=9, filters=((other, 1), (out, 2), ("#", 0), (status, 0))))
     answers = guest.told(Suback(packet_id=9, codes=(1, 0)))
 
-    assert [Subscribe(packet_id=9, filters=((out, 1), (status, 0)))] == guest.passed
-    assert [Suback(packet_id=9, codes=(SUBSCRIPTION_REFUSED, 1, SUBSCRIPTION_REFUSED, 0))] == answers
+    assert guest.passed == [Subscribe(packet_id=9, filters=((out, 1), (status, 0)))]
+    assert answers == [Suback(packet_id=9, codes=(SUBSCRIPTION_REFUSED, 1, SUBSCRIPTION_REFUSED, 0))]
 
 
 def test_only_what_was_subscribed_to_is_told():
@@ -115,9 +115,9 @@ def test_only_what_was_subscribed_to_is_told():
     guest.says(Unsubscribe(packet_id=2, filters=(out,)))
     after = guest.told(Unsuback(2), Publish(topic=out, payload=b"y"))
 
-    assert [] == before
-    assert [Publish(topic=out, payload=b"x", qos=1, packet_id=2), Suback(packet_id=1, codes=(1,))] == told
-    assert [Unsuback(2)] == after
+    assert before == []
+    assert told == [Publish(topic=out, payload=b"x", qos=1, packet_id=2), Suback(packet_id=1, codes=(1,))]
+    assert after == [Unsuback(2)]
     assert Puback(1) in guest.passed
 
 
@@ -128,11 +128,11 @@ def test_the_broker_need_not_wait_for_anybody():
     out = topic(world.ada, "out")
     guest.says(Subscribe(packet_id=1, filters=((out, 1),)))
     guest.told(Suback(packet_id=1, codes=(1,)), Publish(topic=out, payload=b"x", qos=1, packet_id=7))
-    assert [Puback(7)] == guest.passed[1:]
+    assert guest.passed[1:] == [Puback(7)]
 
     guest.says(Puback(7), Puback(7), Puback(8))
 
-    assert [Puback(7)] == guest.passed[1:]
+    assert guest.passed[1:] == [Puback(7)]
     assert not guest.visitor.finished
 
 
@@ -141,8 +141,8 @@ def test_pings_are_answered_at_the_door():
     world = World()
     guest = world.inside(world.ada)
 
-    assert [Pingresp(), Pingresp()] == guest.says(Pingreq(), Pingreq())
-    assert [] == guest.passed
+    assert guest.says(Pingreq(), Pingreq()) == [Pingresp(), Pingresp()]
+    assert guest.passed == []
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def test_who_sends_faster_than_the_hub_hears_is_held_back():
     for _ in range(4):
         hub.told(message)
 
-    assert [2, 0, 1] == held
-    assert [3, 0, 1] == resumed  # at the bound again
-    assert [4, 1, 1] == [len(one.passed) for one in (ada, also_ada, bob)]
-    assert [True, False, True, False] == ada.wire.holds[:4]
+    assert held == [2, 0, 1]
+    assert resumed == [3, 0, 1]  # at the bound again
+    assert [len(one.passed) for one in (ada, also_ada, bob)] == [4, 1, 1]
+    assert ada.wire.holds[:4] == [True, False, True, False]
     assert ada.visitor.next_timeout is not None
 
 
@@ -260,7 +260,7 @@ def test_time_does_not_pass_for_who_is_held_back():
     world.now += 1000
     hub.told(message)
 
-    assert [Pingresp()] == guest.answers()
+    assert guest.answers() == [Pingresp()]
 
 
 def test_a_hub_that_goes_lets_everybody_go_on():
@@ -288,8 +288,8 @@ def test_unanswered_subscriptions_hold_a_client_back():
     held = len(guest.passed)
     guest.told(Suback(packet_id=1, codes=(1,)))
 
-    assert UNANSWERED == held
-    assert UNANSWERED + 1 == len(guest.passed)
+    assert held == UNANSWERED
+    assert len(guest.passed) == UNANSWERED + 1
 
 
 def test_who_does_not_read_is_cut_off():

@@ -82,20 +82,20 @@ def test_it_says_when_it_is_ready_and_stops_when_told(home: Path, signum: int, c
         assert " https://127.0.0.1:" in ready
         assert " mqtts://127.0.0.1:" in ready
         assert "'demo'" in ready
-        assert code == stopped(process, signum)
+        assert stopped(process, signum) == code
         assert process.stdout is not None
         assert process.stderr is not None
-        assert ("", "") == (process.stdout.read(), process.stderr.read())
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
 
 
 def test_machines_read_json(home: Path) -> None:
     """Endpoints, authority, client, files and process id, on one line."""
     with running("--json", "--name", "kiosk", "--write", str(home / "out")) as (process, ready):
         found = json.loads(ready)
-        assert (True, "kiosk", process.pid) == (found["ready"], found["client"], found["pid"])
-        assert ["wss", "https", "mqtt"] == list(found["endpoints"])
+        assert (found["ready"], found["client"], found["pid"]) == (True, "kiosk", process.pid)
+        assert list(found["endpoints"]) == ["wss", "https", "mqtt"]
         assert "BEGIN CERTIFICATE" in Path(found["ca_file"]).read_text()
-        assert str(home / "out" / "_identity.json") == found["files"]["_identity.json"]
+        assert found["files"]["_identity.json"] == str(home / "out" / "_identity.json")
         identity = ThalovantIdentity.from_file(home / "out" / "_identity.json")
         assert found["endpoints"]["wss"] == identity.endpoint_for("wss")
         assert identity.access_key not in ready
@@ -107,8 +107,8 @@ def test_sigterm_drains(home: Path) -> None:
         client.send_utterance("Take your time")
         client.ask("first")  # the hub has the other one now
         process.send_signal(signal.SIGTERM)
-        assert "That took two seconds." == client.wait_for_event("speak").text
-        assert 0 == process.wait(PATIENCE)
+        assert client.wait_for_event("speak").text == "That took two seconds."
+        assert process.wait(PATIENCE) == 0
 
 
 def _client(folder: Path) -> ThalovantClient:
@@ -129,8 +129,8 @@ def test_what_it_writes_is_for_nobody_else(home: Path) -> None:
     files = [path for path in (home / "a" / "out").rglob("*") if path.is_file()]
 
     assert {"_identity.json", "config.yaml", "variables.env", "ca.pem"} < {path.name for path in files}
-    assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in files}
-    assert {0o700} == {stat.S_IMODE(path.stat().st_mode) for path in (home / "a", home / "a" / "out")}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (home / "a", home / "a" / "out")} == {0o700}
 
 
 @pytest.mark.parametrize("generation", ["3", "1", "0"])
@@ -140,23 +140,23 @@ def test_every_form_of_the_identity_works(home: Path, generation: str, monkeypat
     with running("--write", str(out), "--generation", generation):
         moved = out.rename(home / "moved")
         with contextlib.closing(ThalovantClient.from_identity_file(moved / "_identity.json")) as client:
-            assert "You said: file" == client.ask("file").text
+            assert client.ask("file").text == "You said: file"
         with contextlib.closing(ThalovantClient.from_config(moved / "config.yaml")) as client:
-            assert "You said: config" == client.ask("config").text
+            assert client.ask("config").text == "You said: config"
         for exported in (moved / "variables.env").read_text().splitlines():
             name, _, value = exported.removeprefix("export ").partition("=")
             monkeypatch.setenv(name, value.strip("'"))
         monkeypatch.setenv("THALOVANT_CA_FILE", str(moved / "ca.pem"))
         trust = moved / "hivemind"
         with contextlib.closing(ThalovantClient.from_env(noise_state_dir=trust)) as client:
-            assert "You said: variables" == client.ask("variables").text
+            assert client.ask("variables").text == "You said: variables"
 
 
 def test_the_written_client_knows_the_hub_already(home: Path) -> None:
     """Its key is pinned on both sides: whoever else listens at that address is refused."""
     with running("--ephemeral", "--write", str(home / "out")):
         node = json.loads((home / "out" / "hivemind" / "_identity.json").read_text())
-        assert {"wss", "https"} == {pin.partition(":")[0] for pin in node["pinned_noise_keys"]}
+        assert {pin.partition(":")[0] for pin in node["pinned_noise_keys"]} == {"wss", "https"}
         other = ThalovantClient.from_identity_file(home / "out" / "_identity.json", noise_state_dir=home / "other")
         with contextlib.closing(other), pytest.raises(ThalovantClientKeyRejectedError):
             other.ask("hi")
@@ -169,9 +169,9 @@ def test_a_new_hub_takes_the_place_of_an_old_one(home: Path) -> None:
     for generation in ("3", "1"):
         arguments = ("--ephemeral", "--wss-port", port, "--generation", generation, "--write", str(home / "out"))
         with running(*arguments), ThalovantClient.from_identity_file(home / "out" / "_identity.json") as client:
-            assert "You said: hi" == client.ask("hi").text
+            assert client.ask("hi").text == "You said: hi"
         result = ended(*FREE, *arguments, "--run", *THALOVANT, "ask", "What now?")
-        assert (0, "You said: What now?\n") == (result.returncode, result.stdout), result.stderr
+        assert (result.returncode, result.stdout) == (0, "You said: What now?\n"), result.stderr
 
 
 def test_clients_and_keys_survive_a_restart(home: Path) -> None:
@@ -198,7 +198,7 @@ def test_run_ends_as_its_command_does(home: Path, code: str, expected: int) -> N
         *FREE, "--ephemeral", "--run", sys.executable, "-c", f"import os, sys; print('out'); sys.stdout.flush(); {code}"
     )
 
-    assert (expected, "out\n") == (result.returncode, result.stdout)
+    assert (result.returncode, result.stdout) == (expected, "out\n")
     assert result.stderr.startswith("hub ready at wss://127.0.0.1:")
 
 
@@ -206,8 +206,8 @@ def test_run_gives_the_identity_to_its_command(home: Path) -> None:
     """In `THALOVANT_*` variables; options after the command are the command's."""
     result = ended(*FREE, "--ephemeral", "--run", *THALOVANT, "--json", "ask", "Say hello.")
 
-    assert 0 == result.returncode, result.stderr
-    assert "Hello!" == json.loads(result.stdout)["text"]
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["text"] == "Hello!"
 
 
 def test_sigterm_ends_the_command_too(home: Path) -> None:
@@ -216,8 +216,8 @@ def test_sigterm_ends_the_command_too(home: Path) -> None:
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"
     )
     with running("--ephemeral", "--run", sys.executable, "-c", script) as (process, first):
-        assert "up\n" == first
-        assert 5 == stopped(process, signal.SIGTERM)
+        assert first == "up\n"
+        assert stopped(process, signal.SIGTERM) == 5
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line with which the command refuses to start; exit code 2, nothing on standard output."""
     code = main(["hub", *arguments])
     out, err = capsys.readouterr()
-    assert (2, "") == (code, out), err
-    assert 1 == len(err.splitlines()), err
+    assert (code, out) == (2, ""), err
+    assert len(err.splitlines()) == 1, err
     assert err.startswith("thalovant hub: ")
     return err
 
@@ -275,7 +275,7 @@ def test_a_state_in_use_is_named(home: Path, capsys: pytest.CaptureFixture[str])
     with running("--write", str(home / "out")):
         message = refusal(capsys, *FREE, "--write", str(home / "other"))
         with _client(home / "out") as client:
-            assert "You said: hi" == client.ask("hi").text
+            assert client.ask("hi").text == "You said: hi"
 
     assert "in use by another hub" in message
     assert "--state" in message
@@ -297,6 +297,6 @@ def test_help_names_every_option() -> None:
     """In few lines."""
     result = ended("--help")
 
-    assert 0 == result.returncode
+    assert result.returncode == 0
     for option in ("--host", "--wss-port", "--state", "--ephemeral", "--write", "--run", "--json", "--generation"):
         assert option in result.stdout

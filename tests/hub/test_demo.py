@@ -51,7 +51,7 @@ def test_questions_have_their_answers(client: ThalovantClient, text: str, reply:
 
 def test_a_name_is_used(client: ThalovantClient) -> None:
     """The context that a client gives reaches the skills."""
-    assert "Hello, Ada!" == client.ask("Say hello.", context={"user_name": "Ada"}).text
+    assert client.ask("Say hello.", context={"user_name": "Ada"}).text == "Hello, Ada!"
 
 
 def test_status_holds_what_the_client_said(client: ThalovantClient, local_hub: LocalHub) -> None:
@@ -68,8 +68,8 @@ def test_a_conversation_remembers(client: ThalovantClient) -> None:
     client.ask("Remember that my favorite color is blue.", **session)
     client.ask("Remember that my dog is called Rex.", **session)
 
-    assert "You mentioned that your favorite color is blue." == client.ask("What color did I mention?", **session).text
-    assert "You mentioned that your dog is called Rex." == client.ask("What did I tell you?", **session).text
+    assert client.ask("What color did I mention?", **session).text == "You mentioned that your favorite color is blue."
+    assert client.ask("What did I tell you?", **session).text == "You mentioned that your dog is called Rex."
     assert client.ask("What color did I mention?", session_id="other").text.startswith("You did not mention that")
 
 
@@ -77,7 +77,7 @@ def test_instructions_follow_each_other(client: ThalovantClient) -> None:
     """One at a time, and again from the start."""
     said = [client.ask("Show the next instruction.", session_id="steps").text for _ in range(4)]
 
-    assert ["Step 1 of 3", "Step 2 of 3", "Step 3 of 3", "Step 1 of 3"] == [text.partition(":")[0] for text in said]
+    assert [text.partition(":")[0] for text in said] == ["Step 1 of 3", "Step 2 of 3", "Step 3 of 3", "Step 1 of 3"]
 
 
 def test_matching_parts_are_rich(client: ThalovantClient) -> None:
@@ -85,20 +85,20 @@ def test_matching_parts_are_rich(client: ThalovantClient) -> None:
     reply = client.ask("Show matching parts.")
     items = {item.kind: item for item in reply.display_items()}
 
-    assert {"text", "table", "attachment", "choices", "image"} == items.keys()
-    assert ["Bracket", "Cable"] == [choice["title"] for choice in items["choices"].data or ()]
-    assert 2 == len(reply.utterances)
+    assert items.keys() == {"text", "table", "attachment", "choices", "image"}
+    assert [choice["title"] for choice in items["choices"].data or ()] == ["Bracket", "Cable"]
+    assert len(reply.utterances) == 2
     assert (items["image"].url or "").endswith(".png")
 
 
 def test_buttons_and_codes_are_named(client: ThalovantClient) -> None:
     """With kind, value and title."""
     client.send_action("/approve invoice-42", title="Approve invoice")
-    assert "You sent the action /approve invoice-42 (Approve invoice)." == client.wait_for_event("speak").text
+    assert client.wait_for_event("speak").text == "You sent the action /approve invoice-42 (Approve invoice)."
     client.send_code("INV-2026-001", kind="invoice")
-    assert "You sent the invoice INV-2026-001." == client.wait_for_event("speak").text
+    assert client.wait_for_event("speak").text == "You sent the invoice INV-2026-001."
 
 
 def test_one_takes_its_time(client: ThalovantClient) -> None:
     """For trying timeouts and progress."""
-    assert "That took two seconds." == client.ask("Take your time.").text
+    assert client.ask("Take your time.").text == "That took two seconds."

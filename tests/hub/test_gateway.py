@@ -25,7 +25,7 @@ def test_a_timer_that_ends_a_session_begins_the_next() -> None:
 
     gateway.handle_timeout(due)  # no CONNACK
 
-    assert [BrokerLost] == [type(outcome) for outcome in gateway.outcomes()]
+    assert [type(outcome) for outcome in gateway.outcomes()] == [BrokerLost]
     assert gateway.next_timeout is None
     again = gateway.step()
     assert isinstance(first, Dial)

@@ -88,9 +88,9 @@ def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
         device.ask("hello")
         said: queue.Queue[str] = queue.Queue()
         with device.on("speak", lambda event: said.put(event.text)):
-            assert 1 == hub.speak_to(name, "by the way")
+            assert hub.speak_to(name, "by the way") == 1
 
-            assert "by the way" == said.get(timeout=PATIENCE)
+            assert said.get(timeout=PATIENCE) == "by the way"
 
 
 def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
@@ -105,7 +105,7 @@ def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
     with client(hub, name) as device:
         pieces = device.ask("say much", timeout=PATIENCE).utterances
 
-    assert [f"{number} {text}" for number in range(40)] == list(pieces)
+    assert list(pieces) == [f"{number} {text}" for number in range(40)]
 
 
 def test_a_message_may_be_as_large_as_on_every_transport(hub: LocalHub, name: str):
@@ -119,7 +119,7 @@ def test_a_message_may_be_as_large_as_on_every_transport(hub: LocalHub, name: st
     heard: queue.Queue[int] = queue.Queue()
     with client(hub, name) as device, device.on_binary(lambda message: heard.put(len(message.payload))):
         assert device.ask("send much", timeout=PATIENCE).text == "that was it"
-        assert 20_000_000 == heard.get(timeout=PATIENCE)
+        assert heard.get(timeout=PATIENCE) == 20_000_000
 
 
 def test_a_burst_of_news_arrives_whole(hub: LocalHub, name: str):
@@ -135,7 +135,7 @@ def test_a_burst_of_news_arrives_whole(hub: LocalHub, name: str):
     with client(hub, name) as device, device.on("app.news", lambda event: numbers.put(event.data["number"])):
         assert device.ask("what happened", timeout=PATIENCE).text == "a lot"
 
-        assert list(range(1000)) == [numbers.get(timeout=PATIENCE) for _ in range(1000)]
+        assert [numbers.get(timeout=PATIENCE) for _ in range(1000)] == list(range(1000))
 
 
 def test_a_hub_that_comes_back_is_found_again():
@@ -152,7 +152,7 @@ def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
     """The client learns of it at its next poll."""
     with client(hub, name, retry="idempotent") as device:  # what is on its way then is lost
         device.ask("one")
-        assert 1 == hub.disconnect(name)
+        assert hub.disconnect(name) == 1
 
         assert device.ask("two", timeout=PATIENCE).text == "You said: two"
 
@@ -170,7 +170,7 @@ def test_a_connection_that_breaks_leaves_no_session_behind():
                 relay.cut()
 
             assert asked.result().text == "You said: two"
-            assert 1 == hub.speak_to("device", "are you there once?")
+            assert hub.speak_to("device", "are you there once?") == 1
 
 
 def test_who_is_held_back_is_heard_in_the_end():
@@ -218,12 +218,12 @@ def test_what_a_stranger_is_answered(hub: LocalHub, name: str):
         ]
         answers = [browser.call(method, path, form, **options) for method, path, form, options in asked]
 
-    assert [
+    assert [(answer.status, answer.body.get("error")) for answer in answers] == [
         (404, "Not found"), (405, "Method not allowed"), (405, "Method not allowed"), (400, "Missing authorization"),
         (403, "Invalid authorization"), (403, "Invalid authorization"), (200, NOT_CONNECTED["error"]),
         (200, NOT_CONNECTED["error"]), (409, NOT_CONNECTED["error"]), (400, "Missing message"),
         (200, "Already Disconnected"),
-    ] == [(answer.status, answer.body.get("error")) for answer in answers]  # fmt: skip
+    ]  # fmt: skip
 
 
 def test_authorization_may_be_in_the_form(hub: LocalHub, name: str):
@@ -231,7 +231,7 @@ def test_authorization_may_be_in_the_form(hub: LocalHub, name: str):
     with Browser(hub.identity(name)) as browser:
         answer = browser.call("POST", "connect", {"authorization": browser.authorization}, authorization="")
 
-    assert 200 == answer.status
+    assert answer.status == 200
 
 
 def test_nothing_but_the_offer_is_said_to_who_has_proven_nothing(hub: LocalHub, name: str):
@@ -243,9 +243,9 @@ def test_nothing_but_the_offer_is_said_to_who_has_proven_nothing(hub: LocalHub, 
         sent = browser.call("POST", "send_message", {"message": message}, cookie=cookie)
         after = browser.call("POST", "send_message", {"message": message}, cookie=cookie)
 
-    assert 2 == len(offered)
+    assert len(offered) == 2
     assert sent.status >= 400
-    assert (409, NOT_CONNECTED) == (after.status, after.body)
+    assert (after.status, after.body) == (409, NOT_CONNECTED)
     assert not any("in clear" in str(event.data) for event in hub.heard)
     assert name not in hub.connected
 
@@ -275,8 +275,8 @@ def test_nobody_gets_at_a_session_of_another(hub: LocalHub, name: str, thief: st
         sent = other.call("POST", "send_message", {"message": "{"}, cookie=shown)
         kept = victim.poll(own)
 
-    assert (NOT_CONNECTED, "Already Disconnected", 409) == (stolen.body, ended.body["error"], sent.status)
-    assert 2 == len(kept.body["messages"])
+    assert (stolen.body, ended.body["error"], sent.status) == (NOT_CONNECTED, "Already Disconnected", 409)
+    assert len(kept.body["messages"]) == 2
 
 
 def test_a_cookie_is_of_use_from_anywhere(hub: LocalHub, name: str):
@@ -285,7 +285,7 @@ def test_a_cookie_is_of_use_from_anywhere(hub: LocalHub, name: str):
     with Browser(identity) as here, Browser(identity, source="127.0.0.2") as there:
         cookie = here.connect()
 
-        assert 2 == len(there.poll(cookie).body["messages"])
+        assert len(there.poll(cookie).body["messages"]) == 2
 
 
 def test_who_only_knows_the_access_key_locks_nobody_out(hub: LocalHub, name: str):
@@ -299,9 +299,9 @@ def test_who_only_knows_the_access_key_locks_nobody_out(hub: LocalHub, name: str
 
         with client(hub, name) as device:
             assert device.ask("hello").text == "You said: hello"
-            assert 503 == thief.call("POST", "connect").status
+            assert thief.call("POST", "connect").status == 503
 
-    assert [200] * 8 + [503] == statuses
+    assert statuses == [200] * 8 + [503]
 
 
 def test_sockets_of_strangers_are_few():
@@ -316,11 +316,11 @@ def test_sockets_of_strangers_are_few():
         refused = strangers.enter_context(Browser(identity, source="127.0.0.2"))
         elsewhere = strangers.enter_context(Browser(identity, source="127.0.0.3"))
 
-        assert b"" == refused.read()
-        assert 200 == elsewhere.call("POST", "connect").status
+        assert refused.read() == b""
+        assert elsewhere.call("POST", "connect").status == 200
         taken[0].close()
         assert serves(identity, "127.0.0.2")
-        assert 200 == taken[1].call("POST", "connect").status
+        assert taken[1].call("POST", "connect").status == 200
 
 
 def test_sockets_of_strangers_give_way():
@@ -331,7 +331,7 @@ def test_sockets_of_strangers_give_way():
         with Browser(identity, source="127.0.0.2") as old:
             old.connect()
             assert serves(identity, "127.0.0.2")
-            assert b"" == old.read()
+            assert old.read() == b""
 
 
 def test_sockets_of_clients_are_no_strangers():
@@ -343,7 +343,7 @@ def test_sockets_of_clients_are_no_strangers():
             device = ThalovantClient(relay.identity, protocol="https", noise_state_dir=hub.state_dir(name))
             assert exits.enter_context(device).ask("hello").text == "You said: hello"
 
-        assert ("one", "three", "two") == tuple(sorted(hub.connected))
+        assert tuple(sorted(hub.connected)) == ("one", "three", "two")
 
 
 def test_sessions_outlive_connections(hub: LocalHub, name: str):
@@ -352,7 +352,7 @@ def test_sessions_outlive_connections(hub: LocalHub, name: str):
     with Browser(identity) as first:
         cookie = first.connect()
     with Browser(identity) as second:
-        assert 2 == len(second.poll(cookie).body["messages"])
+        assert len(second.poll(cookie).body["messages"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -396,9 +396,9 @@ def test_slow_requests_are_cut_off():
     ):
         slow.write(b"POST /connect HTTP/1.1\r\nHost:")
 
-        assert 408 == slow.answer().status
-        assert b"" == slow.read()
-        assert b"" == idle.read()
+        assert slow.answer().status == 408
+        assert slow.read() == b""
+        assert idle.read() == b""
 
 
 def test_a_client_that_does_not_read_its_messages_loses_its_session():
@@ -425,7 +425,7 @@ def test_a_hub_that_is_full_does_not_refuse_anybody():
 
         answer = second.call("POST", "connect")
 
-    assert (503, "5") == (answer.status, answer.headers["retry-after"])
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_a_removed_client_is_turned_away():
@@ -434,7 +434,7 @@ def test_a_removed_client_is_turned_away():
         cookie = browser.connect()
         hub._portal.run(lambda: hub._hub.remove_client("gone"))
 
-        assert 403 == browser.call("POST", "connect", cookie=cookie).status
+        assert browser.call("POST", "connect", cookie=cookie).status == 403
 
 
 def test_a_hub_that_stops_does_not_wait_for_idle_connections():
@@ -445,6 +445,6 @@ def test_a_hub_that_stops_does_not_wait_for_idle_connections():
             stopping = threading.Thread(target=hub.stop)
             stopping.start()
 
-            assert b"" == browser.read()
+            assert browser.read() == b""
         stopping.join(PATIENCE)
         assert not stopping.is_alive()

@@ -75,7 +75,7 @@ def run(tmp_path: Path) -> Run:
                     await act(world)
             finally:
                 await world.close()
-            assert [] == [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            assert [task for task in asyncio.all_tasks() if asyncio.current_task() is not task] == []
 
         asyncio.run(main())
 
@@ -95,8 +95,8 @@ def test_a_client_of_each_generation_is_answered(run: Run, generation: int) -> N
         for _ in range(2):
             client = world.client(identity)
             reply = await client.ask("hello there", request_id="r1")
-            assert ("You said: hello there", True, "r1") == (reply.text, reply.ok, reply.request_id)
-            assert ("kiosk",) == hub.connected
+            assert (reply.text, reply.ok, reply.request_id) == ("You said: hello there", True, "r1")
+            assert hub.connected == ("kiosk",)
             await client.close()
             await world.until(lambda: hub.connected == ())
 
@@ -126,7 +126,7 @@ def test_many_clients_get_their_own_answers(run: Run) -> None:
 
         async def asking(name: str, client: AsyncThalovantClient) -> None:
             for n in range(10):
-                assert f"You said: {name} {n}" == (await client.ask(f"{name} {n}")).text
+                assert (await client.ask(f"{name} {n}")).text == f"You said: {name} {n}"
 
         await asyncio.gather(*(asking(name, client) for name, client in clients))
 
@@ -142,7 +142,7 @@ def test_what_is_not_allowed_is_denied_and_the_client_goes_on(run: Run) -> None:
         client = world.client(identity)
         with pytest.raises(ThalovantPolicyDeniedError) as caught:
             await client.ask("hello")
-        assert ("recognizer_loop:utterance", "acl_disallowed_type") == (caught.value.denied_type, caught.value.code)
+        assert (caught.value.denied_type, caught.value.code) == ("recognizer_loop:utterance", "acl_disallowed_type")
         assert "denied" in repr(await _event(client, "hive.policy.denied", "other.event"))
 
     run(act)
@@ -170,11 +170,12 @@ def test_a_broken_skill_is_its_askers_business(run: Run, caplog: pytest.LogCaptu
         identity = hub.add_client("kiosk")
         unlucky, lucky = world.client(identity), world.client(identity)
         asked = [asyncio.create_task(unlucky.ask(text)) for text in ("raise", "hang")]
-        assert "You said: fine" == (await lucky.ask("fine")).text
+        assert (await lucky.ask("fine")).text == "You said: fine"
         failures = await asyncio.gather(*asked, return_exceptions=True)
-        assert [ThalovantUnansweredError] * 2 == [type(failure) for failure in failures]
-        assert ["The skill 'broken' failed", "The skill 'hanging' did not answer in time"] == [
-            str(failure).rstrip(".")[:1].upper() + str(failure).rstrip(".")[1:] for failure in failures
+        assert [type(failure) for failure in failures] == [ThalovantUnansweredError] * 2
+        assert [str(failure).rstrip(".")[:1].upper() + str(failure).rstrip(".")[1:] for failure in failures] == [
+            "The skill 'broken' failed",
+            "The skill 'hanging' did not answer in time",
         ]
 
     import threading
@@ -184,7 +185,7 @@ def test_a_broken_skill_is_its_askers_business(run: Run, caplog: pytest.LogCaptu
         run(act)
     finally:
         stop.set()
-    assert ["Skill 'broken' raised", "Skill 'hanging' did not answer within 0.2 s"] == caplog.messages
+    assert caplog.messages == ["Skill 'broken' raised", "Skill 'hanging' did not answer within 0.2 s"]
 
 
 def test_bytes_come_and_go(run: Run) -> None:
@@ -229,22 +230,22 @@ def test_the_hub_speaks_first(run: Run) -> None:
             sessions[name] = (await client.ask("hi")).events[0].session_id
             subscriptions += [client.on("speak", hear), client.on("app.news", hear)]
 
-        assert 1 == hub.speak_to("ada", "Dinner!")
-        assert 1 == hub.speak_to("ada", {"text": "Dinner!", "lang": "de-de"}, session_id="s")
-        assert 0 == hub.speak_to("nobody", "Dinner!")
-        assert 1 == hub.emit_to("bob", "app.news", {"text": "for bob"})
-        assert 2 == hub.broadcast("app.news", {"text": "for all"})
+        assert hub.speak_to("ada", "Dinner!") == 1
+        assert hub.speak_to("ada", {"text": "Dinner!", "lang": "de-de"}, session_id="s") == 1
+        assert hub.speak_to("nobody", "Dinner!") == 0
+        assert hub.emit_to("bob", "app.news", {"text": "for bob"}) == 1
+        assert hub.broadcast("app.news", {"text": "for all"}) == 2
         await world.until(lambda: len(heard) == 5)
         for subscription in subscriptions:
             subscription.close()
 
-        assert {
+        assert set(heard) == {
             ("ada", "speak", "Dinner!", sessions["ada"]),
             ("ada", "speak", "Dinner!", "s"),
             ("bob", "app.news", "for bob", sessions["bob"]),
             ("ada", "app.news", "for all", sessions["ada"]),
             ("bob", "app.news", "for all", sessions["bob"]),
-        } == set(heard)
+        }
 
     run(act)
 
@@ -258,7 +259,7 @@ def test_what_is_no_json_is_the_callers_mistake(run: Run) -> None:
         await client.connect()
         with pytest.raises(ValueError, match="not a JSON value"):
             hub.emit_to("kiosk", "app.news", {"x": object()})
-        assert "You said: hi" == (await client.ask("hi")).text
+        assert (await client.ask("hi")).text == "You said: hi"
 
     run(act)
 
@@ -271,7 +272,7 @@ def test_the_hub_knows_what_clients_say_of_themselves(run: Run) -> None:
         client = world.client(hub.add_client("kiosk"))
         await client.emit("thalovant.client.status", {"state": "ready"})
         await world.until(lambda: bool(hub.client_status))
-        assert {"kiosk": {"state": "ready"}} == hub.client_status
+        assert hub.client_status == {"kiosk": {"state": "ready"}}
         assert "ready" in (await client.ask("What is the status?")).text
 
     run(act)
@@ -286,12 +287,12 @@ def test_a_removed_client_is_out(run: Run) -> None:
     async def act(world: World) -> None:
         hub = await world.hub()
         identity = hub.add_client("kiosk")
-        assert ("kiosk",) == hub.clients
+        assert hub.clients == ("kiosk",)
         client = world.client(identity, auto_reconnect=False)
         await client.connect()
         assert hub.remove_client("kiosk")
         assert not hub.remove_client("kiosk")
-        assert ((), None) == (hub.clients, hub.identity("kiosk"))
+        assert (hub.clients, hub.identity("kiosk")) == ((), None)
         await world.until(lambda: hub.connected == ())
         with pytest.raises(ThalovantHubRefusedError):
             await world.client(identity).connect()
@@ -306,11 +307,11 @@ def test_a_disconnected_client_comes_back_by_itself(run: Run) -> None:
         hub = await world.hub()
         client = world.client(hub.add_client("kiosk"))
         await client.connect()
-        assert 1 == hub.disconnect("kiosk")
-        assert () == hub.connected
+        assert hub.disconnect("kiosk") == 1
+        assert hub.connected == ()
         await world.until(lambda: hub.connected == ("kiosk",))
-        assert "You said: again" == (await client.ask("again")).text
-        assert 0 == hub.disconnect("nobody")
+        assert (await client.ask("again")).text == "You said: again"
+        assert hub.disconnect("nobody") == 0
 
     run(act)
 
@@ -326,7 +327,7 @@ def test_a_client_that_lost_its_keys_needs_the_operator(run: Run, tmp_path: Path
             await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")
         assert hub.forget_keys("kiosk")
         assert not hub.forget_keys("nobody")
-        assert "You said: hi" == (await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")).text
+        assert (await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")).text == "You said: hi"
 
     run(act)
 
@@ -341,19 +342,19 @@ def test_a_restarted_hub_is_the_same(run: Run, tmp_path: Path) -> None:
         hub = await world.hub(state=tmp_path / "hub")
         identity = hub.add_client("kiosk")
         client = world.client(identity)
-        assert "You said: one" == (await client.ask("one")).text
+        assert (await client.ask("one")).text == "You said: one"
         known = hub.node_id, hub.endpoints, hub.ca_file.read_bytes()
 
         await hub.close()
         await hub.start()
 
-        assert known == (hub.node_id, hub.endpoints, hub.ca_file.read_bytes())
-        assert identity == hub.identity("kiosk")
-        assert "You said: two" == (await client.ask("two")).text
+        assert (hub.node_id, hub.endpoints, hub.ca_file.read_bytes()) == known
+        assert hub.identity("kiosk") == identity
+        assert (await client.ask("two")).text == "You said: two"
         await hub.close()
         other = await world.hub(state=tmp_path / "hub")
         assert known[0] == other.node_id
-        assert ("kiosk",) == other.clients
+        assert other.clients == ("kiosk",)
 
     run(act)
 
@@ -369,7 +370,7 @@ def test_without_a_state_nothing_is_left(run: Run) -> None:
         await hub.close()
         assert not ca_file.exists()
         await hub.start()
-        assert ((), True) == (hub.clients, node_id != hub.node_id)
+        assert (hub.clients, hub.node_id != node_id) == ((), True)
 
     run(act)
 
@@ -393,7 +394,7 @@ def test_closing_waits_for_answers(run: Run) -> None:
         closing = asyncio.create_task(hub.close())
         await asyncio.sleep(0)
         gate.set()
-        assert "done" == (await asked).text
+        assert (await asked).text == "done"
         await closing
         await hub.close()
         with pytest.raises(ThalovantConnectionError):
@@ -410,7 +411,7 @@ def test_a_port_that_is_taken_is_named(run: Run, tmp_path: Path) -> None:
             port = taken.getsockname()[1]
             with pytest.raises(HubSetupError, match=f"^Port {port} on 127.0.0.1 is taken") as caught:
                 await world.hub(wss_port=port, state=tmp_path / "hub")
-        assert "wss_port" == caught.value.setting
+        assert caught.value.setting == "wss_port"
         await world.hub(state=tmp_path / "hub")
 
     run(act)
@@ -423,7 +424,7 @@ def test_a_host_that_is_elsewhere_is_named(run: Run, host: str) -> None:
     async def act(world: World) -> None:
         with pytest.raises(HubSetupError, match=f"{host} is no address of this machine") as caught:
             await world.hub(host=host)
-        assert "host" == caught.value.setting
+        assert caught.value.setting == "host"
 
     run(act)
 
@@ -435,7 +436,7 @@ def test_a_state_in_use_is_named(run: Run, tmp_path: Path) -> None:
         await world.hub(state=tmp_path / "hub")
         with pytest.raises(HubSetupError, match="is in use by another hub") as caught:
             await world.hub(state=tmp_path / "hub")
-        assert "state" == caught.value.setting
+        assert caught.value.setting == "state"
 
     run(act)
 
@@ -446,7 +447,7 @@ def test_a_hub_must_run_to_be_asked(run: Run) -> None:
     async def act(world: World) -> None:
         hub = Hub()
         hub.add_skill(SKILLS[0])
-        assert SKILLS[:1] == hub.skills
+        assert hub.skills == SKILLS[:1]
         for call in (lambda: hub.add_client("kiosk"), lambda: hub.endpoints, lambda: hub.broadcast("x")):
             with pytest.raises(RuntimeError, match="start it first"):
                 call()
@@ -469,12 +470,12 @@ def test_an_identity_says_where_the_hub_is(run: Run) -> None:
         identity = hub.add_client("kiosk", site_id="shop")
         url = hub.endpoints["wss"]
         assert url.startswith("wss://127.0.0.1:")
-        assert (url, None, ("wss",)) == (
+        assert (
             identity.endpoint_for("wss"),
             identity.endpoint_for("mqtt"),
             identity.enabled_protocols(),
-        )
-        assert ("shop", str(hub.ca_file), None) == (identity.site_id, identity.ca_file, identity.crypto_key)
+        ) == (url, None, ("wss",))
+        assert (identity.site_id, identity.ca_file, identity.crypto_key) == ("shop", str(hub.ca_file), None)
         assert hub.add_client("old", generation=0).crypto_key
         with pytest.raises(ThalovantConnectionError, match="authority unknown"):
             await world.client(ThalovantIdentity.from_mapping({**_secrets(identity), "ca_file": None})).connect()
@@ -506,8 +507,8 @@ def test_clients_dial_what_they_are_told(run: Run, options: dict[str, Any], star
             pytest.skip("no IPv6 here")
         identity = hub.add_client("kiosk")
         assert hub.endpoints["wss"].startswith(start)
-        assert (options.get("tls") is None) is bool(identity.ca_file)
-        assert "You said: hi" == (await world.client(identity).ask("hi")).text
+        assert bool(identity.ca_file) is (options.get("tls") is None)
+        assert (await world.client(identity).ask("hi")).text == "You said: hi"
 
     run(act)
 
@@ -525,10 +526,10 @@ def test_a_certificate_is_renewed_while_the_hub_runs(run: Run, tmp_path: Path) -
         hub.renew()
         second = await _shown(hub)
         assert first != second
-        assert ("You said: a", "You said: b") == (
+        assert (
             (await client.ask("a")).text,
             (await world.client(identity).ask("b")).text,
-        )
+        ) == ("You said: a", "You said: b")
 
     now = [datetime.datetime.now(datetime.UTC) - 369 * DAY]
     run(act)
@@ -546,7 +547,7 @@ def test_a_renewed_authority_is_published_beside_others(run: Run, tmp_path: Path
         second = hub.ca_file.read_bytes()
         assert second.endswith(b"# another authority\n")
         assert first not in second
-        assert 1 == second.count(b"BEGIN CERTIFICATE")
+        assert second.count(b"BEGIN CERTIFICATE") == 1
 
     now = [datetime.datetime.now(datetime.UTC)]
     run(act)
@@ -583,7 +584,7 @@ def test_who_speaks_no_tls_harms_nobody(run: Run, caplog: pytest.LogCaptureFixtu
                 await reader.read()
             writer.close()
         client = world.client(hub.add_client("kiosk"))
-        assert "You said: hi" == (await client.ask("hi")).text
+        assert (await client.ask("hi")).text == "You said: hi"
 
     caplog.set_level(logging.INFO)
     run(act)
@@ -615,7 +616,7 @@ def test_identities_are_written_for_clients_that_there_are(run: Run, tmp_path: P
         (tmp_path / "file").write_text("")
         with pytest.raises(HubSetupError, match="cannot be written to") as caught:
             await write_identity(hub, "kiosk", tmp_path / "file" / "out")
-        assert "write" == caught.value.setting
+        assert caught.value.setting == "write"
         assert not (tmp_path / "out").exists()
 
     run(act)
@@ -631,8 +632,8 @@ def test_introduced_clients_and_hubs_know_each_other(run: Run) -> None:
         one, two = await hub.introduce("kiosk", b"\1" * 32), await hub.introduce("kiosk", b"\2" * 32)
         assert one is not None
         assert one == two
-        assert (32, hub.node_id, 32) == (len(one.public_key), one.node_id, len(one.psk.reveal()))
-        assert [None, None] == [await hub.introduce(name, b"\1" * 32) for name in ("old", "nobody")]
+        assert (len(one.public_key), one.node_id, len(one.psk.reveal())) == (32, hub.node_id, 32)
+        assert [await hub.introduce(name, b"\1" * 32) for name in ("old", "nobody")] == [None, None]
         assert one.psk.reveal().hex() not in repr(one)
 
     run(act)

@@ -36,16 +36,16 @@ def test_a_wrapper_goes_to_everybody_else_as_it_came(kind: type[e.PayloadMessage
 
     actions = hive.say(sender, event)
 
-    assert others == [peer for peer, _ in passed(actions)]
+    assert [peer for peer, _ in passed(actions)] == others
     for peer, copy in passed(actions):
         assert isinstance(copy, kind)
         assert (event.payload, event.metadata) == (copy.payload, copy.metadata)
-        assert ("attic", "pem") == (copy.target_site_id, copy.target_pubkey)
-        assert (sender.id, None) == (copy.source_peer, copy.node)
-        assert [
+        assert (copy.target_site_id, copy.target_pubkey) == ("attic", "pem")
+        assert (copy.source_peer, copy.node) == (sender.id, None)
+        assert copy.route == [
             {"source": sender.id, "targets": [sender.id]},
             {"source": PUBKEY, "targets": [peer.id]},
-        ] == copy.route
+        ]
 
 
 def test_a_hop_that_is_there_is_not_written_again() -> None:
@@ -56,7 +56,7 @@ def test_a_hop_that_is_there_is_not_written_again() -> None:
 
     ((_, copy),) = passed(hive.say(sender, e.Propagate(payload=wrapped(utterance()), route=route)))
 
-    assert ["junk", sender.id, PUBKEY] == [hop["source"] if isinstance(hop, dict) else hop for hop in copy.route]
+    assert [hop["source"] if isinstance(hop, dict) else hop for hop in copy.route] == ["junk", sender.id, PUBKEY]
 
 
 def test_what_was_here_before_is_not_passed_on() -> None:
@@ -65,7 +65,7 @@ def test_what_was_here_before_is_not_passed_on() -> None:
     sender, _ = hive.peer(), hive.peer()
     route = [{"source": PUBKEY, "targets": []}, {"source": "elsewhere", "targets": []}]
 
-    assert [] == hive.say(sender, e.Propagate(payload=wrapped(utterance()), route=route))
+    assert hive.say(sender, e.Propagate(payload=wrapped(utterance()), route=route)) == []
 
 
 def test_nobody_is_above() -> None:
@@ -73,7 +73,7 @@ def test_nobody_is_above() -> None:
     hive = Hive()
     sender, _ = hive.peer(), hive.peer()
 
-    assert [] == hive.say(sender, e.Escalate(payload=wrapped(utterance())))
+    assert hive.say(sender, e.Escalate(payload=wrapped(utterance()))) == []
 
 
 @pytest.mark.parametrize("kind", [e.Broadcast, e.Propagate, e.Escalate])
@@ -87,7 +87,7 @@ def test_what_is_for_our_site_is_heard_here(kind: type[e.PayloadMessage], inside
 
     request = heard(hive.say(sender, kind(payload=wrapped(inner), **({} if inside else target)))).request
 
-    assert "app.event" == request.bus.type
+    assert request.bus.type == "app.event"
 
 
 def test_what_is_for_another_site_is_not_heard_here() -> None:
@@ -95,7 +95,7 @@ def test_what_is_for_another_site_is_not_heard_here() -> None:
     for site in ("attic", None):
         hive = Hive(site_id=site)
 
-        assert [] == hive.say(hive.peer(), e.Propagate(payload=wrapped(utterance()), target_site_id="cellar"))
+        assert hive.say(hive.peer(), e.Propagate(payload=wrapped(utterance()), target_site_id="cellar")) == []
 
 
 def test_the_allow_list_holds_for_our_site() -> None:
@@ -106,7 +106,7 @@ def test_the_allow_list_holds_for_our_site() -> None:
     ((_, event),) = passed(hive.say(sender, e.Escalate(payload=wrapped(e.Bus(type="no")), target_site_id="attic")))
 
     assert isinstance(event, e.Bus)
-    assert "hive.policy.denied" == event.type
+    assert event.type == "hive.policy.denied"
 
 
 # --- ping ------------------------------------------------------------------------------------------------------------
@@ -124,20 +124,20 @@ def test_a_ping_is_answered_and_passed_on() -> None:
 
     answers = passed(hive.say(sender, ping()))
 
-    assert [sender, other, other] == [peer for peer, _ in answers]
+    assert [peer for peer, _ in answers] == [sender, other, other]
     own, for_other, forwarded = (event for _, event in answers)
     assert own is for_other
     assert isinstance(own, e.Propagate)
-    assert "ping" == own.payload["msg_type"]
-    assert {
+    assert own.payload["msg_type"] == "ping"
+    assert own.payload["payload"] == {
         "flood_id": "f1",
         "peer": PUBKEY,
         "site_id": "attic",
         "timestamp": WALL,
         "public_key": PUBKEY,
-    } == own.payload["payload"]
+    }
     assert isinstance(forwarded, e.Propagate)
-    assert "node" == forwarded.payload["payload"]["peer"]
+    assert forwarded.payload["payload"]["peer"] == "node"
 
 
 def test_the_same_ping_counts_once() -> None:
@@ -146,7 +146,7 @@ def test_the_same_ping_counts_once() -> None:
     sender, _ = hive.peer(), hive.peer()
     hive.say(sender, ping())
 
-    assert [] == hive.say(sender, ping())
+    assert hive.say(sender, ping()) == []
 
 
 def test_answers_to_a_ping_are_not_answered() -> None:
@@ -155,7 +155,7 @@ def test_answers_to_a_ping_are_not_answered() -> None:
     sender, other = hive.peer(), hive.peer()
     hive.say(sender, ping())
 
-    assert [sender] == [peer for peer, _ in passed(hive.say(other, ping(peer="other")))]
+    assert [peer for peer, _ in passed(hive.say(other, ping(peer="other")))] == [sender]
 
 
 def test_everybody_is_told_every_thirty_seconds_at_most() -> None:
@@ -186,17 +186,17 @@ def test_a_question_is_answered_in_frames_of_its_kind(kind: type[e.Query | e.Cas
 
     for frame in frames:
         assert isinstance(frame, kind)
-        assert {
+        assert frame.metadata == {
             "query_id": "q1",
             "originator_peer": "far",
             "responder_peer": PUBKEY,
             "is_response": True,
-        } == frame.metadata
-        assert [{"source": sender.id, "targets": [sender.id]}] == frame.route
-        assert "bus" == frame.payload["msg_type"]
+        }
+        assert frame.route == [{"source": sender.id, "targets": [sender.id]}]
+        assert frame.payload["msg_type"] == "bus"
     speak, complete = (frame.payload["payload"] for frame in frames if isinstance(frame, kind))
-    assert {"type": "speak", "data": {"utterance": "this", "lang": "en-us"}, "context": {"query_id": "q1"}} == speak
-    assert {"type": "hive.query.complete", "data": {}, "context": {}} == complete
+    assert speak == {"type": "speak", "data": {"utterance": "this", "lang": "en-us"}, "context": {"query_id": "q1"}}
+    assert complete == {"type": "hive.query.complete", "data": {}, "context": {}}
 
 
 def test_a_question_without_an_id_gets_one() -> None:
@@ -207,7 +207,7 @@ def test_a_question_without_an_id_gets_one() -> None:
         query = heard(hive.say(sender, e.Query(payload=wrapped(utterance()), metadata=metadata))).request.query
 
         assert query is not None
-        assert ("minted", sender.id) == (query.id, query.originator)
+        assert (query.id, query.originator) == ("minted", sender.id)
 
 
 def test_a_question_that_nobody_answers_times_out() -> None:
@@ -219,9 +219,9 @@ def test_a_question_that_nobody_answers_times_out() -> None:
 
     assert isinstance(silent, e.Query)
     assert isinstance(broken, e.Query)
-    assert "hive.query.timeout" == silent.payload["payload"]["type"]
-    assert {"query_id": "q1", "error": "no_answer"} == silent.payload["payload"]["data"]
-    assert "hive.query.complete" == broken.payload["payload"]["type"]
+    assert silent.payload["payload"]["type"] == "hive.query.timeout"
+    assert silent.payload["payload"]["data"] == {"query_id": "q1", "error": "no_answer"}
+    assert broken.payload["payload"]["type"] == "hive.query.complete"
 
 
 def test_a_cascade_asks_everybody() -> None:
@@ -233,9 +233,9 @@ def test_a_cascade_asks_everybody() -> None:
 
     assert isinstance(asked, Hear)
     assert isinstance(forwarded, Say)
-    assert other is forwarded.peer
-    assert {"k": 1, "query_id": "minted", "originator_peer": sender.id} == forwarded.event.metadata
-    assert () == asked.request.failed("?", spoke=False)
+    assert forwarded.peer is other
+    assert forwarded.event.metadata == {"k": 1, "query_id": "minted", "originator_peer": sender.id}
+    assert asked.request.failed("?", spoke=False) == ()
 
 
 def test_answers_go_to_who_asked_and_to_nobody_else() -> None:
@@ -246,18 +246,18 @@ def test_answers_go_to_who_asked_and_to_nobody_else() -> None:
     answer = e.Cascade(payload=wrapped(e.Speak(text="me")), metadata={"query_id": "q1", "is_response": True})
 
     ((to, copy),) = passed(hive.say(other, answer))
-    assert asker is to
+    assert to is asker
     assert isinstance(copy, e.Cascade)
-    assert (answer.payload, answer.metadata, other.id) == (copy.payload, copy.metadata, copy.source_peer)
-    assert [] == hive.say(asker, answer)
+    assert (copy.payload, copy.metadata, copy.source_peer) == (answer.payload, answer.metadata, other.id)
+    assert hive.say(asker, answer) == []
 
     ((to, refused),) = passed(hive.say(third, e.Cascade(payload=wrapped(utterance()), metadata={"query_id": "q1"})))
-    assert third is to
+    assert to is third
     assert isinstance(refused, e.Bus)
-    assert "policy_error" == refused.data["code"]
+    assert refused.data["code"] == "policy_error"
 
     hive.now += 300
-    assert [] == hive.say(other, answer)
+    assert hive.say(other, answer) == []
 
 
 def test_answers_without_a_question_go_nowhere() -> None:
@@ -269,7 +269,7 @@ def test_answers_without_a_question_go_nowhere() -> None:
 
     for query_id in ("q1", "q2"):
         answer = e.Query(payload=wrapped(e.Speak(text="me")), metadata={"query_id": query_id, "is_response": True})
-        assert [] == hive.say(other, answer)
+        assert hive.say(other, answer) == []
 
 
 # --- intercom --------------------------------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def test_intercom_goes_to_the_peer_with_that_key(inside: bool) -> None:
     actions = passed(hive.say(sender, e.Propagate(payload=wrapped(sealed)) if inside else sealed))
 
     to, event = actions[0]
-    assert target is to
+    assert to is target
     assert isinstance(event, e.Intercom)
-    assert ({"ciphertext": "x"}, sender.id) == (event.payload, event.source_peer)
-    assert ([target, other] if inside else []) == [peer for peer, _ in actions[1:]]
+    assert (event.payload, event.source_peer) == ({"ciphertext": "x"}, sender.id)
+    assert [peer for peer, _ in actions[1:]] == ([target, other] if inside else [])
 
 
 @pytest.mark.parametrize("target", [None, "", "NOBODY"])
@@ -297,7 +297,7 @@ def test_intercom_for_nobody_here_is_dropped(target: str | None) -> None:
     hive = Hive()
     sender, _ = hive.peer(), hive.peer()
 
-    assert [] == hive.say(sender, e.Intercom(payload={}, target_pubkey=target))
+    assert hive.say(sender, e.Intercom(payload={}, target_pubkey=target)) == []
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for key in range(3):
         recent.first(key, f"v{key}", float(key))
 
-    assert 2 == len(recent)
-    assert [None, "v1", "v2"] == [recent.get(key, 3.0) for key in range(3)]
-    assert "v1" == recent.first(1, "new", 10.9)
-    assert "new" == recent.first(1, "new", 11.0)
+    assert len(recent) == 2
+    assert [recent.get(key, 3.0) for key in range(3)] == [None, "v1", "v2"]
+    assert recent.first(1, "new", 10.9) == "v1"
+    assert recent.first(1, "new", 11.0) == "new"

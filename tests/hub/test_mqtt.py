@@ -131,9 +131,9 @@ def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
         device.ask("hello")
         said: queue.Queue[str] = queue.Queue()
         with device.on("speak", lambda event: said.put(event.text)):
-            assert 1 == hub.speak_to(name, "by the way")
+            assert hub.speak_to(name, "by the way") == 1
 
-            assert "by the way" == said.get(timeout=PATIENCE)
+            assert said.get(timeout=PATIENCE) == "by the way"
 
 
 def test_long_answers_wait_for_the_broker(hub: LocalHub, name: str):
@@ -148,7 +148,7 @@ def test_long_answers_wait_for_the_broker(hub: LocalHub, name: str):
     with client(hub, name) as device:
         pieces = device.ask("say much", timeout=PATIENCE).utterances
 
-    assert [f"{number} {text}" for number in range(100)] == list(pieces)
+    assert list(pieces) == [f"{number} {text}" for number in range(100)]
 
 
 def test_raw_bytes_travel_up(hub: LocalHub, name: str):
@@ -166,7 +166,7 @@ def test_raw_bytes_travel_up(hub: LocalHub, name: str):
         while not heard:
             device.ask("are you there?", timeout=PATIENCE)
 
-    assert [payload] == heard
+    assert heard == [payload]
 
 
 def test_who_is_held_back_is_heard_in_the_end():
@@ -205,7 +205,7 @@ def test_messages_without_bytes_are_not_free():
             for _ in range(3):
                 device.send_binary(bytes(30_000), BinType.RAW_AUDIO)
             assert begun.wait(PATIENCE)
-            assert Connack() == second.connect()
+            assert second.connect() == Connack()
             second.say(Subscribe(packet_id=1, filters=((second.topic("status"), 0),)))
             second.say(*[Publish(topic=second.topic("in"), payload=b"")] * 1000)
             while not isinstance(packet := second.hear(), Publish) or packet.payload != b"offline":
@@ -227,7 +227,7 @@ def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
     """`offline` on the client's status topic is all that MQTT has for it."""
     with client(hub, name, retry="idempotent") as device:  # what is on its way then is lost
         device.ask("one")
-        assert 1 == hub.disconnect(name)
+        assert hub.disconnect(name) == 1
 
         assert device.ask("two", timeout=PATIENCE).text == "You said: two"
 
@@ -271,17 +271,17 @@ def test_an_account_reaches_its_own_topics_only(hub: LocalHub, name: str):
         ada_in, ada_status = (
             f"hivemind/{hub.identity(f'{name}-ada').access_key}/{level}" for level in ("in", "status")
         )
-        assert Connack() == bob.connect()
+        assert bob.connect() == Connack()
 
         bob.say(Subscribe(packet_id=1, filters=((ada_status, 1), ("#", 0), ("hivemind/+/out", 1))))
-        assert Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,) * 3) == bob.hear()
+        assert bob.hear() == Suback(packet_id=1, codes=(SUBSCRIPTION_REFUSED,) * 3)
         for packet_id, (topic, payload) in enumerate([(ada_status, b"offline"), (ada_in, b"garbage")], start=2):
             bob.say(Publish(topic=topic, payload=payload, qos=1, retain=True, packet_id=packet_id))
-            assert Puback(packet_id) == bob.hear()
+            assert bob.hear() == Puback(packet_id)
         assert ada.ask("still here?").text == "You said: still here?"
 
         bob.say(Pingreq())
-        assert Pingresp() == bob.hear()  # and nothing of what was said before
+        assert bob.hear() == Pingresp()  # and nothing of what was said before
 
 
 def test_nobody_takes_over_another_identity(hub: LocalHub, name: str):
@@ -291,15 +291,15 @@ def test_nobody_takes_over_another_identity(hub: LocalHub, name: str):
         MqttStranger(hub.identity(f"{name}-ada")) as again,
         MqttStranger(hub.identity(f"{name}-bob")) as bob,
     ):
-        assert Connack() == ada.connect(client_id="app")
-        assert Connack() == bob.connect(client_id="app")
+        assert ada.connect(client_id="app") == Connack()
+        assert bob.connect(client_id="app") == Connack()
         ada.say(Pingreq())
-        assert Pingresp() == ada.hear()
+        assert ada.hear() == Pingresp()
 
-        assert Connack() == again.connect(client_id="app")
+        assert again.connect(client_id="app") == Connack()
         assert ada.hear() is None
         bob.say(Pingreq())
-        assert Pingresp() == bob.hear()
+        assert bob.hear() == Pingresp()
 
 
 def test_a_will_on_anothers_topic_is_refused(hub: LocalHub, name: str):
@@ -308,21 +308,21 @@ def test_a_will_on_anothers_topic_is_refused(hub: LocalHub, name: str):
     with MqttStranger(hub.identity(name)) as bob:
         answer = bob.connect(will=Will(topic=f"hivemind/{other}/status", payload=b"offline"))
 
-    assert Connack(code=ConnectCode.NOT_AUTHORIZED) == answer
+    assert answer == Connack(code=ConnectCode.NOT_AUTHORIZED)
 
 
 def test_a_will_comes_before_the_successor(hub: LocalHub, name: str):
     """Who takes over a client id finds what its predecessor left: that one's end is over when it is let in."""
     with MqttStranger(hub.identity(name)) as first, MqttStranger(hub.identity(name)) as second:
         will = Will(topic=first.topic("status"), payload=b"offline", qos=1, retain=True)
-        assert Connack() == first.connect(client_id="app", will=will)
-        assert Connack() == second.connect(client_id="app")
+        assert first.connect(client_id="app", will=will) == Connack()
+        assert second.connect(client_id="app") == Connack()
 
         second.say(Subscribe(packet_id=1, filters=((will.topic, 1),)))
         heard = [second.hear(), second.hear()]  # in either order, says the standard (§3.8.4)
         assert Suback(packet_id=1, codes=(1,)) in heard
         told = [(one.topic, one.payload, one.retain) for one in heard if isinstance(one, Publish)]
-        assert [(will.topic, b"offline", True)] == told
+        assert told == [(will.topic, b"offline", True)]
 
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["goodbye", "no goodbye"])
@@ -331,21 +331,21 @@ def test_last_words_are_heard(hub: LocalHub, name: str, qos: int, leaves: bool):
     """What was said before the end is passed on, however fast the end follows: some of it is acknowledged already."""
     identity = hub.identity(name)
     with MqttStranger(identity) as listener, MqttStranger(identity) as speaker:
-        assert Connack() == listener.connect()
-        assert Connack() == speaker.connect()
+        assert listener.connect() == Connack()
+        assert speaker.connect() == Connack()
         status = listener.topic("status")
         listener.say(Subscribe(packet_id=1, filters=((status, 1),)))
-        assert Suback(packet_id=1, codes=(1,)) == listener.hear()
+        assert listener.hear() == Suback(packet_id=1, codes=(1,))
         words = [Publish(topic=status, payload=b"%d" % n, qos=qos, packet_id=n if qos else None) for n in range(1, 9)]
         speaker.say(*words, *([Disconnect()] if leaves else []))
         if not leaves:
             if qos:
-                assert [Puback(n) for n in range(1, 9)] == [speaker.hear() for _ in words]
+                assert [speaker.hear() for _ in words] == [Puback(n) for n in range(1, 9)]
             speaker.close()
 
         heard = [packet.payload for _ in words if isinstance(packet := listener.hear(), Publish)]
 
-    assert [word.payload for word in words] == heard
+    assert heard == [word.payload for word in words]
 
 
 def test_many_may_come_at_once(hub: LocalHub, name: str):
@@ -365,7 +365,7 @@ def test_many_may_come_at_once(hub: LocalHub, name: str):
                 )
             for device in devices:
                 heard = [device.hear()]
-                assert Connack() == heard[0]
+                assert heard[0] == Connack()
                 while not {type(packet) for packet in heard} >= {Suback, Puback}:
                     packet = device.hear()
                     assert packet is not None
@@ -381,13 +381,13 @@ def test_many_may_come_at_once(hub: LocalHub, name: str):
 def test_what_is_no_mqtt_ends_the_connection(hub: LocalHub, name: str, data: bytes):
     """At once, for this connection alone."""
     with MqttStranger(hub.identity(name)) as bad, MqttStranger(hub.identity(name)) as good:
-        assert Connack() == bad.connect()
-        assert Connack() == good.connect()
+        assert bad.connect() == Connack()
+        assert good.connect() == Connack()
         bad.write(data)
 
         assert bad.hear() is None
         good.say(Pingreq())
-        assert Pingresp() == good.hear()
+        assert good.hear() == Pingresp()
 
 
 def test_silence_before_connect_has_its_time():
@@ -415,7 +415,7 @@ def test_garbage_of_the_client_itself_harms_nobody(hub: LocalHub, name: str):
         bob.connect()
         for packet_id, payload in enumerate([b"garbage", b"\x82\xff", b"{", b""], start=1):
             bob.say(Publish(topic=bob.topic("in"), payload=payload, qos=1, retain=True, packet_id=packet_id))
-            assert Puback(packet_id) == bob.hear()
+            assert bob.hear() == Puback(packet_id)
 
     with client(hub, name) as device:
         assert device.ask("hello").text == "You said: hello"
@@ -470,7 +470,7 @@ def run(tmp_path: Path) -> Run:
                     await act(world)
             finally:
                 await world.close()
-            assert [] == [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            assert [task for task in asyncio.all_tasks() if asyncio.current_task() is not task] == []
 
         asyncio.run(main())
 
@@ -510,7 +510,7 @@ def test_a_broker_that_goes_comes_back(run: Run, caplog: pytest.LogCaptureFixtur
         run(act)
 
     said = [record.getMessage() for record in caplog.records if "MQTT" in record.getMessage()]
-    assert 2 == len(said)
+    assert len(said) == 2
     assert said[0].startswith("No MQTT for now: ")
     assert said[1] == "The MQTT broker serves the hub"
 
@@ -554,7 +554,7 @@ def test_a_broker_that_refuses_the_hub_keeps_it_from_starting(run: Run):
         await world.broker.start()
         with pytest.raises(HubSetupError, match="does not authorize") as caught:
             await world.hub(broker=world.broker.url.replace("//", "//hub:wrong@"))
-        assert "broker" == caught.value.setting
+        assert caught.value.setting == "broker"
         assert "wrong" not in str(caught.value)
         hub = await world.hub(broker=world.broker.url.replace("//", "//hub:right@"))
         assert hub.endpoints["mqtt"] == world.broker.url
@@ -589,7 +589,7 @@ def test_two_hubs_in_one_place_are_told(run: Run, caplog: pytest.LogCaptureFixtu
         run(act)
 
     said = {record.getMessage() for record in caplog.records}
-    assert 1 == len([text for text in said if "Another hub" in text])
+    assert len([text for text in said if "Another hub" in text]) == 1
 
 
 def test_what_is_retained_is_from_another_time(run: Run):
@@ -621,7 +621,7 @@ def test_an_unknown_access_key_is_told_nothing(run: Run):
         broker.publish("hivemind/nobody/status", b"offline")
         world.broker._flush()
         await asyncio.sleep(0)
-        assert [] == broker.said("hivemind/nobody/out")
+        assert broker.said("hivemind/nobody/out") == []
 
     run(act)
 
@@ -644,7 +644,7 @@ def test_a_session_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.Monke
 
         def visit() -> None:
             with MqttStranger(identity) as device:
-                assert Connack() == device.connect()
+                assert device.connect() == Connack()
                 assert device.hear() is None
 
         await asyncio.to_thread(visit)
@@ -660,20 +660,20 @@ def test_a_session_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.Monke
 def test_where_a_broker_is_and_who_we_are(monkeypatch: pytest.MonkeyPatch):
     """User and password from the URL, with escapes, else from the environment; never shown."""
     broker = Broker.at("mqtts://us%40er:p%2F%3Aw@broker.example:8884")
-    assert ("us@er", "p/:w") == (broker.username, broker.password and broker.password.reveal())
-    assert "mqtts://broker.example:8884" == broker.url
+    assert (broker.username, broker.password and broker.password.reveal()) == ("us@er", "p/:w")
+    assert broker.url == "mqtts://broker.example:8884"
     assert "us@er" not in repr(broker)
     assert "p/:w" not in repr(broker)
 
     plain = Broker.at("mqtt://[::1]")
-    assert ("mqtt://[::1]:1883", None, None) == (plain.url, plain.username, plain.password)
-    assert b"" == plain.authorities()
+    assert (plain.url, plain.username, plain.password) == ("mqtt://[::1]:1883", None, None)
+    assert plain.authorities() == b""
 
     monkeypatch.setenv("THALOVANT_BROKER_USERNAME", "from")
     monkeypatch.setenv("THALOVANT_BROKER_PASSWORD", "env")
     named = Broker.at("mqtts://broker.example")
-    assert ("from", "env") == (named.username, named.password and named.password.reveal())
-    assert "mqtts://broker.example:8883" == named.url
+    assert (named.username, named.password and named.password.reveal()) == ("from", "env")
+    assert named.url == "mqtts://broker.example:8883"
 
 
 @pytest.mark.parametrize(
@@ -684,7 +684,7 @@ def test_what_is_no_broker_is_said_without_its_password(url: str):
     with pytest.raises(HubSetupError) as caught:
         Hub(broker=url)
 
-    assert "broker" == caught.value.setting
+    assert caught.value.setting == "broker"
     assert "mqtts://" in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -699,7 +699,7 @@ def test_whom_clients_trust(tmp_path: Path):
     with pytest.raises(HubSetupError) as caught:
         Broker.at("mqtts://broker.example", ca_file=wrong).authorities()
 
-    assert "broker_ca" == caught.value.setting
+    assert caught.value.setting == "broker_ca"
 
 
 def test_without_the_extra_a_port_for_mqtt_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
@@ -711,5 +711,5 @@ def test_without_the_extra_a_port_for_mqtt_says_what_to_install(monkeypatch: pyt
     with pytest.raises(HubSetupError, match=r"pip install 'thalovant\[hub\]'"):
         asyncio.run(Hub(mqtt_port=0).start())
     with thalovant.testing.hub() as hub:
-        assert ("wss", "https") == hub.identity().enabled_protocols()
+        assert hub.identity().enabled_protocols() == ("wss", "https")
         assert hub.identity().mqtt is None

@@ -80,12 +80,12 @@ def test_certificates_are_small_and_short_lived(authority: Certificate) -> None:
     for certificate in (authority, server):
         key = certificate.x509.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        assert "secp256r1" == key.curve.name
+        assert key.curve.name == "secp256r1"
         assert certificate.x509.not_valid_before_utc <= NOW - DAY
-    assert NOW + 397 * DAY == server.x509.not_valid_after_utc
-    assert NOW + 3650 * DAY == authority.x509.not_valid_after_utc
+    assert server.x509.not_valid_after_utc == NOW + 397 * DAY
+    assert authority.x509.not_valid_after_utc == NOW + 3650 * DAY
     limits = authority.x509.extensions.get_extension_for_class(x509.BasicConstraints).value
-    assert (True, 0) == (limits.ca, limits.path_length)
+    assert (limits.ca, limits.path_length) == (True, 0)
 
 
 def test_private_keys_are_not_shown(authority: Certificate) -> None:
@@ -111,7 +111,7 @@ def test_a_certificate_is_good_for_its_names_and_time(
     """Renewed 30 days before its end; not good before its beginning."""
     server = make_server(authority, ["hub.example"], NOW)
 
-    assert good is is_good(server, names, NOW + days * DAY)
+    assert is_good(server, names, NOW + days * DAY) is good
 
 
 def test_a_context_takes_a_new_certificate(authority: Certificate) -> None:
@@ -151,7 +151,7 @@ def test_the_certificate_follows_names_and_time(tmp_path: Path) -> None:
     late = keys_at(tmp_path, ["other.example"], NOW + 380 * DAY)
 
     assert first.authority == named.authority == late.authority
-    assert 3 == len({first.server.pem, named.server.pem, late.server.pem})
+    assert len({first.server.pem, named.server.pem, late.server.pem}) == 3
     assert is_good(late.server, ["other.example"], NOW + 380 * DAY)
     assert (first.static_key, first.pubkey) == (late.static_key, late.pubkey)
 

@@ -37,7 +37,7 @@ def test_a_client_gets_random_secrets() -> None:
     one, two = registry.add("one"), registry.add("two")
     secrets = [secret.reveal() for client in (one, two) for secret in (client.access_key, client.password)]
 
-    assert 4 == len(set(secrets))
+    assert len(set(secrets)) == 4
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", secret) for secret in secrets)
     assert one.crypto_key is None
 
@@ -46,17 +46,17 @@ def test_a_client_is_what_was_asked_for() -> None:
     """Defaults: Noise, utterances and status allowed, everything of the mesh but to broadcast."""
     client = Registry(Shelf()).add("kiosk")
 
-    assert (1, "kiosk", "kiosk", Generation.NOISE) == (client.id, client.name, client.site_id, client.generation)
-    assert ("recognizer_loop:utterance", "ovos.utterance.handle", "thalovant.client.status") == client.allowed
-    assert DEFAULT_ALLOWED == client.allowed
-    assert (False, True, True) == (client.admin, client.can_escalate, client.can_propagate)
+    assert (client.id, client.name, client.site_id, client.generation) == (1, "kiosk", "kiosk", Generation.NOISE)
+    assert client.allowed == ("recognizer_loop:utterance", "ovos.utterance.handle", "thalovant.client.status")
+    assert client.allowed == DEFAULT_ALLOWED
+    assert (client.admin, client.can_escalate, client.can_propagate) == (False, True, True)
     full = Registry(Shelf()).add("a", site_id="attic", generation=1, allowed=["x", "y", "x"], admin=True)
-    assert ("attic", Generation.PASSWORD, ("x", "y"), True) == (
+    assert (
         full.site_id,
         full.generation,
         full.allowed,
         full.admin,
-    )
+    ) == ("attic", Generation.PASSWORD, ("x", "y"), True)
 
 
 def test_the_oldest_generation_has_a_key_of_sixteen_characters() -> None:
@@ -106,11 +106,11 @@ def test_a_removed_client_is_unknown() -> None:
     registry = Registry(shelf)
     gone, kept = registry.add("gone"), registry.add("kept")
 
-    assert gone is registry.remove("gone")
+    assert registry.remove("gone") is gone
     assert registry.remove("gone") is None
     assert registry.with_key(gone.access_key) is None
-    assert ([kept], [kept]) == (list(registry), list(shelf.clients.values()))
-    assert 3 == registry.add("new").id
+    assert (list(registry), list(shelf.clients.values())) == ([kept], [kept])
+    assert registry.add("new").id == 3
 
 
 def test_what_was_learnt_first_stays() -> None:
@@ -127,7 +127,7 @@ def test_what_was_learnt_first_stays() -> None:
     assert learnt is not None
     assert again is not None
     assert (b"1" * 32, Secret(b"2" * 32), None) == (learnt.pinned, learnt.psk, learnt.pubkey)
-    assert (b"1" * 32, "PEM") == (again.pinned, again.pubkey)
+    assert (again.pinned, again.pubkey) == (b"1" * 32, "PEM")
     assert again == registry.named("kiosk") == shelf.clients[1]
     assert saves == shelf.saves
 
@@ -139,7 +139,7 @@ def test_nothing_is_learnt_of_clients_that_are_gone() -> None:
     registry.remove("kiosk")
 
     assert registry.learn(client, pinned=b"1" * 32) is None
-    assert [] == list(registry)
+    assert list(registry) == []
 
 
 def test_keys_can_be_forgotten() -> None:
@@ -166,7 +166,7 @@ def test_clients_come_back_from_their_store() -> None:
     second = Registry(shelf)
 
     assert list(first) == list(second)
-    assert 2 == len(second)
+    assert len(second) == 2
     assert second.named("two") == first.named("two")
 
 

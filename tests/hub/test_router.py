@@ -20,9 +20,9 @@ def test_an_allowed_message_reaches_the_skills() -> None:
 
     request = heard(hive.say(peer, utterance("turn on the lamp"))).request
 
-    assert peer is request.peer
+    assert request.peer is peer
     assert isinstance(request.bus, e.Utterance)
-    assert "turn on the lamp" == request.bus.text
+    assert request.bus.text == "turn on the lamp"
     assert request.query is None
 
 
@@ -35,14 +35,14 @@ def test_what_is_not_allowed_is_denied_in_the_words_of_real_hubs(generation: int
     event = said(hive.say(peer, e.Bus(type="app.forbidden", context={"request_id": "r1"})))
 
     assert isinstance(event, e.Bus)
-    assert "hive.policy.denied" == event.type
-    assert {
+    assert event.type == "hive.policy.denied"
+    assert event.data == {
         "denied_type": "app.forbidden",
         "code": "acl_disallowed_type",
         "reason": "app.forbidden not in allowed_types",
         "data": {"msg_type": "app.forbidden", "allowed": list(ALLOWED)},
-    } == event.data
-    assert {"source": "hivemind-core", "destination": peer.id} == event.context
+    }
+    assert event.context == {"source": "hivemind-core", "destination": peer.id}
 
 
 def test_nothing_is_allowed_unless_it_is_listed() -> None:
@@ -50,7 +50,7 @@ def test_nothing_is_allowed_unless_it_is_listed() -> None:
     hive = Hive()
     peer = hive.peer(allowed=())
 
-    assert e.UTTERANCE == denied(hive.say(peer, utterance()))["denied_type"]
+    assert denied(hive.say(peer, utterance()))["denied_type"] == e.UTTERANCE
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_utterance_without_a_text_is_malformed(name: str, data: dict[str, Any
 
     refusal = denied(hive.say(hive.peer(), e.bus(type=name, data=data, context={})))
 
-    assert (name, "malformed_payload") == (refusal["denied_type"], refusal["code"])
+    assert (refusal["denied_type"], refusal["code"]) == (name, "malformed_payload")
 
 
 # --- contexts and sessions -------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_who_sent_it_is_the_hubs_word() -> None:
 
     context = heard(hive.say(peer, utterance(**forged))).request.context
 
-    assert (peer.id, peer.id, "hivemind") == (context["source"], context["peer"], context["destination"])
+    assert (context["source"], context["peer"], context["destination"]) == (peer.id, peer.id, "hivemind")
     assert "hivemind_verified_source_peer" not in context
 
 
@@ -90,10 +90,12 @@ def test_answers_go_back_with_everything_that_the_client_wrote() -> None:
 
     context = heard(hive.say(peer, utterance(**own))).request.reply_context
 
-    assert {"source": "hive", "destination": peer.id, "peer": peer.id} == {
-        key: context[key] for key in ("source", "destination", "peer")
+    assert {key: context[key] for key in ("source", "destination", "peer")} == {
+        "source": "hive",
+        "destination": peer.id,
+        "peer": peer.id,
     }
-    assert ("r1", {"id": "u"}) == (context["request_id"], context["user"])
+    assert (context["request_id"], context["user"]) == ("r1", {"id": "u"})
 
 
 @pytest.mark.parametrize(
@@ -137,8 +139,8 @@ def test_a_session_is_echoed_whole() -> None:
     own = heard(hive.say(peer, utterance(session={"session_id": "s", "lang": "pt-PT", "x": [1]}))).request
     sited = heard(hive.say(peer, utterance(session={"session_id": "s", "site_id": "attic"}))).request
 
-    assert {"session_id": "s", "lang": "pt-PT", "x": [1], "site_id": "shop"} == own.reply_context["session"]
-    assert "attic" == sited.reply_context["session"]["site_id"]
+    assert own.reply_context["session"] == {"session_id": "s", "lang": "pt-PT", "x": [1], "site_id": "shop"}
+    assert sited.reply_context["session"]["site_id"] == "attic"
 
 
 def test_a_message_without_a_session_has_that_of_the_hello() -> None:
@@ -148,7 +150,7 @@ def test_a_message_without_a_session_has_that_of_the_hello() -> None:
 
     session = heard(hive.say(peer, utterance())).request.reply_context["session"]
 
-    assert {"session_id": "s", "lang": "fr-fr", "site_id": "shop"} == session
+    assert session == {"session_id": "s", "lang": "fr-fr", "site_id": "shop"}
 
 
 def test_the_clients_message_is_not_changed() -> None:
@@ -159,7 +161,7 @@ def test_the_clients_message_is_not_changed() -> None:
 
     heard(hive.say(hive.peer(), bus))
 
-    assert {"session": {"session_id": "s"}, "source": "app"} == bus.context
+    assert bus.context == {"session": {"session_id": "s"}, "source": "app"}
 
 
 # --- hello -----------------------------------------------------------------------------------------------------------
@@ -182,12 +184,12 @@ def test_hello_sets_the_session(session: object, session_id: str, lang: str | No
     hive = Hive()
     peer = hive.peer()
 
-    assert [] == hive.say(peer, e.ClientHello(payload={"session": session, "site_id": "attic", "pubkey": ""}))
+    assert hive.say(peer, e.ClientHello(payload={"session": session, "site_id": "attic", "pubkey": ""})) == []
 
     request = heard(hive.say(peer, utterance())).request
-    assert session_id == request.session_id
-    assert lang == request.reply_context["session"].get("lang")
-    assert "attic" == request.reply_context["session"]["site_id"]
+    assert request.session_id == session_id
+    assert request.reply_context["session"].get("lang") == lang
+    assert request.reply_context["session"]["site_id"] == "attic"
 
 
 @pytest.mark.parametrize(
@@ -207,10 +209,10 @@ def test_hello_brings_the_key_for_intercom(pubkey: str | None, learnt: bool) -> 
 
     actions = hive.say(peer, e.ClientHello(payload={"session": {}, "pubkey": pubkey}))
 
-    assert learnt is bool(actions)
+    assert bool(actions) is learnt
     for action in actions:
         assert isinstance(action, Learn)
-        assert (pubkey or "").strip() == action.pubkey
+        assert action.pubkey == (pubkey or "").strip()
 
 
 # --- raw bytes -------------------------------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ def test_raw_bytes_reach_their_handlers() -> None:
     (action,) = hive.say(hive.peer(), event)
 
     assert isinstance(action, HearBinary)
-    assert event == action.event
+    assert action.event == event
 
 
 def test_raw_bytes_need_a_list_that_is_not_empty() -> None:
@@ -233,7 +235,7 @@ def test_raw_bytes_need_a_list_that_is_not_empty() -> None:
 
     refusal = denied(hive.say(hive.peer(allowed=()), e.Binary(bin_type=e.BinType.FILE, payload=b"x")))
 
-    assert ("binary", "acl_disallowed_type", 3) == (refusal["denied_type"], refusal["code"], refusal["bin_type"])
+    assert (refusal["denied_type"], refusal["code"], refusal["bin_type"]) == ("binary", "acl_disallowed_type", 3)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "C:\\x\\passwd", "a/..\\passwd", "passwd"])
@@ -244,7 +246,7 @@ def test_files_come_without_folders(name: str) -> None:
     (action,) = hive.say(hive.peer(), e.Binary(bin_type=e.BinType.FILE, payload=b"x", metadata={"file_name": name}))
 
     assert isinstance(action, HearBinary)
-    assert {"file_name": "passwd"} == action.event.metadata
+    assert action.event.metadata == {"file_name": "passwd"}
 
 
 # --- what asks for little --------------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_rendezvous_is_answered() -> None:
     event = said(hive.say(hive.peer(allowed=()), e.Rendezvous()))
 
     assert isinstance(event, e.Rendezvous)
-    assert {"status": "error", "reason": "not_a_rendezvous_node", "mailbox_node": PUBKEY} == event.payload
+    assert event.payload == {"status": "error", "reason": "not_a_rendezvous_node", "mailbox_node": PUBKEY}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +270,7 @@ def test_some_messages_are_only_looked_at(event: e.Message) -> None:
     hive = Hive()
     hive.peer()
 
-    assert [] == hive.say(hive.peer(), event)
+    assert hive.say(hive.peer(), event) == []
 
 
 def test_a_peer_that_left_hears_nothing() -> None:
@@ -279,7 +281,7 @@ def test_a_peer_that_left_hears_nothing() -> None:
     hive.router.leave(other)
     hive.router.leave(other)
 
-    assert [] == hive.say(one, e.Propagate(payload=wrapped(utterance())))
+    assert hive.say(one, e.Propagate(payload=wrapped(utterance()))) == []
 
 
 # --- permissions -----------------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ def test_what_a_client_may_not_start_closes_its_connection(
 
     closed = kicked(hive.say(hive.peer(**fields), kind(payload=wrapped(utterance()))))
 
-    assert (4003, f"{kind.msg_type.upper()} is not allowed for this client") == closed
+    assert closed == (4003, f"{kind.msg_type.upper()} is not allowed for this client")
 
 
 @pytest.mark.parametrize("kind", [e.Broadcast, e.Propagate, e.Escalate, e.Query, e.Cascade])
@@ -326,7 +328,7 @@ def test_a_payload_that_is_no_envelope_is_malformed(kind: type[e.PayloadMessage]
 
     refusal = denied(hive.say(hive.peer(admin=True), kind(payload=payload)))
 
-    assert (kind.msg_type, "malformed_payload") == (refusal["denied_type"], refusal["code"])
+    assert (refusal["denied_type"], refusal["code"]) == (kind.msg_type, "malformed_payload")
 
 
 @pytest.mark.parametrize("kind", [e.Query, e.Cascade])
@@ -334,7 +336,7 @@ def test_only_bus_messages_can_be_asked(kind: type[e.PayloadMessage]) -> None:
     """A question is a bus message; any other envelope in it is malformed."""
     hive = Hive()
 
-    assert "malformed_payload" == denied(hive.say(hive.peer(), kind(payload=wrapped(e.Ping()))))["code"]
+    assert denied(hive.say(hive.peer(), kind(payload=wrapped(e.Ping()))))["code"] == "malformed_payload"
 
 
 @pytest.mark.parametrize("kind", [e.Query, e.Cascade])
@@ -345,5 +347,5 @@ def test_the_allow_list_holds_inside_a_question(kind: type[e.PayloadMessage]) ->
 
     actions = hive.say(hive.peer(), kind(payload=wrapped(e.Bus(type="app.forbidden"))))
 
-    assert "app.forbidden" == denied(actions)["denied_type"]
+    assert denied(actions)["denied_type"] == "app.forbidden"
     assert all(action.peer is not others for action in actions if isinstance(action, Say))

@@ -53,7 +53,7 @@ def taken(core: TurnState, *skills: Skill) -> str | None:
     """The name of the skill that a turn reaches."""
     faults: list[Exception] = []
     found = choose(skills, core, lambda skill, error: faults.append(error))
-    assert [] == faults
+    assert faults == []
     return None if found is None else found.name
 
 
@@ -66,7 +66,7 @@ def taken(core: TurnState, *skills: Skill) -> str | None:
 )
 def test_case_and_punctuation_do_not_count(text: str) -> None:
     """A phrase is its words."""
-    assert "found" == taken(turn(text), made("What can this hub do?", name="found"))
+    assert taken(turn(text), made("What can this hub do?", name="found")) == "found"
 
 
 @pytest.mark.parametrize("text", ["What can this hub", "What can this hub do now", "whatcan this hub do", "", "?!"])
@@ -89,8 +89,8 @@ def test_slots_take_words_as_they_were_said(phrase: str, text: str, slots: dict[
     """One or more words each, with their case and inner punctuation."""
     core = turn(text)
 
-    assert "found" == taken(core, made(phrase, name="found"))
-    assert slots == TurnInfo(core).slots
+    assert taken(core, made(phrase, name="found")) == "found"
+    assert TurnInfo(core).slots == slots
 
 
 @pytest.mark.parametrize("text", ["turn on the", "turn on the !", "please turn on the lamp", "turn on thelamp"])
@@ -104,9 +104,9 @@ def test_phrases_of_a_skill_are_alternatives() -> None:
     one = made("hello", "hello {name}", name="found")
     core = turn("Hello Ada")
 
-    assert "found" == taken(turn("hello"), one)
-    assert "found" == taken(core, one)
-    assert {"name": "Ada"} == core.slots
+    assert taken(turn("hello"), one) == "found"
+    assert taken(core, one) == "found"
+    assert core.slots == {"name": "Ada"}
 
 
 @pytest.mark.parametrize("phrase", ["{a} and {a}", "{1} x", "{class!r}x {a}{a}"])
@@ -135,14 +135,14 @@ def test_long_texts_are_no_phrases() -> None:
     patterns = [made("{a} a {b} a {c} b", name="phrase"), made("a", name="word")]
 
     assert taken(turn(text), *patterns) is None
-    assert "all" == taken(turn(text), *patterns, made(fallback=True, name="all"))
+    assert taken(turn(text), *patterns, made(fallback=True, name="all")) == "all"
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_its_own_phrase(text: str) -> None:
     """Whatever words people use, saying a phrase reaches its skill."""
     if "{" not in text and words(text):
-        assert "found" == taken(turn(text), made(text, name="found"))
+        assert taken(turn(text), made(text, name="found")) == "found"
 
 
 # --- order -----------------------------------------------------------------------------------------------------------
@@ -157,8 +157,8 @@ def test_the_first_that_matches_is_taken_and_fallbacks_last() -> None:
         made(fallback=True, name="later"),
     )
 
-    assert "one" == taken(turn("hello"), *skills)
-    assert "late" == taken(turn("something"), *skills)
+    assert taken(turn("hello"), *skills) == "one"
+    assert taken(turn("something"), *skills) == "late"
 
 
 def test_a_fallback_may_be_choosy() -> None:
@@ -168,8 +168,8 @@ def test_a_fallback_may_be_choosy() -> None:
         made(fallback=True, when=lambda turn: turn.lang == "de-de", name="lang"),
     )
 
-    assert "phrase" == taken(turn("joke"), *skills)
-    assert "lang" == taken(turn("else"), *skills)
+    assert taken(turn("joke"), *skills) == "phrase"
+    assert taken(turn("else"), *skills) == "lang"
     assert taken(turn("else", data={"lang": "fr"}), *skills) is None
 
 
@@ -177,7 +177,7 @@ def test_when_sees_the_turn() -> None:
     """What a skill asks for besides phrases: the input, the context, anything of the turn."""
     scan = made(when=lambda turn: turn.input is not None and turn.input.kind == "qr", name="scan")
 
-    assert "scan" == taken(turn("SN-1", context={"input": {"kind": "qr", "value": "SN-1"}}), scan)
+    assert taken(turn("SN-1", context={"input": {"kind": "qr", "value": "SN-1"}}), scan) == "scan"
     assert taken(turn("SN-1"), scan) is None
 
 
@@ -192,8 +192,8 @@ def test_what_when_raises_counts_as_no() -> None:
 
     found = choose((bad, good), turn("hello"), lambda skill, error: faults.append((skill.name, str(error))))
 
-    assert good is found
-    assert [("bad", "oops")] == faults
+    assert found is good
+    assert faults == [("bad", "oops")]
 
 
 def test_the_repertoire_keeps_the_order() -> None:
@@ -203,7 +203,7 @@ def test_the_repertoire_keeps_the_order() -> None:
     repertoire.add(one)
     repertoire.add(two)
 
-    assert [one, two, old] == list(repertoire)
+    assert list(repertoire) == [one, two, old]
 
 
 # --- functions -------------------------------------------------------------------------------------------------------
@@ -245,16 +245,16 @@ class _Plain:
 )
 def test_async_functions_are_told_from_others(function: Any, is_async: bool) -> None:
     """Whatever can be called: the others go to threads."""
-    assert is_async is skill("x")(function).is_async
+    assert skill("x")(function).is_async is is_async
 
 
 def test_a_skill_is_named_and_described_by_its_function() -> None:
     """The name for logs, the first line of the docstring for people; calling the skill calls the function."""
     one = skill("x")(_coroutine)
 
-    assert ("_coroutine", "Say something.") == (one.name, one.help)
-    assert "_Plain" == skill("x")(_Plain()).name
-    assert "x" == skill("x")(_Plain())(TurnInfo(turn("x")))  # type: ignore[arg-type]  # a view is enough for it
+    assert (one.name, one.help) == ("_coroutine", "Say something.")
+    assert skill("x")(_Plain()).name == "_Plain"
+    assert skill("x")(_Plain())(TurnInfo(turn("x"))) == "x"  # type: ignore[arg-type]  # a view is enough for it
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_a_skill_is_named_and_described_by_its_function() -> None:
 
 def test_a_text_is_speech() -> None:
     """The plainest result."""
-    assert {"utterance": "hi", "expect_response": False} == spoken("hi")
+    assert spoken("hi") == {"utterance": "hi", "expect_response": False}
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_text_is_speech() -> None:
 )
 def test_a_mapping_is_the_data_of_speech(item: dict[str, Any], data: dict[str, Any]) -> None:
     """With a text, or with rich media that needs none."""
-    assert data == spoken(item)
+    assert spoken(item) == data
 
 
 @pytest.mark.parametrize("item", [7, None, b"bytes", object(), {}, {"text": ""}, {"text": 7}, {"other": "x"}, ["x"]])
@@ -299,7 +299,7 @@ def test_speech_holds_rich_media() -> None:
         expect_response=True,
     )
 
-    assert {
+    assert full == {
         "utterance": "Parts",
         "expect_response": True,
         "lang": "en-us",
@@ -308,8 +308,8 @@ def test_speech_holds_rich_media() -> None:
         "images": ["http://x/y.png"],
         "attachments": [{"title": "T", "url": "http://x"}],
         "silent": True,
-    } == full
-    assert {"utterance": "", "expect_response": False} == speech()
+    }
+    assert speech() == {"utterance": "", "expect_response": False}
 
 
 # --- what a turn shows -----------------------------------------------------------------------------------------------
@@ -319,17 +319,17 @@ def test_a_turn_shows_what_was_said() -> None:
     """Text, language, who, where, and the message itself."""
     seen = TurnInfo(turn("  hello ", context={"request_id": "r1"}))
 
-    assert ("hello", "de-de", "kiosk", "a::1::kiosk::u", "s") == (
+    assert (
         seen.text,
         seen.lang,
         seen.client,
         seen.peer,
         seen.session_id,
-    )
-    assert ("r1", "recognizer_loop:utterance") == (seen.request_id, seen.type)
-    assert ["  hello "] == seen.data["utterances"]
-    assert "a::1::kiosk::u" == seen.context["peer"]
-    assert ({}, {}, None, None) == (seen.slots, seen.memory, seen.binary, seen.input)
+    ) == ("hello", "de-de", "kiosk", "a::1::kiosk::u", "s")
+    assert (seen.request_id, seen.type) == ("r1", "recognizer_loop:utterance")
+    assert seen.data["utterances"] == ["  hello "]
+    assert seen.context["peer"] == "a::1::kiosk::u"
+    assert (seen.slots, seen.memory, seen.binary, seen.input) == ({}, {}, None, None)
 
 
 @pytest.mark.parametrize(
@@ -350,10 +350,10 @@ def test_buttons_and_codes_are_told_from_speech(data: dict[str, Any], context: d
     """In the shapes that clients send (sdk.md rows 74, 75); what has no kind is speech."""
     found = TurnInfo(turn("said", data=data, context=context)).input
 
-    assert expected == (None if found is None else (found.kind, found.value, found.title, found.exact))
+    assert (None if found is None else (found.kind, found.value, found.title, found.exact)) == expected
 
 
 @pytest.mark.parametrize("lang", ["", 7, None])
 def test_without_a_language_it_is_english(lang: object) -> None:
     """The default of every client."""
-    assert "en-us" == TurnInfo(turn("x", data={"lang": lang})).lang
+    assert TurnInfo(turn("x", data={"lang": lang})).lang == "en-us"

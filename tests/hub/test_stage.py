@@ -101,9 +101,9 @@ def test_what_a_skill_gives_is_said_then_the_end(function: Any, said: list[str])
 
     scene = play(act)
 
-    assert said == scene.speech
-    assert HANDLED == scene.types[-1]
-    assert ["r1"] * len(scene.said) == [context["request_id"] for _, _, context in scene.said]
+    assert scene.speech == said
+    assert scene.types[-1] == HANDLED
+    assert [context["request_id"] for _, _, context in scene.said] == ["r1"] * len(scene.said)
     assert all(data["lang"] == "en-us" for type, data, _ in scene.said if type == "speak")
 
 
@@ -123,7 +123,7 @@ def test_answers_name_the_skill() -> None:
 
     ids = {(context["skill_id"], context["pipeline_id"]) for _, _, context in play(act).said}
 
-    assert {("ok", "thalovant-hub-skills"), ("everything", "thalovant-hub-fallback")} == ids
+    assert ids == {("ok", "thalovant-hub-skills"), ("everything", "thalovant-hub-fallback")}
 
 
 def test_without_a_skill_the_client_learns_at_once() -> None:
@@ -135,8 +135,8 @@ def test_without_a_skill_the_client_learns_at_once() -> None:
 
     scene = play(act)
 
-    assert FAILED == scene.types
-    assert {"utterances": ["anything"], "reason": "no skill of this hub answers this"} == scene.said[0][1]
+    assert scene.types == FAILED
+    assert scene.said[0][1] == {"utterances": ["anything"], "reason": "no skill of this hub answers this"}
 
 
 def test_a_skill_waits_for_a_client_that_is_behind() -> None:
@@ -147,11 +147,11 @@ def test_a_skill_waits_for_a_client_that_is_behind() -> None:
         scene.behind = asyncio.Event()
         scene.hear(scene.hive.peer())
         await scene.until(lambda: scene.drains == 1)
-        assert ["one"] == scene.speech
+        assert scene.speech == ["one"]
         scene.behind.set()
         await scene.ended()
 
-    assert ["one", "two", "three"] == play(act).speech
+    assert play(act).speech == ["one", "two", "three"]
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -208,10 +208,10 @@ def test_a_skill_that_raises_fails_its_own_turn(function: Any, caplog: pytest.Lo
 
     assert "ok" in scene.speech
     failure = next(data for type, data, _ in scene.said if type == FAILED[0])
-    assert "the skill 'the bad one' failed" == failure["reason"]
+    assert failure["reason"] == "the skill 'the bad one' failed"
     (record,) = caplog.records
-    assert "Skill 'the bad one' raised" == record.getMessage()
-    assert logging.ERROR == record.levelno
+    assert record.getMessage() == "Skill 'the bad one' raised"
+    assert record.levelno == logging.ERROR
     assert record.exc_info
 
 
@@ -260,8 +260,8 @@ def test_nonsense_fails_its_own_turn(function: Any, caplog: pytest.LogCaptureFix
 
     scene = play(act)
 
-    assert FAILED == scene.types
-    assert "the skill 'the bad one' failed" == scene.said[0][1]["reason"]
+    assert scene.types == FAILED
+    assert scene.said[0][1]["reason"] == "the skill 'the bad one' failed"
     (record,) = caplog.records
     assert record.getMessage().startswith("Skill 'the bad one' gave ")
     assert not record.exc_info
@@ -283,9 +283,9 @@ def test_a_skill_may_say_that_it_cannot(early: bool, caplog: pytest.LogCaptureFi
 
     scene = play(act)
 
-    assert ([] if early else ["speak"]) + FAILED == scene.types
-    assert "the oven is cold" == scene.said[-2][1]["reason"]
-    assert [] == caplog.records
+    assert scene.types == ([] if early else ["speak"]) + FAILED
+    assert scene.said[-2][1]["reason"] == "the oven is cold"
+    assert caplog.records == []
 
 
 def test_a_skill_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -304,9 +304,9 @@ def test_a_skill_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> Non
 
     scene = play(act)
 
-    assert ["ok"] == scene.speech
-    assert "the skill 'hang' did not answer in time" == scene.said[-2][1]["reason"]
-    assert ["Skill 'hang' did not answer within 0.01 s"] == [record.getMessage() for record in caplog.records]
+    assert scene.speech == ["ok"]
+    assert scene.said[-2][1]["reason"] == "the skill 'hang' did not answer in time"
+    assert [record.getMessage() for record in caplog.records] == ["Skill 'hang' did not answer within 0.01 s"]
 
 
 def test_a_skill_that_will_not_end_says_nothing_more() -> None:
@@ -329,8 +329,8 @@ def test_a_skill_that_will_not_end_says_nothing_more() -> None:
 
     scene = play(act, skill_timeout=0.01)
 
-    assert FAILED == scene.types
-    assert ["the turn is over: nothing more can be said"] == late
+    assert scene.types == FAILED
+    assert late == ["the turn is over: nothing more can be said"]
 
 
 def test_threads_that_hang_are_bounded_and_keep_to_their_skill() -> None:
@@ -360,9 +360,9 @@ def test_threads_that_hang_are_bounded_and_keep_to_their_skill() -> None:
     finally:
         gate.set()
 
-    assert 2 == len(running)
-    assert ["fine"] == scene.speech
-    assert 4 == scene.types.count(FAILED[0])
+    assert len(running) == 2
+    assert scene.speech == ["fine"]
+    assert scene.types.count(FAILED[0]) == 4
 
 
 def test_one_client_cannot_keep_all_skills_busy() -> None:
@@ -389,8 +389,8 @@ def test_one_client_cannot_keep_all_skills_busy() -> None:
     scene = play(act, turns_per_client=2)
 
     (refusal,) = [data for type, data, _ in scene.said if type == "hive.policy.denied"]
-    assert ("recognizer_loop:utterance", "backend_unavailable") == (refusal["denied_type"], refusal["code"])
-    assert ["ok", "ok"] == scene.speech
+    assert (refusal["denied_type"], refusal["code"]) == ("recognizer_loop:utterance", "backend_unavailable")
+    assert scene.speech == ["ok", "ok"]
 
 
 # --- conversations ---------------------------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def test_memory_lasts_for_a_conversation() -> None:
             scene.hear(peer, session={"session_id": session})
         await scene.ended(5)
 
-    assert ["ada s 1", "ada s 2", "ada t 1", "bob s 1", "ada s 3"] == play(act).speech
+    assert play(act).speech == ["ada s 1", "ada s 2", "ada t 1", "bob s 1", "ada s 3"]
 
 
 def test_a_conversation_that_was_quiet_longest_is_forgotten() -> None:
@@ -427,7 +427,7 @@ def test_a_conversation_that_was_quiet_longest_is_forgotten() -> None:
             scene.hear(peer, session={"session_id": session * 10_000})
         await scene.ended(6)
 
-    assert ["a1", "b1", "a2", "c1", "a3", "b1"] == play(act, conversations=2).speech
+    assert play(act, conversations=2).speech == ["a1", "b1", "a2", "c1", "a3", "b1"]
 
 
 def test_a_forgotten_conversation_has_no_question_left() -> None:
@@ -449,7 +449,7 @@ def test_a_forgotten_conversation_has_no_question_left() -> None:
 
     play(act, conversations=1)
 
-    assert ["the conversation was forgotten"] * 2 == lost[:2]
+    assert lost[:2] == ["the conversation was forgotten"] * 2
 
 
 def test_a_thread_may_outlive_the_hub() -> None:
@@ -475,7 +475,7 @@ def test_a_thread_may_outlive_the_hub() -> None:
     gate.set()
 
     assert ended.wait(20)
-    assert ["the hub is gone: nothing more can be said"] == late
+    assert late == ["the hub is gone: nothing more can be said"]
 
 
 def order(scene: Scene) -> None:
@@ -506,7 +506,7 @@ def test_a_follow_up_question_goes_on_with_the_next_turn() -> None:
 
     scene = play(act)
 
-    assert [
+    assert [(context["request_id"], data.get("utterance")) for _, data, context in scene.said] == [
         ("r1", "What size?"),
         ("r1", None),
         ("r2", "ok"),
@@ -515,10 +515,10 @@ def test_a_follow_up_question_goes_on_with_the_next_turn() -> None:
         ("r3", None),
         ("r4", "A large one with ok."),
         ("r4", None),
-    ] == [(context["request_id"], data.get("utterance")) for _, data, context in scene.said]
-    assert [True, None] == [scene.said[0][1]["expect_response"], scene.said[1][1].get("expect_response")]
-    assert ["small", "large"] == scene.said[0][1]["quick_replies"]
-    assert {"pizza", "ok"} == {context["skill_id"] for _, _, context in scene.said}
+    ]
+    assert [scene.said[0][1]["expect_response"], scene.said[1][1].get("expect_response")] == [True, None]
+    assert scene.said[0][1]["quick_replies"] == ["small", "large"]
+    assert {context["skill_id"] for _, _, context in scene.said} == {"pizza", "ok"}
 
 
 def test_threads_can_ask_back_too() -> None:
@@ -542,9 +542,9 @@ def test_threads_can_ask_back_too() -> None:
 
     scene = play(act)
 
-    assert ["What size?", "A small one, small."] == scene.speech
-    assert {"size": "small"} == next(data for type, data, _ in scene.said if type == "app.ordered")
-    assert [b"beep"] == [frame.payload for frame in scene.frames if isinstance(frame, e.Binary)]
+    assert scene.speech == ["What size?", "A small one, small."]
+    assert next(data for type, data, _ in scene.said if type == "app.ordered") == {"size": "small"}
+    assert [frame.payload for frame in scene.frames if isinstance(frame, e.Binary)] == [b"beep"]
 
 
 def test_a_question_that_nobody_answers_ends_quietly() -> None:
@@ -569,8 +569,8 @@ def test_a_question_that_nobody_answers_ends_quietly() -> None:
 
     scene = play(act)
 
-    assert ["nobody answered within 0.01 s"] == caught
-    assert ["speak", "speak", HANDLED, HANDLED] == sorted(scene.types, reverse=True)
+    assert caught == ["nobody answered within 0.01 s"]
+    assert sorted(scene.types, reverse=True) == ["speak", "speak", HANDLED, HANDLED]
 
 
 def test_a_newer_question_takes_the_answer() -> None:
@@ -595,8 +595,8 @@ def test_a_newer_question_takes_the_answer() -> None:
 
     scene = play(act)
 
-    assert ["another question was asked"] == lost
-    assert "None yes" == scene.speech[-1]
+    assert lost == ["another question was asked"]
+    assert scene.speech[-1] == "None yes"
 
 
 # --- other messages --------------------------------------------------------------------------------------------------
@@ -617,7 +617,7 @@ def test_handlers_answer_by_the_turns_methods() -> None:
 
     ((type, data, context),) = play(act).said
 
-    assert ("app.answer", {"got": 1, "type": "app.event"}, "r1") == (type, data, context["request_id"])
+    assert (type, data, context["request_id"]) == ("app.answer", {"got": 1, "type": "app.event"}, "r1")
 
 
 def test_a_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -631,8 +631,8 @@ def test_a_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
         await scene.until(lambda: bool(caplog.records))
 
-    assert [] == play(act).said
-    assert "Skill 'broken' raised" == caplog.records[0].getMessage()
+    assert play(act).said == []
+    assert caplog.records[0].getMessage() == "Skill 'broken' raised"
 
 
 def test_messages_that_nobody_handles_are_taken() -> None:
@@ -641,7 +641,7 @@ def test_messages_that_nobody_handles_are_taken() -> None:
     async def act(scene: Scene) -> None:
         scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
 
-    assert [] == play(act).frames
+    assert play(act).frames == []
 
 
 def test_watchers_see_everything_first() -> None:
@@ -659,8 +659,8 @@ def test_watchers_see_everything_first() -> None:
         scene.hear(scene.hive.peer(), "ok")
         await scene.ended()
 
-    assert ["ok"] == play(act).speech
-    assert [("recognizer_loop:utterance", "ok")] == seen
+    assert play(act).speech == ["ok"]
+    assert seen == [("recognizer_loop:utterance", "ok")]
 
 
 # --- queries ---------------------------------------------------------------------------------------------------------
@@ -688,8 +688,8 @@ def test_a_query_is_answered_in_frames(says: list[str]) -> None:
 
     scene = play(act)
 
-    assert [("speak", text) for text in says] == [(inner(f)[0], inner(f)[1]["utterance"]) for f in scene.frames[:-1]]
-    assert ("hive.query.complete", {}) == inner(scene.frames[-1])
+    assert [(inner(f)[0], inner(f)[1]["utterance"]) for f in scene.frames[:-1]] == [("speak", text) for text in says]
+    assert inner(scene.frames[-1]) == ("hive.query.complete", {})
 
 
 @pytest.mark.parametrize("bus", [utterance("nobody knows"), e.Bus(type="app.event")])
@@ -702,7 +702,7 @@ def test_a_query_that_nobody_answers_times_out_at_once(bus: e.Bus) -> None:
 
     (frame,) = play(act).frames
 
-    assert ("hive.query.timeout", {"query_id": "q", "error": "no_answer"}) == inner(frame)
+    assert inner(frame) == ("hive.query.timeout", {"query_id": "q", "error": "no_answer"})
 
 
 # --- raw bytes -------------------------------------------------------------------------------------------------------
@@ -734,9 +734,12 @@ def test_raw_bytes_are_handled_in_order() -> None:
 
     scene = play(act)
 
-    assert [("bob", b"x"), ("ada", b"1"), ("ada", b"2"), ("ada", b"3")] == got
-    assert [(b"xx", 6), (b"11", 6), (b"22", 6), (b"33", 6)] == [
-        (frame.payload, frame.bin_type) for frame in scene.frames if isinstance(frame, e.Binary)
+    assert got == [("bob", b"x"), ("ada", b"1"), ("ada", b"2"), ("ada", b"3")]
+    assert [(frame.payload, frame.bin_type) for frame in scene.frames if isinstance(frame, e.Binary)] == [
+        (b"xx", 6),
+        (b"11", 6),
+        (b"22", 6),
+        (b"33", 6),
     ]
 
 
@@ -753,12 +756,12 @@ def test_a_client_that_sends_faster_than_it_is_heard_is_held() -> None:
         peer = scene.hive.peer()
         for _ in range(3):
             scene.hear_binary(peer, bytes(50))
-            assert [] == scene.held or len(scene.held) == 1
-        assert [True] == scene.held
+            assert scene.held == [] or len(scene.held) == 1
+        assert scene.held == [True]
         gate.set()
         await scene.until(lambda: scene.stage.turns == 0)
 
-    assert [True, False] == play(act, unheard=100).held
+    assert play(act, unheard=100).held == [True, False]
 
 
 def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
@@ -786,9 +789,10 @@ def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(caplog: p
 
     play(act, skill_timeout=0.02)
 
-    assert [b"raise", b"hang", b"last"] == got
-    assert ["Skill 'audio' raised", "Skill 'audio' did not answer within 0.02 s"] == [
-        record.getMessage() for record in caplog.records
+    assert got == [b"raise", b"hang", b"last"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Skill 'audio' raised",
+        "Skill 'audio' did not answer within 0.02 s",
     ]
 
 
@@ -817,9 +821,9 @@ def test_drain_waits_for_turns_and_takes_no_more() -> None:
 
     scene = play(act)
 
-    assert ["hive.policy.denied", "speak", HANDLED] == scene.types
-    assert "backend_unavailable" == scene.said[0][1]["code"]
-    assert ["done"] == scene.speech
+    assert scene.types == ["hive.policy.denied", "speak", HANDLED]
+    assert scene.said[0][1]["code"] == "backend_unavailable"
+    assert scene.speech == ["done"]
 
 
 def test_drain_ends_what_takes_too_long() -> None:
@@ -837,8 +841,8 @@ def test_drain_ends_what_takes_too_long() -> None:
 
     scene = play(act)
 
-    assert FAILED == scene.types
-    assert "the hub is stopping" == scene.said[0][1]["reason"]
+    assert scene.types == FAILED
+    assert scene.said[0][1]["reason"] == "the hub is stopping"
 
 
 def test_drain_ends_questions_that_wait() -> None:
@@ -849,6 +853,6 @@ def test_drain_ends_questions_that_wait() -> None:
         scene.hear(scene.hive.peer(), "order")
         await scene.ended()
         await scene.stage.drain(30)
-        assert 0 == scene.stage.turns
+        assert scene.stage.turns == 0
 
-    assert ["speak", HANDLED] == play(act).types
+    assert play(act).types == ["speak", HANDLED]

@@ -32,7 +32,7 @@ def refused(folder: Path, now: datetime.datetime = NOW) -> str:
     """Why a folder cannot be used; the message is one line that names it, the setting to change is `state`."""
     with pytest.raises(HubSetupError) as caught:
         opened(folder, now)
-    assert "state" == caught.value.setting
+    assert caught.value.setting == "state"
     message = str(caught.value)
     assert str(folder) in message
     assert "\n" not in message
@@ -66,10 +66,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
     again = opened(folder)
 
-    assert [b"\0\1", b"", None] == [again.thing(name) for name in ("a", "b", "c")]
-    assert [full, plain] == list(again.load())
+    assert [again.thing(name) for name in ("a", "b", "c")] == [b"\0\1", b"", None]
+    assert list(again.load()) == [full, plain]
     again.remove(full)
-    assert [plain] == list(again.load())
+    assert list(again.load()) == [plain]
     again.close(now=NOW)
 
 
@@ -77,12 +77,12 @@ def test_in_memory_nothing_is_kept() -> None:
     """An ephemeral hub has the same state, for as long as it runs."""
     state = opened(None)
     Registry(state).add("kiosk")
-    assert ["kiosk"] == [client.name for client in state.load()]
+    assert [client.name for client in state.load()] == ["kiosk"]
     state.close(now=NOW)
 
     again = opened(None)
 
-    assert [] == list(again.load())
+    assert list(again.load()) == []
     again.close(now=NOW)
 
 
@@ -100,10 +100,10 @@ def test_secrets_are_for_nobody_else(tmp_path: Path) -> None:
     def modes() -> set[int]:
         return {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
-    assert {0o600} == modes()
-    assert [0o700, 0o700] == [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
+    assert modes() == {0o600}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)] == [0o700, 0o700]
     state.close(now=NOW)
-    assert {0o600} == modes()
+    assert modes() == {0o600}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
@@ -123,7 +123,7 @@ def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hub" / FILE).symlink_to(target)
 
     assert "is no plain file" in refused(tmp_path / "hub")
-    assert b"" == target.read_bytes()
+    assert target.read_bytes() == b""
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_another_process_is_another_hub(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(folder), NOW.isoformat()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "ready" == process.stdout.readline().strip()
+        assert process.stdout.readline().strip() == "ready"
         assert "is in use by another hub" in refused(folder)
         process.kill()
         process.wait(30)
 
     state = opened(folder)
-    assert b"kept" == state.thing("a")
+    assert state.thing("a") == b"kept"
     state.close(now=NOW)
 
 
@@ -220,20 +220,20 @@ def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
         state.keep(a=b"x", b=None)  # type: ignore[arg-type]  # the mistake
 
     assert state.thing("a") is None
-    assert [first] == list(state.load())
+    assert list(state.load()) == [first]
     state.close(now=NOW)
 
 
 def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Under the data folder of the platform."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert tmp_path / "thalovant" / "hub" == default_state_folder()
+    assert default_state_folder() == tmp_path / "thalovant" / "hub"
 
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    assert tmp_path / ".local" / "share" / "thalovant" / "hub" == default_state_folder()
+    assert default_state_folder() == tmp_path / ".local" / "share" / "thalovant" / "hub"
 
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "win32")
-    assert tmp_path / "Thalovant" / "hub" == default_state_folder()
+    assert default_state_folder() == tmp_path / "Thalovant" / "hub"

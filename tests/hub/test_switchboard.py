@@ -48,9 +48,9 @@ def test_an_ask_is_answered(generation: int) -> None:
         visitor.say(utterance("hello", request_id="r1"))
         await lab.until(lambda: bool(visitor.bus("ovos.utterance.handled")))
         (speech,) = visitor.bus()
-        assert "You said: hello" == speech.data["utterance"]
-        assert ("r1", "session-1") == (speech.request_id, speech.session_id)
-        assert generation == visitor.seat.generation
+        assert speech.data["utterance"] == "You said: hello"
+        assert (speech.request_id, speech.session_id) == ("r1", "session-1")
+        assert visitor.seat.generation == generation
 
     experiment(act)
 
@@ -66,7 +66,7 @@ def test_before_the_proof_a_peer_is_nobody(generation: int, steps: int) -> None:
             if quiet.puppet.due and not isinstance(quiet.puppet.due[0], e.Message):
                 quiet.say(quiet.puppet.due.popleft())
         loud = lab.visit(lab.client("loud")).shake_hands()
-        assert [loud.seat.routed] == lab.board.peers
+        assert lab.board.peers == [loud.seat.routed]
 
         for event in (
             e.Propagate(payload=wrapped(utterance("to all"))),
@@ -106,15 +106,15 @@ def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, ste
         joined = visitor.joined
         visitor.say_in_clear(event)
         assert visitor.closed is not None
-        assert 1008 == visitor.closed[0]
+        assert visitor.closed[0] == 1008
         assert visitor.ended is not None
         assert joined or handshake_only(visitor)
-        assert [] == lab.board.peers
-        assert 0 == lab.board.stage.turns
+        assert lab.board.peers == []
+        assert lab.board.stage.turns == 0
 
     heard: list[str] = []
     experiment(act)
-    assert [] == heard
+    assert heard == []
 
 
 @GENERATIONS
@@ -128,7 +128,7 @@ def test_a_hello_in_clear_proves_nothing(generation: int) -> None:
         found = lab.registry.with_key(client.access_key)
         assert found is not None
         assert found.pubkey is None
-        assert [] == lab.board.peers
+        assert lab.board.peers == []
         assert handshake_only(visitor)
 
     experiment(act)
@@ -150,7 +150,7 @@ def test_wrong_secrets_open_nothing(generation: int, changes: dict[str, Any]) ->
         with contextlib.suppress(CredentialsRefused):  # in XX the client finds out by itself
             visitor.shake_hands()
             assert visitor.closed is not None
-        assert [] == lab.board.peers
+        assert lab.board.peers == []
 
     experiment(act)
 
@@ -162,9 +162,9 @@ def test_an_unknown_access_key_is_turned_away() -> None:
         client = lab.client()
         lab.registry.remove(client.name)
         visitor = lab.visit(client)
-        assert (1008, "invalid api key") == visitor.closed
-        assert [] == visitor.heard
-        assert 0 == lab.board.seats.unproven
+        assert visitor.closed == (1008, "invalid api key")
+        assert visitor.heard == []
+        assert lab.board.seats.unproven == 0
 
     experiment(act)
 
@@ -180,7 +180,7 @@ def test_each_client_has_its_own_generation(generation: int) -> None:
         message = e.Proof(envelope="00" * 24) if generation == 3 else e.Xx1(suite="x", message=b"x")
         visitor.say(message)
         assert visitor.closed is not None
-        assert 1008 == visitor.closed[0]
+        assert visitor.closed[0] == 1008
 
     experiment(act)
 
@@ -193,9 +193,9 @@ def test_tampered_frames_end_the_session() -> None:
         visitor = lab.visit(lab.client()).shake_hands()
         (frame,) = visitor.puppet.frames(utterance("hello"))
         visitor.send(Frame(frame.data[:-1] + bytes([frame.data[-1] ^ 1]), FrameType.BINARY))
-        assert (1008, "invalid message") == visitor.closed
-        assert [] == lab.board.peers
-        assert 0 == lab.board.stage.turns
+        assert visitor.closed == (1008, "invalid message")
+        assert lab.board.peers == []
+        assert lab.board.stage.turns == 0
 
     experiment(act)
 
@@ -211,13 +211,13 @@ def test_first_contact_pins_the_client() -> None:
         visitor = lab.visit(client, pubkey=RSA)
         while len(visitor.puppet.due) and not isinstance(visitor.puppet.due[0], e.Message):
             visitor.say(visitor.puppet.due.popleft())
-        assert client == lab.registry.with_key(client.access_key)
+        assert lab.registry.with_key(client.access_key) == client
         visitor.shake_hands()
         learnt = lab.registry.with_key(client.access_key)
         assert learnt is not None
-        assert (public_key(STATIC), RSA) == (learnt.pinned, learnt.pubkey)
+        assert (learnt.pinned, learnt.pubkey) == (public_key(STATIC), RSA)
         assert learnt.psk is not None
-        assert [learnt] == list(lab.state.load())
+        assert list(lab.state.load()) == [learnt]
 
     experiment(act)
 
@@ -230,7 +230,7 @@ def test_a_pinned_client_is_quick() -> None:
         lab.visit(client).shake_hands().hang_up()
         visitor = lab.visit(client, pinned=True)
         offer = next(event for event in visitor.heard if isinstance(event, e.Offer))
-        assert ["KKpsk0", "XXpsk2"] == offer.payload["noise"]["patterns"]
+        assert offer.payload["noise"]["patterns"] == ["KKpsk0", "XXpsk2"]
         assert isinstance(visitor.puppet.due[0], e.Kk1)
         visitor.shake_hands()
         assert visitor.joined
@@ -245,7 +245,7 @@ def test_another_key_of_a_pinned_client_is_refused() -> None:
         client = lab.client()
         lab.visit(client).shake_hands().hang_up()
         visitor = lab.visit(client, static=OTHER).shake_hands()
-        assert (1008, "client Noise static key contradicts the pinned key") == visitor.closed
+        assert visitor.closed == (1008, "client Noise static key contradicts the pinned key")
         lab.registry.forget_keys(client.name)
         assert lab.visit(client, static=OTHER).shake_hands().joined
 
@@ -261,8 +261,8 @@ def test_of_two_first_contacts_one_wins() -> None:
         first.shake_hands()
         second.shake_hands()
         assert first.joined
-        assert (1008, "client Noise static key contradicts the pinned key") == second.closed
-        assert [first.seat.routed] == lab.board.peers
+        assert second.closed == (1008, "client Noise static key contradicts the pinned key")
+        assert lab.board.peers == [first.seat.routed]
         assert lab.visit(client).shake_hands().joined  # with the first key there may be many
 
     experiment(act)
@@ -291,8 +291,8 @@ def test_a_removed_client_gets_no_further() -> None:
             visitor = lab.visit(client)
             lab.registry.remove(client.name)
             visitor.shake_hands()
-            assert (1008, "this client was removed") == visitor.closed
-            assert [] == lab.board.peers
+            assert visitor.closed == (1008, "this client was removed")
+            assert lab.board.peers == []
 
     experiment(act)
 
@@ -305,7 +305,7 @@ def test_another_rsa_key_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
         visitor.say(e.ClientHello(payload={"session": {}, "pubkey": RSA.replace("mine", "other")}))
         assert visitor.joined
         (client,) = lab.registry
-        assert RSA == client.pubkey
+        assert client.pubkey == RSA
 
     experiment(act)
     assert "another RSA key" in caplog.text
@@ -336,8 +336,8 @@ def test_a_key_that_cannot_be_kept_is_not_taken(caplog: pytest.LogCaptureFixture
         client = lab.client()
         store.full = True
         visitor = lab.visit(client).shake_hands()
-        assert (1011, "the hub cannot keep the client's key") == visitor.closed
-        assert [] == lab.board.peers
+        assert visitor.closed == (1011, "the hub cannot keep the client's key")
+        assert lab.board.peers == []
         store.full = False
         lab.visit(client).shake_hands().hang_up()
         store.full = True
@@ -345,7 +345,7 @@ def test_a_key_that_cannot_be_kept_is_not_taken(caplog: pytest.LogCaptureFixture
         assert again.joined
 
     experiment(act)
-    assert 2 == caplog.text.count("disk is full")
+    assert caplog.text.count("disk is full") == 2
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -364,8 +364,8 @@ def test_a_peer_is_named_by_agent_client_and_connection() -> None:
             assert visitor.seat.routed is not None
             assert hello.payload["peer"] == visitor.seat.routed.id
             ids.append(visitor.seat.routed.id)
-        assert 2 == len(set(ids))
-        assert ["app/1.0::1::kiosk"] * 2 == [id.rpartition("::")[0] for id in ids]
+        assert len(set(ids)) == 2
+        assert [id.rpartition("::")[0] for id in ids] == ["app/1.0::1::kiosk"] * 2
 
     experiment(act)
 
@@ -400,7 +400,7 @@ def test_logs_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:
 
     caplog.set_level(logging.DEBUG)
     experiment(act)
-    assert 7 == len(secrets)
+    assert len(secrets) == 7
     assert caplog.text
     assert not any(secret in caplog.text for secret in [*secrets, "my words"])
 
@@ -413,11 +413,11 @@ def test_a_handshake_has_its_time() -> None:
 
     async def act(lab: Lab) -> None:
         visitor = lab.visit(lab.client())
-        assert 1 == lab.board.seats.unproven
+        assert lab.board.seats.unproven == 1
         lab.ahead = lab.board.settings.limits.handshake_time + 1
         visitor.tick()
         assert visitor.closed is not None
-        assert 0 == lab.board.seats.unproven
+        assert lab.board.seats.unproven == 0
 
     experiment(act)
 
@@ -431,9 +431,9 @@ def test_a_v0_client_that_lost_the_greeting_gets_another() -> None:
         lab.ahead = lab.board.settings.limits.greeting_time
         visitor.tick()
         kinds = [type(event) for event in visitor.heard]
-        assert [e.HubHello, e.Offer] * 2 == kinds
+        assert kinds == [e.HubHello, e.Offer] * 2
         offers = [event.payload["password"] for event in visitor.heard if isinstance(event, e.Offer)]
-        assert [False, True] == offers
+        assert offers == [False, True]
         assert visitor.shake_hands().joined
 
     experiment(act)
@@ -449,8 +449,8 @@ def test_unproven_connections_are_bounded_in_all() -> None:
         assert all(visitor.closed is None for visitor in waiting[:2])
         assert waiting[2].seat.finished  # it never became a WebSocket
         assert waiting[2].ended is not None
-        assert (CloseKind.CLOSED, 1013) == (waiting[2].ended.kind, waiting[2].ended.code)
-        assert [] == waiting[2].heard
+        assert (waiting[2].ended.kind, waiting[2].ended.code) == (CloseKind.CLOSED, 1013)
+        assert waiting[2].heard == []
         waiting[0].hang_up()
         assert lab.visit(client).shake_hands().joined
         assert all(visitor.joined for visitor in proven)
@@ -465,7 +465,7 @@ def test_unproven_connections_are_bounded_per_address() -> None:
         client = lab.client()
         visitors = [lab.visit(client, address="192.0.2.1") for _ in range(3)]
         local = [lab.visit(client, address=address) for address in ("127.0.0.1", "::1") for _ in range(3)]
-        assert [False, False, True] == [visitor.seat.finished for visitor in visitors]
+        assert [visitor.seat.finished for visitor in visitors] == [False, False, True]
         assert not any(visitor.seat.finished for visitor in local)
         visitors[0].shake_hands()  # proven: its place is free
         assert not lab.visit(client, address="192.0.2.1").seat.finished
@@ -483,7 +483,7 @@ def test_a_full_house_gives_way_to_who_is_quick() -> None:
             seat.since -= 10
         newcomer = lab.visit(client).shake_hands()
         assert newcomer.joined
-        assert (1013, "others are waiting") == oldest.closed
+        assert oldest.closed == (1013, "others are waiting")
         assert other.closed is None
 
     experiment(act, unproven=2, unproven_grace=5.0)
@@ -499,7 +499,7 @@ def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
         for number in range(12):
             well.say(e.Propagate(payload=wrapped(utterance("x" * 1000 + str(number)))))
         assert deaf.aborted
-        assert [well.seat.routed] == lab.board.peers
+        assert lab.board.peers == [well.seat.routed]
         well.say(utterance("still here?"))
         await lab.until(lambda: bool(well.bus()))
 
@@ -563,7 +563,7 @@ def test_a_skill_does_not_wait_for_a_client_that_is_gone() -> None:
         await lab.until(lambda: visitor.unread > 2_000)
         visitor.hang_up()
         await lab.until(lambda: lab.board.stage.turns == 0)
-        assert [] == lab.board.peers
+        assert lab.board.peers == []
 
     experiment(act, unread_pause=2_000)
 
@@ -579,7 +579,7 @@ def test_what_is_too_long_to_send_is_the_skills_fault(caplog: pytest.LogCaptureF
         visitor = lab.visit(lab.client()).shake_hands()
         visitor.say(utterance("huge"))
         await lab.until(lambda: bool(visitor.bus("ovos.utterance.handled")))
-        assert ["the skill 'huge' failed"] == [event.data["reason"] for event in visitor.bus(e.INTENT_FAILURE)]
+        assert [event.data["reason"] for event in visitor.bus(e.INTENT_FAILURE)] == ["the skill 'huge' failed"]
 
     experiment(act)
     assert "cannot be sent" in caplog.text
@@ -598,10 +598,10 @@ def test_bytes_that_nobody_takes_yet_hold_the_client() -> None:
         visitor = lab.visit(lab.client()).shake_hands()
         for _ in range(3):
             visitor.say(e.Binary(bin_type=e.BinType.RAW_AUDIO, payload=bytes(600)))
-        assert [True] == visitor.holds
+        assert visitor.holds == [True]
         gate.set()
         await lab.until(lambda: lab.board.stage.turns == 0)
-        assert [True, False] == visitor.holds
+        assert visitor.holds == [True, False]
 
     experiment(act, unheard=1000)
 
@@ -617,9 +617,9 @@ def test_goodbye_goes_to_everybody_and_nobody_new_is_let_in() -> None:
         visitors = [lab.visit(client), lab.visit(client).shake_hands()]
         lab.board.goodbye()
         visitors.append(lab.visit(client))
-        assert [(1001, "the hub is stopping")] * 2 == [visitor.closed for visitor in visitors[:2]]
+        assert [visitor.closed for visitor in visitors[:2]] == [(1001, "the hub is stopping")] * 2
         assert visitors[2].seat.finished
-        assert [] == list(lab.board.seats)
+        assert list(lab.board.seats) == []
 
     experiment(act)
 
@@ -631,7 +631,7 @@ def test_kicks_close_one_connection() -> None:
         client = lab.client()
         one, other = lab.visit(client).shake_hands(), lab.visit(client).shake_hands()
         one.say(e.Broadcast(payload=wrapped(utterance())))
-        assert (4003, "BROADCAST is not allowed for this client") == one.closed
+        assert one.closed == (4003, "BROADCAST is not allowed for this client")
         assert other.joined
         assert not one.joined
 

@@ -68,9 +68,9 @@ def test_the_doorbell_says_what_the_hub_answers(local_hub: LocalHub) -> None:
 
     said = Doorbell(local_hub.client()).ring("Ada")
 
-    assert "Ada is a friend." == said
-    assert "ringing" == local_hub.wait_for("thalovant.client.status").data["state"]
-    assert ["Who is Ada?"] == local_hub.heard[-1].data["utterances"]
+    assert said == "Ada is a friend."
+    assert local_hub.wait_for("thalovant.client.status").data["state"] == "ringing"
+    assert local_hub.heard[-1].data["utterances"] == ["Who is Ada?"]
 
 
 def test_the_doorbell_survives_a_hub_that_was_away(local_hub: LocalHub) -> None:
@@ -82,14 +82,14 @@ def test_the_doorbell_survives_a_hub_that_was_away(local_hub: LocalHub) -> None:
         return "Nobody knows."
 
     bell = Doorbell(local_hub.client(auto_reconnect=False, connect_timeout=5))
-    assert "Nobody knows." == bell.ring("Eve")
+    assert bell.ring("Eve") == "Nobody knows."
 
     local_hub.stop()
     with pytest.raises(ThalovantConnectionError):
         bell.ring("Eve")
     local_hub.start()
 
-    assert "Nobody knows." == bell.ring("Eve")
+    assert bell.ring("Eve") == "Nobody knows."
 
 
 # --- everything else --------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def shared() -> Iterator[LocalHub]:
 def test_older_generations_can_be_tried(generation: int) -> None:
     """A program can be held against every hub that is out there."""
     with testing.hub(generation=generation) as hub:
-        assert "You said: hi" == hub.client().ask("hi").text
+        assert hub.client().ask("hi").text == "You said: hi"
         assert generation == 1 or hub.identity().crypto_key
 
 
@@ -129,20 +129,20 @@ def test_a_test_may_bring_its_own_client(shared: LocalHub) -> None:
         async with AsyncThalovantClient(identity, noise_state_dir=folder) as client:
             return (await client.ask("hi")).text
 
-    assert "You said: hi" == asyncio.run(program())
+    assert asyncio.run(program()) == "You said: hi"
 
 
 def test_the_tests_skills_come_first(shared: LocalHub) -> None:
     """What a test defines is asked before the demonstration."""
     client = shared.client("first")
-    assert "Hello!" == client.ask("Say hello.").text
+    assert client.ask("Say hello.").text == "Hello!"
 
     @shared.skill("Say hello")
     async def own(turn: Turn) -> str:
         return "Hello from the test!"
 
-    assert "Hello from the test!" == client.ask("Say hello.").text
-    assert "hello" == hello.name
+    assert client.ask("Say hello.").text == "Hello from the test!"
+    assert hello.name == "hello"
 
 
 def test_the_hub_speaks_by_itself(shared: LocalHub) -> None:
@@ -151,10 +151,10 @@ def test_the_hub_speaks_by_itself(shared: LocalHub) -> None:
     heard: queue.Queue[ThalovantEvent] = queue.Queue()
     with client.on("speak", heard.put), client.on("app.news", heard.put):
         client.connect()
-        assert 1 == shared.speak_to("listener", "Dinner!")
-        assert 1 == shared.emit_to("listener", "app.news", {"n": 1})
-        assert "Dinner!" == heard.get(timeout=20).text
-        assert {"n": 1} == heard.get(timeout=20).data
+        assert shared.speak_to("listener", "Dinner!") == 1
+        assert shared.emit_to("listener", "app.news", {"n": 1}) == 1
+        assert heard.get(timeout=20).text == "Dinner!"
+        assert heard.get(timeout=20).data == {"n": 1}
 
 
 def test_events_and_bytes_reach_the_test(shared: LocalHub) -> None:
@@ -173,7 +173,7 @@ def test_events_and_bytes_reach_the_test(shared: LocalHub) -> None:
 
     client = shared.client("sender")
     client.emit("thalovant.client.status", {"state": "ready"})
-    assert {"state": "ready"} == client.wait_for_event("app.seen").data
+    assert client.wait_for_event("app.seen").data == {"state": "ready"}
     client.send_binary(b"content", "file", metadata={"file_name": "../x"})
     assert got.wait(20)
 
@@ -191,11 +191,11 @@ def test_connections_can_be_cut(shared: LocalHub) -> None:
     """With any close code; the client comes back by itself."""
     client = shared.client("cut")
     client.ask("before")
-    assert 1 == shared.disconnect("cut", code=1012, reason="restarting")
+    assert shared.disconnect("cut", code=1012, reason="restarting") == 1
     again = shared.wait_for_connection("cut")
 
     assert again
-    assert "You said: after" == client.ask("after").text
+    assert client.ask("after").text == "You said: after"
 
 
 def test_a_closed_hub_leaves_nothing() -> None:

@@ -40,7 +40,7 @@ def serving(broker: Broker, folder: Path, generation: int = 3) -> Iterator[Thalo
             readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
             assert readable, "the hub says nothing"
             ready = json.loads(process.stdout.readline())
-            assert f"mqtts://localhost:{broker.port}" == ready["endpoints"]["mqtt"]
+            assert ready["endpoints"]["mqtt"] == f"mqtts://localhost:{broker.port}"
             identity = ThalovantIdentity.from_file(folder / "_identity.json")
             broker.allow(identity)
             yield identity
@@ -96,7 +96,7 @@ def test_clients_on_paho_are_served(
             client, folder / "_identity.json", "mqtt", "hello", ca=Path(str(identity.ca_file)), home=device
         )
 
-    assert (True, ["You said: hello"]) == (answer.ok, answer.replies), answer.error
+    assert (answer.ok, answer.replies) == (True, ["You said: hello"]), answer.error
 
 
 def test_a_broker_that_refuses_the_hub_is_named(broker: Broker, tmp_path: Path) -> None:
@@ -106,6 +106,6 @@ def test_a_broker_that_refuses_the_hub_is_named(broker: Broker, tmp_path: Path) 
 
     done = subprocess.run(command(broker), capture_output=True, text=True, timeout=PATIENCE, check=False)
 
-    assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines()))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "--broker" in done.stderr
     assert "planted" not in done.stderr

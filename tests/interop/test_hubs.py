@@ -130,9 +130,9 @@ def test_ask_at_first_contact_and_pinned(dial: Dial, cell: Cell) -> None:
         for text in ("hello", "hello again"):
             async with dial(cell) as client:
                 reply = await client.ask(text)
-                assert (f"echo: {text}", True, True) == (reply.text, reply.handled, reply.ok)
+                assert (reply.text, reply.handled, reply.ok) == (f"echo: {text}", True, True)
                 info = await client.connection_info()
-                assert ("ready", None) == (info.phase, info.last_error)
+                assert (info.phase, info.last_error) == ("ready", None)
 
     run(asks())
 
@@ -143,8 +143,8 @@ def test_several_speeches_are_one_reply_and_a_stream(dial: Dial, cell: Cell) -> 
 
     async def asks() -> None:
         async with dial(cell) as client:
-            assert ("1 hi", "2 hi", "3 hi") == (await client.ask("say 3 hi")).utterances
-            assert ["1 yo", "2 yo"] == [piece.text async for piece in client.stream("say 2 yo")]
+            assert (await client.ask("say 3 hi")).utterances == ("1 hi", "2 hi", "3 hi")
+            assert [piece.text async for piece in client.stream("say 2 yo")] == ["1 yo", "2 yo"]
 
     run(asks())
 
@@ -156,7 +156,7 @@ def test_silence_and_failure_are_told_apart(dial: Dial, cell: Cell) -> None:
     async def asks() -> None:
         async with dial(cell) as client:
             silent = await client.ask("silent")
-            assert ("", True) == (silent.text, silent.ok)
+            assert (silent.text, silent.ok) == ("", True)
             with pytest.raises(ThalovantUnansweredError):
                 await client.ask("unhandled")
             with pytest.raises(ThalovantTimeoutError) as timeout:
@@ -172,7 +172,7 @@ def test_large_reply(dial: Dial, cell: Cell) -> None:
 
     async def asks() -> None:
         async with dial(cell) as client:
-            assert cell.large_reply == len((await client.ask(f"big {cell.large_reply}")).text)
+            assert len((await client.ask(f"big {cell.large_reply}")).text) == cell.large_reply
 
     run(asks())
 
@@ -184,7 +184,7 @@ def test_concurrent_asks_get_their_own_replies(dial: Dial, cell: Cell) -> None:
     async def asks() -> None:
         async with dial(cell) as client:
             replies = await asyncio.gather(*(client.ask(f"number {number}") for number in range(20)))
-            assert [f"echo: number {number}" for number in range(20)] == [reply.text for reply in replies]
+            assert [reply.text for reply in replies] == [f"echo: number {number}" for number in range(20)]
 
     run(asks())
 
@@ -197,16 +197,16 @@ def test_subscription_and_send_then_listen(dial: Dial, cell: Cell) -> None:
         async with dial(cell) as client:
             await client.send_utterance("first")
             heard = [event.text async for event in client.listen("speak", timeout=8, max_events=1)]
-            assert ["echo: first"] == heard
+            assert heard == ["echo: first"]
             await client.wait_for_event("ovos.utterance.handled", timeout=8)
 
             said: asyncio.Queue[str] = asyncio.Queue()
             with client.on("speak", lambda event: said.put_nowait(event.text)):
                 await client.send_utterance("second")
-                assert "echo: second" == await said.get()
+                assert await said.get() == "echo: second"
             await client.emit("rig.ping", {"n": 1})
             pong = await client.wait_for_event("rig.pong", timeout=8)
-            assert {"n": 1} == pong.data["data"]
+            assert pong.data["data"] == {"n": 1}
 
     run(listens())
 
@@ -223,8 +223,8 @@ def test_refused_message_type(dial: Dial, cell: Cell) -> None:
                     await client.wait_for_event(DENIED, timeout=1)
             else:
                 denied = await client.wait_for_event(cell.denial, timeout=8)
-                assert "rig.forbidden" == denied.data["denied_type"]
-            assert "echo: still here" == (await client.ask("still here")).text
+                assert denied.data["denied_type"] == "rig.forbidden"
+            assert (await client.ask("still here")).text == "echo: still here"
 
     run(emits())
 
@@ -237,7 +237,7 @@ def test_refused_utterance(dial: Dial, cell: Cell) -> None:
         async with dial(cell, "limited") as client:
             with pytest.raises(ThalovantPolicyDeniedError) as denied:
                 await client.ask("hello")
-            assert ("recognizer_loop:utterance", ("rig.ping",)) == (denied.value.denied_type, denied.value.allowed)
+            assert (denied.value.denied_type, denied.value.allowed) == ("recognizer_loop:utterance", ("rig.ping",))
 
     run(asks())
 
@@ -253,7 +253,7 @@ def test_binary_frame_both_ways(dial: Dial, cell: Cell) -> None:
             with client.on_binary(back.put_nowait):
                 await client.send_binary(audio, "raw_audio", metadata={"sample_rate": 16000, "sample_width": 2})
                 heard = await back.get()
-            assert ("tts_audio", audio, "microphone") == (heard.name, heard.payload, heard.metadata["handler"])
+            assert (heard.name, heard.payload, heard.metadata["handler"]) == ("tts_audio", audio, "microphone")
 
     run(sends())
 
@@ -273,7 +273,7 @@ def test_unknown_access_key(dial: Dial, cell: Cell, rig: Rig, forked: Callable[.
         with pytest.raises(ThalovantConnectionError) as refused:
             await client.connect()
         assert cell.wrong_key == refused.value.code
-        assert (cell.wrong_key == "refused") == isinstance(refused.value, ThalovantHubRefusedError)
+        assert isinstance(refused.value, ThalovantHubRefusedError) == (cell.wrong_key == "refused")
         assert refused.value.hint
         await client.close()
 
@@ -289,7 +289,7 @@ def test_wrong_password(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., 
         client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
         with pytest.raises(ThalovantHubRefusedError) as refused:
             await client.connect()
-        assert "wrong_password" == refused.value.code
+        assert refused.value.code == "wrong_password"
         assert not refused.value.retryable
         assert "not the password" not in str(refused.value)
         await client.close()
@@ -309,7 +309,7 @@ def test_crypto_key_right_and_wrong(
 
     async def asks() -> None:
         async with dial(cell, "pskonly") as client:
-            assert "echo: hello" == (await client.ask("hello")).text
+            assert (await client.ask("hello")).text == "echo: hello"
         client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
         try:
             if cell.protocol == "mqtt":
@@ -318,7 +318,7 @@ def test_crypto_key_right_and_wrong(
             else:
                 with pytest.raises(ThalovantHubRefusedError) as refused:
                     await client.connect()
-                assert "wrong_crypto_key" == refused.value.code
+                assert refused.value.code == "wrong_crypto_key"
         finally:
             await client.close()
 
@@ -348,7 +348,7 @@ def test_changed_hub_key(dial: Dial, cell: Cell, states: Callable[[HubName, Clie
         assert changed.value.expected != changed.value.received
         assert changed.value.expected in str(changed.value) and changed.value.received in str(changed.value)
         async with dial(cell) as client:
-            assert "echo: pinned again" == (await client.ask("pinned again")).text
+            assert (await client.ask("pinned again")).text == "echo: pinned again"
 
     run(connects())
 
@@ -363,7 +363,7 @@ def test_another_client_key(dial: Dial, cell: Cell, tmp_path: Path) -> None:
         client = dial(cell, noise_state_dir=tmp_path / "another")
         with pytest.raises(ThalovantHubRefusedError) as refused:
             await client.connect()
-        assert "client_key_rejected" == refused.value.code
+        assert refused.value.code == "client_key_rejected"
         await client.close()
 
     run(connects())
@@ -386,13 +386,13 @@ def test_lost_and_restarted_hub(dial: Dial, cell: Cell, rig: Rig) -> None:
             if cell.protocol == "mqtt":
                 with pytest.raises(ThalovantConnectionError) as forgotten:
                     await client.ask("lost")
-                assert "forgotten" == forgotten.value.code
+                assert forgotten.value.code == "forgotten"
             seen = [await changes.get()]
             while seen[-1] != "ready":
                 seen.append(await changes.get())
             assert "waiting" in seen
             await client.send_utterance("back again")
-            assert "echo: back again" == await said.get()
+            assert await said.get() == "echo: back again"
 
     asyncio.run(asyncio.wait_for(outlives(), 90))
 
@@ -405,7 +405,7 @@ def test_untrusted_certificate(rig: Rig, tmp_path: Path) -> None:
         client = AsyncThalovantClient(identity, protocol="wss", noise_state_dir=tmp_path)
         with pytest.raises(ThalovantConnectionError) as untrusted:
             await client.connect()
-        assert ("tls", False) == (untrusted.value.code, untrusted.value.retryable)
+        assert (untrusted.value.code, untrusted.value.retryable) == ("tls", False)
         assert "ca_file" in untrusted.value.hint
         await client.close()
 

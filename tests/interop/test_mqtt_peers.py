@@ -117,14 +117,14 @@ def test_paho_at_our_broker(paho: Path) -> None:
 
         saw = what_paho_saw(paho, device, device.mqtt.port, Path(str(device.ca_file)))
 
-    assert seen(granted_to_strangers=0x80, lower=1) == saw  # amqtt passes everything on at what was granted
+    assert saw == seen(granted_to_strangers=0x80, lower=1)  # amqtt passes everything on at what was granted
 
 
 def test_paho_at_mosquitto(paho: Path, mosquitto_port: int, broker: Broker) -> None:
     """The same there, so that what ours is held to is what brokers do."""
     saw = what_paho_saw(paho, DEVICE, mosquitto_port, broker.ca)
 
-    assert seen(granted_to_strangers=1, lower=0) == saw  # it grants what it will never pass on
+    assert saw == seen(granted_to_strangers=1, lower=0)  # it grants what it will never pass on
 
 
 # --- mosquitto -------------------------------------------------------------------------------------------------------
@@ -208,13 +208,13 @@ def test_mosquitto_refuses_what_we_refuse(wires: Any) -> None:
         wire = wires()
         if first >> 4 != 1:
             wire.say(hello())
-            assert Connack() == wire.hear()
+            assert wire.hear() == Connack()
         wire.say(bytes((first,)) + encode_length(len(body)) + body, Pingreq())
         if wire.hear() is not None:
             taken.append((hex(first), body))
         wire.close()
 
-    assert [] == taken
+    assert taken == []
 
 
 def test_mosquitto_takes_what_we_write(wires: Any) -> None:
@@ -223,30 +223,30 @@ def test_mosquitto_takes_what_we_write(wires: Any) -> None:
     status, out, up = (f"hivemind/device/{level}" for level in ("status", "out", "in"))
     will = Will(topic=status, payload=b"\0\xff", qos=2, retain=True)
     listener.say(hello(client_id="\ufefflistener", clean_session=False, keepalive=65_535))
-    assert Connack() == listener.hear()
+    assert listener.hear() == Connack()
     listener.say(Subscribe(packet_id=65_535, filters=((status, 2), (out, 0))))
-    assert Suback(packet_id=65_535, codes=(2, 0)) == listener.hear()
+    assert listener.hear() == Suback(packet_id=65_535, codes=(2, 0))
     wire.say(hello(client_id="c" * 23, keepalive=0, will=will), Pingreq())  # need not wait [§3.1.4]
-    assert [Connack(), Pingresp()] == [wire.hear(), wire.hear()]
+    assert [wire.hear(), wire.hear()] == [Connack(), Pingresp()]
 
     for qos, answers in ((0, []), (1, [Puback(7)]), (2, [Pubrec(7)])):
         wire.say(Publish(topic=status, payload=bytes(300), qos=qos, packet_id=7 if qos else None))
-        assert answers == [wire.hear() for _ in answers]
+        assert [wire.hear() for _ in answers] == answers
     wire.say(Pubrel(7))
-    assert Pubcomp(7) == wire.hear()
+    assert wire.hear() == Pubcomp(7)
     heard = [listener.hear() for _ in range(3)]
-    assert [0, 1, 2] == [packet.qos for packet in heard if isinstance(packet, Publish)]
+    assert [packet.qos for packet in heard if isinstance(packet, Publish)] == [0, 1, 2]
     assert isinstance(heard[1], Publish) and isinstance(heard[2], Publish)
     listener.say(Puback(heard[1].packet_id or 0), Pubrec(heard[2].packet_id or 0))
-    assert Pubrel(heard[2].packet_id or 0) == listener.hear()
+    assert listener.hear() == Pubrel(heard[2].packet_id or 0)
     listener.say(Pubcomp(heard[2].packet_id or 0))
     wire.say(Publish(topic=up, payload=b"", qos=1, packet_id=8, dup=True), Unsubscribe(packet_id=9, filters=(out, up)))
-    assert [Puback(8), Unsuback(9)] == [wire.hear(), wire.hear()]
+    assert [wire.hear(), wire.hear()] == [Puback(8), Unsuback(9)]
 
     wire.close()
     gone = listener.hear()
     assert isinstance(gone, Publish)
-    assert (status, b"\0\xff", 2, False) == (gone.topic, gone.payload, gone.qos, gone.retain)
+    assert (gone.topic, gone.payload, gone.qos, gone.retain) == (status, b"\0\xff", 2, False)
 
 
 @pytest.mark.parametrize(
@@ -264,4 +264,4 @@ def test_mosquitto_refuses_as_we_read_it(wires: Any, connect: Connect | bytes, a
     wire = wires()
     wire.say(connect if isinstance(connect, Connect) else b"\x10" + encode_length(len(connect)) + connect)
 
-    assert [answer, None] == [wire.hear(), wire.hear()]
+    assert [wire.hear(), wire.hear()] == [answer, None]

@@ -139,7 +139,7 @@ def test_each_client_is_answered(conversations: Conversations, speaker: Speaker)
     except RigError as error:
         unavailable(error)
 
-    assert [(True, ["1 hello", "2 hello"], None)] * 2 == [(one.ok, one.replies, one.error) for one in answers]
+    assert [(one.ok, one.replies, one.error) for one in answers] == [(True, ["1 hello", "2 hello"], None)] * 2
 
 
 @pytest.mark.parametrize(("client", "generation"), [("bus-1.2.12", 3), ("sdk-0.9.7", 3)])

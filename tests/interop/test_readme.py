@@ -33,4 +33,4 @@ def test_first_program_asks_a_real_hub(rig: Rig, hub: HubName, tmp_path: Path) -
         check=False,
     )
 
-    assert (0, "echo: Say hello.\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "echo: Say hello.\n", "")

@@ -26,7 +26,7 @@ def nothing_left() -> Iterator[None]:
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"{thread} is left"
-    assert files == _files(), "file descriptors are left"
+    assert _files() == files, "file descriptors are left"
 
 
 def _files() -> int:

@@ -87,7 +87,7 @@ class Running:
         """Wait for the end of the run."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the driver does not end"
-        assert [] == self.leftovers
+        assert self.leftovers == []
 
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Call the stack where the driver runs, and wake the driver."""
@@ -253,8 +253,8 @@ class RunningHub:
         self._started.set()
         await self._close.wait()
         await self.listener.close(grace=self.grace)
-        assert 0 == self.listener.connections
-        assert 1 == len(asyncio.all_tasks())
+        assert self.listener.connections == 0
+        assert len(asyncio.all_tasks()) == 1
 
 
 class Accepted:

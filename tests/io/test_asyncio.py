@@ -37,7 +37,7 @@ async def cancelled_after(turns: int, call: Callable[[], Awaitable[object]]) -> 
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert 1 == len(asyncio.all_tasks()), "a task is left"
+    assert len(asyncio.all_tasks()) == 1, "a task is left"
     return False
 
 
@@ -82,7 +82,7 @@ def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
             driver.abort()
             driver.wake()
             await driver.closed()
-            assert 1 == len(asyncio.all_tasks())
+            assert len(asyncio.all_tasks()) == 1
 
     with Server(echo, tls=pki.server(), tolerant=True) as server:
         asyncio.run(main(server))
@@ -104,10 +104,10 @@ def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
             await impatient
         waiters = [asyncio.create_task(driver.closed()) for _ in range(2)]
         async with asyncio.timeout(PATIENCE):
-            assert Opened(1) == await heard.get()
+            assert await heard.get() == Opened(1)
             stack.send(b"still here")
             driver.wake()
-            assert Heard(b"still here") == await heard.get()
+            assert await heard.get() == Heard(b"still here")
             stack.stop()
             driver.wake()
             await asyncio.gather(*waiters)
@@ -132,7 +132,7 @@ def test_a_socket_that_fails_when_the_loop_takes_it(monkeypatch: pytest.MonkeyPa
             await driver.closed()
         (failed,) = heard
         assert isinstance(failed, Failed)
-        assert f"cannot connect to 127.0.0.1:{server.port}: (invalid argument)" == failed.failure.message
+        assert failed.failure.message == f"cannot connect to 127.0.0.1:{server.port}: (invalid argument)"
 
     with Server(listen) as server:
         asyncio.run(main(server))
@@ -155,7 +155,7 @@ def test_a_key_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None
     for thread in threading.enumerate():
         if thread.name == "thalovant-derive":
             thread.join(PATIENCE)
-    assert [] == caplog.records
+    assert caplog.records == []
 
 
 def test_dial_and_context_outside_a_driver(pki: Pki) -> None:
@@ -166,7 +166,7 @@ def test_dial_and_context_outside_a_driver(pki: Pki) -> None:
             assert sock.getpeername() == ("127.0.0.1", server.port)
         with free_port() as port, pytest.raises(DialError) as caught:
             await dial(Target(host="127.0.0.1", port=port, tls=False))
-        assert DialFault.REFUSED is caught.value.failure.fault
+        assert caught.value.failure.fault is DialFault.REFUSED
         assert str(caught.value) == caught.value.failure.message
         assert await context_for(server.target, None) is None
 

@@ -49,7 +49,7 @@ def test_refused(driver: str) -> None:
     """Nobody listens: said at once, with the address."""
     with free_port() as port:
         failure = failure_of(driver, Target(host="127.0.0.1", port=port, tls=False))
-    assert ("connect", DialFault.REFUSED) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("connect", DialFault.REFUSED)
     assert f"cannot connect to 127.0.0.1:{port}: 127.0.0.1 (connection refused), nobody listens" in failure.message
 
 
@@ -69,7 +69,7 @@ def test_names_that_cannot_be_looked_up(driver: str, error: OSError, words: str)
         raise error
 
     failure = failure_of(driver, NAME, resolver=resolver)
-    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("dns", DialFault.DNS)
     assert f"cannot look up hub.example: {words}" in failure.message
 
 
@@ -78,7 +78,7 @@ def test_names_that_cannot_be_looked_up(driver: str, error: OSError, words: str)
 def test_names_that_cannot_be(driver: str, host: str) -> None:
     """The system's resolver refuses them before anything is sent."""
     failure = failure_of(driver, evolve(NAME, host=host))
-    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("dns", DialFault.DNS)
     assert "this cannot be a host" in failure.message
 
 
@@ -99,7 +99,7 @@ def hanging() -> Iterator[Callable[[str, int], Sequence[Address]]]:
 def test_a_name_server_that_does_not_answer(driver: str, hanging: Callable[[str, int], Sequence[Address]]) -> None:
     """The lookup has a timeout of its own."""
     failure = failure_of(driver, NAME, resolver=hanging, timeouts=Timeouts(dns=0.02, connect=NEVER))
-    assert ("dns", DialFault.DNS) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("dns", DialFault.DNS)
     assert "the name server does not answer" in failure.message
 
 
@@ -108,7 +108,7 @@ def test_no_answer_to_connect(driver: str) -> None:
     """Neither accepted nor refused: the connect timeout."""
     with BlackHole() as hole:
         failure = failure_of(driver, hole.target, timeouts=Timeouts(connect=0.05))
-    assert ("connect", DialFault.TIMEOUT) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("connect", DialFault.TIMEOUT)
     assert f"cannot connect to 127.0.0.1:{hole.port}: no answer within 0.05 s" in failure.message
 
 
@@ -124,7 +124,7 @@ def test_a_dead_address_does_not_hold_up_the_others(driver: str) -> None:
         with Running(driver, stack, **options) as running:
             running.expect(Opened)
             running.call(stack.send, b"hello")
-            assert Heard(b"hello") == running.expect(Heard)
+            assert running.expect(Heard) == Heard(b"hello")
 
 
 @drivers
@@ -164,7 +164,7 @@ def test_all_addresses_fail(driver: str) -> None:
         addresses = at(("fe80::1", dead), ("127.0.0.1", dead), ("127.0.0.2", dead), ("127.0.0.1", dead))
         no_tcp: Address = (9999, ("nowhere",))
         failure = failure_of(driver, NAME, resolver=lambda host, port: [no_tcp, *addresses(host, port)])
-    assert ("connect", DialFault.REFUSED) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("connect", DialFault.REFUSED)
     assert failure.message.count("127.0.0.1 (connection refused)") == 1
     assert "127.0.0.2 (connection refused)" in failure.message
     assert "fe80::1 (invalid argument)" in failure.message  # on which interface?
@@ -175,7 +175,7 @@ def test_all_addresses_fail(driver: str) -> None:
 def test_no_address_at_all(driver: str) -> None:
     """A resolver that finds nothing, without a fault."""
     failure = failure_of(driver, NAME, resolver=at())
-    assert ("connect", DialFault.OTHER) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("connect", DialFault.OTHER)
     assert "cannot connect to hub.example:443: no address could be tried" in failure.message
 
 
@@ -212,7 +212,7 @@ def test_a_context_that_cannot_be_made(driver: str, pki: Pki) -> None:
     """No CA file, no trust: a final fault that names the file, before anything is dialed."""
     missing = str(pki.folder / "missing.pem")
     failure = failure_of(driver, evolve(NAME, tls=True), tls=lambda: default_context(missing))
-    assert ("tls", DialFault.CERTIFICATE_UNTRUSTED) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("tls", DialFault.CERTIFICATE_UNTRUSTED)
     assert f"cannot verify hub.example:443: CA file {missing} cannot be read: No such file" in failure.message
 
     def broken() -> None:
@@ -229,7 +229,7 @@ def test_a_name_that_no_certificate_can_hold(driver: str, pki: Pki) -> None:
         target = Target(host=".local", port=server.port, tls=True)
         addresses = at(("127.0.0.1", server.port))
         failure = failure_of(driver, target, resolver=addresses, tls=pki.client())
-    assert ("tls", DialFault.CERTIFICATE_HOST) == (failure.phase, failure.fault)
+    assert (failure.phase, failure.fault) == ("tls", DialFault.CERTIFICATE_HOST)
     assert f".local:{server.port}: no certificate can be for this host name" in failure.message
 
 
@@ -278,7 +278,7 @@ def test_a_dial_can_be_given_up(driver: str, phase: str, how: str, pki: Pki, han
                 case "next":
                     running.call(stack.dial, server.target)
                     running.call(stack.leave)
-                    assert Opened(2) == running.expect(Opened)
+                    assert running.expect(Opened) == Opened(2)
                     running.call(stack.stop)
             running.join()
             assert running.no_more()

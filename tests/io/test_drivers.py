@@ -35,10 +35,10 @@ def test_frames_travel_both_ways(driver: str, tls: bool, pki: Pki) -> None:
     with serving(echo, tls, pki) as server:
         stack = FrameClient(server.target)
         with Running(driver, stack, tls=pki.client()) as running:
-            assert Opened(1) == running.expect(Opened)
+            assert running.expect(Opened) == Opened(1)
             for size in (0, 1, 1000, 100_000):
                 running.call(stack.send, bytes(size))
-                assert Heard(bytes(size)) == running.expect(Heard)
+                assert running.expect(Heard) == Heard(bytes(size))
             running.call(stack.stop)
             running.join()
         assert running.no_more()
@@ -55,7 +55,7 @@ def test_many_small_frames_keep_their_order(driver: str, tls: bool, pki: Pki) ->
             running.expect(Opened)
             for start in range(0, len(bodies), 100):
                 running.call(stack.send, *bodies[start : start + 100])
-            assert bodies == [running.expect(Heard).body for _ in bodies]
+            assert [running.expect(Heard).body for _ in bodies] == bodies
 
 
 @both
@@ -75,9 +75,9 @@ def test_large_frames_cross_each_other(driver: str, tls: bool, pki: Pki) -> None
         with Running(driver, stack, tls=pki.client()) as running:
             running.expect(Opened)
             running.call(stack.send, b"\xa5" * size)
-            assert Heard(b"\x5a" * size) == running.expect(Heard)
-            assert Heard(b"done") == running.expect(Heard)
-            assert b"\xa5" * size == received.get(timeout=PATIENCE)
+            assert running.expect(Heard) == Heard(b"\x5a" * size)
+            assert running.expect(Heard) == Heard(b"done")
+            assert received.get(timeout=PATIENCE) == b"\xa5" * size
             running.call(stack.stop)
             running.join()
 
@@ -106,7 +106,7 @@ def test_a_peer_that_does_not_read_holds_bytes_back_in_the_stack(driver: str, tl
             running.expect(Rang)  # all that was called before has happened
             assert stack.drained < 32 * len(chunk)
             read.set()
-            assert 64 * len(chunk) == received.get(timeout=PATIENCE)
+            assert received.get(timeout=PATIENCE) == 64 * len(chunk)
             running.call(stack.stop)
             running.join()
 
@@ -158,8 +158,8 @@ def test_the_end_of_the_socket_is_told(driver: str, tls: bool, pki: Pki) -> None
         stack = FrameClient(server.target, server.target)
         with Running(driver, stack, tls=pki.client()) as running:
             for serial in (1, 2):
-                assert Opened(serial) == running.expect(Opened)
-                assert Heard(b"last words") == running.expect(Heard)
+                assert running.expect(Opened) == Opened(serial)
+                assert running.expect(Heard) == Heard(b"last words")
                 running.call(stack.send, b"")
                 running.expect(Ended)
             running.join()
@@ -181,10 +181,10 @@ def test_a_tls_goodbye_is_a_clean_end(driver: str, pki: Pki) -> None:
         with Running(driver, stack, tls=pki.client()) as running:
             running.expect(Opened)
             running.call(stack.send, b"")
-            assert Ended("") == running.expect(Ended)
+            assert running.expect(Ended) == Ended("")
             running.expect(Opened)
             running.call(stack.send, b"")
-            assert f"localhost:{server.port} left without a TLS goodbye" == running.expect(Ended).reason
+            assert running.expect(Ended).reason == f"localhost:{server.port} left without a TLS goodbye"
 
 
 @both
@@ -229,7 +229,7 @@ def test_a_broken_record_ends_the_connection(driver: str, pki: Pki) -> None:
         stack = FrameClient(evolve(server.target, host="localhost", tls=True))
         with Running(driver, stack, tls=pki.client()) as running:
             running.expect(Opened)
-            assert Heard(b"fine") == running.expect(Heard)
+            assert running.expect(Heard) == Heard(b"fine")
             assert f"TLS with localhost:{server.port} failed: decryption failed" in running.expect(Ended).reason
 
 
@@ -262,7 +262,7 @@ def test_last_words_arrive(driver: str, tls: bool, pki: Pki) -> None:
             connection.sock.sendall(bytes(4096))
             left -= len(connection.exactly(min(left, 1 << 16)))
         heard.put(size)
-        assert b"" == connection.rest()
+        assert connection.rest() == b""
 
     with serving(script, tls, pki) as server:
         stack = FrameClient(server.target, server.target)
@@ -276,7 +276,7 @@ def test_last_words_arrive(driver: str, tls: bool, pki: Pki) -> None:
                 running.expect(Opened)
                 running.expect(Heard)
                 running.call(say_and, leave)
-                assert size == heard.get(timeout=PATIENCE)
+                assert heard.get(timeout=PATIENCE) == size
             running.join()
             assert running.error is None
 
@@ -362,8 +362,8 @@ def test_a_key_that_cannot_be_derived_ends_the_connection(driver: str) -> None:
         with Running(driver, stack) as running:
             running.expect(Opened)
             running.call(stack.derive, hopeless)
-            assert "the session key could not be derived: ValueError" == running.expect(Ended).reason
-            assert Opened(2) == running.expect(Opened)
+            assert running.expect(Ended).reason == "the session key could not be derived: ValueError"
+            assert running.expect(Opened) == Opened(2)
 
 
 def test_outcomes_may_call_the_stack(driver: str) -> None:
@@ -383,7 +383,7 @@ def test_outcomes_may_call_the_stack(driver: str) -> None:
         stack = FrameClient(server.target)
         with Running(driver, stack, hook=hook) as running:
             running.expect(Opened)
-            assert [b"%d" % number for number in range(101)] == [running.expect(Heard).body for _ in range(101)]
+            assert [running.expect(Heard).body for _ in range(101)] == [b"%d" % number for number in range(101)]
             running.join()
             assert running.error is None
 
@@ -404,8 +404,8 @@ def test_a_handler_that_raises_is_heard_of(driver: str) -> None:
             running.expect(Heard)
             if driver == "asyncio":
                 running.call(stack.send, b"good")
-                assert Heard(b"good") == running.expect(Heard)
-                assert [fault] == running.reported
+                assert running.expect(Heard) == Heard(b"good")
+                assert running.reported == [fault]
             else:
                 running.join()
                 assert running.error is fault
@@ -439,7 +439,7 @@ def test_a_handler_may_abort(driver: str) -> None:
 
     with Server(script, tolerant=True) as server, Running(driver, FrameClient(server.target), hook=hook) as running:
         running.expect(Opened)
-        assert Heard(b"one") == running.expect(Heard)
+        assert running.expect(Heard) == Heard(b"one")
         running.join()
         assert running.no_more()
         assert running.error is None

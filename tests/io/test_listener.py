@@ -49,13 +49,13 @@ def test_drivers_and_the_listener_understand_each_other(driver: str, tls: bool, 
             running.expect(Opened)
             for size in (0, 1, 1000, 1 << 23):
                 running.call(stack.send, bytes(size))
-                assert Heard(bytes(size)) == running.expect(Heard)
+                assert running.expect(Heard) == Heard(bytes(size))
             running.call(stack.send, b"key:1")
             effect = DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(b"key:1"), salt=b"salt")
-            assert derive(effect).reveal() == running.expect(Heard).body
+            assert running.expect(Heard).body == derive(effect).reveal()
             running.call(stack.send, b"bye")
-            assert Heard(b"bye") == running.expect(Heard)
-            assert Ended("") == running.expect(Ended)
+            assert running.expect(Heard) == Heard(b"bye")
+            assert running.expect(Ended) == Ended("")
             running.join()
 
 
@@ -78,7 +78,7 @@ def test_the_hub_speaks_at_any_time(tls: bool, pki: Pki) -> None:
             connection = connections[Heard(b"%d" % number)]
             hub.call(hub.peers[connection].send, b"news for %d" % number)
             hub.call(connection.wake)
-            assert Heard(b"news for %d" % number) == client.expect(Heard)
+            assert client.expect(Heard) == Heard(b"news for %d" % number)
 
 
 def test_connections_have_addresses_and_no_delay(pki: Pki) -> None:
@@ -121,7 +121,7 @@ def test_no_peer_before_tls_is_done(tls: bool, pki: Pki) -> None:
             assert not hub.peers
         else:
             hub.expect(Heard)
-            assert 1 == len(hub.peers)
+            assert len(hub.peers) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_clients_that_do_not_do_tls_are_told_of(words: bytes, heard: str, pki: P
 def test_a_client_that_stalls_in_tls_is_left(pki: Pki) -> None:
     """The TLS handshake has a deadline, before there is a peer with timers of its own."""
     with hub_of(True, pki, timeouts=Timeouts(tls=0.02, linger=0.02)) as hub, dialed(hub) as client:
-        assert b"" == client.rest()
+        assert client.rest() == b""
         _, message = hub.faults.get(timeout=PATIENCE)
         assert message.endswith("did not finish the TLS handshake in time")
 
@@ -160,7 +160,7 @@ def test_a_client_that_does_not_trust_the_hub_is_told_of(pki: Pki) -> None:
     with hub_of(True, pki) as hub:
         stranger = ssl.create_default_context()
         with Running("asyncio", FrameClient(hub.tls_target), tls=stranger) as running:
-            assert DialFault.CERTIFICATE_UNTRUSTED is running.expect(Failed).failure.fault
+            assert running.expect(Failed).failure.fault is DialFault.CERTIFICATE_UNTRUSTED
         _, message = hub.faults.get(timeout=PATIENCE)
         assert "does not trust the authority of our certificate" in message
 
@@ -173,7 +173,7 @@ def test_a_client_with_old_tls_is_told_of(pki: Pki) -> None:
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     with RunningHub(tls=context) as hub:
         with Running("asyncio", FrameClient(hub.tls_target), tls=client) as running:
-            assert DialFault.TLS_VERSION is running.expect(Failed).failure.fault
+            assert running.expect(Failed).failure.fault is DialFault.TLS_VERSION
         _, message = hub.faults.get(timeout=PATIENCE)
         assert "it speaks no TLS version that is allowed here" in message
 
@@ -186,15 +186,15 @@ def test_connections_over_the_cap_are_closed(pki: Pki) -> None:
             client.sock.sendall(framed(b"hello"))
             hub.expect(Heard)
         with dialed(hub) as third, contextlib.suppress(ConnectionError):
-            assert b"" == third.rest()
-        assert 1 == hub.listener.refused
+            assert third.rest() == b""
+        assert hub.listener.refused == 1
         clients[0].sock.sendall(framed(b"bye"))
         clients[0].exactly(4 + 5 + 4 + 3)
         clients[0].sock.shutdown(socket.SHUT_WR)
-        assert b"" == clients[0].rest()
+        assert clients[0].rest() == b""
         with dialed(hub) as fourth:
             fourth.sock.sendall(framed(b"hello"))
-            assert framed(b"hello") == fourth.exactly(9)
+            assert fourth.exactly(9) == framed(b"hello")
 
 
 @both
@@ -210,7 +210,7 @@ def test_the_hubs_last_words_arrive(tls: bool, pki: Pki) -> None:
             while left:
                 client.sock.sendall(bytes(4096))
                 left -= len(client.exactly(min(left, 1 << 16)))
-            assert b"" == client.rest()
+            assert client.rest() == b""
 
 
 def test_a_connection_that_is_held_back_ends_all_the_same(pki: Pki) -> None:
@@ -227,11 +227,11 @@ def test_a_connection_that_is_held_back_ends_all_the_same(pki: Pki) -> None:
             connection.wake()
 
         hub.call(finish)
-        assert b"" == client.rest()
+        assert client.rest() == b""
         client.sock.sendall(framed(b"unread"))
         client.sock.close()
         hub.grace = PATIENCE
-    assert [] == hub.reported
+    assert hub.reported == []
 
 
 def test_a_client_that_does_not_read_holds_bytes_back_in_the_peer(pki: Pki) -> None:
@@ -281,14 +281,14 @@ def test_a_fault_of_the_hub_hits_one_connection_at_most(where: str, pki: Pki) ->
             with contextlib.suppress(ConnectionError):
                 bad.sendall(framed(b"bad") + framed(b"worse"))
                 if where == "handler":
-                    assert framed(b"bad") + framed(b"worse") == Accepted(bad).exactly(7 + 9)
+                    assert Accepted(bad).exactly(7 + 9) == framed(b"bad") + framed(b"worse")
                 else:
-                    assert b"" == Accepted(bad).rest()
+                    assert Accepted(bad).rest() == b""
         if where != "on_fault":
             with dialed(hub) as good:
                 good.sock.sendall(framed(b"good"))
-                assert framed(b"good") == good.exactly(8)
-    assert [fault] == hub.reported
+                assert good.exactly(8) == framed(b"good")
+    assert hub.reported == [fault]
 
 
 def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
@@ -305,7 +305,7 @@ def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
         host, port = listener.addresses[0]
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(framed(b"hello"))
-        assert framed(b"hello") == await reader.readexactly(9)
+        assert await reader.readexactly(9) == framed(b"hello")
         closing = asyncio.create_task(listener.close(grace=PATIENCE))
         await asyncio.sleep(0)
         with pytest.raises(ConnectionRefusedError):
@@ -314,10 +314,10 @@ def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
         peer.send(b"goodbye")
         peer.finished = True
         connection.wake()
-        assert framed(b"goodbye") == await reader.read()
+        assert await reader.read() == framed(b"goodbye")
         writer.close()
         await closing
-        assert 0 == listener.connections
+        assert listener.connections == 0
         connection.wake()  # harmless now
         connection.abort()
         await listener.close()
@@ -350,8 +350,8 @@ def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
             case "abort":
                 listener.abort()
         with contextlib.suppress(ConnectionError):
-            assert b"" == await reader.read()
-        assert 0 == listener.connections
+            assert await reader.read() == b""
+        assert listener.connections == 0
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -380,7 +380,7 @@ def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki
         machines.append(weakref.ref(stack))
         driver = AsyncioDriver(stack, on_outcome=heard.put_nowait, tls=pki.client())
         driver.start()
-        assert Opened(1) == await heard.get()
+        assert await heard.get() == Opened(1)
         stack.send(last)
         driver.wake()
         await heard.get()
@@ -400,7 +400,7 @@ def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki
     gc.disable()
     try:
         asyncio.run(main())
-        assert [None, None] == [machine() for machine in machines]
+        assert [machine() for machine in machines] == [None, None]
     finally:
         gc.enable()
 

@@ -27,7 +27,7 @@ class Willful(FrameClient):
 def pump_of(stack: FrameClient) -> ClientPump[Outcome]:
     """A pump that has been told to dial."""
     pump = ClientPump(stack, tls_timeout=10.0)
-    assert (Order.DIAL, b"") == pump.turn()
+    assert pump.turn() == (Order.DIAL, b"")
     return pump
 
 
@@ -35,17 +35,17 @@ def test_one_dial_for_each_serial() -> None:
     """While the attempt goes on the order is to keep it; a failed one is not repeated unless the stack says so anew."""
     stack = Willful(FIRST, SECOND)
     pump = pump_of(stack)
-    assert FIRST == pump.target
-    assert (Order.KEEP, b"") == pump.turn()
+    assert pump.target == FIRST
+    assert pump.turn() == (Order.KEEP, b"")
 
     pump.dial_failed(FAILED, 1.0)
-    assert [Failed(FAILED)] == pump.outcomes()
-    assert (Order.DIAL, b"") == pump.turn()
-    assert SECOND == pump.target
+    assert pump.outcomes() == [Failed(FAILED)]
+    assert pump.turn() == (Order.DIAL, b"")
+    assert pump.target == SECOND
 
     stack.forced = Dial(SECOND, 2)
     pump.dial_failed(FAILED, 2.0)
-    assert (Order.DROP, b"") == pump.turn()
+    assert pump.turn() == (Order.DROP, b"")
 
 
 def test_a_socket_that_the_stack_does_not_mean_is_dropped() -> None:
@@ -53,9 +53,9 @@ def test_a_socket_that_the_stack_does_not_mean_is_dropped() -> None:
     stack = Willful(FIRST)
     pump = pump_of(stack)
     pump.connected(None, 1.0)
-    assert (Order.KEEP, b"") == pump.turn()
+    assert pump.turn() == (Order.KEEP, b"")
     stack.forced = Run(7)
-    assert (Order.DROP, b"") == pump.turn()
+    assert pump.turn() == (Order.DROP, b"")
 
 
 def test_bytes_for_the_next_socket_do_not_leave_on_the_old_one() -> None:
@@ -66,12 +66,12 @@ def test_bytes_for_the_next_socket_do_not_leave_on_the_old_one() -> None:
     pump.turn()
     stack.send(b"for the new one")
     stack.forced = Dial(FIRST, 2)
-    assert (Order.DIAL, b"") == pump.turn()
+    assert pump.turn() == (Order.DIAL, b"")
     stack.forced = Dial(FIRST, 2)
-    assert (Order.KEEP, b"") == pump.turn()
+    assert pump.turn() == (Order.KEEP, b"")
     pump.connected(None, 2.0)
     stack.forced = Run(2)
-    assert (Order.KEEP, framed(b"for the new one")) == pump.turn()
+    assert pump.turn() == (Order.KEEP, framed(b"for the new one"))
 
 
 def test_bytes_of_a_socket_that_ended_wait_for_the_next() -> None:
@@ -82,11 +82,11 @@ def test_bytes_of_a_socket_that_ended_wait_for_the_next() -> None:
     pump.eof(2.0, "reset")
     pump.eof(2.0, "told twice")
     pump.receive(framed(b"late"), 2.0)
-    assert [Opened(1), Ended("reset")] == pump.outcomes()
+    assert pump.outcomes() == [Opened(1), Ended("reset")]
     stack.forced = Wait()
     stack.send(b"for the new one")
-    assert (Order.DROP, b"") == pump.turn()
-    assert 0 == stack.drained
+    assert pump.turn() == (Order.DROP, b"")
+    assert stack.drained == 0
 
 
 def test_last_words_leave_even_if_the_socket_is_full() -> None:
@@ -95,10 +95,10 @@ def test_last_words_leave_even_if_the_socket_is_full() -> None:
     pump = pump_of(stack)
     pump.connected(None, 1.0)
     stack.send(b"hello")
-    assert (Order.KEEP, b"") == pump.turn(full=True)
+    assert pump.turn(full=True) == (Order.KEEP, b"")
     stack.leave()
-    assert (Order.DROP, framed(b"hello")) == pump.turn(full=True)
-    assert (Order.STOP, b"") == pump.turn()
+    assert pump.turn(full=True) == (Order.DROP, framed(b"hello"))
+    assert pump.turn() == (Order.STOP, b"")
 
 
 def test_tls_comes_first_and_says_goodbye(pki: Pki) -> None:
@@ -107,27 +107,27 @@ def test_tls_comes_first_and_says_goodbye(pki: Pki) -> None:
     pump = pump_of(stack)
     server = TlsPipe(pki.server(), "client", server_side=True)
     pump.connected(pki.client(), 1.0)
-    assert 11.0 == pump.next_timeout
+    assert pump.next_timeout == 11.0
     stack.set_alarm(5.0)
-    assert 5.0 == pump.next_timeout
+    assert pump.next_timeout == 5.0
     stack.put_off_alarms(100.0)
     pump.handle_timeout(10.9)  # early: no effect
     while not (server.ready and stack.step() == Run(1)):
         order, data = pump.turn()
-        assert Order.KEEP is order
+        assert order is Order.KEEP
         server.receive(data)
         pump.receive(server.data_to_send(), 2.0)
-    assert [Opened(1)] == pump.outcomes()
-    assert 105.0 == pump.next_timeout
+    assert pump.outcomes() == [Opened(1)]
+    assert pump.next_timeout == 105.0
 
     stack.send(b"hello")
-    assert framed(b"hello") == server.receive(pump.turn()[1])
+    assert server.receive(pump.turn()[1]) == framed(b"hello")
     server.send(framed(b"hi") + framed(b"bye"))
     server.close()
     pump.receive(server.data_to_send(), 3.0)
-    assert [Heard(b"hi"), Heard(b"bye"), Ended("")] == pump.outcomes()
+    assert pump.outcomes() == [Heard(b"hi"), Heard(b"bye"), Ended("")]
     order, data = pump.turn()
-    assert Order.STOP is order
+    assert order is Order.STOP
     server.receive(data)
     assert server.closed
 
@@ -140,7 +140,7 @@ def test_the_tls_handshake_has_a_deadline(pki: Pki) -> None:
     pump.handle_timeout(11.0)
     (failed,) = pump.outcomes()
     assert isinstance(failed, Failed)
-    assert ("tls", DialFault.TIMEOUT) == (failed.failure.phase, failed.failure.fault)
+    assert (failed.failure.phase, failed.failure.fault) == ("tls", DialFault.TIMEOUT)
     assert pump.next_timeout is None
 
 
@@ -151,30 +151,30 @@ def test_a_key_that_cannot_be_derived_ends_what_is_up_and_nothing_else(pki: Pki)
     pump.effect_failed(MemoryError(), 1.0)
     pump.connected(pki.client(), 1.0)
     pump.effect_failed(MemoryError(), 1.0)
-    assert [] == pump.outcomes()
-    assert Order.KEEP is pump.turn()[0]
+    assert pump.outcomes() == []
+    assert pump.turn()[0] is Order.KEEP
 
 
 def test_a_peer_lives_until_it_has_finished() -> None:
     """A hub's pump keeps the socket until the peer has finished or the socket ended; then it stops."""
     for end in ("bye", "eof"):
         pump = PeerPump(EchoPeer)
-        assert ([], [], None) == (list(pump.outcomes()), list(pump.effects()), pump.next_timeout)
+        assert (list(pump.outcomes()), list(pump.effects()), pump.next_timeout) == ([], [], None)
         pump.accepted(None, 1.0, 10.0)
-        assert (Order.KEEP, b"") == pump.turn()
+        assert pump.turn() == (Order.KEEP, b"")
         pump.receive(framed(b"hello"), 2.0)
-        assert (Order.KEEP, framed(b"hello")) == pump.turn()
+        assert pump.turn() == (Order.KEEP, framed(b"hello"))
         if end == "bye":
             pump.receive(framed(b"bye"), 3.0)
-            assert (Order.STOP, framed(b"bye")) == pump.turn()
+            assert pump.turn() == (Order.STOP, framed(b"bye"))
         else:
             pump.eof(3.0)
-            assert (Order.STOP, b"") == pump.turn()
+            assert pump.turn() == (Order.STOP, b"")
 
 
 def test_names_in_messages_and_certificates() -> None:
     """Addresses of IPv6 in brackets; neither zone nor trailing dot in a certificate's name."""
-    assert "[::1]:443" == address_of(Target(host="::1", port=443, tls=True))
-    assert "hub.example.:443" == address_of(Target(host="hub.example.", port=443, tls=True))
-    assert "hub.example" == server_name("hub.example.")
-    assert "fe80::1" == server_name("fe80::1%eth0")
+    assert address_of(Target(host="::1", port=443, tls=True)) == "[::1]:443"
+    assert address_of(Target(host="hub.example.", port=443, tls=True)) == "hub.example.:443"
+    assert server_name("hub.example.") == "hub.example"
+    assert server_name("fe80::1%eth0") == "fe80::1"

@@ -53,8 +53,8 @@ def run(act: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
         session = Session()
         await act(session)
         session.runner.abort()
-        assert 1 == session.ends
-        assert 1 == len(asyncio.all_tasks())
+        assert session.ends == 1
+        assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
 
@@ -68,8 +68,8 @@ def test_what_goes_in_is_told_at_once() -> None:
         session.peer.frame_received(b"two")
         session.runner.wake()
 
-        assert [Heard(b"one"), Heard(b"two")] == session.told
-        assert 0 == session.ends
+        assert session.told == [Heard(b"one"), Heard(b"two")]
+        assert session.ends == 0
 
     run(act)
 
@@ -79,12 +79,12 @@ def test_a_peer_that_is_finished_ends_once() -> None:
 
     async def act(session: Session) -> None:
         session.runner.receive(framed(b"bye"))
-        assert ([Heard(b"bye")], 1) == (session.told, session.ends)
+        assert (session.told, session.ends) == ([Heard(b"bye")], 1)
 
         session.runner.receive(framed(b"late"))
         session.runner.eof()
         session.runner.abort()
-        assert ([Heard(b"bye")], 1) == (session.told, session.ends)
+        assert (session.told, session.ends) == ([Heard(b"bye")], 1)
 
     run(act)
 
@@ -95,7 +95,7 @@ def test_the_end_of_its_link_is_told_to_the_peer() -> None:
     async def act(session: Session) -> None:
         session.runner.eof("the broker has gone")
 
-        assert ([Ended("the broker has gone")], 1) == (session.told, session.ends)
+        assert (session.told, session.ends) == ([Ended("the broker has gone")], 1)
 
     run(act)
 
@@ -109,7 +109,7 @@ def test_timers_ring_unless_it_is_held() -> None:
         session.runner.wake()
         for _ in range(3):
             await asyncio.sleep(0)
-        assert [] == session.told
+        assert session.told == []
 
         session.runner.hold(False)
         await session.until(lambda: session.told)
@@ -142,7 +142,7 @@ def test_a_key_that_cannot_be_derived_ends_the_session(monkeypatch: pytest.Monke
         session.runner.receive(framed(b"key:never seen before"))
         await session.until(lambda: session.ends)
 
-        assert Ended("the session key could not be derived: MemoryError") == session.told[-1]
+        assert session.told[-1] == Ended("the session key could not be derived: MemoryError")
 
     run(act)
 
@@ -153,11 +153,11 @@ def test_bugs_are_reported_and_end_what_they_must() -> None:
     async def act(session: Session) -> None:
         session.fails = True
         session.runner.receive(framed(b"one"))
-        assert (0, 1) == (session.ends, len(session.faults))
+        assert (session.ends, len(session.faults)) == (0, 1)
 
         session.peer.raises = ZeroDivisionError()
         session.runner.receive(b"x")
-        assert (1, 2) == (session.ends, len(session.faults))
-        assert "A hub peer failed" == session.faults[1]["message"]
+        assert (session.ends, len(session.faults)) == (1, 2)
+        assert session.faults[1]["message"] == "A hub peer failed"
 
     run(act)

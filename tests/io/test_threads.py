@@ -46,8 +46,8 @@ def test_equal_calls_run_once() -> None:
     assert gate.entered.acquire(timeout=PATIENCE)
     others = [flight.submit("key", gate) for _ in range(10)]
     gate.open.set()
-    assert {1} == {future.result(PATIENCE) for future in [first, *others]}
-    assert 2 == flight.submit("key", gate).result(PATIENCE)
+    assert {future.result(PATIENCE) for future in [first, *others]} == {1}
+    assert flight.submit("key", gate).result(PATIENCE) == 2
 
 
 def test_no_more_threads_than_allowed() -> None:
@@ -56,11 +56,11 @@ def test_no_more_threads_than_allowed() -> None:
     futures = [flight.submit(number, gate) for number in range(6)]
     for _ in range(2):
         assert gate.entered.acquire(timeout=PATIENCE)
-    assert 2 == sum(thread.name == "test" for thread in threading.enumerate())
+    assert sum(thread.name == "test" for thread in threading.enumerate()) == 2
     gate.open.set()
     for future in futures:
         future.result(PATIENCE)
-    assert (6, 2) == (gate.runs, gate.most)
+    assert (gate.runs, gate.most) == (6, 2)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)])
@@ -75,8 +75,8 @@ def test_what_a_call_raises_comes_to_all_who_asked(error: BaseException) -> None
     futures = [flight.submit("key", call) for _ in range(2)]
     after = flight.submit("other", lambda: "fine")
     entered.set()
-    assert [error, error] == [future.exception(PATIENCE) for future in futures]
-    assert "fine" == after.result(PATIENCE)
+    assert [future.exception(PATIENCE) for future in futures] == [error, error]
+    assert after.result(PATIENCE) == "fine"
 
 
 def test_calls_that_nobody_wants_are_not_made() -> None:
@@ -90,12 +90,12 @@ def test_calls_that_nobody_wants_are_not_made() -> None:
     assert shared[0].cancel()
     assert running.cancel()  # too late for the call, but not for who asked
     gate.open.set()
-    assert 2 == shared[1].result(PATIENCE)
+    assert shared[1].result(PATIENCE) == 2
     for future in (unwanted, shared[0], running):
         with pytest.raises(CancelledError):
             future.result(PATIENCE)
     again = flight.submit("unwanted", gate)
-    assert 3 == again.result(PATIENCE)
+    assert again.result(PATIENCE) == 3
 
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +113,10 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         alone = SingleFlight(1, "test")
         with pytest.raises(OSError, match="no thread can be started"):
             alone.submit("key", gate).result(PATIENCE)
-    assert 2 == alone.submit("key", lambda: 2).result(PATIENCE)  # later there may be one
+    assert alone.submit("key", lambda: 2).result(PATIENCE) == 2  # later there may be one
     gate.open.set()
     first.result(PATIENCE)
-    assert 2 == second.result(PATIENCE)
+    assert second.result(PATIENCE) == 2
 
 
 def test_a_forked_child_starts_afresh() -> None:
@@ -138,7 +138,7 @@ def test_a_forked_child_starts_afresh() -> None:
         print("well")
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert "well\n" == done.stdout, done.stderr
+    assert done.stdout == "well\n", done.stderr
 
 
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
@@ -163,5 +163,5 @@ def test_equal_derivations_share_one_run() -> None:
     keys = [future.result(PATIENCE) for future in futures]
     assert [derive(effect) for effect in effects] == keys
     assert keys[0] is keys[3]
-    assert 3 == len(set(keys))
-    assert 2 == CONCURRENCY
+    assert len(set(keys)) == 3
+    assert CONCURRENCY == 2

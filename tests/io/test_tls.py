@@ -43,7 +43,7 @@ class Ends:
 def test_both_ends_talk_however_the_bytes_are_cut(cut: int | None, pki: Pki) -> None:
     """The handshake completes, and what one sends the other hears, in order."""
     ends = Ends(pki, cut=cut).carry()
-    assert (True, True) == (ends.client.ready, ends.server.ready)
+    assert (ends.client.ready, ends.server.ready) == (True, True)
 
     ends.client.send(b"hello ")
     ends.client.send(b"")
@@ -51,9 +51,9 @@ def test_both_ends_talk_however_the_bytes_are_cut(cut: int | None, pki: Pki) -> 
     ends.server.send(bytes(50_000))
     ends.carry()
 
-    assert b"hello world" == ends.heard[ends.server]
-    assert bytes(50_000) == ends.heard[ends.client]
-    assert (None, None) == (ends.client.fault, ends.server.fault)
+    assert ends.heard[ends.server] == b"hello world"
+    assert ends.heard[ends.client] == bytes(50_000)
+    assert (ends.client.fault, ends.server.fault) == (None, None)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -67,8 +67,8 @@ def test_goodbyes_are_heard(version: ssl.TLSVersion, pki: Pki) -> None:
     ends.server.close()
     ends.carry()
 
-    assert b"last" == ends.heard[ends.client]
-    assert (True, False) == (ends.client.closed, ends.server.closed)
+    assert ends.heard[ends.client] == b"last"
+    assert (ends.client.closed, ends.server.closed) == (True, False)
     assert ends.client.eof() is None
     ends.client.close()
     ends.carry()
@@ -87,7 +87,7 @@ def test_the_end_of_the_socket_without_a_goodbye(pki: Pki) -> None:
     late = Ends(pki).carry()
     fault = late.client.eof()
     assert fault is not None
-    assert "hub.example:443 left without a TLS goodbye" == fault.message
+    assert fault.message == "hub.example:443 left without a TLS goodbye"
     assert late.client.fault is None
 
     unhinted = early.server.eof()
@@ -108,9 +108,9 @@ def test_what_came_before_a_fault_is_heard(cut: int | None, pki: Pki) -> None:
     data = b"".join(records)
     heard = b"".join(ends.client.receive(data[at : at + (cut or len(data))]) for at in range(0, len(data), cut or 1000))
 
-    assert b"one" == heard
+    assert heard == b"one"
     assert ends.client.fault is not None
-    assert DialFault.TLS is ends.client.fault.fault
+    assert ends.client.fault.fault is DialFault.TLS
     assert ends.client.eof() == ends.client.fault
 
 
@@ -124,7 +124,7 @@ def test_nothing_is_sent_after_a_fault(pki: Pki) -> None:
     ends.client.close()
     ends.carry()
 
-    assert b"" == ends.heard[ends.server]
+    assert ends.heard[ends.server] == b""
     assert ends.server.fault is not None
     assert "bad record mac" in ends.server.fault.message
 
@@ -146,7 +146,7 @@ def test_tls_is_known_by_its_first_bytes(head: bytes, fault: DialFault | None, c
     pipe = TlsPipe(pki.client(), "hub.example:443", server_hostname="localhost")
     for start in range(0, len(head), cut):
         pipe.receive(head[start : start + cut])
-    assert fault == (None if pipe.fault is None else pipe.fault.fault)
+    assert (None if pipe.fault is None else pipe.fault.fault) == fault
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5), st.booleans(), st.booleans())
@@ -157,7 +157,7 @@ def test_garbage_is_the_peers_fault(pki: Pki, chunks: list[bytes], greeted: bool
     if greeted:
         ends.carry()
     pipe = ends.server if server_side else ends.client
-    assert b"" == b"".join(pipe.receive(chunk) for chunk in chunks)
+    assert b"".join(pipe.receive(chunk) for chunk in chunks) == b""
     if pipe.ready:
         pipe.send(b"an answer")
     pipe.data_to_send()
@@ -170,7 +170,7 @@ def test_closing_before_the_handshake_is_harmless(pki: Pki) -> None:
     pipe = TlsPipe(pki.client(), "hub.example:443", server_hostname="localhost")
     pipe.data_to_send()
     pipe.close()
-    assert b"" == pipe.data_to_send()
+    assert pipe.data_to_send() == b""
 
 
 def test_sending_after_the_goodbye_is_harmless(pki: Pki) -> None:
@@ -180,7 +180,7 @@ def test_sending_after_the_goodbye_is_harmless(pki: Pki) -> None:
     ends.client.send(b"too late")
     ends.carry()
     assert ends.server.closed
-    assert b"" == ends.heard[ends.server]
+    assert ends.heard[ends.server] == b""
 
 
 def test_a_name_that_no_certificate_can_hold(pki: Pki) -> None:
@@ -215,8 +215,8 @@ def test_contexts_verify(pki: Pki) -> None:
     """Certificate and host name are checked, TLS 1.2 is the least; a CA file is trusted, and nothing else then."""
     for context in (default_context(), default_context(pki.ca_file), default_context(Path(pki.ca_file))):
         assert context.check_hostname
-        assert ssl.CERT_REQUIRED is context.verify_mode
-        assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
         assert context.options & ssl.OP_NO_RENEGOTIATION
     assert trusts(default_context(pki.ca_file), pki)
     assert not trusts(default_context(), pki)

@@ -33,7 +33,7 @@ def test_hostile_servers_are_refused_in_words(driver: str, name: str, pki: Pki) 
 
     assert running.no_more()
     assert running.error is None
-    assert ("tls", hostile.fault) == (failure.phase, failure.fault), failure
+    assert (failure.phase, failure.fault) == ("tls", hostile.fault), failure
     assert hostile.words in failure.message
     assert f"{hostile.host}:{server.port}" in failure.message
     assert "\n" not in failure.message

@@ -85,7 +85,7 @@ def test_many_threads_may_call_a_blocking_driver() -> None:
         driver = BlockingDriver(stack, on_outcome=heard.put)
         run = threading.Thread(target=driver.run)
         run.start()
-        assert Opened(1) == heard.get(timeout=PATIENCE)
+        assert heard.get(timeout=PATIENCE) == Opened(1)
 
         def call(number: int) -> None:
             for count in range(500):
@@ -100,7 +100,7 @@ def test_many_threads_may_call_a_blocking_driver() -> None:
         driver.call_soon(stack.stop)
         run.join(PATIENCE)
         assert not run.is_alive()
-    assert {Heard(b"%d %d" % (number, count)) for number in range(8) for count in range(500)} == set(echoes)
+    assert set(echoes) == {Heard(b"%d %d" % (number, count)) for number in range(8) for count in range(500)}
 
 
 def test_what_a_call_raises_comes_out_of_a_blocking_run() -> None:

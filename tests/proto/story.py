@@ -251,10 +251,10 @@ class Story(RuleBasedStateMachine):
         self.world.drive()
         self.all_is_well()
         assert all(ask.resolved == (0 if ask.cancelled else 1) for ask in self.asks.values())
-        assert all(1 == told for told in self.sends.values()), "a message without an end, or with two"
+        assert all(told == 1 for told in self.sends.values()), "a message without an end, or with two"
         assert self.world.stack.next_timeout is None
         self.world.advance(400)
-        assert [] == self.world.hub.live, "a hub keeps somebody who has gone"
+        assert self.world.hub.live == [], "a hub keeps somebody who has gone"
 
     def _recover(self) -> None:
         """With a network that does nothing any more, and a hub that answers, an ask has its reply."""
@@ -333,7 +333,7 @@ class Story(RuleBasedStateMachine):
     def _resolve(self, id: int) -> None:
         assert not self.asks[id].cancelled
         self.asks[id].resolved += 1
-        assert 1 == self.asks[id].resolved, "an ask ended twice"
+        assert self.asks[id].resolved == 1, "an ask ended twice"
 
     def _utterance(self, session: str | None, own_id: bool, size: int = 0) -> e.Utterance:
         self.number += 1

@@ -49,7 +49,7 @@ def play(world: World, script: list[Any], *, echoes: bool = True) -> None:
 
 def end(world: World) -> tuple[list[str], bool, str | None]:
     """The reply: texts, handled, and the failure that came beside it."""
-    assert [] == world.got(AskFailed)
+    assert world.got(AskFailed) == []
     (ended,) = world.got(AskEnded)
     return (
         [piece.data.get("utterance", "") for piece in ended.pieces],
@@ -106,8 +106,8 @@ def test_matrix_of_replies(row, echoes):
 
     play(world, script, echoes=echoes)
 
-    assert (texts, handled, failure) == end(world)
-    assert pytest.approx(start + after) == world.when(AskEnded)
+    assert end(world) == (texts, handled, failure)
+    assert world.when(AskEnded) == pytest.approx(start + after)
     assert len(texts) == len(world.got(AskPiece))
 
 
@@ -122,10 +122,10 @@ def test_matrix_of_failures(row, echoes):
     play(world, script, echoes=echoes)
 
     (failed,) = world.got(AskFailed)
-    assert [] == world.got(AskEnded)
-    assert (fault, delivery) == (failed.fault, failed.delivery)
+    assert world.got(AskEnded) == []
+    assert (failed.fault, failed.delivery) == (fault, delivery)
     assert (fault is AskFault.TIMEOUT) == (failed.event is None)
-    assert pytest.approx(start + after) == world.when(AskFailed)
+    assert world.when(AskFailed) == pytest.approx(start + after)
 
 
 @pytest.mark.parametrize("settle", [0.05, 1.0])
@@ -136,7 +136,7 @@ def test_settle_is_the_callers(settle):
 
     play(world, [HANDLED])
 
-    assert pytest.approx(start + settle) == world.when(AskEnded)
+    assert world.when(AskEnded) == pytest.approx(start + settle)
 
 
 def test_all_that_came_is_in_the_end():
@@ -146,7 +146,7 @@ def test_all_that_came_is_in_the_end():
     play(world, [FAILED, say("a"), say("b"), HANDLED])
 
     (ended,) = world.got(AskEnded)
-    assert [FAILED, SAY, SAY, HANDLED] == [event.type for event in ended.events]
+    assert [event.type for event in ended.events] == [FAILED, SAY, SAY, HANDLED]
 
 
 # --- whose answer it is ---
@@ -173,7 +173,7 @@ def test_request_id_alone_decides():
     says(world, SAY, {"utterance": "for one"}, request_id="r1", session={"session_id": "rewritten"})
     says(world, SAY, {"utterance": "for nobody"}, request_id="r2")
 
-    assert [(2, "for one")] == [(piece.ask, piece.event.text) for piece in world.got(AskPiece)]
+    assert [(piece.ask, piece.event.text) for piece in world.got(AskPiece)] == [(2, "for one")]
 
 
 @pytest.mark.parametrize("place", ["request_id", "thalovant_request_id", "correlation_id"])
@@ -183,8 +183,8 @@ def test_request_id_is_found_under_every_name(place):
 
     says(world, SAY, {"utterance": "yes"}, request_id="r0")
 
-    assert [1] == [piece.ask for piece in world.got(AskPiece)]
-    assert "r0" == world.hub.utterances()[0].context["request_id"]
+    assert [piece.ask for piece in world.got(AskPiece)] == [1]
+    assert world.hub.utterances()[0].context["request_id"] == "r0"
 
 
 def test_request_ids_of_our_own_are_different():
@@ -193,7 +193,7 @@ def test_request_ids_of_our_own_are_different():
 
     ids = [utterance.context["request_id"] for utterance in world.hub.utterances()]
 
-    assert 2 == len(set(ids))
+    assert len(set(ids)) == 2
     assert all(id.startswith("thalovant-request-") for id in ids)
 
 
@@ -215,7 +215,7 @@ def test_event_without_ids_is_for_the_only_ask():
 
     says(world, SAY, {"utterance": "hello"})
 
-    assert 1 == len(world.got(AskPiece))
+    assert len(world.got(AskPiece)) == 1
 
 
 def test_event_without_ids_is_nobodys_if_there_are_several():
@@ -225,8 +225,8 @@ def test_event_without_ids_is_nobodys_if_there_are_several():
 
     says(world, SAY, {"utterance": "hello"})
 
-    assert [] == world.got(AskPiece)
-    assert 1 == len(world.got(Delivered))
+    assert world.got(AskPiece) == []
+    assert len(world.got(Delivered)) == 1
 
 
 def test_session_id_decides_without_request_ids():
@@ -237,7 +237,7 @@ def test_session_id_decides_without_request_ids():
     says(world, SAY, {"utterance": "?"}, session={"session_id": "s2"})
     says(world, SAY, {"utterance": "?"})
 
-    assert [(2, "b")] == [(piece.ask, piece.event.text) for piece in world.got(AskPiece)]
+    assert [(piece.ask, piece.event.text) for piece in world.got(AskPiece)] == [(2, "b")]
 
 
 def test_two_asks_of_one_session_are_not_told_apart_by_it():
@@ -246,7 +246,7 @@ def test_two_asks_of_one_session_are_not_told_apart_by_it():
 
     says(world, SAY, {"utterance": "?"}, session={"session_id": "session-of-the-client"})
 
-    assert [] == world.got(AskPiece)
+    assert world.got(AskPiece) == []
 
 
 @pytest.mark.parametrize("generation", [0, 1])
@@ -258,7 +258,7 @@ def test_legacy_hub_answers_with_the_sessions_of_the_hello(generation):
     says(world, SAY, {"utterance": "b"}, session={"session_id": "conversation"})
     says(world, SAY, {"utterance": "?"}, session={"session_id": "another"})
 
-    assert ["a", "b"] == [piece.event.text for piece in world.got(AskPiece)]
+    assert [piece.event.text for piece in world.got(AskPiece)] == ["a", "b"]
 
 
 def test_the_hellos_session_is_no_other_on_newer_hubs():
@@ -267,7 +267,7 @@ def test_the_hellos_session_is_no_other_on_newer_hubs():
 
     says(world, SAY, {"utterance": "?"}, session={"session_id": "session-of-the-client"})
 
-    assert [] == world.got(AskPiece)
+    assert world.got(AskPiece) == []
 
 
 def test_denial_is_for_the_only_ask_of_that_type():
@@ -278,10 +278,10 @@ def test_denial_is_for_the_only_ask_of_that_type():
     world.drive()
 
     says(world, DENIED, {"denied_type": "app.other"})
-    assert [] == world.got(AskFailed)
+    assert world.got(AskFailed) == []
     says(world, DENIED, {"denied_type": "app.status"})
 
-    assert [(1, AskFault.DENIED)] == [(failed.ask, failed.fault) for failed in world.got(AskFailed)]
+    assert [(failed.ask, failed.fault) for failed in world.got(AskFailed)] == [(1, AskFault.DENIED)]
 
 
 def test_denial_is_nobodys_if_two_can_be_meant():
@@ -290,7 +290,7 @@ def test_denial_is_nobodys_if_two_can_be_meant():
 
     says(world, DENIED, NOT_ALLOWED)
 
-    assert [] == world.got(AskFailed)
+    assert world.got(AskFailed) == []
 
 
 def test_ask_that_has_not_left_has_no_answer():
@@ -300,7 +300,7 @@ def test_ask_that_has_not_left_has_no_answer():
 
     assert not asks.hear(e.Speak(text="?", context={"request_id": "0"}), 0.0, own_session=None)
     assert not asks.hear(e.Speak(text="?"), 0.0, own_session=None)
-    assert [] == told
+    assert told == []
 
 
 def test_other_events_are_no_answers():
@@ -311,8 +311,8 @@ def test_other_events_are_no_answers():
     says(world, "mycroft.audio.service.play", request_id="r")
     world.advance(60)
 
-    assert 1 == len(world.got(Delivered))
-    assert AskFault.TIMEOUT is world.got(AskFailed)[0].fault
+    assert len(world.got(Delivered)) == 1
+    assert world.got(AskFailed)[0].fault is AskFault.TIMEOUT
 
 
 # --- bounds, and time ---
@@ -338,26 +338,26 @@ def test_endless_talk_ends():
 
     (ended,) = [one for one in told if isinstance(one, AskEnded)]
     assert MAX_EVENTS == len(ended.events) == len(ended.pieces)
-    assert 0 == len(asks)
+    assert len(asks) == 0
 
 
 def test_time_costs_no_look_at_every_ask():
     """`next_timeout` is never late, and exact once time has passed; calling early changes nothing."""
     asks, told = started(3)
-    assert 10.0 == asks.next_timeout
+    assert asks.next_timeout == 10.0
 
     asks.hear(e.Speak(text="a", context={"request_id": "1"}), 1.0, own_session=None)
-    assert 1.0 + QUIET == asks.next_timeout
+    assert asks.next_timeout == 1.0 + QUIET
     asks.hear(e.UtteranceHandled(context={"request_id": "1"}), 1.5, own_session=None)
     told.clear()
 
     assert not asks.handle_timeout(2.0, failure=None)
     assert not asks.handle_timeout(1.0 + QUIET, failure=None)
-    assert 10.0 == asks.next_timeout
+    assert asks.next_timeout == 10.0
     assert asks.handle_timeout(10.0, failure=None)
-    assert (12.0, 1) == (asks.next_timeout, len(told))
+    assert (asks.next_timeout, len(told)) == (12.0, 1)
     assert asks.handle_timeout(12.0, failure=None)
-    assert (None, False) == (asks.next_timeout, asks.handle_timeout(99.0, failure=None))
+    assert (asks.next_timeout, asks.handle_timeout(99.0, failure=None)) == (None, False)
 
 
 def test_timeout_says_what_the_link_suffers_from():
@@ -370,7 +370,7 @@ def test_timeout_says_what_the_link_suffers_from():
     world.advance(3)
 
     (failed,) = world.got(AskFailed)
-    assert (AskFault.TIMEOUT, "no", FailureKind.CONNECT) == (failed.fault, failed.delivery, failed.failure.kind)
+    assert (failed.fault, failed.delivery, failed.failure.kind) == (AskFault.TIMEOUT, "no", FailureKind.CONNECT)
 
 
 @pytest.mark.parametrize(
@@ -391,9 +391,9 @@ def test_lost_link_ends_what_was_sent(heard, outcome):
     asks.lose([0, 7], Failure(kind=FailureKind.LOST, message="gone"))
 
     kind, said = outcome
-    assert kind is type(told[-1])
-    assert said == (told[-1].handled if isinstance(told[-1], AskEnded) else told[-1].fault)
-    assert 0 == len(asks)
+    assert type(told[-1]) is kind
+    assert (told[-1].handled if isinstance(told[-1], AskEnded) else told[-1].fault) == said
+    assert len(asks) == 0
 
 
 def test_unknown_ids_are_fine():
@@ -404,5 +404,5 @@ def test_unknown_ids_are_fine():
     asks.unsent(9)
 
     assert asks.cancel(9) is None
-    assert (True, False, True) == (0 in asks, 9 in asks, asks.known("0"))
-    assert [] == told
+    assert (0 in asks, 9 in asks, asks.known("0")) == (True, False, True)
+    assert told == []

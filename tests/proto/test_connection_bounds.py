@@ -54,8 +54,8 @@ def test_while_a_key_is_derived_frames_wait(role, generation):
     stage = waiting(role, generation)
     state = stage.end.state
 
-    assert [] == stage.deliver(*[text(b"first, not JSON")] * 4)
-    assert state is stage.end.state
+    assert stage.deliver(*[text(b"first, not JSON")] * 4) == []
+    assert stage.end.state is state
     *_, closed = stage.answer()
 
     assert isinstance(closed.error, RemoteProtocolError)
@@ -80,7 +80,7 @@ def test_what_may_wait_is_bounded(role, generation, limits, sizes):
     events = stage.deliver(*(text(b"x" * size) for size in sizes))
 
     assert is_violation(events, "while a key was derived")
-    assert [] == stage.answer()
+    assert stage.answer() == []
 
 
 def test_what_has_waited_takes_no_room_any_more():
@@ -89,7 +89,7 @@ def test_what_has_waited_takes_no_room_any_more():
     proof = stage.events[0] if stage.events else stage.puppet.due[0]
     stage.puppet.shakes = False
     for _ in range(5):
-        assert [] == stage.say(proof)
+        assert stage.say(proof) == []
         assert not any(isinstance(event, e.Closed) for event in stage.answer())
 
 
@@ -99,17 +99,17 @@ def test_a_result_that_nobody_waits_for_is_dropped():
     stage = waiting(Role.CLIENT)
     (effect,) = stage.pending
 
-    assert [] == stage.end.effect_done(effect.id + 1, key, 0.0)
-    assert [] == stage.end.frames_to_send()
-    assert [] == stage.end.effect_done(effect.id, key, 0.0)
-    assert 1 == len(stage.end.frames_to_send())
-    assert [] == stage.end.effect_done(effect.id, key, 0.0)
-    assert [] == stage.end.frames_to_send()
+    assert stage.end.effect_done(effect.id + 1, key, 0.0) == []
+    assert stage.end.frames_to_send() == []
+    assert stage.end.effect_done(effect.id, key, 0.0) == []
+    assert len(stage.end.frames_to_send()) == 1
+    assert stage.end.effect_done(effect.id, key, 0.0) == []
+    assert stage.end.frames_to_send() == []
 
     closed = waiting(Role.CLIENT)
     closed.end.close()
-    assert [] == closed.answer()
-    assert [] == closed.end.frames_to_send()
+    assert closed.answer() == []
+    assert closed.end.frames_to_send() == []
 
 
 def test_each_derivation_is_asked_for_once():
@@ -117,14 +117,14 @@ def test_each_derivation_is_asked_for_once():
     pair = Pair(derive=None)
     pair.client.receive(pair.to_client[0], 0.0)
     pair.client.receive(pair.to_client[1], 0.0)
-    assert 1 == len(pair.client.effects())
-    assert [] == pair.client.effects()
+    assert len(pair.client.effects()) == 1
+    assert pair.client.effects() == []
 
     pair = Pair(derive=None)
     pair.client.receive(pair.to_client[0], 0.0)
     pair.client.receive(pair.to_client[1], 0.0)
     pair.client.close()
-    assert [] == pair.client.effects()
+    assert pair.client.effects() == []
 
 
 # --- time
@@ -135,18 +135,18 @@ def test_each_derivation_is_asked_for_once():
 def test_a_handshake_has_its_time(role, after):
     """20 s from the open link, whatever arrives meanwhile; running out of it is no verdict on anybody."""
     stage = Stage(role)
-    assert 20.0 == stage.end.next_timeout
-    assert [] == stage.wait(after)
+    assert stage.end.next_timeout == 20.0
+    assert stage.wait(after) == []
     stage.say_due()
-    assert 20.0 == stage.end.next_timeout
+    assert stage.end.next_timeout == 20.0
 
     (closed,) = stage.wait(20.0 - after)
 
     assert isinstance(closed.error, HandshakeTimeout)
-    assert (CloseKind.CLOSED, 1001, "handshake timeout") == (closed.kind, closed.code, closed.reason)
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.CLOSED, 1001, "handshake timeout")
     assert f"state {'GREETED' if role is Role.CLIENT else 'XX_ANSWERED'}" in str(closed.error)
     assert stage.end.next_timeout is None
-    assert [] == stage.wait(1000.0)
+    assert stage.wait(1000.0) == []
 
 
 @everyone_who_derives
@@ -157,7 +157,7 @@ def test_the_time_runs_on_while_a_key_is_derived(role, generation):
     (closed,) = stage.wait(20.0)
 
     assert isinstance(closed.error, HandshakeTimeout)
-    assert [] == stage.answer()
+    assert stage.answer() == []
 
 
 @every_generation
@@ -166,16 +166,16 @@ def test_a_client_has_no_deadline_once_it_has_keys(generation):
     stage = Stage(Role.CLIENT, generation).until(State.READY)
 
     assert stage.end.next_timeout is None
-    assert [] == stage.wait(1e9)
+    assert stage.wait(1e9) == []
 
 
 @pytest.mark.parametrize("generation", [V1, V3], ids=["v1", "v3"])
 def test_a_hub_waits_for_the_proof_and_then_for_nothing(generation):
     """A client that holds keys and says nothing costs a hub no longer than one that does not."""
     stage = Stage(Role.HUB, generation).until(State.KEYED)
-    assert 20.0 == stage.end.next_timeout
+    assert stage.end.next_timeout == 20.0
 
-    assert e.Proven() == stage.say_due()[0]
+    assert stage.say_due()[0] == e.Proven()
 
     assert stage.end.next_timeout is None
 
@@ -187,10 +187,10 @@ def test_a_chunked_message_has_its_time(role):
     first, *rest = stage.puppet.frames(e.Binary(payload=bytes(200_000)))
     stage.wait(5.0)
 
-    assert [] == stage.deliver(first)
-    assert 65.0 + 65_000 / SLOWEST == stage.end.next_timeout
-    assert [] == stage.wait(61.9) + stage.deliver(rest[0])
-    assert 65.0 + 130_000 / SLOWEST == stage.end.next_timeout
+    assert stage.deliver(first) == []
+    assert stage.end.next_timeout == 65.0 + 65_000 / SLOWEST
+    assert stage.wait(61.9) + stage.deliver(rest[0]) == []
+    assert stage.end.next_timeout == 65.0 + 130_000 / SLOWEST
     (closed,) = stage.wait(2.1)
 
     assert is_violation([closed], "chunked message")
@@ -202,7 +202,7 @@ def test_a_chunked_message_that_arrives_needs_no_time_any_more():
     stage = Stage(Role.HUB).until(State.READY)
     sent = e.Binary(payload=bytes(200_000))
 
-    assert [sent] == stage.deliver(*stage.puppet.frames(sent))
+    assert stage.deliver(*stage.puppet.frames(sent)) == [sent]
     assert stage.end.next_timeout is None
 
 
@@ -260,14 +260,14 @@ def test_a_legacy_session_ends_when_its_key_is_worn(role, generation):
     """Every nonce is remembered, so there is an end to them (DESIGN §4); nobody is at fault."""
     stage = Stage(role, generation, limits=Limits(legacy_frames=10)).until(State.READY)
     begun = stage.end.used_up
-    assert 0.1 == begun  # the hello
+    assert begun == 0.1  # the hello
 
     said = [event for _ in range(8) for event in stage.say(e.Ping())]
-    assert 0.9 == pytest.approx(stage.end.used_up)
+    assert pytest.approx(stage.end.used_up) == 0.9
     *_, closed = stage.say(e.Bus(type="the last"))
 
-    assert [e.Ping()] * 8 == [event for event in said if not isinstance(event, e.Proven)]
-    assert (CloseKind.CLOSED, None, 1001) == (closed.kind, closed.error, closed.code)
+    assert [event for event in said if not isinstance(event, e.Proven)] == [e.Ping()] * 8
+    assert (closed.kind, closed.error, closed.code) == (CloseKind.CLOSED, None, 1001)
     assert "used up" in closed.reason
     assert e.Bus(type="the last") in stage.events
 
@@ -278,18 +278,18 @@ def test_a_worn_key_seals_nothing_more(generation):
     stage = Stage(Role.CLIENT, generation, limits=Limits(legacy_frames=10)).until(State.READY)
     for _ in range(9):
         stage.end.send(e.Ping(), 0.0)
-    assert 1.0 == stage.end.used_up
+    assert stage.end.used_up == 1.0
     stage.end.frames_to_send()
 
     with pytest.raises(LocalProtocolError, match="used up"):
         stage.end.send(e.Ping(), 0.0)
-    assert [] == stage.end.frames_to_send()
+    assert stage.end.frames_to_send() == []
 
 
 def test_a_v3_key_does_not_wear():
     """Its nonces are 64 bits wide; before there is a key nothing is worn either."""
     pair = Pair(limits=Limits(legacy_frames=2))
-    assert 0.0 == pair.client.used_up
+    assert pair.client.used_up == 0.0
     pair.drive().send(Role.CLIENT, *[e.Ping()] * 10).drive()
 
     assert 0.0 == pair.client.used_up == pair.hub.used_up
@@ -314,7 +314,7 @@ def test_a_replayed_frame_ends_the_session(role, generation, carrier):
             ):
                 continue
             frames = [frame for _ in range(3) for frame in stage.puppet.frames(sent)]
-            assert 3 == len([event for event in stage.deliver(*frames) if event == sent])
+            assert len([event for event in stage.deliver(*frames) if sent == event]) == 3
 
             assert is_violation(stage.deliver(frames[which]), "replay" if generation is not V3 else "authenticate")
 

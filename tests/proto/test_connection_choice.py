@@ -130,14 +130,14 @@ def outcome(case: Case) -> type[e.Event] | type[ProtocolError]:
     try:
         return type(parse_clear(frame, Role.CLIENT, DEFAULT_LIMITS))
     except DecodeError:
-        assert e.Generation.PRESHARED is client.generation
+        assert client.generation is e.Generation.PRESHARED
         return e.ClientHello
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_a_client_does_with_an_offer(case):
     """One handshake begun, or an error that says what is wrong, and not a byte sent."""
-    assert case.expected is outcome(case)
+    assert outcome(case) is case.expected
 
 
 @pytest.mark.parametrize(
@@ -173,4 +173,4 @@ def test_a_legacy_hub_need_not_have_a_node_id(hello):
     *_, completed = client.receive(clear_frame(e.Offer(payload=KEY_ONLY), text=True), 0.0)
 
     expected = hello["node_id"] if isinstance(hello.get("node_id"), str) else ""
-    assert expected == completed.node_id
+    assert completed.node_id == expected

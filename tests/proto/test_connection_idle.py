@@ -26,15 +26,15 @@ def at_rest(generation: Generation = V3, *, answers: bool = True, limits: Limits
 def test_a_silent_session_is_asked_for_again_and_again():
     """After so long without a frame of ours, and for as long as the hub answers."""
     pair = at_rest()
-    assert 100.0 == pair.client.next_timeout
+    assert pair.client.next_timeout == 100.0
 
     for _ in range(3):
         assert not pair.wait(99).to_hub
         pair.wait(1).drive()
-        assert e.Rendezvous() == pair.heard_by_hub[-1]
-        assert pair.now + 20 == pair.client.next_timeout
+        assert pair.heard_by_hub[-1] == e.Rendezvous()
+        assert pair.client.next_timeout == pair.now + 20
         pair.send(Role.HUB, e.Rendezvous()).drive()
-        assert pair.now + 100 == pair.client.next_timeout
+        assert pair.client.next_timeout == pair.now + 100
 
 
 def test_what_we_say_is_as_good_as_asking():
@@ -43,7 +43,7 @@ def test_what_we_say_is_as_good_as_asking():
     pair.now = 60.0
     pair.send(Role.CLIENT, e.Utterance(text="hello")).drive()
 
-    assert 160.0 == pair.client.next_timeout
+    assert pair.client.next_timeout == 160.0
     pair.wait(99.9)
     assert not pair.to_hub
 
@@ -57,7 +57,7 @@ def test_a_hub_that_answers_no_longer_is_lost():
 
     closed = pair.heard_by_client[-1]
     assert isinstance(closed, e.Closed)
-    assert (CloseKind.LOST, None, "the hub no longer answers") == (closed.kind, closed.error, closed.reason)
+    assert (closed.kind, closed.error, closed.reason) == (CloseKind.LOST, None, "the hub no longer answers")
     assert pair.client.next_timeout is None
 
 
@@ -65,15 +65,15 @@ def test_any_frame_is_an_answer():
     """A busy hub has better things to say."""
     pair = at_rest().wait(100).drive().send(Role.HUB, e.Speak(text="by the way")).drive()
 
-    assert 200.0 == pair.client.next_timeout
+    assert pair.client.next_timeout == 200.0
 
 
 def test_a_hub_that_never_answered_is_not_expected_to():
     """It is told that we are there all the same."""
     pair = at_rest(answers=False).wait(100).drive()
 
-    assert e.Rendezvous() == pair.heard_by_hub[-1]
-    assert 200.0 == pair.client.next_timeout
+    assert pair.heard_by_hub[-1] == e.Rendezvous()
+    assert pair.client.next_timeout == 200.0
 
 
 @pytest.mark.parametrize("generation", [V1, V0])
@@ -84,8 +84,8 @@ def test_older_hubs_hear_the_hello_again(generation):
 
     pair.wait(100).drive()
 
-    assert first == pair.heard_by_hub[-1]
-    assert 200.0 == pair.client.next_timeout
+    assert pair.heard_by_hub[-1] == first
+    assert pair.client.next_timeout == 200.0
 
 
 def test_keys_that_are_used_up_ask_for_nothing():

@@ -82,12 +82,12 @@ def test_the_handshake_completes_and_both_ends_are_proven(carrier, pinned):
     assert State.READY is pair.client.state is pair.hub.state
     assert Generation.NOISE is pair.client.generation is pair.hub.generation
     assert ("KKpsk0" if pinned else "XXpsk2") == pair.client.pattern == pair.hub.pattern
-    assert [e.Proven(), e.ClientHello(payload=_hello()), e.Rendezvous()] == pair.heard_by_hub[-3:]
-    assert (False, True) == (pair.client.proven, pair.hub.proven)
+    assert pair.heard_by_hub[-3:] == [e.Proven(), e.ClientHello(payload=_hello()), e.Rendezvous()]
+    assert (pair.client.proven, pair.hub.proven) == (False, True)
 
     pair.send(Role.HUB, e.Rendezvous(payload={"status": "error"})).drive()
 
-    assert [e.Proven(), e.Rendezvous(payload={"status": "error"})] == pair.heard_by_client[-2:]
+    assert pair.heard_by_client[-2:] == [e.Proven(), e.Rendezvous(payload={"status": "error"})]
     assert pair.client.proven
 
 
@@ -97,7 +97,7 @@ def test_both_ends_learn_what_they_must_remember(pinned):
     pair = Pair(pinned=pinned).drive()
 
     at_client, at_hub = (fact(heard, e.HandshakeCompleted) for heard in (pair.heard_by_client, pair.heard_by_hub))
-    assert (HUB_PUBLIC, CLIENT_PUBLIC) == (at_client.peer_static, at_hub.peer_static)
+    assert (at_client.peer_static, at_hub.peer_static) == (HUB_PUBLIC, CLIENT_PUBLIC)
     assert NODE_ID == at_client.node_id == at_hub.node_id
     assert at_client.psk == at_hub.psk != Secret(bytes(32))
     assert Generation.NOISE is at_client.generation is at_hub.generation
@@ -112,7 +112,7 @@ def test_what_was_learnt_makes_the_next_connection_cheap():
     pair = Pair(pinned=True, client={"trust": trust}, hub={"psk": learnt.psk}, derive=None).drive()
 
     assert State.READY is pair.client.state is pair.hub.state
-    assert "KKpsk0" == pair.client.pattern
+    assert pair.client.pattern == "KKpsk0"
     assert fact(pair.heard_by_client, e.HandshakeCompleted).psk is None
     assert fact(pair.heard_by_hub, e.HandshakeCompleted).psk is None
 
@@ -121,7 +121,7 @@ def test_the_psk_is_derived_from_password_and_node_id():
     """argon2id on both sides, of the same; the real one ends in the same handshake."""
     pair = Pair(derive=None).drive()
     role, effect = pair.derivations[0]
-    assert (Role.CLIENT, Kdf.ARGON2ID, PASSWORD.as_bytes()) == (role, effect.kdf, effect.secret.reveal())
+    assert (role, effect.kdf, effect.secret.reveal()) == (Role.CLIENT, Kdf.ARGON2ID, PASSWORD.as_bytes())
 
     pair.answer(derive)
     pair.drive()
@@ -167,8 +167,8 @@ def test_unknown_fields_of_the_opening_are_hashed_too():
     (effect,) = hub.effects()
     events = hub.effect_done(effect.id, Secret(b"k" * 32), 0.0)
 
-    assert [] == events
-    assert State.XX_ANSWERED is hub.state
+    assert events == []
+    assert hub.state is State.XX_ANSWERED
 
 
 @pytest.mark.parametrize("client_wants", [False, True])
@@ -184,8 +184,8 @@ def test_the_client_decides_on_bit_frames(client_wants, hub_offers):
         for each in (pair, plain):
             each.send(sender, message).drive()
             sizes.append(len(each.travelled[-1][1].data))
-        assert message == heard[-1]
-        assert client_wants is (sizes[0] < sizes[1])
+        assert heard[-1] == message
+        assert (sizes[0] < sizes[1]) is client_wants
 
 
 @every_carrier
@@ -198,7 +198,7 @@ def test_binaries_and_long_messages_travel_both_ways(carrier, pinned):
 
     for sender, heard in ((Role.CLIENT, pair.heard_by_hub), (Role.HUB, pair.heard_by_client)):
         pair.send(sender, audio, text, e.Ping()).drive()
-        assert [audio, text, e.Ping()] == heard[-3:]
+        assert heard[-3:] == [audio, text, e.Ping()]
 
 
 def test_the_token_of_a_message_goes_with_its_last_frame():
@@ -209,7 +209,7 @@ def test_the_token_of_a_message_goes_with_its_last_frame():
     pair.client.send(e.Ping(), 0.0, token=8)
     pair.client.send(e.Ping(), 0.0)
 
-    assert [None, None, 7, 8, None] == [token for _, token in pair.client.frames_to_send()]
+    assert [token for _, token in pair.client.frames_to_send()] == [None, None, 7, 8, None]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_any_authentic_frame_proves_the_hub(answer):
 
     events = stage.say(answer)
 
-    assert e.Proven() == events[0]
+    assert events[0] == e.Proven()
     assert stage.end.proven
 
 
@@ -236,10 +236,10 @@ def test_a_wrong_password_shows_at_the_client_at_first_contact():
 
     closed = fact(pair.heard_by_client, e.Closed)
     assert isinstance(closed.error, CredentialsRefused)
-    assert "wrong_password" == closed.error.code
+    assert closed.error.code == "wrong_password"
     assert closed.error.hint
-    assert State.XX_ANSWERED is pair.hub.state
-    assert [e.Xx1] == [type(event) for event in pair.heard_by_hub]
+    assert pair.hub.state is State.XX_ANSWERED
+    assert [type(event) for event in pair.heard_by_hub] == [e.Xx1]
 
 
 def test_a_wrong_password_shows_at_the_hub_when_pinned():
@@ -248,8 +248,8 @@ def test_a_wrong_password_shows_at_the_hub_when_pinned():
 
     closed = fact(pair.heard_by_hub, e.Closed)
     assert isinstance(closed.error, CredentialsRefused)
-    assert (1008, "handshake failure") == (closed.code, closed.reason)
-    assert State.KK_SENT is pair.client.state
+    assert (closed.code, closed.reason) == (1008, "handshake failure")
+    assert pair.client.state is State.KK_SENT
 
 
 def test_a_client_without_a_password_is_told_at_once():
@@ -259,7 +259,7 @@ def test_a_client_without_a_password_is_told_at_once():
     error = fact(pair.heard_by_client, e.Closed).error
     assert isinstance(error, CredentialsMissing)
     assert "password" in str(error)
-    assert [] == pair.heard_by_hub
+    assert pair.heard_by_hub == []
 
 
 @both_patterns
@@ -269,7 +269,7 @@ def test_a_hub_without_a_password_tells_no_more_than_with_a_wrong_one(pinned):
 
     closed = fact(pair.heard_by_hub, e.Closed)
     assert isinstance(closed.error, CredentialsRefused)
-    assert (1008, "handshake failure") == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (1008, "handshake failure")
 
 
 # --- wrong keys
@@ -281,10 +281,10 @@ def test_a_changed_hub_key_is_refused_with_both_fingerprints():
 
     error = fact(pair.heard_by_client, e.Closed).error
     assert isinstance(error, PeerKeyChanged)
-    assert (fingerprint(HUB_PUBLIC), fingerprint(public_key(OTHER_STATIC))) == (error.expected, error.received)
+    assert (error.expected, error.received) == (fingerprint(HUB_PUBLIC), fingerprint(public_key(OTHER_STATIC)))
     assert error.expected in str(error)
     assert error.received in str(error)
-    assert [e.Xx1] == [type(event) for event in pair.heard_by_hub]
+    assert [type(event) for event in pair.heard_by_hub] == [e.Xx1]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_changed_key_fails_a_pinned_handshake_at_the_hub(client, hub):
     closed = fact(pair.heard_by_hub, e.Closed)
     assert isinstance(closed.error, CredentialsRefused)
     assert "handshake failure" == closed.reason == str(closed.error)
-    assert State.KK_SENT is pair.client.state
+    assert pair.client.state is State.KK_SENT
 
 
 def test_a_client_key_that_is_not_the_pinned_one_is_rejected_after_xx():
@@ -311,10 +311,10 @@ def test_a_client_key_that_is_not_the_pinned_one_is_rejected_after_xx():
 
     closed = fact(pair.heard_by_hub, e.Closed)
     assert isinstance(closed.error, CredentialsRefused)
-    assert "client_key_rejected" == closed.error.code
-    assert (1008, "client Noise static key contradicts the pinned key") == (closed.code, closed.reason)
+    assert closed.error.code == "client_key_rejected"
+    assert (closed.code, closed.reason) == (1008, "client Noise static key contradicts the pinned key")
     assert not pair.hub.proven
-    assert (State.READY, False) == (pair.client.state, pair.client.proven)
+    assert (pair.client.state, pair.client.proven) == (State.READY, False)
 
 
 @both_patterns
@@ -335,7 +335,7 @@ def test_a_pinned_key_that_cannot_be_one_is_our_own_fault():
 
     closed = fact(pair.heard_by_client, e.Closed)
     assert isinstance(closed.error, LocalProtocolError)
-    assert (1011, "internal error") == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (1011, "internal error")
 
 
 # --- a hub's side must be whole

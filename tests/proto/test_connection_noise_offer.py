@@ -42,7 +42,7 @@ def test_a_tampered_opening_fails_at_the_hub(place, change, pinned):
 
     pair.drive()
 
-    assert "handshake failure" == pair.heard_by_hub[-1].reason
+    assert pair.heard_by_hub[-1].reason == "handshake failure"
 
 
 OFFER = hub_side(pinned=True).offer().payload
@@ -89,7 +89,7 @@ def test_kk_needs_a_pin_and_an_offer_and_leave(trust, allow_kk, patterns, expect
     (effect,) = stage.pending
     stage.end.effect_done(effect.id, Secret(bytes(32)), 0.0)
 
-    assert expected == stage.end.pattern
+    assert stage.end.pattern == expected
 
 
 @pytest.mark.parametrize("node_id", [None, "", 5, ["a"]], ids=repr)
@@ -115,7 +115,7 @@ def test_a_hub_takes_what_it_offered(first, suite):
     (closed,) = stage.say(first(suite=suite, message=CLIENT_PUBLIC + bytes(16)))
 
     assert "not offered" in str(closed.error)
-    assert (1008, "invalid message") == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (1008, "invalid message")
 
 
 # --- what the first message wishes for
@@ -161,8 +161,8 @@ def test_whatever_a_client_wishes_for_the_handshake_goes_on(payload, encoding):
     """The answer echoes the first encoding if it is one; nobody has proven anything yet (wire.md §5.4, S15)."""
     events, answer = first_contact(payload)
 
-    assert [e.Xx1] == [type(event) for event in events]
-    assert {"encoding": encoding} == json.loads(answer)
+    assert [type(event) for event in events] == [e.Xx1]
+    assert json.loads(answer) == {"encoding": encoding}
 
 
 def test_a_client_cares_for_nothing_in_the_answer():
@@ -190,4 +190,4 @@ def test_a_client_cares_for_nothing_in_the_answer():
 
     client.receive(Frame(json.dumps(answer).encode(), FrameType.TEXT), 0.0)
 
-    assert State.READY is client.state
+    assert client.state is State.READY

@@ -51,9 +51,9 @@ def test_the_same_opening_again_is_dropped(carrier, state, generation, pinned):
     stage = Stage(Role.CLIENT, generation, pinned=pinned, carrier=carrier).until(state)
 
     for opening in openings(stage) * 3:
-        assert [] == stage.say(opening)
+        assert stage.say(opening) == []
 
-    assert State.READY is stage.until(State.READY).end.state
+    assert stage.until(State.READY).end.state is State.READY
 
 
 @every_carrier
@@ -62,10 +62,10 @@ def test_the_same_opening_again_while_a_key_is_derived_is_dropped(carrier):
     stage = Stage(Role.CLIENT, carrier=carrier, hold=True).until(State.OFFERED)
     hello, offer = openings(stage)
 
-    assert [] == stage.say(hello) + stage.say(offer) + stage.answer()
+    assert stage.say(hello) + stage.say(offer) + stage.answer() == []
 
-    assert [e.Xx1] == [type(event) for event in stage.puppet.heard]
-    assert State.READY is stage.until(State.READY).end.state
+    assert [type(event) for event in stage.puppet.heard] == [e.Xx1]
+    assert stage.until(State.READY).end.state is State.READY
 
 
 @while_shaking
@@ -89,9 +89,9 @@ def test_another_hello_means_that_the_hub_has_forgotten_us(carrier, state, gener
 
     (closed,) = stage.say(OTHER_HELLO)
 
-    assert (CloseKind.FORGOTTEN, None) == (closed.kind, closed.error)
+    assert (closed.kind, closed.error) == (CloseKind.FORGOTTEN, None)
     assert closed.code != 1008
-    assert State.CLOSED is stage.end.state
+    assert stage.end.state is State.CLOSED
 
 
 @rehello_carriers
@@ -101,7 +101,7 @@ def test_another_offer_means_that_the_hub_has_forgotten_us(carrier):
 
     (closed,) = stage.say(OTHER_OFFER)
 
-    assert (CloseKind.FORGOTTEN, None) == (closed.kind, closed.error)
+    assert (closed.kind, closed.error) == (CloseKind.FORGOTTEN, None)
 
 
 def test_an_offer_must_follow_a_hello():
@@ -126,7 +126,7 @@ def test_a_clear_opening_in_a_session_means_forgotten(carrier, generation, pinne
 
         (closed,) = stage.say(other)
 
-        assert (CloseKind.FORGOTTEN, None, "the hub starts over") == (closed.kind, closed.error, closed.reason)
+        assert (closed.kind, closed.error, closed.reason) == (CloseKind.FORGOTTEN, None, "the hub starts over")
 
 
 @rehello_carriers
@@ -135,11 +135,11 @@ def test_a_late_copy_of_the_opening_is_not_a_new_one(carrier):
     stage = Stage(Role.CLIENT, carrier=carrier).until(State.READY)
     hello, offer = openings(stage)
 
-    assert [] == stage.say(hello) + stage.say(offer)
+    assert stage.say(hello) + stage.say(offer) == []
     stage.say(e.Ping())
     (closed,) = stage.say(hello)
 
-    assert CloseKind.FORGOTTEN is closed.kind
+    assert closed.kind is CloseKind.FORGOTTEN
 
 
 @sessions
@@ -154,7 +154,7 @@ def test_a_clear_opening_in_a_session_is_a_violation_on_a_websocket(generation, 
         (closed,) = stage.say(opening)
 
         assert isinstance(closed.error, RemoteProtocolError)
-        assert CloseKind.CLOSED is closed.kind
+        assert closed.kind is CloseKind.CLOSED
 
 
 @every_carrier
@@ -210,14 +210,14 @@ def test_a_hub_says_its_opening_first_and_once(carrier):
 def test_an_offer_tells_what_the_client_may_do():
     """One generation for each client; KK once its key is pinned (wire.md §1.3)."""
     noise = hub_side().offer().payload
-    assert {"max_protocol_version", "binarize", "encodings", "ciphers", "noise"} == set(noise)
-    assert (3, ["XXpsk2"]) == (noise["max_protocol_version"], noise["noise"]["patterns"])
+    assert set(noise) == {"max_protocol_version", "binarize", "encodings", "ciphers", "noise"}
+    assert (noise["max_protocol_version"], noise["noise"]["patterns"]) == (3, ["XXpsk2"])
     pinned = hub_side(pinned=True).offer().payload
-    assert ["KKpsk0", "XXpsk2"] == pinned["noise"]["patterns"]
-    assert ["25519_ChaChaPoly_SHA256", "25519_AESGCM_SHA256"] == pinned["noise"]["suites"]
+    assert pinned["noise"]["patterns"] == ["KKpsk0", "XXpsk2"]
+    assert pinned["noise"]["suites"] == ["25519_ChaChaPoly_SHA256", "25519_AESGCM_SHA256"]
     password, preshared = hub_side(V1).offer().payload, hub_side(V0).offer().payload
-    assert [True, 1, 1, False, True, True] == [password[name] for name in LEGACY_FIELDS]
-    assert [False, 0, 1, True, False, True] == [preshared[name] for name in LEGACY_FIELDS]
+    assert [password[name] for name in LEGACY_FIELDS] == [True, 1, 1, False, True, True]
+    assert [preshared[name] for name in LEGACY_FIELDS] == [False, 0, 1, True, False, True]
     assert "JSON-Z85P" not in password["encodings"]
     assert evolve(hub_side(V1), binarize=True).offer().payload["binarize"]
     assert CLIENT_STATIC.reveal().hex() not in str(pinned)

@@ -78,12 +78,12 @@ def test_the_handshake_completes_and_both_ends_are_proven(carrier):
     assert State.READY is pair.client.state is pair.hub.state
     assert V1 is pair.client.generation is pair.hub.generation
     completed = e.HandshakeCompleted(generation=V1, node_id=NODE_ID)
-    assert [e.ProofAnswer, e.HandshakeCompleted, e.Proven] == [type(event) for event in pair.heard_by_client[2:]]
-    assert [e.Proof, e.HandshakeCompleted, e.Proven, e.ClientHello] == [type(event) for event in pair.heard_by_hub]
+    assert [type(event) for event in pair.heard_by_client[2:]] == [e.ProofAnswer, e.HandshakeCompleted, e.Proven]
+    assert [type(event) for event in pair.heard_by_hub] == [e.Proof, e.HandshakeCompleted, e.Proven, e.ClientHello]
     assert completed == pair.heard_by_client[3] == pair.heard_by_hub[1]
-    assert (True, True, None, None) == (
+    assert (
         pair.client.proven, pair.hub.proven, pair.client.pattern, pair.hub.pattern,
-    )  # fmt: skip
+    ) == (True, True, None, None)  # fmt: skip
 
 
 def test_the_real_derivation_fits():
@@ -96,7 +96,7 @@ def test_the_real_derivation_fits():
 def test_a_hub_answers_once_it_can_open_what_follows():
     """The client may seal as soon as it has the answer, however long the hub's derivation takes."""
     pair = Pair(V1, derive=None).drive()
-    assert [(Role.HUB, Kdf.PBKDF2)] == [(role, effect.kdf) for role, effect in pair.derivations]
+    assert [(role, effect.kdf) for role, effect in pair.derivations] == [(Role.HUB, Kdf.PBKDF2)]
     assert State.PROVING is pair.client.state is pair.hub.state
 
     pair.answer()
@@ -104,7 +104,7 @@ def test_a_hub_answers_once_it_can_open_what_follows():
     pair.answer()
     pair.send(Role.CLIENT, *[e.Ping()] * 20).drive()
 
-    assert [e.Ping()] * 20 == pair.heard_by_hub[-20:]
+    assert pair.heard_by_hub[-20:] == [e.Ping()] * 20
 
 
 @pytest.mark.parametrize("binarize", [False, True])
@@ -117,10 +117,10 @@ def test_bit_frames_where_the_client_wants_and_the_carrier_takes_them(carrier, b
     pair.send(Role.HUB, e.Speak(text="hello")).drive()
     down = pair.travelled[-1][1].data
 
-    assert (e.Utterance(text="hello"), e.Speak(text="hello")) == (pair.heard_by_hub[-1], pair.heard_by_client[-1])
+    assert (pair.heard_by_hub[-1], pair.heard_by_client[-1]) == (e.Utterance(text="hello"), e.Speak(text="hello"))
     text_up = carrier.text_up and not (binarize and carrier.legacy_binary_up)
-    assert text_up is up.startswith(b'{"ciphertext"')
-    assert binarize is not down.startswith(b'{"ciphertext"')
+    assert up.startswith(b'{"ciphertext"') is text_up
+    assert down.startswith(b'{"ciphertext"') is not binarize
 
 
 @every_carrier
@@ -130,16 +130,16 @@ def test_binaries_go_down_everywhere_and_up_where_hubs_read_them(carrier):
     audio = e.Binary(bin_type=e.BinType.TTS_AUDIO, payload=bytes(300), metadata={"lang": "pt"})
 
     pair.send(Role.HUB, audio).drive()
-    assert audio == pair.heard_by_client[-1]
+    assert pair.heard_by_client[-1] == audio
     if carrier.legacy_binary_up:
         pair.send(Role.CLIENT, audio).drive()
-        assert audio == pair.heard_by_hub[-1]
+        assert pair.heard_by_hub[-1] == audio
     else:
         with pytest.raises(LocalProtocolError, match="binary") as refused:
             pair.client.send(audio, 0.0)
-        assert "no_binary_up" == refused.value.code
+        assert refused.value.code == "no_binary_up"
     pair.send(Role.CLIENT, e.Ping()).drive()
-    assert e.Ping() == pair.heard_by_hub[-1]
+    assert pair.heard_by_hub[-1] == e.Ping()
 
 
 # --- wrong passwords and forged proofs
@@ -151,7 +151,7 @@ def test_a_hub_refuses_a_proof_of_another_password():
 
     closed = pair.heard_by_hub[-1]
     assert isinstance(closed.error, CredentialsRefused)
-    assert (1008, "handshake failure") == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (1008, "handshake failure")
     assert not pair.derivations
 
 
@@ -162,8 +162,8 @@ def test_a_client_refuses_a_hub_that_does_not_prove_the_password():
     (closed,) = stage.say(e.ProofAnswer(envelope=hsub.envelope(OTHER_PASSWORD, IV)))
 
     assert isinstance(closed.error, CredentialsRefused)
-    assert "wrong_password" == closed.error.code
-    assert [] == stage.pending
+    assert closed.error.code == "wrong_password"
+    assert stage.pending == []
 
 
 def test_a_client_refuses_its_own_proof_back():
@@ -184,7 +184,7 @@ def test_a_hub_refuses_its_own_iv():
     events = stage.say(proof(stream("hub")(hsub.IV_SIZE)))
 
     assert "own IV" in str(events[-1].error)
-    assert [] == stage.pending
+    assert stage.pending == []
 
 
 @pytest.mark.parametrize("envelope", ["", "00" * 23, "00" * 41, "zz" * 24, "٠" * 48], ids=ascii)
@@ -204,7 +204,7 @@ def test_a_longer_proof_counts_as_far_as_it_goes():
     whole = IV.hex() + hashlib.sha256(IV + PASSWORD.as_bytes()).hexdigest()
     stage = hub()
     stage.say(e.Proof(envelope=whole))
-    assert State.KEYED is stage.end.state
+    assert stage.end.state is State.KEYED
 
     forged = hub().say(e.Proof(envelope=whole[:-1] + ("0" if whole[-1] != "0" else "1")))
     assert isinstance(forged[-1].error, CredentialsRefused)
@@ -223,12 +223,12 @@ def test_a_hub_takes_the_clients_first_choice(encoding, cipher):
     stage.say(proof(**others))
 
     answer = answered(stage)
-    assert (encoding.value, cipher.value) == (answer.encoding, answer.cipher)
+    assert (answer.encoding, answer.cipher) == (encoding.value, cipher.value)
     stage.puppet.channel = channel(answer)
-    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
     stage.end.send(e.Rendezvous(payload={"a": 1}), 0.0)
     ((frame, _),) = stage.end.frames_to_send()
-    assert e.Rendezvous(payload={"a": 1}) == stage.puppet.hear(frame)
+    assert stage.puppet.hear(frame) == e.Rendezvous(payload={"a": 1})
 
 
 @pytest.mark.parametrize("choices", [{}, {"encodings": (), "ciphers": ()}], ids=["missing", "empty"])
@@ -238,7 +238,7 @@ def test_no_choice_is_the_old_default(choices):
 
     stage.say(proof(**choices))
 
-    assert ("JSON-HEX", "AES-GCM") == (answered(stage).encoding, answered(stage).cipher)
+    assert (answered(stage).encoding, answered(stage).cipher) == ("JSON-HEX", "AES-GCM")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_client_names_what_both_have(change, encodings, ciphers):
     stage.say(e.Offer(payload=offer.payload | change))
 
     sent = stage.puppet.heard[-1]
-    assert (encodings, ciphers, False) == (sent.encodings, sent.ciphers, sent.binarize)
+    assert (sent.encodings, sent.ciphers, sent.binarize) == (encodings, ciphers, False)
 
 
 @pytest.mark.parametrize("change", [{"encodings": ["JSON-B91"]}, {"ciphers": []}], ids=["encodings", "ciphers"])
@@ -320,10 +320,10 @@ def test_a_second_proof_replaces_the_key():
     events = stage.say(proof(b"second!!"))
     second = channel(answered(stage), b"second!!")
 
-    assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
-    assert State.KEYED is stage.end.state
+    assert [type(event) for event in events] == [e.Proof, e.HandshakeCompleted]
+    assert stage.end.state is State.KEYED
     stage.puppet.channel = second
-    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
     stage.puppet.channel = first
     assert isinstance(stage.say(e.Ping())[-1].error, RemoteProtocolError)
 
@@ -337,7 +337,7 @@ def test_the_first_answer_is_as_good_as_the_second():
 
     stage.puppet.channel = channel(first, b"second!!")
 
-    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
 
 
 def test_a_replaced_key_opens_what_was_sealed_with_it():
@@ -350,10 +350,10 @@ def test_a_replaced_key_opens_what_was_sealed_with_it():
 
     stage.puppet.channel = first
     (frame,) = stage.puppet.frames(e.Ping())
-    assert [e.Proven(), e.Ping()] == stage.deliver(frame)
+    assert stage.deliver(frame) == [e.Proven(), e.Ping()]
     stage.end.send(e.Ping(), 0.0)
     ((answer, _),) = stage.end.frames_to_send()
-    assert e.Ping() == second.open(answer, 0.0)
+    assert second.open(answer, 0.0) == e.Ping()
     assert isinstance(stage.deliver(frame)[-1].error, RemoteProtocolError)
 
 
@@ -375,13 +375,13 @@ def test_a_second_proof_waits_for_the_first_ones_key():
 
     stage.say(proof(IV))
     stage.say(proof(b"second!!"))
-    assert State.PROVING is stage.end.state
+    assert stage.end.state is State.PROVING
     stage.answer()
     stage.answer()
 
-    assert 2 == len([event for event in stage.puppet.heard if isinstance(event, e.ProofAnswer)])
+    assert len([event for event in stage.puppet.heard if isinstance(event, e.ProofAnswer)]) == 2
     stage.puppet.channel = channel(answered(stage), b"second!!")
-    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
 
 
 def test_a_proof_after_the_first_sealed_frame_is_refused():
@@ -403,7 +403,7 @@ def test_a_v3_client_is_not_asked_for_a_password_proof():
     (closed,) = stage.say(proof())
 
     assert isinstance(closed.error, DowngradeRefused)
-    assert (1008, "this node requires the v3 Noise handshake") == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (1008, "this node requires the v3 Noise handshake")
 
 
 @pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.PRESHARED], ids=lambda g: g.name)
@@ -414,7 +414,7 @@ def test_a_hub_without_a_password_cannot_be_proven_to(generation):
     (closed,) = stage.say(proof())
 
     assert isinstance(closed.error, CredentialsRefused)
-    assert "handshake failure" == closed.reason
+    assert closed.reason == "handshake failure"
 
 
 def test_a_client_without_a_password_is_told_at_once():
@@ -436,9 +436,9 @@ def test_a_hello_in_clear_stands_once_a_frame_opens():
     stage.puppet.channel = channel(answered(stage))
     claimed = {"session": {"session_id": "claimed"}, "site_id": "attic"}
 
-    assert [e.ClearHello(payload=claimed)] == stage.say(e.ClearHello(payload=claimed))
+    assert stage.say(e.ClearHello(payload=claimed)) == [e.ClearHello(payload=claimed)]
     assert not stage.end.proven
-    assert [e.Proven(), e.ClientHello(payload=claimed), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.ClientHello(payload=claimed), e.Ping()]
 
 
 def test_a_sealed_hello_replaces_a_claimed_one():
@@ -449,5 +449,5 @@ def test_a_sealed_hello_replaces_a_claimed_one():
     stage.puppet.channel = channel(answered(stage))
     sealed = e.ClientHello(payload={"site_id": "kitchen"})
 
-    assert [e.Proven(), sealed] == stage.say(sealed)
-    assert [e.Ping()] == stage.say(e.Ping())
+    assert stage.say(sealed) == [e.Proven(), sealed]
+    assert stage.say(e.Ping()) == [e.Ping()]

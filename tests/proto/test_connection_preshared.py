@@ -60,16 +60,16 @@ def test_the_session_is_there_at_once_and_proven_by_the_first_frame_that_opens(c
     """Nothing to derive, no handshake; each end believes the other when it has read it."""
     pair = Pair(V0, carrier=carrier, derive=None).drive()
 
-    assert (State.READY, False) == (pair.client.state, pair.client.proven)
-    assert (State.READY, True) == (pair.hub.state, pair.hub.proven)
+    assert (pair.client.state, pair.client.proven) == (State.READY, False)
+    assert (pair.hub.state, pair.hub.proven) == (State.READY, True)
     assert V0 is pair.client.generation is pair.hub.generation
     completed = e.HandshakeCompleted(generation=V0, node_id=hub_side().node_id)
-    assert [e.HubHello, e.Offer, type(completed)] == [type(event) for event in pair.heard_by_client]
-    assert completed == pair.heard_by_client[-1]
-    assert [e.Proven, e.ClientHello] == [type(event) for event in pair.heard_by_hub]
+    assert [type(event) for event in pair.heard_by_client] == [e.HubHello, e.Offer, type(completed)]
+    assert pair.heard_by_client[-1] == completed
+    assert [type(event) for event in pair.heard_by_hub] == [e.Proven, e.ClientHello]
 
     pair.send(Role.HUB, e.Speak(text="hello")).drive()
-    assert [e.Proven(), e.Speak(text="hello")] == pair.heard_by_client[-2:]
+    assert pair.heard_by_client[-2:] == [e.Proven(), e.Speak(text="hello")]
 
 
 @every_carrier
@@ -78,8 +78,8 @@ def test_the_client_says_nothing_in_clear(carrier):
     pair = Pair(V0, carrier=carrier).drive().send(Role.CLIENT, e.Utterance(text="hello")).drive()
 
     sent = [frame for sender, frame in pair.travelled if sender is Role.CLIENT]
-    assert 2 == len(sent)
-    assert [e.ClientHello, e.Utterance] == [type(channel().open(frame, 0.0)) for frame in sent]
+    assert len(sent) == 2
+    assert [type(channel().open(frame, 0.0)) for frame in sent] == [e.ClientHello, e.Utterance]
 
 
 def test_an_old_hub_behind_mqtt_gets_bit_frames_only():
@@ -90,7 +90,7 @@ def test_an_old_hub_behind_mqtt_gets_bit_frames_only():
 
     cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
     *up, down = [(sender, frame.data) for sender, frame in pair.travelled[2:]]
-    assert [0x8D, 0x83] == [cipher.open_binary(data)[1][0] for _, data in up]  # hello, bus; compressed
+    assert [cipher.open_binary(data)[1][0] for _, data in up] == [0x8D, 0x83]  # hello, bus; compressed
     assert down[1].startswith(b'{"ciphertext"')
     with pytest.raises(LocalProtocolError):
         pair.client.send(e.Intercom(), 0.0)
@@ -105,8 +105,8 @@ def test_a_wrong_key_ends_it_at_the_hub_without_a_reason():
 
     closed = pair.heard_by_hub[-1]
     assert isinstance(closed.error, RemoteProtocolError)
-    assert (1008, "invalid message") == (closed.code, closed.reason)
-    assert (State.READY, False) == (pair.client.state, pair.client.proven)
+    assert (closed.code, closed.reason) == (1008, "invalid message")
+    assert (pair.client.state, pair.client.proven) == (State.READY, False)
 
 
 def test_a_hub_with_another_key_is_noticed_by_the_client():
@@ -182,13 +182,13 @@ def test_a_clear_hello_is_a_claim_until_a_frame_opens():
     stage = Stage(Role.HUB, V0)
     claimed = {"session": {"session_id": "claimed"}, "site_id": "attic"}
 
-    assert [e.ClearHello(payload={"site_id": "x"})] == stage.say(e.ClearHello(payload={"site_id": "x"}))
-    assert [e.ClearHello(payload=claimed)] == stage.say(e.ClearHello(payload=claimed))
-    assert (State.CLAIMED, False) == (stage.end.state, stage.end.proven)
+    assert stage.say(e.ClearHello(payload={"site_id": "x"})) == [e.ClearHello(payload={"site_id": "x"})]
+    assert stage.say(e.ClearHello(payload=claimed)) == [e.ClearHello(payload=claimed)]
+    assert (stage.end.state, stage.end.proven) == (State.CLAIMED, False)
     with pytest.raises(LocalProtocolError):
         stage.end.send(e.Speak(text="secret"), 0.0)
-    assert [e.Proven(), e.ClientHello(payload=claimed), e.Ping()] == stage.say(e.Ping())
-    assert [e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.ClientHello(payload=claimed), e.Ping()]
+    assert stage.say(e.Ping()) == [e.Ping()]
 
 
 def test_a_claim_says_nothing_with_v3():
@@ -197,7 +197,7 @@ def test_a_claim_says_nothing_with_v3():
     stage.say(e.ClearHello(payload={"pubkey": "an attacker's", "site_id": "attic"}))
     stage.until(State.KEYED)
 
-    assert [e.Proven(), e.Ping()] == stage.say(e.Ping())
+    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
 
 
 # --- where frames have no type
@@ -219,7 +219,7 @@ def test_a_sealed_frame_that_begins_like_json_is_still_opened(start, carrier, se
         client.receive(carried(frame, carrier), 0.0)
     for frame, _ in client.frames_to_send():
         assert frame.data.startswith(start)
-        assert e.Proven() == hub.receive(carried(frame, carrier), 0.0)[0]
+        assert hub.receive(carried(frame, carrier), 0.0)[0] == e.Proven()
     ends = {Role.CLIENT: client, Role.HUB: hub}
 
     audio = e.Binary(payload=b"abc")
@@ -227,7 +227,7 @@ def test_a_sealed_frame_that_begins_like_json_is_still_opened(start, carrier, se
     ((frame, _),) = ends[sender].frames_to_send()
 
     assert frame.data.startswith(start)
-    assert audio == ends[sender.peer].receive(carried(frame, carrier), 0.0)[-1]
+    assert ends[sender.peer].receive(carried(frame, carrier), 0.0)[-1] == audio
 
 
 @pytest.mark.parametrize("size", [12, 16])
@@ -249,11 +249,11 @@ def test_text_frames_are_answered_with_nonces_like_their_own(size):
         ((frame, _),) = hub.frames_to_send()
         return frame.data
 
-    assert [e.Proven(), e.Ping()] == heard(text=True)
-    assert size == len(cipher.open_text(json.loads(said(e.Ping())))[0])
-    assert 16 == len(cipher.open_binary(said(e.Binary(payload=b"abc")))[0])
-    assert [e.Ping()] == heard(text=False)
-    assert size == len(cipher.open_text(json.loads(said(e.Ping())))[0])
+    assert heard(text=True) == [e.Proven(), e.Ping()]
+    assert len(cipher.open_text(json.loads(said(e.Ping())))[0]) == size
+    assert len(cipher.open_binary(said(e.Binary(payload=b"abc")))[0]) == 16
+    assert heard(text=False) == [e.Ping()]
+    assert len(cipher.open_text(json.loads(said(e.Ping())))[0]) == size
 
 
 def test_where_frames_have_types_they_count():
@@ -283,15 +283,15 @@ def test_a_client_that_says_nothing_is_greeted_once_more(password):
     first = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
     due = DEFAULT_LIMITS.greeting_time
 
-    assert (due, [], []) == (hub.next_timeout, hub.handle_timeout(due - 0.1), hub.frames_to_send())
-    assert [] == hub.handle_timeout(due)
+    assert (hub.next_timeout, hub.handle_timeout(due - 0.1), hub.frames_to_send()) == (due, [], [])
+    assert hub.handle_timeout(due) == []
     again = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
 
     assert [side.hello(), side.offer()] == first
     assert [side.hello(), evolve(side, offers_password=True).offer()] == again
-    assert (password is not None) is again[1].payload["password"]
-    assert ([], []) == (hub.handle_timeout(2 * due), hub.frames_to_send())
-    assert [e.Proven(), e.Ping()] == hub.receive(channel().seal(e.Ping())[0], 2 * due)
+    assert again[1].payload["password"] is (password is not None)
+    assert (hub.handle_timeout(2 * due), hub.frames_to_send()) == ([], [])
+    assert hub.receive(channel().seal(e.Ping())[0], 2 * due) == [e.Proven(), e.Ping()]
 
 
 @pytest.mark.parametrize(
@@ -321,10 +321,10 @@ def test_a_greeting_that_crosses_our_first_frame_is_dropped(carrier):
 
     hears(side.hello())
     hears(side.offer())
-    assert (State.READY, 1) == (client.state, len(client.frames_to_send()))
+    assert (client.state, len(client.frames_to_send())) == (State.READY, 1)
 
-    assert [[], []] == [hears(again.hello()), hears(again.offer())]
-    assert (State.READY, []) == (client.state, client.frames_to_send())
+    assert [hears(again.hello()), hears(again.offer())] == [[], []]
+    assert (client.state, client.frames_to_send()) == (State.READY, [])
 
 
 @pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.NOISE], ids=lambda g: g.name)
@@ -349,8 +349,8 @@ def test_a_proof_sealed_with_the_crypto_key_is_a_proof():
     (effect,) = hub.effects()
     events += hub.effect_done(effect.id, quick(effect), 0.0)
 
-    assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
-    assert (State.KEYED, Generation.PASSWORD, False) == (hub.state, hub.generation, hub.proven)
+    assert [type(event) for event in events] == [e.Proof, e.HandshakeCompleted]
+    assert (hub.state, hub.generation, hub.proven) == (State.KEYED, Generation.PASSWORD, False)
     assert side.offer().payload["password"] is False
 
 
@@ -375,8 +375,8 @@ def test_a_second_proof_sealed_with_the_crypto_key_replaces_the_first():
 
     events = prove(hub, preshared, b"second!!")
 
-    assert [e.Proof, e.HandshakeCompleted] == [type(event) for event in events]
-    assert (State.KEYED, Generation.PASSWORD, False) == (hub.state, hub.generation, hub.proven)
+    assert [type(event) for event in events] == [e.Proof, e.HandshakeCompleted]
+    assert (hub.state, hub.generation, hub.proven) == (State.KEYED, Generation.PASSWORD, False)
 
 
 def test_after_a_proof_the_crypto_key_seals_nothing_else():

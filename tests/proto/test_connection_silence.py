@@ -87,7 +87,7 @@ def test_a_stranger_without_the_secrets_is_never_heard(generation, pinned):
         stage = Stage(Role.HUB, generation, pinned=pinned, client={"password": OTHER_PASSWORD})
         stage.say(e.ClearHello(payload={"site_id": "attic"}))
         stage.deliver(make(stage))
-        assert [e.ClearHello, e.Closed] == [type(event) for event in stage.events]
+        assert [type(event) for event in stage.events] == [e.ClearHello, e.Closed]
         assert not stage.end.proven
 
 
@@ -95,13 +95,13 @@ def test_a_stranger_without_the_secrets_is_never_heard(generation, pinned):
 def test_generation_is_none_before_the_keys_and_after_the_end(state):
     """What a connection says about itself follows its keys."""
     stage = Stage(Role.HUB).until(state)
-    assert (V3 if state is State.KEYED else None) is stage.end.generation
+    assert stage.end.generation is (V3 if state is State.KEYED else None)
 
     stage.end.close()
 
-    assert (None, None, 0.0, State.CLOSED) == (
+    assert (
         stage.end.generation, stage.end.next_timeout, stage.end.used_up, stage.end.state,
-    )  # fmt: skip
+    ) == (None, None, 0.0, State.CLOSED)  # fmt: skip
 
 
 def test_a_client_knows_the_hubs_name_until_it_is_proven():
@@ -109,7 +109,7 @@ def test_a_client_knows_the_hubs_name_until_it_is_proven():
     stage = Stage(Role.CLIENT)
     assert stage.end.node_id is None
     stage.until(State.READY)
-    assert NODE_ID == stage.end.node_id
+    assert stage.end.node_id == NODE_ID
     stage.say(e.Ping())
     assert stage.end.node_id is None
     assert Stage(Role.HUB).end.node_id is None
@@ -206,7 +206,7 @@ def test_a_peer_is_told_the_kind_of_its_fault_and_no_detail():
     heard = [event for pair, _ in ends() for event in pair.drive().heard_by_hub if isinstance(event, e.Closed)]
 
     reasons = {event.reason for event in heard}
-    assert {"handshake failure", "invalid message", "client Noise static key contradicts the pinned key"} == reasons
+    assert reasons == {"handshake failure", "invalid message", "client Noise static key contradicts the pinned key"}
     assert all(len(reason.encode()) <= 123 for reason in reasons)
 
 

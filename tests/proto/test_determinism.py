@@ -150,5 +150,5 @@ def test_single_bytes_give_the_same_session(generation, cut, network):
 
     assert plain(whole.outcomes) == plain(pieces.outcomes)
     assert plain(whole.hub.outcomes) == plain(pieces.hub.outcomes)
-    assert [["echo: a"], ["echo: b"], ["echo: c"]] == pieces.texts()
+    assert pieces.texts() == [["echo: a"], ["echo: b"], ["echo: c"]]
     assert network == "wss" or whole.written == pieces.written

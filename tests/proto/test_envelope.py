@@ -78,7 +78,7 @@ def test_a_message_round_trips_as_json(message):
     """Every type that travels as JSON, with all that it holds."""
     found = written(message)
 
-    assert BodyKind.JSON is found.kind
+    assert found.kind is BodyKind.JSON
     assert message == parse_sealed(found, DEFAULT_LIMITS)
 
 
@@ -87,14 +87,14 @@ def test_all_eight_keys_are_written_and_no_other(message):
     """Strict peers expect each, and refuse a message with one more (wire.md §1.6)."""
     envelope = json.loads(written(message).data)
 
-    assert KEYS == set(envelope)
+    assert set(envelope) == KEYS
     assert message.msg_type == envelope["msg_type"]
 
 
 @every_message
 def test_two_keys_are_enough(message):
     """Hubs accept a message with the first two of the eight, so do we (real-hubs.md §2)."""
-    assert message == read({"msg_type": message.msg_type, "payload": message.payload})
+    assert read({"msg_type": message.msg_type, "payload": message.payload}) == message
 
 
 @every_message
@@ -102,8 +102,8 @@ def test_unknown_keys_of_the_envelope_are_ignored(message):
     """Beside the eight, and never passed on."""
     envelope = envelope_of(message) | {"target_peers": ["a"], "bin_type": 1, "new": {"a": 1}}
 
-    assert message == read(envelope)
-    assert KEYS == set(envelope_of(read(envelope)))
+    assert read(envelope) == message
+    assert set(envelope_of(read(envelope))) == KEYS
 
 
 @every_message
@@ -127,7 +127,7 @@ def test_the_text_is_that_of_the_object(message, beside):
 @every_message
 def test_null_stands_for_absent(message):
     """Peers write null where they have nothing."""
-    assert message == read(envelope_of(message) | dict.fromkeys(ROUTED))
+    assert read(envelope_of(message) | dict.fromkeys(ROUTED)) == message
 
 
 @given(payload=objects, metadata=objects, data=objects, context=objects)
@@ -139,7 +139,7 @@ def test_unknown_fields_inside_survive(payload, metadata, data, context):
     ):
         again = parse_sealed(written(message), DEFAULT_LIMITS)
 
-        assert message == again
+        assert again == message
         assert written(message) == written(again)
 
 
@@ -147,14 +147,14 @@ def test_an_extra_key_in_a_bus_payload_is_dropped():
     """A bus message is its type, data and context; nothing else of its payload has a meaning."""
     found = read({"msg_type": "bus", "payload": {"type": "a", "data": {}, "context": {}, "more": 1}})
 
-    assert e.Bus(type="a") == found
+    assert found == e.Bus(type="a")
 
 
 @pytest.mark.parametrize("kind", OBJECTS[2:], ids=lambda kind: kind.msg_type)
 @pytest.mark.parametrize("payload", [{}, {"payload": None}], ids=["absent", "null"])
 def test_a_payload_may_be_left_out(kind, payload):
     """Of all types but hello and handshake (wire.md §1.6)."""
-    assert kind() == read({"msg_type": kind.msg_type, **payload})
+    assert read({"msg_type": kind.msg_type, **payload}) == kind()
 
 
 @pytest.mark.parametrize("msg_type", ["hello", "shake", "handshake"])
@@ -168,13 +168,13 @@ def test_hello_and_handshake_need_a_payload(msg_type, payload):
 @pytest.mark.parametrize("absent", [{}, {"data": None, "context": None}], ids=["absent", "null"])
 def test_a_bus_message_may_leave_out_data_and_context(absent):
     """Absent or null is empty, as with real peers."""
-    assert e.Bus(type="a") == read({"msg_type": "bus", "payload": {"type": "a", **absent}})
+    assert read({"msg_type": "bus", "payload": {"type": "a", **absent}}) == e.Bus(type="a")
 
 
 def test_handshake_is_another_word_for_shake():
     """Read, never written: official peers refuse it (wire.md §8.3)."""
-    assert e.SealedHandshake(payload={"a": 1}) == read({"msg_type": "handshake", "payload": {"a": 1}})
-    assert "shake" == envelope_of(e.SealedHandshake())["msg_type"]
+    assert read({"msg_type": "handshake", "payload": {"a": 1}}) == e.SealedHandshake(payload={"a": 1})
+    assert envelope_of(e.SealedHandshake())["msg_type"] == "shake"
 
 
 MALFORMED: dict[str, tuple[object, str]] = {
@@ -238,7 +238,7 @@ def test_mesh_messages_nest(message, outer):
 
     arrived = parse_sealed(written(sent), DEFAULT_LIMITS)
 
-    assert message == message_from(arrived.payload)
+    assert message_from(arrived.payload) == message
 
 
 def test_a_view_nests_as_a_view():
@@ -247,7 +247,7 @@ def test_a_view_nests_as_a_view():
 
     inner = message_from(nested.payload)
 
-    assert e.Speak(text="42", data={"utterance": "42"}) == inner
+    assert inner == e.Speak(text="42", data={"utterance": "42"})
 
 
 def test_a_flat_payload_is_no_nested_envelope():
@@ -274,7 +274,7 @@ def test_a_binarized_message_round_trips(message, compress):
 
     found = written(message, binarize=True, compress=compress)
 
-    assert (BodyKind.JSON if isinstance(message, WITHOUT_CODE) else BodyKind.WIRE1) is found.kind
+    assert found.kind is (BodyKind.JSON if isinstance(message, WITHOUT_CODE) else BodyKind.WIRE1)
     assert message == parse_sealed(found, DEFAULT_LIMITS)
 
 
@@ -283,7 +283,7 @@ def test_what_a_bit_frame_would_lose_goes_as_json(name):
     """There is no room for the route, the target and the like (wire.md §4.2)."""
     message = e.Propagate(payload={"a": 1}, **{name: ROUTED[name]})
 
-    assert BodyKind.JSON is written(message, binarize=True).kind
+    assert written(message, binarize=True).kind is BodyKind.JSON
 
 
 def test_metadata_too_long_for_a_bit_frame_go_as_json():
@@ -292,16 +292,16 @@ def test_metadata_too_long_for_a_bit_frame_go_as_json():
 
     found = written(message, binarize=True)
 
-    assert BodyKind.JSON is found.kind
-    assert message == parse_sealed(found, DEFAULT_LIMITS)
+    assert found.kind is BodyKind.JSON
+    assert parse_sealed(found, DEFAULT_LIMITS) == message
 
 
 def test_a_carrier_without_text_gets_bit_frames_whatever_is_lost():
     """An old hub behind MQTT reads nothing else (real-hubs.md §8); it has no use for a route either."""
     found = written(e.Query(payload={"a": 1}, **(ROUTED | {"metadata": {"b": 2}})), text=False)
 
-    assert BodyKind.WIRE1 is found.kind
-    assert e.Query(payload={"a": 1}, metadata={"b": 2}) == parse_sealed(found, DEFAULT_LIMITS)
+    assert found.kind is BodyKind.WIRE1
+    assert parse_sealed(found, DEFAULT_LIMITS) == e.Query(payload={"a": 1}, metadata={"b": 2})
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_binaries_are_bit_frames_on_every_session(number, binarize):
 
     found = written(sent, binarize=binarize, compress=True)
 
-    assert BodyKind.WIRE1 is found.kind
-    assert sent == parse_sealed(found, DEFAULT_LIMITS)
+    assert found.kind is BodyKind.WIRE1
+    assert parse_sealed(found, DEFAULT_LIMITS) == sent
 
 
 def test_a_bit_frame_of_a_bus_message_is_checked_like_text():
@@ -401,10 +401,10 @@ def test_a_clear_event_is_json_text_with_all_eight_keys(event, sender, msg_type,
     """The handshake, as both sides write it (wire.md §1.2 to §1.6, §2.1, §5.4)."""
     frame = clear_frame(event, text=True)
 
-    assert FrameType.TEXT is frame.type
-    assert {"msg_type": msg_type, "payload": payload} | {
+    assert frame.type is FrameType.TEXT
+    assert json.loads(frame.data) == {"msg_type": msg_type, "payload": payload} | {
         "metadata": {}, "route": [], "node": None, "target_site_id": None, "target_pubkey": None, "source_peer": None,
-    } == json.loads(frame.data)  # fmt: skip
+    }  # fmt: skip
 
 
 @every_clear
@@ -414,8 +414,8 @@ def test_a_clear_event_round_trips(event, sender, msg_type, payload, text, typed
     """In either form, whether the carrier says which it is or not."""
     frame = clear_frame(event, text=text)
 
-    assert (FrameType.TEXT if text else FrameType.BINARY) is frame.type
-    assert event == parse_clear(frame if typed else Frame(frame.data, FrameType.UNTYPED), sender, DEFAULT_LIMITS)
+    assert frame.type is (FrameType.TEXT if text else FrameType.BINARY)
+    assert parse_clear(frame if typed else Frame(frame.data, FrameType.UNTYPED), sender, DEFAULT_LIMITS) == event
 
 
 @every_clear
@@ -423,16 +423,16 @@ def test_a_clear_event_needs_two_keys_and_may_be_called_handshake(event, sender,
     """Noise messages of real clients come with four keys, old peers say `handshake`."""
     name = "handshake" if msg_type == "shake" else msg_type
 
-    assert event == parse_clear(clear({"msg_type": name, "payload": payload}), sender, DEFAULT_LIMITS)
+    assert parse_clear(clear({"msg_type": name, "payload": payload}), sender, DEFAULT_LIMITS) == event
 
 
 def test_missing_choices_have_the_old_defaults():
     """What a proof and its answer leave out (wire.md §2.1)."""
     frame = clear({"msg_type": "shake", "payload": {"envelope": "ab"}})
 
-    assert e.Proof(envelope="ab") == parse_clear(frame, Role.CLIENT, DEFAULT_LIMITS)
-    assert e.ProofAnswer(envelope="ab", encoding="JSON-HEX", cipher="AES-GCM") == parse_clear(
-        frame, Role.HUB, DEFAULT_LIMITS
+    assert parse_clear(frame, Role.CLIENT, DEFAULT_LIMITS) == e.Proof(envelope="ab")
+    assert parse_clear(frame, Role.HUB, DEFAULT_LIMITS) == e.ProofAnswer(
+        envelope="ab", encoding="JSON-HEX", cipher="AES-GCM"
     )
 
 
@@ -516,7 +516,7 @@ def test_nothing_but_the_handshake_comes_in_clear(sender, message, binarize):
 )
 def test_an_untyped_frame_is_text_by_its_first_byte(data, text):
     """A brace or a bracket, after little white space; where the carrier says it, that counts."""
-    assert text is looks_like_text(Frame(data, FrameType.UNTYPED))
+    assert looks_like_text(Frame(data, FrameType.UNTYPED)) is text
     assert looks_like_text(Frame(data, FrameType.TEXT))
     assert not looks_like_text(Frame(data, FrameType.BINARY))
 

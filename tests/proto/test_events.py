@@ -51,16 +51,16 @@ MADE = {
 @pytest.mark.parametrize(("view", "name", "data"), MADE.values(), ids=MADE)
 def test_a_view_made_here_writes_the_bus_message(view, name, data):
     """What a view says is in `type` and `data`, where peers look for it; to the table it is a `Bus`."""
-    assert name == view.type
-    assert data == view.data
-    assert e.Bus is view.wire_kind
-    assert {"type": name, "data": data, "context": {}} == view.payload
+    assert view.type == name
+    assert view.data == data
+    assert view.wire_kind is e.Bus
+    assert view.payload == {"type": name, "data": data, "context": {}}
 
 
 @pytest.mark.parametrize(("view", "name", "data"), MADE.values(), ids=MADE)
 def test_a_view_is_read_back(view, name, data):
     """The same bus message off the wire is the same view."""
-    assert view == e.bus(type=name, data=data, context={})
+    assert e.bus(type=name, data=data, context={}) == view
 
 
 READ = {
@@ -86,8 +86,8 @@ def test_odd_but_usable_data_make_a_view(name, data, view):
     """A view takes what it can use and leaves `data` as it came."""
     found = e.bus(type=name, data=data, context={})
 
-    assert view == found
-    assert data == found.data
+    assert found == view
+    assert found.data == data
 
 
 PLAIN = {
@@ -108,7 +108,7 @@ def test_data_that_do_not_fit_stay_a_plain_bus_message(name, data):
     """A view is never half filled: what does not fit keeps its type and data, and is a `Bus`."""
     found = e.bus(type=name, data=data, context={"a": 1}, metadata={"b": 2})
 
-    assert e.Bus(type=name, data=data, context={"a": 1}, metadata={"b": 2}) == found
+    assert found == e.Bus(type=name, data=data, context={"a": 1}, metadata={"b": 2})
 
 
 @given(text=words, lang=words, data=bodies, context=bodies)
@@ -119,9 +119,9 @@ def test_unknown_data_and_context_stay_beside_what_a_view_knows(text, lang, data
 
     found = e.bus(type=made.type, data=made.data, context=made.context)
 
-    assert made == found
+    assert found == made
     assert data.items() <= found.data.items()
-    assert context == found.context
+    assert found.context == context
 
 
 def test_changing_a_view_keeps_it_whole():
@@ -130,9 +130,9 @@ def test_changing_a_view_keeps_it_whole():
 
     routed = attrs.evolve(made, context={"source": "here"})
 
-    assert ("lights on", "de-de", made.data, {"source": "here"}) == (
+    assert (
         routed.text, routed.lang, routed.data, routed.context,
-    )  # fmt: skip
+    ) == ("lights on", "de-de", made.data, {"source": "here"})  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [lambda: e.Utterance(text=""), lambda: e.Bus(type="")], ids=["utterance", "bus"])
@@ -162,7 +162,7 @@ SESSIONS = {
 @pytest.mark.parametrize(("context", "expected"), SESSIONS.values(), ids=SESSIONS)
 def test_session_id_of_a_bus_message(context, expected):
     """`context.session.session_id` or `context.session_id`, as text (sdk.md row 100)."""
-    assert expected == e.Bus(type="a", context=context).session_id
+    assert e.Bus(type="a", context=context).session_id == expected
 
 
 REQUESTS = {
@@ -180,7 +180,7 @@ REQUESTS = {
 @pytest.mark.parametrize(("context", "data", "expected"), REQUESTS.values(), ids=REQUESTS)
 def test_request_id_of_a_bus_message(context, data, expected):
     """Three names in three places, places first (sdk.md row 101)."""
-    assert expected == e.Bus(type="a", context=context, data=data).request_id
+    assert e.Bus(type="a", context=context, data=data).request_id == expected
 
 
 HELLOS = {
@@ -201,7 +201,7 @@ HELLOS = {
 @pytest.mark.parametrize(("session", "expected"), HELLOS.values(), ids=HELLOS)
 def test_session_id_of_a_hello(session, expected):
     """Clients send the session as an object, older ones as its JSON text or as its id (wire.md §8.3)."""
-    assert expected == e.ClientHello(payload={"session": session}).session_id
+    assert e.ClientHello(payload={"session": session}).session_id == expected
 
 
 def test_a_hello_without_a_session_has_no_id():
@@ -212,7 +212,7 @@ def test_a_hello_without_a_session_has_no_id():
 @pytest.mark.parametrize(("site", "expected"), [("kitchen", "kitchen"), ("", None), (None, None), (3, None)])
 def test_site_id_of_a_hello(site, expected):
     """Text or nothing."""
-    assert expected == e.ClientHello(payload={"site_id": site}).site_id
+    assert e.ClientHello(payload={"site_id": site}).site_id == expected
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_site_id_of_a_hello(site, expected):
 )
 def test_name_of_a_binary(number, name):
     """Subtypes in lower case, unknown ones by number."""
-    assert name == e.Binary(bin_type=number).name
+    assert e.Binary(bin_type=number).name == name
 
 
 # --- what they do not tell
@@ -257,4 +257,4 @@ def test_local_facts_are_their_own_kind(kind):
     arguments = {"generation": e.Generation.NOISE, "node_id": "", "kind": CloseKind.CLOSED}
     names = {field.name for field in attrs.fields(kind)}
 
-    assert kind is kind(**{name: value for name, value in arguments.items() if name in names}).wire_kind
+    assert kind(**{name: value for name, value in arguments.items() if name in names}).wire_kind is kind

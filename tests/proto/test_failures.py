@@ -44,8 +44,8 @@ def test_every_dial_fault(fault):
 
     failure = from_dial(DialFailed(phase=phase, fault=fault, message="hub.test port 5678: no"))
 
-    assert FailureKind(phase) is failure.kind
-    assert "hub.test port 5678: no" == failure.message
+    assert failure.kind is FailureKind(phase)
+    assert failure.message == "hub.test port 5678: no"
     assert (fault is DialFault.OTHER) == (failure.hint == "")
     assert failure.final == (fault in {*CERTIFICATES, DialFault.TLS_VERSION, DialFault.NOT_TLS}) == fault.final
     assert CERTIFICATES.get(fault, "") in failure.hint
@@ -74,13 +74,13 @@ def test_every_fault(error, kind, final):
 
     failure = from_fault(error, 502)
 
-    assert Failure(kind=kind, message="x", hint="do that", final=final, code=502, cause=error) == failure
+    assert failure == Failure(kind=kind, message="x", hint="do that", final=final, code=502, cause=error)
 
 
 def test_timeout_without_words_has_some():
     """Most who see it have the wrong endpoint, or an access key that an MQTT hub is silent to."""
     assert "endpoint" in from_fault(errors.HandshakeTimeout("x")).hint
-    assert "" == from_fault(errors.RemoteProtocolError("x")).hint
+    assert from_fault(errors.RemoteProtocolError("x")).hint == ""
 
 
 LOST, REFUSED, FORGOTTEN, DISPLACED, CLOSED = (
@@ -111,9 +111,9 @@ def test_every_close(close, stage):
     """What the same close means before the hello, in the handshake, with keys, and once the session was proven."""
     failure = from_close(close[0], 1008, "", STAGES[stage])
 
-    assert CLOSES[close][stage] is failure.kind
+    assert failure.kind is CLOSES[close][stage]
     assert failure.final == (failure.kind in (REFUSED, KEY, CRYPTO))
-    assert 1008 == failure.code
+    assert failure.code == 1008
     assert bool(failure.hint) == (failure.final or failure.kind is DISPLACED)
 
 
@@ -121,7 +121,7 @@ def test_a_refusal_that_may_be_trouble_is_tried_again():
     """500 is how older hubs refuse an access key over HTTPS, and what any hub says in trouble: no verdict for good."""
     failure = from_close(CloseKind.REFUSED, 500, "Connection failed", DIALING)
 
-    assert (REFUSED, False) == (failure.kind, failure.final)
+    assert (failure.kind, failure.final) == (REFUSED, False)
     assert failure.hint
     assert from_close(CloseKind.REFUSED, 403, "", DIALING).final
 
@@ -138,7 +138,7 @@ def test_refusals_are_told_apart():
 )
 def test_close_says_what_the_other_side_said(code, reason, said):
     """Its reason, else its number, else nothing."""
-    assert f"the connection to the hub was lost{said}" == from_close(CloseKind.LOST, code, reason, PROVEN).message
+    assert from_close(CloseKind.LOST, code, reason, PROVEN).message == f"the connection to the hub was lost{said}"
 
 
 def test_wrong_crypto_key_looks_like_network_trouble():
@@ -151,7 +151,7 @@ def test_wrong_crypto_key_looks_like_network_trouble():
     assert not unread(DIALING, CloseKind.LOST)
     proven = Progress(greeted=True, completed=True, proven=True, generation=Generation.PRESHARED, sealed_for=0.01)
     assert not unread(proven, CloseKind.LOST)
-    assert (True, None) == (wrong_crypto_key().final, wrong_crypto_key().code)
+    assert (wrong_crypto_key().final, wrong_crypto_key().code) == (True, None)
 
 
 def test_values_are_stable_words():

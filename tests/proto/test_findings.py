@@ -77,8 +77,8 @@ def test_a_receipt_for_what_has_not_left_is_the_brokers_fault():
 
     events = wire.hear(Puback(1))
 
-    assert (1,) == closed(events).unsent
-    assert 1 == len(events)
+    assert closed(events).unsent == (1,)
+    assert len(events) == 1
 
 
 def test_a_goodbye_that_cannot_leave_wants_no_socket():
@@ -90,7 +90,7 @@ def test_a_goodbye_that_cannot_leave_wants_no_socket():
     world.link.eof(world.now)
 
     assert not world.link.wants_socket
-    assert b"" == world.link.data_to_send()
+    assert world.link.data_to_send() == b""
 
 
 def test_a_broker_that_acknowledges_nothing_is_not_called_on_and_on():
@@ -102,8 +102,8 @@ def test_a_broker_that_acknowledges_nothing_is_not_called_on_and_on():
 
     world.pass_time(60.0)
 
-    assert [] == world.events
-    assert 2 == len(world.broker.log)
+    assert world.events == []
+    assert len(world.broker.log) == 2
 
 
 def test_presence_that_finds_no_room_is_left_out():

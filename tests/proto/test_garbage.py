@@ -78,9 +78,9 @@ def check(stage: Stage, events: list[e.Event]) -> None:
     for closed in ends:
         assert closed.error is None or isinstance(closed.error, RemoteProtocolError)
         assert closed.error is not None or closed.kind is CloseKind.FORGOTTEN
-        assert State.CLOSED is stage.end.state
-        assert [] == stage.end.receive(Frame(b"{}", FrameType.TEXT), stage.now)
-        assert [] == stage.end.handle_timeout(1e9)
+        assert stage.end.state is State.CLOSED
+        assert stage.end.receive(Frame(b"{}", FrameType.TEXT), stage.now) == []
+        assert stage.end.handle_timeout(1e9) == []
     assert bool(ends) is (stage.end.state is State.CLOSED)
 
 
@@ -199,7 +199,7 @@ def test_what_is_kept_is_bounded_whatever_arrives(place):
     for frame in frames:
         bounded.end.receive(frame, 0.0)
         assert retained(bounded.end) - before <= 2 * (SMALL.reassembly + SMALL.parked_bytes + SMALL.handshake_frame)
-    assert State.CLOSED is bounded.end.state
+    assert bounded.end.state is State.CLOSED
 
 
 # --- tampering
@@ -235,7 +235,7 @@ def test_every_byte_of_100_messages_is_protected(generation, binarize):
         for changed in tampered(frame):
             with pytest.raises(Unauthentic):
                 channel.open(changed, 0.0)
-        assert message == channel.open(frame, 0.0)
+        assert channel.open(frame, 0.0) == message
 
 
 @pytest.mark.parametrize(("generation", "binarize"), FORMS)

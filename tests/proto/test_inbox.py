@@ -48,7 +48,7 @@ def test_every_subscription_that_matches_has_the_event():
     box.hear(speak("b"), 1.0, keep=True)
     box.hear(e.Bus(type="else"), 1.0, keep=True)
 
-    assert [(1, "a"), (2, "a"), (1, "b"), (2, "b"), (3, "b"), (2, "else")] == given(told)
+    assert given(told) == [(1, "a"), (2, "a"), (1, "b"), (2, "b"), (3, "b"), (2, "else")]
 
 
 def test_unsubscribed_means_no_more():
@@ -61,7 +61,7 @@ def test_unsubscribed_means_no_more():
     box.unsubscribe(7)
     box.hear(speak("a"), 1.0, keep=True)
 
-    assert [] == told
+    assert told == []
 
 
 def test_subscription_with_a_limit_ends_by_itself():
@@ -73,7 +73,7 @@ def test_subscription_with_a_limit_ends_by_itself():
         box.hear(speak(text), 1.0, keep=True)
     box.subscribe(2, "speak", 2.0, kept=True)
 
-    assert [(1, "a"), (1, "b"), (2, "c")] == given(told)
+    assert given(told) == [(1, "a"), (1, "b"), (2, "c")]
 
 
 def test_filter_may_end_a_subscription_of_another():
@@ -85,7 +85,7 @@ def test_filter_may_end_a_subscription_of_another():
     box.hear(speak("a"), 1.0, keep=True)
     box.hear(speak("b"), 1.0, keep=True)
 
-    assert [(1, "a"), (2, "a"), (1, "b")] == given(told)
+    assert given(told) == [(1, "a"), (2, "a"), (1, "b")]
 
 
 # --- kept events ---
@@ -98,12 +98,12 @@ def test_kept_events_are_given_once_in_order():
         box.hear(event, 1.0, keep=True)
 
     box.subscribe(1, "speak", 2.0)
-    assert [] == told
+    assert told == []
     box.subscribe(2, "speak", 2.0, kept=True, matches=lambda event: event.data["utterance"] != "b")
     box.subscribe(3, None, 2.0, kept=True)
     box.subscribe(4, None, 2.0, kept=True)
 
-    assert [(2, "a"), (2, "c"), (3, "else"), (3, "b")] == given(told)
+    assert given(told) == [(2, "a"), (2, "c"), (3, "else"), (3, "b")]
 
 
 def test_kept_events_are_given_as_many_as_are_wanted():
@@ -117,7 +117,7 @@ def test_kept_events_are_given_as_many_as_are_wanted():
     box.hear(speak("d"), 2.0, keep=True)
     box.subscribe(3, "speak", 2.0, kept=True, limit=9)
 
-    assert [(1, "a"), (2, "b"), (3, "c"), (3, "d")] == given(told)
+    assert given(told) == [(1, "a"), (2, "b"), (3, "c"), (3, "d")]
 
 
 def test_taken_events_are_not_kept():
@@ -129,7 +129,7 @@ def test_taken_events_are_not_kept():
 
     box.subscribe(2, "speak", 2.0, kept=True)
 
-    assert [(1, "a")] == given(told)
+    assert given(told) == [(1, "a")]
 
 
 def test_only_what_follows_a_send_is_kept():
@@ -143,7 +143,7 @@ def test_only_what_follows_a_send_is_kept():
 
     box.subscribe(1, None, 1.0 + KEPT_FOR - 0.1, kept=True)
 
-    assert [(1, "after"), (1, "in time")] == given(told)
+    assert given(told) == [(1, "after"), (1, "in time")]
 
 
 def test_kept_events_grow_old():
@@ -155,8 +155,8 @@ def test_kept_events_grow_old():
 
     box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
 
-    assert [(1, "young")] == given(told)
-    assert 0 == box.dropped
+    assert given(told) == [(1, "young")]
+    assert box.dropped == 0
 
 
 def test_oldest_are_dropped_and_counted():
@@ -165,9 +165,9 @@ def test_oldest_are_dropped_and_counted():
     for number in range(KEPT_EVENTS + 10):
         box.hear(speak(number), 1.0, keep=True)
 
-    assert 10 == box.dropped
+    assert box.dropped == 10
     box.subscribe(1, None, 2.0, kept=True)
-    assert [(1, str(number)) for number in range(10, KEPT_EVENTS + 10)] == given(told)
+    assert given(told) == [(1, str(number)) for number in range(10, KEPT_EVENTS + 10)]
 
 
 def test_room_is_made_by_age_first():
@@ -180,7 +180,7 @@ def test_room_is_made_by_age_first():
 
     box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
 
-    assert ([(1, "new")], 0) == (given(told), box.dropped)
+    assert (given(told), box.dropped) == ([(1, "new")], 0)
 
 
 # --- in a session ---
@@ -197,12 +197,12 @@ def test_hub_that_answers_before_listen_starts_loses_nothing(generation):
     world = ready(generation)
     world.stack.send(e.Utterance(text="hi"), world.now)
     world.drive()
-    assert [] == delivered(world)
+    assert delivered(world) == []
 
     world.stack.subscribe("speak", world.now, kept=True)
     world.drive()
 
-    assert ["echo: hi"] == delivered(world)
+    assert delivered(world) == ["echo: hi"]
 
 
 def test_what_an_ask_consumed_is_not_kept():
@@ -213,12 +213,12 @@ def test_what_an_ask_consumed_is_not_kept():
     world.drive()
     world.stack.subscribe(None, world.now, kept=True)
     world.drive()
-    assert ([], 1) == (delivered(world), len(world.got(AskEnded)))
+    assert (delivered(world), len(world.got(AskEnded))) == ([], 1)
 
     world.stack.ask(e.Utterance(text="ho"), world.now)
     world.drive()
 
-    assert ["echo: ho", e.UTTERANCE_HANDLED] == delivered(world)
+    assert delivered(world) == ["echo: ho", e.UTTERANCE_HANDLED]
 
 
 def test_asks_alone_keep_nothing():
@@ -231,7 +231,7 @@ def test_asks_alone_keep_nothing():
     world.stack.subscribe("speak", world.now, kept=True)
     world.drive()
 
-    assert [] == delivered(world)
+    assert delivered(world) == []
 
 
 def test_unsubscribed_session():
@@ -244,4 +244,4 @@ def test_unsubscribed_session():
         world.hub.peer.send(speak(number), world.now)
     world.drive()
 
-    assert ([], 3) == (delivered(world), world.stack.dropped)
+    assert (delivered(world), world.stack.dropped) == ([], 3)

@@ -53,15 +53,15 @@ def test_the_recorded_payload_opens():
     """Hybrid, as the newer hubs write it: a serialised envelope comes out."""
     plaintext = unseal(RECORDED)
 
-    assert VECTORS["intercom_hybrid"]["plaintext"] == plaintext.decode()
-    assert "bus" == json.loads(plaintext)["msg_type"]
+    assert plaintext.decode() == VECTORS["intercom_hybrid"]["plaintext"]
+    assert json.loads(plaintext)["msg_type"] == "bus"
 
 
 def test_the_recorded_older_payload_opens():
     """RSA throughout. The recording has no signature, so the test signs it with the sender's key."""
     payload = signed({"ciphertext": VECTORS["intercom_plain_rsa"]["ciphertext_b64"]})
 
-    assert VECTORS["intercom_plain_rsa"]["plaintext"] == unseal(payload).decode()
+    assert unseal(payload).decode() == VECTORS["intercom_plain_rsa"]["plaintext"]
 
 
 def test_ours_has_the_recorded_shape():
@@ -77,22 +77,22 @@ def test_ours_has_the_recorded_shape():
     )
 
     assert {name: len(text) for name, text in RECORDED.items()} == {name: len(text) for name, text in ours.items()}
-    assert [RECORDED[name] for name in ("ciphertext", "tag", "nonce")] == [
-        ours[name] for name in ("ciphertext", "tag", "nonce")
+    assert [ours[name] for name in ("ciphertext", "tag", "nonce")] == [
+        RECORDED[name] for name in ("ciphertext", "tag", "nonce")
     ]
-    assert VECTORS["intercom_hybrid"]["plaintext"].encode() == unseal(ours)
+    assert unseal(ours) == VECTORS["intercom_hybrid"]["plaintext"].encode()
 
 
 @settings(max_examples=20)
 @given(st.binary(max_size=2000))
 def test_round_trip(plaintext):
     """Anything can be sealed, whatever its length."""
-    assert plaintext == unseal(seal(plaintext))
+    assert unseal(seal(plaintext)) == plaintext
 
 
 def test_older_payloads_make_the_round_trip():
     """As far as one RSA block goes."""
-    assert b"x" * 214 == unseal(older(b"x" * 214))
+    assert unseal(older(b"x" * 214)) == b"x" * 214
 
 
 # --- signature and seal
@@ -175,9 +175,9 @@ def test_what_does_not_open_takes_no_place():
         with pytest.raises(DecodeError):
             unseal(payload, replays=replays)
 
-    assert 0 == len(replays)
+    assert len(replays) == 0
     unseal(RECORDED, replays=replays)
-    assert 1 == len(replays)
+    assert len(replays) == 1
 
 
 def test_the_cache_is_bounded():
@@ -186,7 +186,7 @@ def test_the_cache_is_bounded():
 
     assert [replays.add(text) for text in (b"a", b"b", b"a")] == [True, True, False]
     assert replays.add(b"c")
-    assert 2 == len(replays)
+    assert len(replays) == 2
     assert [replays.add(text) for text in (b"b", b"c", b"a")] == [False, False, True]
 
 

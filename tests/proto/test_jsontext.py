@@ -79,8 +79,8 @@ def test_reads_what_json_says(module, data, value):
     """Values and their types, whatever the parser: whole numbers beyond 64 bits stay whole."""
     got = read(module, data)
 
-    assert value == got
-    assert type(value) is type(got)
+    assert got == value
+    assert type(got) is type(value)
 
 
 @both
@@ -122,7 +122,7 @@ def test_refuses_what_json_does_not_say(module, data):
 @both
 def test_size_is_checked_before_anything_else(module):
     """A text over the limit is refused for its size, whatever it holds; one at the limit is read."""
-    assert [] == read(module, b"[]  ", max_size=4)
+    assert read(module, b"[]  ", max_size=4) == []
     with pytest.raises(DecodeError, match="5 bytes is over the limit of 4"):
         read(module, b"\xff" * 5, max_size=4)
 
@@ -201,7 +201,7 @@ def test_depth_is_counted_exactly(value):
 
     data = json.dumps(value).encode()
 
-    assert value == read(jsontext, data, max_depth=depth(value))
+    assert read(jsontext, data, max_depth=depth(value)) == value
     with pytest.raises(DecodeError):
         read(jsontext, data, max_depth=depth(value) - 1)
 
@@ -241,7 +241,7 @@ SOME_ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 )
 def test_writes_compact_json(module, value, text):
     """No spaces, no escapes that JSON does not ask for; what one library cannot write the other does."""
-    assert text.encode() == module.dumps(value)
+    assert module.dumps(value) == text.encode()
 
 
 def cycle() -> list[Any]:
@@ -342,9 +342,9 @@ def test_canonical_vectors(module, case):
     """The agreed form, byte for byte, of a value as written and of what either parser reads from it."""
     canonical = bytes.fromhex(case["canonical_utf8_hex"])
 
-    assert canonical == module.canonical(case["value"])
-    assert canonical == module.canonical(read(module, canonical))
-    assert case["canonical_text"] == canonical.decode()
+    assert module.canonical(case["value"]) == canonical
+    assert module.canonical(read(module, canonical)) == canonical
+    assert canonical.decode() == case["canonical_text"]
 
 
 @given(json_values)
@@ -356,7 +356,7 @@ def test_canonical_is_what_the_protocol_says(value):
     except ValueError:
         assert "NaN" in expected or "Infinity" in expected
     else:
-        assert expected.encode() == got
+        assert got == expected.encode()
 
 
 @pytest.mark.parametrize("value", [{"a": 1, 2: 3}, "\ud800", SOME_ID, math.nan])

@@ -19,11 +19,11 @@ PASSWORD_CASES = load("legacy_password_handshake")["cases"]
 def test_psk_of_password_and_node_id(case):
     """argon2id over the password, salted with the hash of the node id (wire.md §5.2)."""
     salt = psk_salt(case["node_id_utf8"])
-    assert case["salt_sha256_node_id"] == salt.hex()
+    assert salt.hex() == case["salt_sha256_node_id"]
 
     key = derive(DeriveKey(id=1, kdf=Kdf.ARGON2ID, secret=Secret(case["password_utf8"].encode()), salt=salt))
 
-    assert case["psk"] == key.reveal().hex()
+    assert key.reveal().hex() == case["psk"]
 
 
 @pytest.mark.parametrize("case", PASSWORD_CASES, ids=[f"case {number}" for number, _ in enumerate(PASSWORD_CASES)])
@@ -33,7 +33,7 @@ def test_session_key_of_the_password_handshake(case):
 
     key = derive(DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(case["password_utf8"].encode()), salt=salt))
 
-    assert case["session_key_pbkdf2"] == key.reveal().hex()
+    assert key.reveal().hex() == case["session_key_pbkdf2"]
 
 
 def test_node_id_is_taken_as_received():

@@ -27,10 +27,10 @@ def test_defaults_are_those_that_are_documented():
     """Sizes, parked frames, legacy keys, the wait for a proof."""
     limits = DEFAULT_LIMITS
 
-    assert (4 * MIB, 32 * MIB, 32 * MIB) == (limits.json_text, limits.reassembly, limits.inflate)
-    assert (4, 128 * 1024, 1 << 16, 0.75) == (
+    assert (limits.json_text, limits.reassembly, limits.inflate) == (4 * MIB, 32 * MIB, 32 * MIB)
+    assert (
         limits.parked_frames, limits.parked_bytes, limits.legacy_frames, limits.proof_time,
-    )  # fmt: skip
+    ) == (4, 128 * 1024, 1 << 16, 0.75)  # fmt: skip
 
 
 def test_what_proves_nothing_costs_less():

@@ -745,6 +745,6 @@ def test_the_capture_of_a_real_hub_is_reproduced():
 
     texts = [message.encode() for each in capture for message in each["response"].get("messages", [])]
     sealed = [m for each in capture for m in each["response"].get("b64_messages", [])]
-    assert heard == texts + [b64decode(message) for message in sealed]
+    assert texts + [b64decode(message) for message in sealed] == heard
     assert len(heard) == 4
     assert closed(hand.events).kind is CloseKind.CLOSED

@@ -258,10 +258,10 @@ def test_a_frame_can_be_answered_before_the_close_that_came_with_it(end):
     link = link_of(opened(), end)
     events = iter(link.receive_data(hostile(end, TEXT, b"?") + hostile(end, CLOSE, b"\x03\xe9"), 0.0))
 
-    assert FrameReceived(frame=text("?")) == next(events)
+    assert next(events) == FrameReceived(frame=text("?"))
     link.send(text("!"), 0.0, token=1)
 
-    assert [LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(1,))] == list(events)
+    assert list(events) == [LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(1,))]
 
 
 @both_ends
@@ -274,7 +274,7 @@ def test_a_link_that_is_given_up_for_a_frame_makes_no_more_events(end):
     link.close(0.0)
     link.eof(0.0)
 
-    assert [] == list(events)
+    assert list(events) == []
 
 
 @both_ends

@@ -54,10 +54,10 @@ def test_a_handshake_needs_only_its_public_names():
     client = Handshake(initiator=True, static=Secret(b"1" * 32), ephemeral=Secret(b"2" * 32), **shared)
     hub = Handshake(initiator=False, static=Secret(b"3" * 32), ephemeral=Secret(b"4" * 32), **shared)
 
-    assert b"hello" == hub.read_message(client.write_message(b"hello"))
+    assert hub.read_message(client.write_message(b"hello")) == b"hello"
     client.psk = hub.psk = Secret(b"5" * 32)
-    assert b"answer" == client.read_message(hub.write_message(b"answer"))
-    assert b"" == hub.read_message(client.write_message(b""))
+    assert client.read_message(hub.write_message(b"answer")) == b"answer"
+    assert hub.read_message(client.write_message(b"")) == b""
 
     assert client.finished and hub.finished
     assert client.psk is hub.psk is None
@@ -71,8 +71,8 @@ def test_names_and_prologues_are_those_of_the_wire(vector):
     """The name, 32 bytes long with AESGCM, and the canonical form of what the hub said before."""
     pattern, suite = Pattern(vector["pattern"]), Suite(vector["suite"])
 
-    assert vector["protocol_name"].encode() == protocol_name(pattern, suite)
-    assert vector["prologue"] == prologue(vector["hello_payload"], vector["handshake_payload"], pattern, suite).hex()
+    assert protocol_name(pattern, suite) == vector["protocol_name"].encode()
+    assert prologue(vector["hello_payload"], vector["handshake_payload"], pattern, suite).hex() == vector["prologue"]
 
 
 @every_vector
@@ -83,19 +83,19 @@ def test_each_role_alone_replays_the_vector(vector, role):
     for number, (payload, message) in enumerate(script(vector)):
         assert not end.finished
         if role == ROLES[number % 2]:
-            assert message.hex() == end.write_message(payload).hex()
+            assert end.write_message(payload).hex() == message.hex()
         else:
-            assert payload == end.read_message(message)
+            assert end.read_message(message) == payload
 
     assert end.finished
-    assert vector["handshake_hash"] == end.handshake_hash.hex()
-    assert vector[f"{ROLES[role == 'initiator']}_static_public"] == end.remote_static.hex()
+    assert end.handshake_hash.hex() == vector["handshake_hash"]
+    assert end.remote_static.hex() == vector[f"{ROLES[role == 'initiator']}_static_public"]
     keys = [vector["initiator_to_responder_key"], vector["responder_to_initiator_key"]]
     send, receive = keys if role == "initiator" else keys[::-1]
     sender, receiver = end.split()
     suite = Suite(vector["suite"])
     assert CipherState(secret(send), suite).encrypt(b"text") == sender.encrypt(b"text")
-    assert b"text" == receiver.decrypt(CipherState(secret(receive), suite).encrypt(b"text"))
+    assert receiver.decrypt(CipherState(secret(receive), suite).encrypt(b"text")) == b"text"
 
 
 @every_vector
@@ -103,14 +103,14 @@ def test_each_role_alone_replays_the_vector(vector, role):
 def test_public_keys(vector, role):
     """The public key of every private one in the vectors."""
     for kind in ("static", "ephemeral"):
-        assert vector[f"{role}_{kind}_public"] == public_key(secret(vector[f"{role}_{kind}_private"])).hex()
+        assert public_key(secret(vector[f"{role}_{kind}_private"])).hex() == vector[f"{role}_{kind}_public"]
 
 
 def test_fingerprint_is_sha256_in_hex():
     """What people compare when a hub's key has changed."""
     public = bytes.fromhex(XX["responder_static_public"])
 
-    assert hashlib.sha256(public).hexdigest() == fingerprint(public)
+    assert fingerprint(public) == hashlib.sha256(public).hexdigest()
 
 
 @settings(max_examples=20, deadline=None)
@@ -130,13 +130,13 @@ def test_any_keys_and_payloads_go_through(vector, payloads, keys):
 
     for number, _ in enumerate(script(vector)):
         writer, other = ends[number % 2], ends[1 - number % 2]
-        assert payloads[number] == other.read_message(writer.write_message(payloads[number]))
+        assert other.read_message(writer.write_message(payloads[number])) == payloads[number]
 
     assert ends[0].handshake_hash == ends[1].handshake_hash
     assert [public_key(Secret(key)) for key in statics] == [ends[1].remote_static, ends[0].remote_static]
     (up, down), (from_hub, from_client) = ends[0].split(), ends[1].split()
-    assert b"up" == from_client.decrypt(up.encrypt(b"up"))
-    assert b"down" == down.decrypt(from_hub.encrypt(b"down"))
+    assert from_client.decrypt(up.encrypt(b"up")) == b"up"
+    assert down.decrypt(from_hub.encrypt(b"down")) == b"down"
 
 
 # Closed
@@ -377,7 +377,7 @@ def test_messages_out_of_turn_are_our_fault_and_change_nothing(vector):
         end = reader(vector, step)
         with pytest.raises(LocalProtocolError, match=f"message {step + 1} of the handshake is theirs"):
             end.write_message(b"")
-        assert payload == end.read_message(message)
+        assert end.read_message(message) == payload
 
     client = handshake(vector, "initiator")
     with pytest.raises(LocalProtocolError, match="message 1 of the handshake is ours"):
@@ -432,8 +432,8 @@ def test_the_psk_may_come_as_late_as_its_message(vector, needed, psk):
             with pytest.raises(LocalProtocolError, match=f"message {number + 1} .* needs a PSK of 32 bytes"):
                 other.read_message(message)
             writer.psk = other.psk = secret(vector["psk"])
-        assert message == writer.write_message(payload)
-        assert payload == other.read_message(message)
+        assert writer.write_message(payload) == message
+        assert other.read_message(message) == payload
 
 
 @every_vector
@@ -444,7 +444,7 @@ def test_a_payload_may_fill_the_message_and_no_more(vector):
         writer, other = at_step(vector, ROLES[step % 2], step), reader(vector, step)
         with pytest.raises(LocalProtocolError, match="65536 bytes is over 65535"):
             writer.write_message(bytes(room + 1))
-        assert bytes(room) == other.read_message(writer.write_message(bytes(room)))
+        assert other.read_message(writer.write_message(bytes(room))) == bytes(room)
 
 
 @pytest.mark.parametrize("name", ["static", "ephemeral"])
@@ -497,7 +497,7 @@ def test_nothing_secret_hangs_on_a_finished_handshake(vector, role):
     end = finished_pair(vector)[ROLES.index(role)]
     end.split()
 
-    assert (0, 0, {end.handshake_hash, end.remote_static}) == secrets_of(end)
+    assert secrets_of(end) == (0, 0, {end.handshake_hash, end.remote_static})
 
 
 @every_vector
@@ -508,7 +508,7 @@ def test_nothing_secret_hangs_on_a_failed_handshake(vector):
         with pytest.raises(DecodeError):
             end.read_message(bytes(len(message)))
 
-        assert (0, 0, set()) == secrets_of(end)
+        assert secrets_of(end) == (0, 0, set())
         with pytest.raises(LocalProtocolError, match="not known"):
             end.remote_static
 

@@ -25,9 +25,9 @@ def test_nonces_are_a_counter_in_the_order_of_the_suite(suite, aead, order):
     cipher, by_hand = CipherState(Secret(b"k" * 32), suite), aead(b"k" * 32)
 
     for counter in range(300):  # past one byte, where the orders differ most
-        assert counter == cipher.nonce
+        assert cipher.nonce == counter
         expected = by_hand.encrypt(bytes(4) + counter.to_bytes(8, order), b"text", b"with")
-        assert expected == cipher.encrypt(b"text", b"with")
+        assert cipher.encrypt(b"text", b"with") == expected
 
 
 @every_suite
@@ -41,11 +41,11 @@ def test_a_failed_decryption_does_not_advance(suite):
     with pytest.raises(Unauthentic):
         receiver.decrypt(first, b"associated")
 
-    assert 0 == receiver.nonce
-    assert b"first" == receiver.decrypt(first)
+    assert receiver.nonce == 0
+    assert receiver.decrypt(first) == b"first"
     with pytest.raises(Unauthentic, match="number 1"):
         receiver.decrypt(first)
-    assert b"second" == receiver.decrypt(second)
+    assert receiver.decrypt(second) == b"second"
 
 
 @every_suite
@@ -53,7 +53,7 @@ def test_the_last_nonce_is_never_used(suite):
     """2^64-1 is reserved: the message before it is the last, in both directions."""
     sender, receiver = (CipherState(Secret(b"k" * 32), suite, nonce=2**64 - 2) for _ in range(2))
 
-    assert b"last" == receiver.decrypt(sender.encrypt(b"last"))
+    assert receiver.decrypt(sender.encrypt(b"last")) == b"last"
     with pytest.raises(LocalProtocolError, match="nonces"):
         sender.encrypt(b"one more")
     with pytest.raises(Unauthentic, match="nonces"):
@@ -68,7 +68,7 @@ def test_a_seal_that_fails_still_spends_its_nonce(suite):
     with pytest.raises(TypeError):
         cipher.encrypt("text, not bytes")
 
-    assert 1 == cipher.nonce
+    assert cipher.nonce == 1
 
 
 @pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, pickle.dumps])

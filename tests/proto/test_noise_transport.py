@@ -36,7 +36,7 @@ def hub_and_peer(limits: Limits = DEFAULT_LIMITS) -> tuple[NoiseTransport, Ciphe
 def send(sender: NoiseTransport, receiver: NoiseTransport, kind: BodyKind, data: bytes) -> Body | None:
     """Seal, open every frame; only the last may complete anything."""
     *some, last = sender.seal(kind, data)
-    assert [None] * len(some) == [receiver.open(frame, 0.0) for frame in some]
+    assert [receiver.open(frame, 0.0) for frame in some] == [None] * len(some)
     return receiver.open(last, 0.0)
 
 
@@ -55,15 +55,15 @@ def test_transport_frames_are_exact_in_both_directions(vector):
         frames = ends[sender].seal(KINDS[message["kind"]], data)
 
         if "frames" in message:
-            assert message["frames"] == [frame.hex() for frame in frames]
+            assert [frame.hex() for frame in frames] == message["frames"]
         else:
-            assert message["frame_lengths"] == [len(frame) for frame in frames]
-            assert message["frames_sha256"] == [hashlib.sha256(frame).hexdigest() for frame in frames]
-            assert message["frames_first32"] == [frame[:32].hex() for frame in frames]
-            assert message["frames_last32"] == [frame[-32:].hex() for frame in frames]
+            assert [len(frame) for frame in frames] == message["frame_lengths"]
+            assert [hashlib.sha256(frame).hexdigest() for frame in frames] == message["frames_sha256"]
+            assert [frame[:32].hex() for frame in frames] == message["frames_first32"]
+            assert [frame[-32:].hex() for frame in frames] == message["frames_last32"]
         *missing, whole = [ends[receiver].open(frame, 0.0) for frame in frames]
-        assert [None] * (len(frames) - 1) == missing
-        assert Body(KINDS[message["kind"]], data) == whole
+        assert missing == [None] * (len(frames) - 1)
+        assert whole == Body(KINDS[message["kind"]], data)
 
 
 CAPTURE = load("capture_ws_next")
@@ -94,9 +94,9 @@ def test_a_recorded_session_replays_in_both_roles(captured):
     for number, shake in enumerate(shakes):
         message = bytes.fromhex(shake["msg"])
         payload = ends[1 - number % 2].read_message(message)
-        assert message == ends[number % 2].write_message(payload)
+        assert ends[number % 2].write_message(payload) == message
 
-    assert CAPTURE["client_pinned"]["127.0.0.1:15680"] == ends[0].remote_static.hex()
+    assert ends[0].remote_static.hex() == CAPTURE["client_pinned"]["127.0.0.1:15680"]
     client, hub = (NoiseTransport(*end.split()) for end in ends)
     frames = [frame for frame in rest if frame["opcode"] == "binary"]
     for frame in frames:
@@ -104,9 +104,9 @@ def test_a_recorded_session_replays_in_both_roles(captured):
         kind = BodyKind.WIRE1 if text.startswith("hex:") else BodyKind.JSON
         data = bytes.fromhex(text[4:]) if kind is BodyKind.WIRE1 else text.encode()
         sender, receiver = (client, hub) if frame["dir"] == "client->hub" else (hub, client)
-        assert [frame["data"]] == [sealed.hex() for sealed in sender.seal(kind, data)]
-        assert Body(kind, data) == receiver.open(bytes.fromhex(frame["data"]), 0.0)
-    assert {"client->hub", "hub->client"} == {frame["dir"] for frame in frames}
+        assert [sealed.hex() for sealed in sender.seal(kind, data)] == [frame["data"]]
+        assert receiver.open(bytes.fromhex(frame["data"]), 0.0) == Body(kind, data)
+    assert {frame["dir"] for frame in frames} == {"client->hub", "hub->client"}
 
 
 SIZES = st.builds(
@@ -127,9 +127,9 @@ def test_bodies_of_any_size_go_both_ways(suite, messages):
         data = bytes((number,)) * size
         frames = sender.seal(kind, data)
 
-        assert max(1, -(-size // CHUNK)) == len(frames)
+        assert len(frames) == max(1, -(-size // CHUNK))
         assert all(len(frame) == CHUNK + 17 for frame in frames[:-1])
-        assert Body(kind, data) == [receiver.open(frame, 0.0) for frame in frames][-1]
+        assert [receiver.open(frame, 0.0) for frame in frames][-1] == Body(kind, data)
 
 
 @settings(max_examples=50, deadline=None)
@@ -142,15 +142,15 @@ def test_chunks_of_any_size_are_taken(kind, chunks):
 
     *missing, whole = [hub.open(frame, 0.0) for frame in frames]
 
-    assert {None} == set(missing)
-    assert Body(kind, b"".join(chunks)) == whole
+    assert set(missing) == {None}
+    assert whole == Body(kind, b"".join(chunks))
 
 
 def test_a_frame_may_fill_a_noise_message():
     """65 535 bytes are read; one more is not a Noise message at all."""
     hub, peer = hub_and_peer()
 
-    assert Body(BodyKind.JSON, bytes(65_518)) == hub.open(peer.encrypt(bytes(65_519)), 0.0)
+    assert hub.open(peer.encrypt(bytes(65_519)), 0.0) == Body(BodyKind.JSON, bytes(65_518))
     with pytest.raises(Unauthentic, match="65536 bytes is over 65535"):
         hub.open(peer.encrypt(bytes(65_520)), 0.0)
 
@@ -164,7 +164,7 @@ def test_the_largest_body_goes_through_and_no_larger_one():
     body = send(client, hub, BodyKind.WIRE1, bytes(MAX_BODY))
 
     assert body is not None
-    assert MAX_BODY == len(body.data)
+    assert len(body.data) == MAX_BODY
 
 
 # Closed to whoever does not hold the keys
@@ -181,7 +181,7 @@ def test_tampering_with_any_byte_of_a_hundred_messages_is_detected():
             bent[position] ^= 1 << position % 8
             with pytest.raises(Unauthentic):
                 hub.open(bytes(bent), 0.0)
-        assert Body(kind, data) == hub.open(frame, 0.0)
+        assert hub.open(frame, 0.0) == Body(kind, data)
 
 
 def test_replayed_reordered_reflected_and_dropped_frames_are_refused():
@@ -190,15 +190,15 @@ def test_replayed_reordered_reflected_and_dropped_frames_are_refused():
     first, second, third = (client.seal(BodyKind.JSON, text)[0] for text in (b"1", b"2", b"3"))
     with pytest.raises(Unauthentic):
         hub.open(second, 0.0)  # ahead of its turn
-    assert Body(BodyKind.JSON, b"1") == hub.open(first, 0.0)
+    assert hub.open(first, 0.0) == Body(BodyKind.JSON, b"1")
     with pytest.raises(Unauthentic):
         hub.open(first, 0.0)  # again
     with pytest.raises(Unauthentic):
         client.open(second, 0.0)  # back to where it came from
     with pytest.raises(Unauthentic):
         hub.open(third, 0.0)  # without the second
-    assert Body(BodyKind.JSON, b"2") == hub.open(second, 0.0)
-    assert Body(BodyKind.JSON, b"3") == hub.open(third, 0.0)
+    assert hub.open(second, 0.0) == Body(BodyKind.JSON, b"2")
+    assert hub.open(third, 0.0) == Body(BodyKind.JSON, b"3")
 
 
 @every_vector
@@ -221,7 +221,7 @@ def test_garbage_never_opens_and_changes_nothing(frames):
         with pytest.raises(Unauthentic):
             hub.open(frame, 0.0)
 
-    assert Body(BodyKind.JSON, bytes(CHUNK + 1)) == hub.open(last, 0.0)
+    assert hub.open(last, 0.0) == Body(BodyKind.JSON, bytes(CHUNK + 1))
 
 
 # Closed to what may not be said
@@ -273,7 +273,7 @@ def test_a_message_may_fill_the_limit():
     hub, peer = hub_and_peer(Limits(reassembly=8))
     for _ in range(3):
         assert hub.open(peer.encrypt(b"\x02" + bytes(5)), 0.0) is None
-        assert Body(BodyKind.JSON, bytes(8)) == hub.open(peer.encrypt(b"\x05" + bytes(3)), 0.0)
+        assert hub.open(peer.encrypt(b"\x05" + bytes(3)), 0.0) == Body(BodyKind.JSON, bytes(8))
 
 
 def model(said: list[tuple[int, bytes]], limit: int) -> list[Any]:
@@ -307,7 +307,7 @@ def test_any_order_of_markers_follows_the_rules(said):
         if result == "refused":
             refuse(hub, frame, "marker|over")
         else:
-            assert result == hub.open(frame, 0.0)
+            assert hub.open(frame, 0.0) == result
 
 
 # Time
@@ -320,15 +320,15 @@ def test_an_open_message_has_until_its_deadline():
     assert hub.next_timeout is None
     hub.open(peer.encrypt(b"\x02a"), 100.0)
     hub.open(peer.encrypt(b"\x04b"), 104.0)
-    assert 106.0 == hub.next_timeout
+    assert hub.next_timeout == 106.0
     hub.handle_timeout(105.9)
-    assert 106.0 == hub.next_timeout
+    assert hub.next_timeout == 106.0
 
-    assert Body(BodyKind.JSON, b"abc") == hub.open(peer.encrypt(b"\x05c"), 105.9)
+    assert hub.open(peer.encrypt(b"\x05c"), 105.9) == Body(BodyKind.JSON, b"abc")
 
     assert hub.next_timeout is None
     hub.handle_timeout(106.0)
-    assert Body(BodyKind.JSON, b"{}") == hub.open(peer.encrypt(b"\x00{}"), 107.0)
+    assert hub.open(peer.encrypt(b"\x00{}"), 107.0) == Body(BodyKind.JSON, b"{}")
 
 
 def test_a_message_that_stays_open_is_the_end():

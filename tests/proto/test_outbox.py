@@ -35,27 +35,27 @@ def rest(box: Outbox) -> list[int]:
 def test_window():
     """The link gets so many at a time, and the next one when it has said something final."""
     box, _ = outbox(WINDOW + 2)
-    assert list(range(1, WINDOW + 1)) == rest(box)
+    assert rest(box) == list(range(1, WINDOW + 1))
 
     box.left(1, final=True)
     box.left(2, final=False)
     box.receipted(3)
 
-    assert [WINDOW + 1, WINDOW + 2] == rest(box)
-    assert (WINDOW, 0) == (box.held, box.queued)
+    assert rest(box) == [WINDOW + 1, WINDOW + 2]
+    assert (box.held, box.queued) == (WINDOW, 0)
 
 
 def test_what_was_given_up_is_told_of_nowhere():
     """The link still has it: what it says of it later is for nobody."""
     box, told = outbox(3, taken=3)
-    assert ["unknown"] * 3 == [box.withdraw(token) for token in (1, 2, 3)]
+    assert [box.withdraw(token) for token in (1, 2, 3)] == ["unknown"] * 3
     assert box.withdraw(1) is None
 
     box.left(1, final=True)
     box.receipted(2)
     box.rejected(3, GONE)
 
-    assert ([], 0) == (told, box.held)
+    assert (told, box.held) == ([], 0)
 
 
 def test_flushed_means_nothing_is_in_our_hands():
@@ -74,13 +74,13 @@ def test_reclaimed_messages_keep_their_order():
     for token in (1, 2, 3):
         box.left(token, final=False)
 
-    assert [2, 4] == box.reclaim({2}, GONE)
+    assert box.reclaim({2}, GONE) == [2, 4]
 
-    assert [2, 4, 5] == rest(box)
-    assert [
+    assert rest(box) == [2, 4, 5]
+    assert told == [
         SendFailed(token=1, delivery="unknown", failure=GONE),
         SendFailed(token=3, delivery="unknown", failure=GONE),
-    ] == told
+    ]
 
 
 def test_messages_of_asks_fail_silently():
@@ -92,8 +92,8 @@ def test_messages_of_asks_fail_silently():
     box.reclaim((), GONE)
     box.fail(GONE)
 
-    assert [Sent(token=1, delivery="unknown")] == told
-    assert (0, 0) == (box.queued, box.held)
+    assert told == [Sent(token=1, delivery="unknown")]
+    assert (box.queued, box.held) == (0, 0)
 
 
 def test_limit_is_for_new_messages():
@@ -106,6 +106,6 @@ def test_limit_is_for_new_messages():
 
     box.reclaim((), GONE)
 
-    assert 6 == box.queued
+    assert box.queued == 6
     box.keep(lambda one: one.token % 2 == 0)
-    assert [2, 4, 6] == rest(box)
+    assert rest(box) == [2, 4, 6]

@@ -24,9 +24,9 @@ def test_envelope_vectors(case, side):
     """Both sides' envelopes, written and verified, and the random bytes inside."""
     secret, iv = Secret(case["password_utf8"]), bytes.fromhex(case[f"{side}_iv"])
 
-    assert case[f"{side}_hsub"] == password.envelope(secret, iv)
+    assert password.envelope(secret, iv) == case[f"{side}_hsub"]
     assert password.verify(secret, case[f"{side}_hsub"])
-    assert iv == password.envelope_iv(case[f"{side}_hsub"])
+    assert password.envelope_iv(case[f"{side}_hsub"]) == iv
 
 
 @every_case
@@ -54,12 +54,12 @@ def test_session_keys(case):
     assert case["salt_xor"] == salt.hex() == password.salt(server, client).hex()
     secret = Secret(case["password_utf8"].encode())
     key = kdf.derive(kdf.DeriveKey(id=1, kdf=kdf.Kdf.PBKDF2, secret=secret, salt=salt))
-    assert case["session_key_pbkdf2"] == key.reveal().hex()
+    assert key.reveal().hex() == case["session_key_pbkdf2"]
 
 
 def test_one_case_is_a_reflection():
     """The case that must be rejected is among the vectors."""
-    assert 1 == len(REFLECTED)
+    assert len(REFLECTED) == 1
 
 
 def test_every_changed_character_is_noticed():

@@ -94,9 +94,9 @@ def test_nothing_is_heard_before_the_proof(generation, cut):
 
     kinds = [type(outcome) for outcome in world.hub.outcomes]
     keys = [e.HandshakeCompleted] if generation else []
-    assert [PeerIdentified, *keys, e.Proven, e.ClientHello] == kinds[: 3 + len(keys)]
+    assert kinds[: 3 + len(keys)] == [PeerIdentified, *keys, e.Proven, e.ClientHello]
     assert not {e.Xx1, e.Kk1, e.Noise3, e.Proof, e.ClearHello} & set(kinds)
-    assert [["echo: hi"]] == world.texts()
+    assert world.texts() == [["echo: hi"]]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -125,7 +125,7 @@ def test_hello_in_clear_proves_nothing(generation):
 
     door.say(clear_frame(e.ClearHello(payload={"session": "me", "site_id": "here"}), text=True))
 
-    assert [PeerIdentified] == [type(outcome) for outcome in door.outcomes]
+    assert [type(outcome) for outcome in door.outcomes] == [PeerIdentified]
     assert not door.peer.proven
     with pytest.raises(LocalProtocolError):
         door.peer.send(e.Speak(text="no"), 0.0)
@@ -138,9 +138,9 @@ def test_message_in_clear_is_the_end(generation):
 
     door.say(BUS)
 
-    assert (CloseKind.CLOSED, 1008) == (door.closed().kind, door.closed().code)
+    assert (door.closed().kind, door.closed().code) == (CloseKind.CLOSED, 1008)
     assert isinstance(door.closed().error, RemoteProtocolError)
-    assert [PeerIdentified, PeerClosed] == [type(outcome) for outcome in door.outcomes]
+    assert [type(outcome) for outcome in door.outcomes] == [PeerIdentified, PeerClosed]
 
 
 def test_unknown_access_key_is_told_so():
@@ -149,8 +149,8 @@ def test_unknown_access_key_is_told_so():
 
     (closed,) = door.heard()
 
-    assert (CloseKind.REFUSED, 1008, "invalid api key") == (closed.kind, closed.code, closed.reason)
-    assert [PeerClosed] == [type(outcome) for outcome in door.outcomes]
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.REFUSED, 1008, "invalid api key")
+    assert [type(outcome) for outcome in door.outcomes] == [PeerClosed]
     assert "nobody" not in repr(door.outcomes)
     assert door.peer.finished
 
@@ -168,21 +168,21 @@ def test_hub_is_asked_once():
     world.stack.ask(e.Utterance(text="hi"), world.now)
     world.drive()
 
-    assert 1 == len(asked)
-    assert (ACCESS_KEY, 2) == (asked[0].access_key.reveal(), len(world.dials))
+    assert len(asked) == 1
+    assert (asked[0].access_key.reveal(), len(world.dials)) == (ACCESS_KEY, 2)
 
 
 def test_link_that_never_opens_is_closed():
     """A socket without an upgrade, as scanners leave them."""
     door = Door(limits=Limits(handshake_time=5))
-    assert 5.0 == door.peer.next_timeout
+    assert door.peer.next_timeout == 5.0
     door.peer.handle_timeout(4.9)
-    assert [] == door.peer.outcomes()
+    assert door.peer.outcomes() == []
 
     door.peer.handle_timeout(5.0)
     door.move(5.0)
 
-    assert (1008, None) == (door.closed().code, door.peer.next_timeout)
+    assert (door.closed().code, door.peer.next_timeout) == (1008, None)
     assert isinstance(door.closed().error, HandshakeTimeout)
 
 
@@ -190,7 +190,7 @@ def test_handshake_that_never_ends_is_closed():
     """The same deadline, from the open link on; a client that does nothing but knock does not move it."""
     door = Door(limits=Limits(handshake_time=5)).enter()
     door.say(clear_frame(e.ClearHello(payload={}), text=True))
-    assert 5.0 == door.peer.next_timeout
+    assert door.peer.next_timeout == 5.0
 
     door.peer.handle_timeout(5.0)
     door.move(5.0)
@@ -206,8 +206,8 @@ def test_link_that_opens_too_late_opens_nothing():
 
     door.enter().say(BUS)
 
-    assert [PeerClosed] == [type(outcome) for outcome in door.outcomes]
-    assert [] == door.asked
+    assert [type(outcome) for outcome in door.outcomes] == [PeerClosed]
+    assert door.asked == []
 
 
 @pytest.mark.parametrize("generation", [1, 3])
@@ -226,8 +226,8 @@ def test_late_derivation_is_dropped(generation):
 
     peer.effect_done(effect.id, stub_key(effect), world.now)
 
-    assert [PeerClosed] == [type(outcome) for outcome in peer.outcomes()]
-    assert b"" == peer.data_to_send()
+    assert [type(outcome) for outcome in peer.outcomes()] == [PeerClosed]
+    assert peer.data_to_send() == b""
 
 
 KEY_BYTES = Secret(b"\0" * 32)
@@ -243,8 +243,8 @@ def test_proven_client_is_spoken_to(generation):
     world.hub.peer.send(e.Speak(text="welcome"), world.now)
     world.drive()
 
-    assert ["welcome"] == [speak.text for speak in world.got(e.Speak)]
-    assert e.Generation(generation) is world.hub.peer.generation
+    assert [speak.text for speak in world.got(e.Speak)] == ["welcome"]
+    assert world.hub.peer.generation is e.Generation(generation)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -257,7 +257,7 @@ def test_message_that_cannot_be_framed_is_the_callers(generation):
 
     world.stack.ask(e.Utterance(text="hi"), world.now)
     world.drive()
-    assert ([["echo: hi"]], 1) == (world.texts(), len(world.dials))
+    assert (world.texts(), len(world.dials)) == ([["echo: hi"]], 1)
 
 
 @pytest.mark.parametrize(("generation", "survives"), [(1, True), (3, False)])
@@ -270,11 +270,11 @@ def test_frame_that_the_link_does_not_take(generation, survives):
     with pytest.raises(LocalProtocolError, match="over 1000"):
         world.hub.peer.send(e.Speak(text="x" * 1000), world.now)
 
-    assert survives == world.hub.peer.proven
+    assert world.hub.peer.proven == survives
     world.drive()
-    assert survives == (1 == len(world.dials))
+    assert (len(world.dials) == 1) == survives
     assert (
-        [] == [one.code for one in world.hub.closed] if survives else [1011] == [one.code for one in world.hub.closed]
+        [one.code for one in world.hub.closed] == [] if survives else [one.code for one in world.hub.closed] == [1011]
     )
 
 
@@ -283,7 +283,7 @@ def test_a_greeting_that_the_link_does_not_take_is_the_end():
     door = Door(largest=150).enter()
 
     (closed,) = [one for one in door.outcomes if isinstance(one, PeerClosed)]
-    assert (1011, None) == (closed.code, closed.error)
+    assert (closed.code, closed.error) == (1011, None)
     assert door.peer.next_timeout is None
 
 
@@ -302,9 +302,9 @@ def test_used_up_keys_end_the_session_without_blame(by):
             world.stack.send(e.Bus(type="status"), world.now)
         world.drive()
 
-    assert [(1001, None)] == [(one.code, one.error) for one in world.hub.closed]
+    assert [(one.code, one.error) for one in world.hub.closed] == [(1001, None)]
     assert 15 < number < 20
-    assert 2 == len(world.dials)
+    assert len(world.dials) == 2
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -321,8 +321,8 @@ def test_close_says_goodbye(generation):
         peer.send(e.Speak(text="one more thing"), world.now)
     world.drive()
 
-    assert ["last words"] == [speak.text for speak in world.got(e.Speak)]
-    assert [(1001, "closing time", None)] == [(one.code, one.reason, one.error) for one in world.hub.closed]
+    assert [speak.text for speak in world.got(e.Speak)] == ["last words"]
+    assert [(one.code, one.reason, one.error) for one in world.hub.closed] == [(1001, "closing time", None)]
     assert "closing time" in world.stack.failure.message
 
 
@@ -338,7 +338,7 @@ def test_finished_when_the_goodbye_is_over():
     assert not peer.finished
     peer.handle_timeout(world.now + 2)
 
-    assert (True, None) == (peer.finished, peer.next_timeout)
+    assert (peer.finished, peer.next_timeout) == (True, None)
 
 
 def test_finished_at_once_when_the_socket_is_gone():
@@ -348,12 +348,12 @@ def test_finished_at_once_when_the_socket_is_gone():
 
     peer.eof(world.now, "reset by peer")
 
-    assert (True, b"") == (peer.finished, peer.data_to_send())
+    assert (peer.finished, peer.data_to_send()) == (True, b"")
     (closed,) = [outcome for outcome in peer.outcomes() if isinstance(outcome, PeerClosed)]
-    assert (CloseKind.LOST, "reset by peer") == (closed.kind, closed.reason)
+    assert (closed.kind, closed.reason) == (CloseKind.LOST, "reset by peer")
     peer.eof(world.now)
     peer.receive_data(b"\x81\x00", world.now)
-    assert [] == peer.outcomes()
+    assert peer.outcomes() == []
 
 
 def test_client_that_leaves_is_told():
@@ -363,7 +363,7 @@ def test_client_that_leaves_is_told():
     world.stack.close(world.now)
     world.drive()
 
-    assert [(1000, None)] == [(one.code, one.error) for one in world.hub.closed]
+    assert [(one.code, one.error) for one in world.hub.closed] == [(1000, None)]
     assert world.hub.peer.finished
 
 
@@ -401,7 +401,7 @@ def test_garbage_is_the_clients_fault(pieces, generation, upgraded):
 
     outcomes = peer.outcomes()
     assert not peer.proven
-    assert [PeerClosed] == [type(one) for one in outcomes if not isinstance(one, PeerIdentified)]
+    assert [type(one) for one in outcomes if not isinstance(one, PeerIdentified)] == [PeerClosed]
     assert isinstance(outcomes[-1], PeerClosed)
 
 

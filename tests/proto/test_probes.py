@@ -120,7 +120,7 @@ def test_probes_of_a_noise_hub(name):
     _, events = answer(Generation.NOISE, row)
 
     closed = events[-1]
-    assert (int(code), row.reason) == (closed.code, closed.reason)
+    assert (closed.code, closed.reason) == (int(code), row.reason)
     assert not any(isinstance(event, e.Message) for event in events)
 
 
@@ -132,7 +132,7 @@ def test_probes_of_a_legacy_hub(name):
     stage, events = answer(Generation.PASSWORD, row)
 
     if row.reason is not None:
-        assert (1008, row.reason) == (events[-1].code, events[-1].reason)
+        assert (events[-1].code, events[-1].reason) == (1008, row.reason)
         assert not any(isinstance(event, e.Message) for event in events)
     else:
         assert stage.end.state in (State.KEYED, State.CLAIMED)
@@ -144,4 +144,4 @@ def test_no_ciphers_are_the_old_default():
     stage, _ = answer(Generation.PASSWORD, LEGACY_ROWS["empty ciphers list"])
 
     (chosen,) = [event for event in stage.puppet.heard if isinstance(event, e.ProofAnswer)]
-    assert "AES-GCM" == chosen.cipher
+    assert chosen.cipher == "AES-GCM"

@@ -31,25 +31,25 @@ def ladder(redial: Redial, now: float, until: float) -> list[float]:
 
 def test_first_try_is_at_once():
     """A link that broke may only have broken."""
-    assert 5.0 == Redial(lambda size: FULL).failed(5.0)
+    assert Redial(lambda size: FULL).failed(5.0) == 5.0
 
 
 def test_ladder_of_an_outage():
     """Doubling from 50 ms; half a second at most for ten seconds; then on from there to thirty."""
     pauses = ladder(Redial(lambda size: FULL), 0.0, 200.0)
 
-    assert [0, FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY, 8 * FIRST_DELAY, YOUNG_CAP] == pytest.approx(pauses[:6])
+    assert pytest.approx(pauses[:6]) == [0, FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY, 8 * FIRST_DELAY, YOUNG_CAP]
     grown = pauses.index(pytest.approx(2 * YOUNG_CAP))
     assert YOUNG <= sum(pauses[:grown]) < YOUNG + YOUNG_CAP
-    assert {YOUNG_CAP} == {round(pause, 6) for pause in pauses[5:grown]}
-    assert [1, 2, 4, 8, 16, OLD_CAP, OLD_CAP] == pytest.approx(pauses[grown : grown + 7])
+    assert {round(pause, 6) for pause in pauses[5:grown]} == {YOUNG_CAP}
+    assert pytest.approx(pauses[grown : grown + 7]) == [1, 2, 4, 8, 16, OLD_CAP, OLD_CAP]
 
 
 def test_jitter_is_down_to_half():
     """Many clients of one hub do not come back in step."""
     full, half = (ladder(Redial(lambda size, byte=byte: byte), 0.0, 5.0) for byte in (FULL, HALF))
 
-    assert pytest.approx(full[:6]) == [2 * pause for pause in half[:6]]
+    assert [2 * pause for pause in half[:6]] == pytest.approx(full[:6])
 
 
 def test_steady_session_ends_an_outage():
@@ -58,7 +58,7 @@ def test_steady_session_ends_an_outage():
     ladder(redial, 0.0, 5.0)
     redial.proven(6.0)
 
-    assert 6.0 + STEADY == redial.failed(6.0 + STEADY)
+    assert redial.failed(6.0 + STEADY) == 6.0 + STEADY
 
 
 def test_short_session_does_not_end_it():
@@ -68,7 +68,7 @@ def test_short_session_does_not_end_it():
     redial.proven(3.0)
     first = redial.failed(3.0 + STEADY - 0.1)
 
-    assert pytest.approx(YOUNG_CAP) == first - (3.0 + STEADY - 0.1)
+    assert first - (3.0 + STEADY - 0.1) == pytest.approx(YOUNG_CAP)
     assert redial.failed(100.0) > 100.0
 
 
@@ -76,10 +76,10 @@ def test_forgotten_is_dialed_thrice_a_minute():
     """At once, thrice; the fourth waits for the first to be a minute ago, and so on."""
     redial = Redial(lambda size: FULL)
 
-    assert [7.0] * FORGOTTEN_LIMIT == [redial.forgotten(7.0) for _ in range(FORGOTTEN_LIMIT)]
-    assert 7.0 + FORGOTTEN_WITHIN == redial.forgotten(8.0)
-    assert 7.0 + FORGOTTEN_WITHIN == redial.forgotten(9.0)
-    assert 1000.0 == redial.forgotten(1000.0)
+    assert [redial.forgotten(7.0) for _ in range(FORGOTTEN_LIMIT)] == [7.0] * FORGOTTEN_LIMIT
+    assert redial.forgotten(8.0) == 7.0 + FORGOTTEN_WITHIN
+    assert redial.forgotten(9.0) == 7.0 + FORGOTTEN_WITHIN
+    assert redial.forgotten(1000.0) == 1000.0
 
 
 def test_any_minute_has_three_at_most():
@@ -98,6 +98,6 @@ def test_second_displacement_in_a_row():
     """Within thirty seconds of the one before."""
     redial = Redial(lambda size: FULL)
 
-    assert [False, False, True, True] == [
+    assert [
         redial.displaced(now) for now in (0.0, DISPLACED_WITHIN + 1, 2 * DISPLACED_WITHIN + 1, 2 * DISPLACED_WITHIN + 2)
-    ]
+    ] == [False, False, True, True]

@@ -76,21 +76,22 @@ def test_a_hub_writes_and_reads_the_vectors(vector):
     """Message for message, then the hello, the utterance, and an empty message that no peer may send."""
     hub = noise_hub(vector)
     opening = said(hub)
-    assert [vector["hello_payload"], vector["handshake_payload"]] == [
-        json.loads(each.data)["payload"] for each in opening
+    assert [json.loads(each.data)["payload"] for each in opening] == [
+        vector["hello_payload"],
+        vector["handshake_payload"],
     ]
     first = (e.Xx1 if vector["pattern"] == "XXpsk2" else e.Kk1)(
         suite=vector["suite"], message=bytes.fromhex(vector["message_1"])
     )
 
-    assert first == heard(hub, clear_frame(first, text=True))[0]
-    assert [vector["message_2"]] == noise_messages(said(hub))
+    assert heard(hub, clear_frame(first, text=True))[0] == first
+    assert noise_messages(said(hub)) == [vector["message_2"]]
     if vector["message_3"] is not None:
         heard(hub, clear_frame(e.Noise3(message=bytes.fromhex(vector["message_3"])), text=True))
-    assert State.KEYED is hub.state
+    assert hub.state is State.KEYED
     hello, utterance, empty = transport(vector, "initiator_to_responder")
-    assert [e.Proven, e.ClientHello] == [type(event) for event in heard(hub, hello)]
-    assert [e.Utterance] == [type(event) for event in heard(hub, utterance)]
+    assert [type(event) for event in heard(hub, hello)] == [e.Proven, e.ClientHello]
+    assert [type(event) for event in heard(hub, utterance)] == [e.Utterance]
     assert isinstance(heard(hub, empty)[-1].error, RemoteProtocolError)
 
 
@@ -105,13 +106,13 @@ def test_a_client_writes_and_reads_the_vectors(vector):
     heard(client, clear_frame(e.HubHello(payload=vector["hello_payload"]), text=True))
     heard(client, clear_frame(e.Offer(payload=vector["handshake_payload"]), text=True))
 
-    assert [vector["message_1"]] == noise_messages(said(client))
+    assert noise_messages(said(client)) == [vector["message_1"]]
     completed = heard(client, clear_frame(e.Noise2(message=bytes.fromhex(vector["message_2"])), text=True))[-1]
-    assert secret(vector["psk"]) == completed.psk
+    assert completed.psk == secret(vector["psk"])
     third = said(client)[:-2]
-    assert [vector["message_3"]] * (vector["message_3"] is not None) == noise_messages(third)
+    assert noise_messages(third) == [vector["message_3"]] * (vector["message_3"] is not None)
     (speech,) = transport(vector, "responder_to_initiator")
-    assert [e.Proven, e.Speak] == [type(event) for event in heard(client, speech)]
+    assert [type(event) for event in heard(client, speech)] == [e.Proven, e.Speak]
 
 
 # --- v3: capture_ws_next.json
@@ -163,16 +164,16 @@ def test_a_hub_lives_through_a_recorded_session(session, pattern):
 
     told = [each.message for each in frames if each.sender is Role.CLIENT and each.message is not None]
     assert told == [event for event in events if isinstance(event, e.Message)]
-    assert State.READY is hub.state
+    assert hub.state is State.READY
     completed = next(event for event in events if isinstance(event, e.HandshakeCompleted))
-    assert (public_key(CLIENT_STATIC), secret(NEXT["psk"])) == (completed.peer_static, completed.psk)
-    assert len(expected) == len(out)
+    assert (completed.peer_static, completed.psk) == (public_key(CLIENT_STATIC), secret(NEXT["psk"]))
+    assert len(out) == len(expected)
     for written, each in zip(out, expected, strict=True):
         assert each.frame.type is written.type
         if each.message is None:
             assert same_json(each.frame.data, written.data)
         else:
-            assert each.message == client.open(written, 0.0)
+            assert client.open(written, 0.0) == each.message
 
 
 @every_session
@@ -183,7 +184,7 @@ def test_a_client_reads_a_recorded_session(session, pattern):
 
     for each in frames:
         if each.sender is Role.HUB and each.message is not None:
-            assert each.message == client.open(each.frame, 0.0)
+            assert client.open(each.frame, 0.0) == each.message
 
 
 @every_session
@@ -227,7 +228,7 @@ def recorded_client(frames: list[Recorded], keys: dict[Role, Secret[bytes]]) -> 
         **shared,
     )
     first, second, *_ = (bytes.fromhex(msg) for msg in noise_messages([each.frame for each in frames[2:4]]))
-    assert first == client.write_message(hub.read_message(first))
+    assert client.write_message(hub.read_message(first)) == first
     client.read_message(second)
     if not client.finished:
         client.write_message(b"")
@@ -254,7 +255,7 @@ def test_the_frames_of_an_http_session_are_read_and_written():
     frames = http_frames()
     events = [parse_clear(Frame(data, FrameType.TEXT), sender, DEFAULT_LIMITS) for sender, data in frames]
 
-    assert [e.HubHello, e.Offer, e.Xx1, e.Noise2, e.Noise3] == [type(event) for event in events]
+    assert [type(event) for event in events] == [e.HubHello, e.Offer, e.Xx1, e.Noise2, e.Noise3]
     for event, (_, data) in zip(events, frames, strict=True):
         again, once = (json.loads(each) for each in (clear_frame(event, text=True).data, data))
         assert once.items() <= again.items()
@@ -270,7 +271,7 @@ def test_a_client_does_over_http_what_the_recorded_one_did():
 
     ours, recorded_one = (json.loads(data)["payload"]["noise"] for data in (first.data, theirs[1]))
     assert (recorded_one["pattern"], recorded_one["suite"]) == (ours["pattern"], ours["suite"])
-    assert "wrong_password" == heard(client, Frame(answer[1], FrameType.TEXT))[-1].error.code
+    assert heard(client, Frame(answer[1], FrameType.TEXT))[-1].error.code == "wrong_password"
 
 
 @pytest.mark.parametrize("each", [each for each in HTTP if each["form"] and "binary" in each["form"]], ids=["1", "2"])
@@ -293,7 +294,7 @@ def test_a_session_over_mqtt_is_shaped_like_the_recorded_one():
     ]
     pair = Pair(carrier=MQTT)
     wake = clear_frame(e.ClearHello(payload={"pubkey": "", "session": {}, "site_id": ""}), text=True)
-    assert [e.ClearHello] == [type(event) for event in pair.arrive(Role.CLIENT, wake)]
+    assert [type(event) for event in pair.arrive(Role.CLIENT, wake)] == [e.ClearHello]
     pair.drive()
     pair.send(Role.HUB, e.Speak(text="hello")).drive()
 

@@ -65,12 +65,12 @@ def test_a_hub_lives_through_a_recorded_legacy_connection(frames):
     events = hub.receive(entries[2].frame, 0.0)
     (effect,) = hub.effects()
     key = derive(effect)
-    assert secret(frames[3]["derived_key_hex"]) == key
+    assert key == secret(frames[3]["derived_key_hex"])
 
     events += hub.effect_done(effect.id, key, 0.0)
 
     (written,) = said(hub)
-    assert answer == json.loads(written.data)["payload"]
+    assert json.loads(written.data)["payload"] == answer
     for each in entries[4:]:
         if each.sender is Role.HUB:
             continue
@@ -78,7 +78,7 @@ def test_a_hub_lives_through_a_recorded_legacy_connection(frames):
         if each.message is None:
             assert isinstance(events[-1].error, RemoteProtocolError)
             break
-        assert each.message == events[-1]
+        assert events[-1] == each.message
         assert hub.proven
 
 
@@ -97,7 +97,7 @@ def test_a_client_proves_itself_as_the_recorded_one(frames):
         )
         for each in entries[:2]:
             client.receive(each.frame, 0.0)
-        assert proof["envelope"] == json.loads(said(client)[0].data)["payload"]["envelope"]
+        assert json.loads(said(client)[0].data)["payload"]["envelope"] == proof["envelope"]
 
         events = client.receive(clear_frame(e.ProofAnswer(**(answer | change)), text=True), 0.0)
 
@@ -105,7 +105,7 @@ def test_a_client_proves_itself_as_the_recorded_one(frames):
             assert word in str(events[-1].error)
         else:
             (effect,) = client.effects()
-            assert secret(frames[3]["derived_key_hex"]) == derive(effect)
+            assert derive(effect) == secret(frames[3]["derived_key_hex"])
 
 
 @every_connection
@@ -127,7 +127,7 @@ def test_a_client_reads_a_recorded_legacy_connection(frames):
 
     for each in (recorded(each) for each in frames[4:]):
         if each.sender is Role.HUB:
-            assert each.message == client.open(each.frame, 0.0)
+            assert client.open(each.frame, 0.0) == each.message
 
 
 # --- v0 and v1: legacy_encrypted_frames.json
@@ -161,14 +161,14 @@ def test_a_hub_reads_and_writes_every_cipher_and_encoding(case, name):
     said(hub)
 
     events = hub.receive(Frame(case["json_frames"][name]["frame"].encode(), FrameType.TEXT), 0.0)
-    assert [e.Proven(), message] == events
+    assert events == [e.Proven(), message]
 
     hub.send(message, 0.0)
     (written,) = said(hub)
     opened, text = LegacyCipher(secret(case["key"]), Cipher(case["cipher"]), Encoding(name)).open_text(
         json.loads(written.data)
     )
-    assert nonce[::-1] == opened
+    assert opened == nonce[::-1]
     assert same_json(plaintext, text)
 
 
@@ -185,7 +185,7 @@ def test_a_client_reads_what_it_names(case, name):
         stage.say(answer)
         stage.end.effect_done(stage.pending[0].id, secret(case["key"]), 0.0)
 
-        assert [spoken(case)[0]] == stage.end.receive(Frame(frame.encode(), FrameType.TEXT), 0.0)
+        assert stage.end.receive(Frame(frame.encode(), FrameType.TEXT), 0.0) == [spoken(case)[0]]
 
 
 @pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
@@ -197,4 +197,4 @@ def test_a_preshared_session_reads_the_vectors_of_its_key(role):
 
     events = stage.deliver(Frame(case["json_frames"]["JSON-HEX"]["frame"].encode(), FrameType.TEXT))
 
-    assert [e.Proven(), spoken(case)[0]] == events
+    assert events == [e.Proven(), spoken(case)[0]]

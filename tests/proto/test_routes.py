@@ -203,10 +203,10 @@ def test_the_next_way_is_taken_at_once(obstacle: Any) -> None:
     """Whatever keeps the first from leading to the hub; the session is told why it waits, then it is up."""
     world = ways(obstacle, HUB).open()
 
-    assert [(1000.0, 1), (1000.0, 2)] == world.dials
-    assert (SessionState.READY, 1) == (world.stack.state, world.stack.route)
+    assert world.dials == [(1000.0, 1), (1000.0, 2)]
+    assert (world.stack.state, world.stack.route) == (SessionState.READY, 1)
     waited = next(one for one in world.outcomes if isinstance(one, StateChanged) and one.failure)
-    assert SessionState.WAITING is waited.state
+    assert waited.state is SessionState.WAITING
     assert world.stack.failure is None
 
 
@@ -214,7 +214,7 @@ def test_the_way_that_works_is_not_left() -> None:
     """There is no look at the others while it works, and their order is kept."""
     world = ways(HUB, HUB).open().advance(300)
 
-    assert ([1], 0, SessionState.READY) == (world.ports, world.stack.route, world.stack.state)
+    assert (world.ports, world.stack.route, world.stack.state) == ([1], 0, SessionState.READY)
 
 
 def test_a_lost_hub_is_sought_where_it_was() -> None:
@@ -224,28 +224,28 @@ def test_a_lost_hub_is_sought_where_it_was() -> None:
 
     world.lose()
 
-    assert [1, 2, 2, 1, 3] == world.ports
-    assert {1000.0} == {when for when, _ in world.dials}
-    assert (SessionState.READY, 2) == (world.stack.state, world.stack.route)
+    assert world.ports == [1, 2, 2, 1, 3]
+    assert {when for when, _ in world.dials} == {1000.0}
+    assert (world.stack.state, world.stack.route) == (SessionState.READY, 2)
 
 
 def test_a_hub_is_pinned_on_the_way_that_led_to_it() -> None:
     """Under the name that it has there."""
     world = ways(REFUSED, HUB).open()
 
-    assert ["pin 2"] == list(world.stack.trust.pins)
+    assert list(world.stack.trust.pins) == ["pin 2"]
 
 
 def test_no_way_leads_to_the_hub() -> None:
     """A try is all ways; the verdict names what each suffers from, the next round begins with the first."""
     world = ways(REFUSED, DialFault.TIMEOUT, attempts=1).open()
 
-    assert [1, 2, 1, 2] == world.ports
-    assert SessionState.FAILED is world.last.state
+    assert world.ports == [1, 2, 1, 2]
+    assert world.last.state is SessionState.FAILED
     failure = world.last.failure
     assert failure is not None
-    assert (FailureKind.CONNECT, False) == (failure.kind, failure.final)
-    assert "over way 1: port 1: refused; over way 2: port 2: timeout" == failure.message
+    assert (failure.kind, failure.final) == (FailureKind.CONNECT, False)
+    assert failure.message == "over way 1: port 1: refused; over way 2: port 2: timeout"
 
 
 def test_rounds_go_on_until_there_is_a_hub() -> None:
@@ -255,8 +255,8 @@ def test_rounds_go_on_until_there_is_a_hub() -> None:
 
     world.advance(5.0)
 
-    assert SessionState.READY is world.stack.state
-    assert [1, 2] * (len(world.ports) // 2) == world.ports
+    assert world.stack.state is SessionState.READY
+    assert world.ports == [1, 2] * (len(world.ports) // 2)
     assert all(first == second for (first, _), (second, _) in zip(world.dials[::2], world.dials[1::2], strict=True))
     assert len(set(world.dials[2::2])) == len(world.dials[2::2])
 
@@ -265,31 +265,31 @@ def test_a_way_that_failed_for_good_is_left_out() -> None:
     """A certificate does not mend itself between two tries; the others go on, and a session opened anew asks again."""
     world = ways(UNTRUSTED, REFUSED, attempts=2).open().advance(10)
 
-    assert [1, 2, 2, 2] == world.ports
-    assert SessionState.FAILED is world.stack.state
+    assert world.ports == [1, 2, 2, 2]
+    assert world.stack.state is SessionState.FAILED
 
     world.open()
-    assert [1, 2, 2, 2, 1, 2] == world.ports[:6]
+    assert world.ports[:6] == [1, 2, 2, 2, 1, 2]
 
 
 def test_all_ways_failed_for_good() -> None:
     """Then so has the session, at once, whatever tries are left."""
     world = ways(UNTRUSTED, DialFault.TLS_VERSION, attempts=9).open()
 
-    assert ([1, 2], SessionState.FAILED) == (world.ports, world.stack.state)
+    assert (world.ports, world.stack.state) == ([1, 2], SessionState.FAILED)
     assert world.last.failure is not None and world.last.failure.final
 
     world.open()
-    assert [1, 2, 1, 2] == world.ports
+    assert world.ports == [1, 2, 1, 2]
 
 
 def test_who_asked_to_be_left_alone_is() -> None:
     """A pause that the first way asks for does not hold up the second, but the next round."""
     world = ways(BUSY, REFUSED, attempts=9).open().advance(29)
-    assert [(1000.0, 1), (1000.0, 2)] == world.dials
+    assert world.dials == [(1000.0, 1), (1000.0, 2)]
 
     world.advance(2)
-    assert [(1030.0, 1), (1030.0, 2)] == world.dials[2:4]
+    assert world.dials[2:4] == [(1030.0, 1), (1030.0, 2)]
 
 
 def test_what_the_hub_refuses_is_asked_nowhere_else() -> None:
@@ -298,8 +298,8 @@ def test_what_the_hub_refuses_is_asked_nowhere_else() -> None:
 
     made.open()
 
-    assert ([1], SessionState.FAILED) == (made.ports, made.stack.state)
-    assert made.last.failure is not None and FailureKind.WRONG_PASSWORD is made.last.failure.kind
+    assert (made.ports, made.stack.state) == ([1], SessionState.FAILED)
+    assert made.last.failure is not None and made.last.failure.kind is FailureKind.WRONG_PASSWORD
 
 
 def test_a_brokers_refusal_is_not_the_hubs() -> None:
@@ -311,8 +311,8 @@ def test_a_brokers_refusal_is_not_the_hubs() -> None:
 
     world.open()
 
-    assert ([1, 3, 2], 2) == (world.ports, world.stack.route)
-    assert SessionState.READY is world.stack.state
+    assert (world.ports, world.stack.route) == ([1, 3, 2], 2)
+    assert world.stack.state is SessionState.READY
 
 
 def test_a_refusal_that_may_pass_is_of_that_way() -> None:
@@ -323,7 +323,7 @@ def test_a_refusal_that_may_pass_is_of_that_way() -> None:
 
     world.open()
 
-    assert ([1, 2], SessionState.READY) == (world.ports, world.stack.state)
+    assert (world.ports, world.stack.state) == ([1, 2], SessionState.READY)
 
 
 def test_a_session_that_was_up_counts_as_there() -> None:
@@ -336,10 +336,13 @@ def test_a_session_that_was_up_counts_as_there() -> None:
 
     world.lose()
 
-    assert [1, 1] == world.ports
-    assert [SessionState.WAITING, SessionState.CONNECTING, SessionState.HANDSHAKE, SessionState.READY] == [
-        one.state for one in world.outcomes if isinstance(one, StateChanged)
-    ][-4:]
+    assert world.ports == [1, 1]
+    assert [one.state for one in world.outcomes if isinstance(one, StateChanged)][-4:] == [
+        SessionState.WAITING,
+        SessionState.CONNECTING,
+        SessionState.HANDSHAKE,
+        SessionState.READY,
+    ]
 
 
 def test_what_was_queued_travels_on_the_other_way() -> None:
@@ -350,5 +353,5 @@ def test_what_was_queued_travels_on_the_other_way() -> None:
 
     world.drive()
 
-    assert SessionState.READY is world.stack.state
-    assert "unknown" == world.stack.cancel(ask)  # it has left
+    assert world.stack.state is SessionState.READY
+    assert world.stack.cancel(ask) == "unknown"  # it has left

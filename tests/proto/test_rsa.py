@@ -45,16 +45,16 @@ SECRET = Secret(bytes.fromhex(VECTORS["rsa_handshake"]["secret"]))
 
 def test_the_recorded_envelope_opens():
     """The hub signed, the client opens: signature first, then ciphertext."""
-    assert SECRET == rsa.open_secret(ENVELOPE, sender=HUB.public_key(), recipient=CLIENT)
+    assert rsa.open_secret(ENVELOPE, sender=HUB.public_key(), recipient=CLIENT) == SECRET
 
 
 def test_our_envelope_has_the_same_shape_and_opens():
     """Random padding makes each new; length and meaning are those of the recorded one."""
     ours = rsa.seal_secret(SECRET, sender=HUB, recipient=CLIENT.public_key())
 
-    assert len(ENVELOPE) == len(ours)
+    assert len(ours) == len(ENVELOPE)
     assert ours == ours.lower() != rsa.seal_secret(SECRET, sender=HUB, recipient=CLIENT.public_key())
-    assert SECRET == rsa.open_secret(ours, sender=HUB.public_key(), recipient=CLIENT)
+    assert rsa.open_secret(ours, sender=HUB.public_key(), recipient=CLIENT) == SECRET
 
 
 def test_every_changed_byte_of_an_envelope_is_noticed():
@@ -108,15 +108,15 @@ def test_private_keys_are_kept_as_pem():
     """Written, hidden, read back."""
     pem = rsa.private_pem(HUB)
 
-    assert "<secret>" == repr(pem)
-    assert HUB.private_numbers() == rsa.load_private(pem).private_numbers()
+    assert repr(pem) == "<secret>"
+    assert rsa.load_private(pem).private_numbers() == HUB.private_numbers()
 
 
 def test_a_new_key_is_what_the_hubs_have():
     """2048 bits and the usual exponent."""
     key = rsa.generate()
 
-    assert (2048, 65537) == (key.key_size, key.public_key().public_numbers().e)
+    assert (key.key_size, key.public_key().public_numbers().e) == (2048, 65537)
 
 
 def pem_of(key) -> tuple[Secret[bytes], str]:

@@ -43,8 +43,8 @@ def test_text_frames(case, encoding):
     nonce, plaintext = bytes.fromhex(case["nonce"]), case["plaintext_utf8"].encode()
     frame = case["json_frames"][encoding.value]["frame"]
 
-    assert frame.encode() == cipher.seal_text(plaintext, nonce)
-    assert (nonce, plaintext) == cipher.open_text(json.loads(frame))
+    assert cipher.seal_text(plaintext, nonce) == frame.encode()
+    assert cipher.open_text(json.loads(frame)) == (nonce, plaintext)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['cipher']}-{len(case['key']) // 2}")
@@ -54,9 +54,9 @@ def test_binary_frames_and_frames_of_webcrypto(case):
     nonce, plaintext = bytes.fromhex(case["nonce"]), case["plaintext_utf8"].encode()
     frame = bytes.fromhex(case["binary_frame"])
 
-    assert frame == cipher.seal_binary(plaintext, nonce)
-    assert (nonce, plaintext) == cipher.open_binary(frame)
-    assert (nonce, plaintext) == cipher.open_text(json.loads(case["webcrypto_no_tag_hex_frame"]))
+    assert cipher.seal_binary(plaintext, nonce) == frame
+    assert cipher.open_binary(frame) == (nonce, plaintext)
+    assert cipher.open_text(json.loads(case["webcrypto_no_tag_hex_frame"])) == (nonce, plaintext)
 
 
 @pytest.mark.parametrize("session", load("capture_ws_legacy")["sessions"], ids=lambda session: str(session["session"]))
@@ -72,19 +72,19 @@ def test_a_captured_session(session):
         if frame["opcode"] == "binary":
             binary += 1
             if frame["dir"] == "client->hub":  # before that client had its key: in clear
-                assert "bin" == wire1.decode(bytes.fromhex(frame["data"])).msg_type
+                assert wire1.decode(bytes.fromhex(frame["data"])).msg_type == "bin"
                 continue
             nonce, plaintext = cipher.open_binary(bytes.fromhex(frame["data"]))
             assert frame["plaintext"] == "hex:" + plaintext.hex()
-            assert frame["data"] == cipher.seal_binary(plaintext, nonce).hex()
+            assert cipher.seal_binary(plaintext, nonce).hex() == frame["data"]
             speech = wire1.decode(plaintext)
-            assert (6, "hi", b"RIFFdemo") == (speech.bin_type, speech.metadata["utterance"], speech.payload)
+            assert (speech.bin_type, speech.metadata["utterance"], speech.payload) == (6, "hi", b"RIFFdemo")
             continue
         message = json.loads(frame["data"])
         if "ciphertext" in message:
             nonce, plaintext = cipher.open_text(message)
-            assert frame["plaintext"] == plaintext.decode()
-            assert frame["data"].encode() == cipher.seal_text(plaintext, nonce)
+            assert plaintext.decode() == frame["plaintext"]
+            assert cipher.seal_text(plaintext, nonce) == frame["data"].encode()
             opened += 1
         elif "envelope" in message["payload"]:
             proof = message["payload"]["envelope"]
@@ -94,11 +94,11 @@ def test_a_captured_session(session):
                 continue
             salt = password.salt(password.envelope_iv(client_proof), password.envelope_iv(proof))
             key = kdf.derive(kdf.DeriveKey(id=1, kdf=kdf.Kdf.PBKDF2, secret=Secret(secret.as_bytes()), salt=salt))
-            assert frame["derived_key_hex"] == key.reveal().hex()
+            assert key.reveal().hex() == frame["derived_key_hex"]
             answer = message["payload"]
             cipher = LegacyCipher(key, Cipher(answer["cipher"]), Encoding(answer["encoding"]))
 
-    assert 2 == binary
+    assert binary == 2
     assert opened >= 3
 
 
@@ -187,7 +187,7 @@ def test_what_else_a_frame_holds_is_ignored():
     cipher = LegacyCipher(KEY, Cipher.AES_GCM, Encoding.B64)
     frame = json.loads(cipher.seal_text(b"text", bytes(16)))
 
-    assert (bytes(16), b"text") == cipher.open_text({**frame, "version": 1})
+    assert cipher.open_text({**frame, "version": 1}) == (bytes(16), b"text")
 
 
 @given(
@@ -214,8 +214,8 @@ def test_round_trip(cipher, encoding, plaintext):
     sealer = LegacyCipher(KEY, cipher, encoding)
     nonce = bytes(range(sealer.nonce_size))
 
-    assert (nonce, plaintext) == sealer.open_text(json.loads(sealer.seal_text(plaintext, nonce)))
-    assert (nonce, plaintext) == sealer.open_binary(sealer.seal_binary(plaintext, nonce))
+    assert sealer.open_text(json.loads(sealer.seal_text(plaintext, nonce))) == (nonce, plaintext)
+    assert sealer.open_binary(sealer.seal_binary(plaintext, nonce)) == (nonce, plaintext)
 
 
 # --- keys
@@ -248,7 +248,7 @@ def test_keys_that_do_not_fit_the_cipher_are_refused(cipher, size):
 )
 def test_crypto_key(text, key):
     """16, 24 or 32 bytes are the key; of others the first 16."""
-    assert key == crypto_key(text).reveal()
+    assert crypto_key(text).reveal() == key
 
 
 @pytest.mark.parametrize("text", ["", "short", "0123456789abcde", "  0123456789abcde  ", "\ud800" * 16])
@@ -261,4 +261,4 @@ def test_crypto_keys_that_are_none(text):
 
 def test_the_vector_key_is_a_crypto_key():
     """The reference peers take 16 ASCII characters as they are."""
-    assert CASES[0]["key"] == crypto_key("0123456789abcdef").reveal().hex()
+    assert crypto_key("0123456789abcdef").reveal().hex() == CASES[0]["key"]

@@ -40,9 +40,9 @@ def test_close_sends_what_is_queued():
     world.stack.close(world.now)
     world.drive()
 
-    assert (["good night"], [token]) == (texts(world), [one.token for one in world.got(Sent)])
-    assert (CLOSED, 1000) == (world.stack.state, world.hub.closed[-1].code)
-    assert [CLOSING, CLOSED] == states(world)[-2:]
+    assert (texts(world), [one.token for one in world.got(Sent)]) == (["good night"], [token])
+    assert (world.stack.state, world.hub.closed[-1].code) == (CLOSED, 1000)
+    assert states(world)[-2:] == [CLOSING, CLOSED]
     assert world.stack.failure is None
 
 
@@ -53,11 +53,11 @@ def test_close_while_connecting_sends_what_is_queued():
     world.stack.send(e.Utterance(text="just this"), world.now)
 
     world.stack.close(world.now)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.drive()
 
-    assert (["just this"], CLOSED) == (texts(world), world.stack.state)
-    assert [] == world.got(SendFailed)
+    assert (texts(world), world.stack.state) == (["just this"], CLOSED)
+    assert world.got(SendFailed) == []
     assert READY not in states(world)
 
 
@@ -68,7 +68,7 @@ def test_close_while_connecting_with_nothing_to_send_is_at_once():
 
     world.stack.close(world.now)
 
-    assert (CLOSED, Stop()) == (world.stack.state, world.stack.step())
+    assert (world.stack.state, world.stack.step()) == (CLOSED, Stop())
 
 
 def test_close_while_connecting_waits_no_longer_than_told():
@@ -80,11 +80,11 @@ def test_close_while_connecting_waits_no_longer_than_told():
 
     world.stack.close(world.now, timeout=3)
     world.advance(2.9)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.advance(0.2)
 
-    assert CLOSED is world.stack.state
-    assert [(token, "no")] == [(one.token, one.delivery) for one in world.got(SendFailed)]
+    assert world.stack.state is CLOSED
+    assert [(one.token, one.delivery) for one in world.got(SendFailed)] == [(token, "no")]
 
 
 def test_close_while_the_last_attempt_fails_is_the_end():
@@ -97,8 +97,8 @@ def test_close_while_the_last_attempt_fails_is_the_end():
     world.hub.listening = False
     world.drive()
 
-    assert (CLOSED, 1) == (world.stack.state, len(world.dials))
-    assert [FailureKind.CONNECT] == [one.failure.kind for one in world.got(SendFailed)]
+    assert (world.stack.state, len(world.dials)) == (CLOSED, 1)
+    assert [one.failure.kind for one in world.got(SendFailed)] == [FailureKind.CONNECT]
 
 
 def test_close_while_waiting_is_at_once():
@@ -112,9 +112,9 @@ def test_close_while_waiting_is_at_once():
     world.stack.close(world.now)
     world.drive()
 
-    assert (CLOSED, None) == (world.stack.state, world.stack.next_timeout)
-    assert ["no"] == [one.delivery for one in world.got(SendFailed)]
-    assert [(ask, AskFault.LINK, "no")] == [(one.ask, one.fault, one.delivery) for one in world.got(AskFailed)]
+    assert (world.stack.state, world.stack.next_timeout) == (CLOSED, None)
+    assert [one.delivery for one in world.got(SendFailed)] == ["no"]
+    assert [(one.ask, one.fault, one.delivery) for one in world.got(AskFailed)] == [(ask, AskFault.LINK, "no")]
 
 
 @pytest.mark.parametrize("state", [SessionState.IDLE, SessionState.FAILED])
@@ -128,7 +128,7 @@ def test_close_of_what_is_over_changes_nothing(state):
     world.stack.close(world.now)
     world.stack.close(world.now, timeout=0)
 
-    assert (state, Stop()) == (world.stack.state, world.stack.step())
+    assert (world.stack.state, world.stack.step()) == (state, Stop())
 
 
 def test_close_at_once_waits_for_nothing():
@@ -139,11 +139,11 @@ def test_close_at_once_waits_for_nothing():
 
     world.stack.close(world.now, timeout=0)
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
     world.drive()
     (one,) = world.got(AskFailed)
-    assert (AskFault.LINK, FailureKind.CLOSED) == (one.fault, one.failure.kind)
-    assert 1000 == world.hub.closed[-1].code
+    assert (one.fault, one.failure.kind) == (AskFault.LINK, FailureKind.CLOSED)
+    assert world.hub.closed[-1].code == 1000
 
 
 @pytest.mark.parametrize("first", ["flush", "goodbye"])
@@ -155,13 +155,13 @@ def test_second_close_may_be_at_once(first):
         world.stack.send(e.Utterance(text="x"), world.now)
     world.stack.close(world.now)
     world.drive()
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
 
     world.stack.close(world.now)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.stack.close(world.now, timeout=0)
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 def test_close_gives_up_on_a_socket_that_takes_nothing():
@@ -172,11 +172,11 @@ def test_close_gives_up_on_a_socket_that_takes_nothing():
 
     world.stack.close(world.now, timeout=3)
     world.advance(2.9)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.advance(2.2)
 
-    assert CLOSED is world.stack.state
-    assert ["no"] == [one.delivery for one in world.got(SendFailed)]
+    assert world.stack.state is CLOSED
+    assert [one.delivery for one in world.got(SendFailed)] == ["no"]
 
 
 def test_lost_link_ends_the_closing():
@@ -185,11 +185,11 @@ def test_lost_link_ends_the_closing():
     world.stack.ask(e.Utterance(text="x"), world.now)
     world.drive()
     world.stack.close(world.now)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
 
     world.lose()
 
-    assert (CLOSED, 1) == (world.stack.state, len(world.dials))
+    assert (world.stack.state, len(world.dials)) == (CLOSED, 1)
 
 
 def test_nothing_can_be_sent_while_closing():
@@ -218,8 +218,8 @@ def test_close_in_the_handshake_of_a_link_with_presence():
     world.stack.effect_done(effect.id, stub_key(effect), world.now)
     world.drive()
 
-    assert (CLOSED, [], []) == (world.stack.state, link.announced, world.hub.heard)
-    assert 1 == len(world.got(e.Proven))
+    assert (world.stack.state, link.announced, world.hub.heard) == (CLOSED, [], [])
+    assert len(world.got(e.Proven)) == 1
 
 
 # --- legacy hubs lose their bus when a client leaves with replies pending ---
@@ -237,11 +237,11 @@ def test_close_on_a_legacy_hub_reads_on_until_handled(generation, context):
     world.advance(1)
     world.hub.says(e.UtteranceHandled(context={"request_id": "another"}), world.now)
     world.drive()
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.hub.says(e.UtteranceHandled(context=world.hub.utterances()[0].context), world.now)
     world.drive()
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 def test_close_on_a_legacy_hub_does_not_wait_for_ever():
@@ -252,10 +252,10 @@ def test_close_on_a_legacy_hub_does_not_wait_for_ever():
 
     world.stack.close(world.now)
     world.advance(1.9)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.advance(0.2)
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 def test_close_on_a_legacy_hub_waits_no_longer_than_told():
@@ -267,7 +267,7 @@ def test_close_on_a_legacy_hub_waits_no_longer_than_told():
     world.stack.close(world.now, timeout=0.5)
     world.advance(0.6)
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 def test_close_on_a_legacy_hub_that_owes_nothing_is_at_once():
@@ -280,7 +280,7 @@ def test_close_on_a_legacy_hub_that_owes_nothing_is_at_once():
     world.stack.close(world.now)
     world.drive()
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 def test_close_on_a_newer_hub_does_not_wait_for_answers():
@@ -292,7 +292,7 @@ def test_close_on_a_newer_hub_does_not_wait_for_answers():
     world.stack.close(world.now)
     world.drive()
 
-    assert CLOSED is world.stack.state
+    assert world.stack.state is CLOSED
 
 
 # --- beginning again ---
@@ -306,11 +306,11 @@ def test_open_while_closing_is_for_afterwards():
     world.stack.close(world.now)
 
     world.stack.open(world.now)
-    assert CLOSING is world.stack.state
+    assert world.stack.state is CLOSING
     world.advance(3)
 
-    assert (READY, 2) == (world.stack.state, len(world.dials))
-    assert [CLOSING, CLOSED, SessionState.CONNECTING, SessionState.HANDSHAKE, READY] == states(world)[-5:]
+    assert (world.stack.state, len(world.dials)) == (READY, 2)
+    assert states(world)[-5:] == [CLOSING, CLOSED, SessionState.CONNECTING, SessionState.HANDSHAKE, READY]
 
 
 def test_close_after_such_an_open_takes_it_back():
@@ -324,7 +324,7 @@ def test_close_after_such_an_open_takes_it_back():
     world.stack.close(world.now)
     world.advance(3)
 
-    assert (CLOSED, 1) == (world.stack.state, len(world.dials))
+    assert (world.stack.state, len(world.dials)) == (CLOSED, 1)
 
 
 def test_closed_session_can_be_opened_again():
@@ -338,8 +338,8 @@ def test_closed_session_can_be_opened_again():
     world.stack.ask(e.Utterance(text="again"), world.now)
     world.drive()
 
-    assert [["echo: again"]] == world.texts()
-    assert [subscription] == [one.subscription for one in world.outcomes if hasattr(one, "subscription")]
+    assert world.texts() == [["echo: again"]]
+    assert [one.subscription for one in world.outcomes if hasattr(one, "subscription")] == [subscription]
 
 
 # --- renewal: every nonce of a legacy session is remembered, so it must end ---
@@ -354,11 +354,11 @@ def test_legacy_keys_are_renewed_when_nobody_waits(generation):
         world.stack.ask(e.Utterance(text=str(number)), world.now)
         world.drive()
 
-    assert [[f"echo: {number}"] for number in range(12)] == world.texts()
-    assert ([], {world.now}) == (world.got(AskFailed), set(world.dials))
+    assert world.texts() == [[f"echo: {number}"] for number in range(12)]
+    assert (world.got(AskFailed), set(world.dials)) == ([], {world.now})
     waits = [changed.failure for changed in world.got(StateChanged) if changed.state is SessionState.WAITING]
     assert len(world.dials) == 1 + len(waits) > 2
-    assert {(FailureKind.RENEWED, False)} == {(failure.kind, failure.final) for failure in waits}
+    assert {(failure.kind, failure.final) for failure in waits} == {(FailureKind.RENEWED, False)}
 
 
 def test_legacy_keys_are_not_renewed_under_an_ask():
@@ -368,18 +368,18 @@ def test_legacy_keys_are_not_renewed_under_an_ask():
     for number in range(30):
         world.stack.send(e.Bus(type="status", data={"number": number}), world.now)
     world.drive()
-    assert 1 == len(world.dials)
+    assert len(world.dials) == 1
 
     world.hub.says(e.Speak(text="at last", context=world.hub.utterances()[0].context), world.now)
     world.drive().advance(2.1)
 
-    assert [["at last"]] == world.texts()
+    assert world.texts() == [["at last"]]
     numbers = [
         event.data["number"]
         for event in world.hub.heard
         if isinstance(event, e.Bus) and event.data.get("number") is not None
     ]
-    assert list(range(30)) == numbers
+    assert numbers == list(range(30))
     assert len(world.dials) > 1
 
 
@@ -395,7 +395,7 @@ def test_legacy_keys_that_are_spent_end_the_session():
 
     (ended,) = world.got(AskEnded)
     assert 10 < len(ended.pieces) < 25
-    assert (READY, 2) == (world.stack.state, len(world.dials))
+    assert (world.stack.state, len(world.dials)) == (READY, 2)
 
 
 def test_unanswered_utterance_puts_the_renewal_off_but_not_for_ever():
@@ -405,14 +405,14 @@ def test_unanswered_utterance_puts_the_renewal_off_but_not_for_ever():
     for number in range(90):
         world.stack.send(e.Bus(type="status", data={"number": number}), world.now)
         world.drive()
-    assert 1 == len(world.dials)
+    assert len(world.dials) == 1
 
     for number in range(10):
         world.stack.send(e.Bus(type="status", data={"number": number}), world.now)
         world.drive()
 
-    assert 2 == len(world.dials)
-    assert 101 == len(world.got(Sent))
+    assert len(world.dials) == 2
+    assert len(world.got(Sent)) == 101
 
 
 def test_v3_keys_are_never_renewed():
@@ -423,7 +423,7 @@ def test_v3_keys_are_never_renewed():
         world.stack.ask(e.Utterance(text=str(number)), world.now)
         world.drive()
 
-    assert (1, 30) == (len(world.dials), len(world.got(AskEnded)))
+    assert (len(world.dials), len(world.got(AskEnded))) == (1, 30)
 
 
 def test_link_that_refuses_while_we_leave_is_closed():
@@ -434,9 +434,9 @@ def test_link_that_refuses_while_we_leave_is_closed():
     world.stack.close(world.now)
     world.drive()
 
-    assert (CLOSED, None) == (world.stack.state, world.stack.failure)
+    assert (world.stack.state, world.stack.failure) == (CLOSED, None)
 
 
 def test_echo_is_what_it_says():
     """The hub of these tests answers utterances only."""
-    assert [] == echo(e.Bus(type="status"))
+    assert echo(e.Bus(type="status")) == []

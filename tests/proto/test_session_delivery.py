@@ -54,10 +54,10 @@ def test_sent_messages_are_told():
     world = ready()
 
     token = world.stack.send(status(), world.now)
-    assert [] == sent(world)
+    assert sent(world) == []
     world.drive()
 
-    assert [(token, "unknown")] == sent(world)
+    assert sent(world) == [(token, "unknown")]
 
 
 def test_drained_utterance_is_not_sent_again():
@@ -69,8 +69,8 @@ def test_drained_utterance_is_not_sent_again():
     world.lose()
 
     (one,) = world.got(AskFailed)
-    assert (AskFault.LINK, "unknown", FailureKind.LOST) == (one.fault, one.delivery, one.failure.kind)
-    assert ["open the door"] == texts(world)
+    assert (one.fault, one.delivery, one.failure.kind) == (AskFault.LINK, "unknown", FailureKind.LOST)
+    assert texts(world) == ["open the door"]
 
 
 @pytest.mark.parametrize("queued", [0, 3])
@@ -89,8 +89,8 @@ def test_what_is_in_our_buffer_is_sent_after_reconnect(queued):
     world.hub.listening = world.hears = True
     world.advance(1)
 
-    assert [str(number) for number in range(3 + queued)] == texts(world)
-    assert [] == world.got(AskFailed)
+    assert texts(world) == [str(number) for number in range(3 + queued)]
+    assert world.got(AskFailed) == []
 
 
 def test_fault_of_the_hub_while_messages_are_in_the_buffer():
@@ -106,9 +106,9 @@ def test_fault_of_the_hub_while_messages_are_in_the_buffer():
     world.stack.receive_data(peer.data_to_send(), world.now)
     world.drive()
 
-    assert [(token, "unknown")] == failed(world)
-    assert [(ask, "unknown")] == [(one.ask, one.delivery) for one in world.got(AskFailed)]
-    assert (["x"], 2) == (texts(world), len(world.dials))
+    assert failed(world) == [(token, "unknown")]
+    assert [(one.ask, one.delivery) for one in world.got(AskFailed)] == [(ask, "unknown")]
+    assert (texts(world), len(world.dials)) == (["x"], 2)
 
 
 def test_unseen_loss_is_unknown():
@@ -119,8 +119,8 @@ def test_unseen_loss_is_unknown():
     world.stack.ask(e.Utterance(text="into the void"), world.now, timeout=60)
     world.drive().advance(36)
 
-    assert [(AskFault.LINK, "unknown")] == [(one.fault, one.delivery) for one in world.got(AskFailed)]
-    assert ([], SessionState.READY) == (texts(world), world.stack.state)
+    assert [(one.fault, one.delivery) for one in world.got(AskFailed)] == [(AskFault.LINK, "unknown")]
+    assert (texts(world), world.stack.state) == ([], SessionState.READY)
 
 
 # --- over links with receipts ---
@@ -133,7 +133,7 @@ def test_receipt_is_a_yes():
     tokens = [world.stack.send(status(number), world.now) for number in range(3)]
     world.drive()
 
-    assert [(token, "yes") for token in tokens] == sent(world)
+    assert sent(world) == [(token, "yes") for token in tokens]
 
 
 def test_what_the_link_names_as_unsent_is_sent_again():
@@ -144,12 +144,12 @@ def test_what_the_link_names_as_unsent_is_sent_again():
 
     tokens = [world.stack.send(status(number), world.now) for number in range(3)]
     world.drive()
-    assert [] == sent(world)
+    assert sent(world) == []
     world.lose()
 
-    assert [(tokens[0], "unknown")] == failed(world)
-    assert [(token, "yes") for token in tokens[1:]] == sent(world)
-    assert [0, 1, 2] == [event.data["number"] for event in world.hub.heard if isinstance(event, e.Bus)]
+    assert failed(world) == [(tokens[0], "unknown")]
+    assert sent(world) == [(token, "yes") for token in tokens[1:]]
+    assert [event.data["number"] for event in world.hub.heard if isinstance(event, e.Bus)] == [0, 1, 2]
 
 
 def test_leaving_by_ourselves_keeps_what_the_link_did_not_let_go():
@@ -166,8 +166,8 @@ def test_leaving_by_ourselves_keeps_what_the_link_did_not_let_go():
     peer.send(status(), world.now)
     world.drive()
 
-    assert [(tokens[0], "unknown")] == failed(world)
-    assert [(token, "yes") for token in tokens[1:]] == sent(world)
+    assert failed(world) == [(tokens[0], "unknown")]
+    assert sent(world) == [(token, "yes") for token in tokens[1:]]
 
 
 def test_receipted_ask_that_loses_its_link_was_delivered():
@@ -178,8 +178,8 @@ def test_receipted_ask_that_loses_its_link_was_delivered():
 
     world.lose()
 
-    assert ["yes"] == [one.delivery for one in world.got(AskFailed)]
-    assert ["x"] == texts(world)
+    assert [one.delivery for one in world.got(AskFailed)] == ["yes"]
+    assert texts(world) == ["x"]
 
 
 def test_ask_of_a_link_without_a_word_is_told_once():
@@ -192,7 +192,7 @@ def test_ask_of_a_link_without_a_word_is_told_once():
 
     ended = world.lose()
 
-    assert (1, []) == (len(ended.got(AskFailed)), failed(world))
+    assert (len(ended.got(AskFailed)), failed(world)) == (1, [])
 
 
 def test_link_has_no_more_than_it_can_use():
@@ -203,12 +203,12 @@ def test_link_has_no_more_than_it_can_use():
     tokens = [world.stack.send(status(number), world.now) for number in range(WINDOW + 2)]
     world.drive()
 
-    assert "no" == world.stack.cancel(tokens[-1])
-    assert "unknown" == world.stack.cancel(tokens[-3])
+    assert world.stack.cancel(tokens[-1]) == "no"
+    assert world.stack.cancel(tokens[-3]) == "unknown"
     world.lose()
 
-    assert [(tokens[0], "unknown")] == failed(world)
-    assert [*tokens[1:-3], tokens[-2]] == [token for token, _ in sent(world)]
+    assert failed(world) == [(tokens[0], "unknown")]
+    assert [token for token, _ in sent(world)] == [*tokens[1:-3], tokens[-2]]
 
 
 # --- opt-in retry ---
@@ -227,9 +227,9 @@ def test_idempotent_asks_are_sent_again_with_the_same_request_id():
     world.advance(1)
 
     heard = [utterance.request_id for utterance in world.hub.utterances()]
-    assert ["what time is it", "what time is it", "and now"] == texts(world)
+    assert texts(world) == ["what time is it", "what time is it", "and now"]
     assert heard[0] == heard[1] != heard[2]
-    assert (2, []) == (len(world.got(AskEnded)), world.got(AskFailed))
+    assert (len(world.got(AskEnded)), world.got(AskFailed)) == (2, [])
 
 
 def test_idempotent_sends_are_not_sent_again():
@@ -240,7 +240,7 @@ def test_idempotent_sends_are_not_sent_again():
 
     world.lose()
 
-    assert ["once"] == texts(world)
+    assert texts(world) == ["once"]
 
 
 @pytest.mark.parametrize(("heard", "handled"), [(e.SPEAK, False), (e.UTTERANCE_HANDLED, True)])
@@ -253,7 +253,7 @@ def test_idempotent_ask_that_was_answered_is_not_sent_again(heard, handled):
     world.drive().lose()
 
     (ended,) = world.got(AskEnded)
-    assert (handled, ["x"]) == (ended.handled, texts(world))
+    assert (ended.handled, texts(world)) == (handled, ["x"])
 
 
 def test_idempotent_ask_that_waits_for_its_retry_is_not_certain():
@@ -265,7 +265,7 @@ def test_idempotent_ask_that_waits_for_its_retry_is_not_certain():
     world.lose().advance(6)
 
     (one,) = world.got(AskFailed)
-    assert (AskFault.TIMEOUT, "unknown") == (one.fault, one.delivery)
+    assert (one.fault, one.delivery) == (AskFault.TIMEOUT, "unknown")
 
 
 def test_retry_that_comes_back_unsent_undoes_nothing():
@@ -277,11 +277,11 @@ def test_retry_that_comes_back_unsent_undoes_nothing():
 
     links.window, links.receipting = 2, False  # the handshake's two frames, and no more
     world.lose()
-    assert SessionState.READY is world.stack.state
+    assert world.stack.state is SessionState.READY
     world.hub.listening = False
     world.lose()
 
-    assert ("yes", ["x"]) == (world.stack.cancel(ask), texts(world))
+    assert (world.stack.cancel(ask), texts(world)) == ("yes", ["x"])
 
 
 def test_closing_session_sends_nothing_again():
@@ -293,8 +293,8 @@ def test_closing_session_sends_nothing_again():
     world.stack.close(world.now)
     world.advance(3)
 
-    assert (["x"], SessionState.CLOSED) == (texts(world), world.stack.state)
-    assert [AskFault.LINK] == [one.fault for one in world.got(AskFailed)]
+    assert (texts(world), world.stack.state) == (["x"], SessionState.CLOSED)
+    assert [one.fault for one in world.got(AskFailed)] == [AskFault.LINK]
 
 
 # --- giving up ---
@@ -309,13 +309,13 @@ def test_ask_that_timed_out_in_the_queue_is_never_sent():
     world.stack.ask(e.Utterance(text="too late"), world.now, timeout=2)
     world.stack.ask(e.Utterance(text="patient"), world.now, timeout=20)
     world.advance(3)
-    assert [(AskFault.TIMEOUT, "no")] == [(one.fault, one.delivery) for one in world.got(AskFailed)]
+    assert [(one.fault, one.delivery) for one in world.got(AskFailed)] == [(AskFault.TIMEOUT, "no")]
 
     world.hub.listening = True
     world.advance(1)
 
-    assert ["patient"] == texts(world)
-    assert kept == sent(world)[0][0]
+    assert texts(world) == ["patient"]
+    assert sent(world)[0][0] == kept
 
 
 def test_ask_that_timed_out_in_the_link_is_not_certain():
@@ -326,7 +326,7 @@ def test_ask_that_timed_out_in_the_link_is_not_certain():
     world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
     world.advance(3)
 
-    assert ["unknown"] == [one.delivery for one in world.got(AskFailed)]
+    assert [one.delivery for one in world.got(AskFailed)] == ["unknown"]
 
 
 def test_ask_that_timed_out_in_the_link_is_not_sent_on_the_next():
@@ -340,7 +340,7 @@ def test_ask_that_timed_out_in_the_link_is_not_sent_on_the_next():
     world.hears = True
     world.advance(1)
 
-    assert ([], SessionState.READY) == (texts(world), world.stack.state)
+    assert (texts(world), world.stack.state) == ([], SessionState.READY)
 
 
 def test_ask_that_is_over_cannot_be_cancelled():
@@ -354,7 +354,7 @@ def test_ask_that_is_over_cannot_be_cancelled():
 
     world.hears = True
     world.drive()
-    assert [(ask, "unknown")] == sent(world)
+    assert sent(world) == [(ask, "unknown")]
 
 
 def test_cancelled_ask_is_silent():
@@ -363,10 +363,10 @@ def test_cancelled_ask_is_silent():
     ask = world.stack.ask(e.Utterance(text="never mind"), world.now)
     world.drive()
 
-    assert "unknown" == world.stack.cancel(ask)
+    assert world.stack.cancel(ask) == "unknown"
     world.advance(60)
 
-    assert [] == world.got(AskFailed) + world.got(AskEnded)
+    assert world.got(AskFailed) + world.got(AskEnded) == []
     assert world.stack.cancel(ask) is None
 
 
@@ -378,7 +378,7 @@ def test_answered_ask_that_is_cancelled_did_run():
     world.hub.says(e.Speak(text="half"), world.now)
     world.drive()
 
-    assert "yes" == world.stack.cancel(ask)
+    assert world.stack.cancel(ask) == "yes"
 
 
 @pytest.mark.parametrize("kind", ["ask", "send"])
@@ -391,10 +391,10 @@ def test_cancelled_before_it_left_is_not_sent(kind):
     else:
         token = world.stack.send(e.Utterance(text="oops"), world.now)
 
-    assert "no" == world.stack.cancel(token)
+    assert world.stack.cancel(token) == "no"
     world.drive().advance(20)
 
-    assert ([], [], []) == (texts(world), sent(world), failed(world))
+    assert (texts(world), sent(world), failed(world)) == ([], [], [])
 
 
 def test_cancelled_in_the_link_is_not_sent_on_the_next():
@@ -403,11 +403,11 @@ def test_cancelled_in_the_link_is_not_sent_on_the_next():
     world.hears = False
     token = world.stack.send(e.Utterance(text="x"), world.now)
 
-    assert "unknown" == world.stack.cancel(token)
+    assert world.stack.cancel(token) == "unknown"
     world.hears = True
     world.lose()
 
-    assert ([], [], []) == (texts(world), sent(world), failed(world))
+    assert (texts(world), sent(world), failed(world)) == ([], [], [])
 
 
 # --- bounds ---
@@ -431,7 +431,7 @@ def test_queue_is_bounded():
     world.drive()
     world.stack.ask(e.Utterance(text="4", context={"request_id": "r"}), world.now)
     world.drive()
-    assert ["1", "2", "4"] == texts(world)
+    assert texts(world) == ["1", "2", "4"]
 
 
 def test_queue_is_bounded_while_nobody_reads():
@@ -446,7 +446,7 @@ def test_queue_is_bounded_while_nobody_reads():
 
     world.hears = True
     world.drive()
-    assert WINDOW + 5 == len(sent(world))
+    assert len(sent(world)) == WINDOW + 5
 
 
 def test_session_that_stops_tells_what_did_not_travel():
@@ -458,10 +458,10 @@ def test_session_that_stops_tells_what_did_not_travel():
 
     world.lose()
 
-    assert SessionState.FAILED is world.stack.state
-    assert [(token, "no")] == failed(world)
-    assert [(ask, "no", FailureKind.LOST)] == [
-        (one.ask, one.delivery, one.failure.kind) for one in world.got(AskFailed)
+    assert world.stack.state is SessionState.FAILED
+    assert failed(world) == [(token, "no")]
+    assert [(one.ask, one.delivery, one.failure.kind) for one in world.got(AskFailed)] == [
+        (ask, "no", FailureKind.LOST)
     ]
 
 
@@ -475,7 +475,7 @@ def test_speech_that_was_heard_survives_the_link():
     world.lose()
 
     (ended,) = world.got(AskEnded)
-    assert (False, 1) == (ended.handled, len(ended.pieces))
+    assert (ended.handled, len(ended.pieces)) == (False, 1)
 
 
 def test_post_that_the_hub_did_not_know_is_sent_again():
@@ -489,4 +489,4 @@ def test_post_that_the_hub_did_not_know_is_sent_again():
     links.hubs[-1].end(CloseKind.FORGOTTEN, code=409)
     world.drive()
 
-    assert (["x"], [["echo: x"]]) == (texts(world), world.texts())
+    assert (texts(world), world.texts()) == (["x"], [["echo: x"]])

@@ -43,9 +43,9 @@ def test_failed_kk_is_tried_once_with_xx():
 
     world.open().advance(5)
 
-    assert (FailureKind.WRONG_PASSWORD, FAILED) == (world.stack.failure.kind, world.stack.state)
-    assert (2, 1) == (len(world.dials), len(psks))
-    assert {} == world.stack.trust.psks
+    assert (world.stack.failure.kind, world.stack.state) == (FailureKind.WRONG_PASSWORD, FAILED)
+    assert (len(world.dials), len(psks)) == (2, 1)
+    assert world.stack.trust.psks == {}
     assert world.dials[0] == world.dials[1]
 
 
@@ -67,12 +67,12 @@ def test_kk_is_given_up_until_a_session_is_proven():
 
     world.hub.register = register
     world.open()
-    assert (3, ["XXpsk2"], pins) == (len(calls), patterns(world), world.stack.trust.pins)
+    assert (len(calls), patterns(world), world.stack.trust.pins) == (3, ["XXpsk2"], pins)
     assert world.stack.proven
 
     world.advance(3).lose()
 
-    assert ["XXpsk2", "KKpsk0"] == patterns(world)
+    assert patterns(world) == ["XXpsk2", "KKpsk0"]
 
 
 def test_kk_is_not_given_up_for_a_lost_network():
@@ -82,7 +82,7 @@ def test_kk_is_not_given_up_for_a_lost_network():
 
     world.open()
 
-    assert (2, ["KKpsk0"]) == (len(world.dials), patterns(world))
+    assert (len(world.dials), patterns(world)) == (2, ["KKpsk0"])
 
 
 def test_kk_is_not_given_up_for_a_timeout_of_ours():
@@ -90,13 +90,13 @@ def test_kk_is_not_given_up_for_a_timeout_of_ours():
     world = met_before(client=config(limits=Limits(handshake_time=5)))
     world.held = True
     world.open()
-    assert [] == patterns(world)
+    assert patterns(world) == []
 
     world.advance(5.5)
     world.held = False
     world.drive()
 
-    assert (2, ["KKpsk0"]) == (len(world.dials), patterns(world))
+    assert (len(world.dials), patterns(world)) == (2, ["KKpsk0"])
 
 
 def test_changed_hub_key_stops_with_both_fingerprints():
@@ -106,7 +106,7 @@ def test_changed_hub_key_stops_with_both_fingerprints():
     world.open().advance(5)
 
     failure = world.stack.failure
-    assert FailureKind.HUB_KEY_CHANGED is failure.kind and failure.final
+    assert failure.kind is FailureKind.HUB_KEY_CHANGED and failure.final
     assert failure.cause.expected != failure.cause.received
     assert failure.cause.expected in failure.message and failure.cause.received in failure.message
 
@@ -117,8 +117,8 @@ def test_hub_that_pinned_another_client_key_is_a_verdict():
 
     world.open()
 
-    assert FailureKind.CLIENT_KEY_REJECTED is world.stack.failure.kind
-    assert (FAILED, []) == (world.stack.state, world.got(Connected))
+    assert world.stack.failure.kind is FailureKind.CLIENT_KEY_REJECTED
+    assert (world.stack.state, world.got(Connected)) == (FAILED, [])
 
 
 def test_hub_once_seen_with_noise_is_never_spoken_to_with_less():
@@ -127,8 +127,8 @@ def test_hub_once_seen_with_noise_is_never_spoken_to_with_less():
 
     world.open()
 
-    assert FailureKind.DOWNGRADE is world.stack.failure.kind
-    assert [] == world.got(e.HandshakeCompleted)
+    assert world.stack.failure.kind is FailureKind.DOWNGRADE
+    assert world.got(e.HandshakeCompleted) == []
 
 
 # --- credentials ---
@@ -140,9 +140,9 @@ def test_unknown_access_key_is_refused():
 
     world.open()
 
-    assert FailureKind.REFUSED is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.REFUSED
     assert "access key" in world.stack.failure.message
-    assert 1 == len(world.dials)
+    assert len(world.dials) == 1
 
 
 @pytest.mark.parametrize("generation", [1, 3])
@@ -153,7 +153,7 @@ def test_wrong_password(generation):
     world.open()
 
     expected = FailureKind.REFUSED if generation == 1 else FailureKind.WRONG_PASSWORD
-    assert (FAILED, expected) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, expected)
     assert "password" in world.stack.failure.message + world.stack.failure.hint
 
 
@@ -163,7 +163,7 @@ def test_missing_credentials_name_what_the_hub_wants():
 
     world.open()
 
-    assert FailureKind.CREDENTIALS_MISSING is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.CREDENTIALS_MISSING
     assert "password" in world.stack.failure.hint
 
 
@@ -181,8 +181,8 @@ def test_wrong_crypto_key_is_noticed_the_second_time(attempts):
 
     world.open().advance(2)
 
-    assert (FAILED, FailureKind.WRONG_CRYPTO_KEY) == (world.stack.state, world.stack.failure.kind)
-    assert 2 == len(world.dials)
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.WRONG_CRYPTO_KEY)
+    assert len(world.dials) == 2
 
 
 def test_hub_that_refuses_in_words_needs_no_second_time():
@@ -192,7 +192,7 @@ def test_hub_that_refuses_in_words_needs_no_second_time():
 
     world.open()
 
-    assert (FailureKind.WRONG_CRYPTO_KEY, 1) == (world.stack.failure.kind, len(world.dials))
+    assert (world.stack.failure.kind, len(world.dials)) == (FailureKind.WRONG_CRYPTO_KEY, 1)
 
 
 def test_something_in_between_is_no_row():
@@ -210,7 +210,7 @@ def test_something_in_between_is_no_row():
         world.hub.listening = True
         world.open().advance(0.6)
 
-    assert (3, WAITING) == (len(drops), world.stack.state)
+    assert (len(drops), world.stack.state) == (3, WAITING)
 
 
 def test_v0_hub_that_was_quiet_for_long_and_goes_is_only_lost():
@@ -220,10 +220,10 @@ def test_v0_hub_that_was_quiet_for_long_and_goes_is_only_lost():
 
     for kind in (CloseKind.REFUSED, CloseKind.LOST, CloseKind.FORGOTTEN):
         ends(world, kind).advance(30)
-        assert READY is world.stack.state
+        assert world.stack.state is READY
 
     kinds = [changed.failure.kind for changed in world.got(StateChanged) if changed.state is WAITING]
-    assert [FailureKind.LOST, FailureKind.LOST, FailureKind.FORGOTTEN] == kinds
+    assert kinds == [FailureKind.LOST, FailureKind.LOST, FailureKind.FORGOTTEN]
 
 
 def test_refusal_of_a_proven_session_is_only_a_loss():
@@ -233,9 +233,9 @@ def test_refusal_of_a_proven_session_is_only_a_loss():
 
     ends(world, CloseKind.REFUSED, code=1008, reason="policy")
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
     (waiting,) = [changed for changed in world.got(StateChanged) if changed.state is WAITING]
-    assert (FailureKind.LOST, 1008) == (waiting.failure.kind, waiting.failure.code)
+    assert (waiting.failure.kind, waiting.failure.code) == (FailureKind.LOST, 1008)
 
 
 # --- trying again ---
@@ -249,8 +249,8 @@ def test_first_connection_is_tried_as_often_as_told(attempts):
 
     world.open().advance(60)
 
-    assert 1 + attempts == len(world.dials)
-    assert (FAILED, FailureKind.CONNECT) == (world.stack.state, world.stack.failure.kind)
+    assert len(world.dials) == 1 + attempts
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.CONNECT)
 
 
 def test_certificate_faults_are_not_tried_again():
@@ -260,7 +260,7 @@ def test_certificate_faults_are_not_tried_again():
 
     world.open()
 
-    assert (1, True) == (len(world.dials), world.stack.failure.final)
+    assert (len(world.dials), world.stack.failure.final) == (1, True)
     assert "ca_file" in world.stack.failure.hint
 
 
@@ -270,14 +270,14 @@ def test_open_again_after_failure():
     world.hub.answer = echo
     world.hub.listening = False
     world.open()
-    assert FailureKind.CONNECT is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.CONNECT
 
     world.hub.listening = True
     world.stack.open(world.now)
     assert world.stack.failure is None
     world.drive()
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_open_twice_is_once():
@@ -286,7 +286,7 @@ def test_open_twice_is_once():
 
     world.open()
 
-    assert (1, READY) == (len(world.dials), world.stack.state)
+    assert (len(world.dials), world.stack.state) == (1, READY)
 
 
 def test_reconnects_at_once_and_keeps_subscriptions():
@@ -299,8 +299,8 @@ def test_reconnects_at_once_and_keeps_subscriptions():
     world.drive()
 
     assert [world.now, world.now] == world.dials
-    assert ["welcome back"] == [one.event.text for one in world.got(Delivered)]
-    assert [WAITING, SessionState.CONNECTING, SessionState.HANDSHAKE, READY] == states(world)[-4:]
+    assert [one.event.text for one in world.got(Delivered)] == ["welcome back"]
+    assert states(world)[-4:] == [WAITING, SessionState.CONNECTING, SessionState.HANDSHAKE, READY]
 
 
 def test_outage_is_waited_for_in_growing_steps():
@@ -314,11 +314,11 @@ def test_outage_is_waited_for_in_growing_steps():
     young = [pause for at, pause in zip(world.dials[1:], pauses, strict=False) if at - start < 9]
     old = pauses[-5:]
     assert max(young) <= 0.5 and len(young) > 15
-    assert 15 <= min(old) and max(old) <= 30
+    assert min(old) >= 15 and max(old) <= 30
     assert all(pause <= 4 * earlier for earlier, pause in pairwise(pauses))  # doubled, and jittered by half
     world.hub.listening = True
     world.advance(31)
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_hub_that_comes_back_is_found_within_half_a_second():
@@ -330,7 +330,7 @@ def test_hub_that_comes_back_is_found_within_half_a_second():
     world.hub.listening = True
     world.advance(0.5)
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_hub_that_throws_us_out_at_once_is_not_dialed_in_a_circle():
@@ -351,7 +351,7 @@ def test_no_reconnect_where_it_is_not_wanted():
 
     world.lose("reset by peer")
 
-    assert (FAILED, FailureKind.LOST) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.LOST)
     assert "reset by peer" in world.stack.failure.message
 
 
@@ -361,10 +361,10 @@ def test_peer_that_asks_to_be_left_alone_is():
 
     ends(world, CloseKind.LOST, code=503, retry_after=20.0)
     world.advance(19.9)
-    assert 1 == len(world.dials)
+    assert len(world.dials) == 1
     world.advance(0.2)
 
-    assert (2, READY) == (len(world.dials), world.stack.state)
+    assert (len(world.dials), world.stack.state) == (2, READY)
 
 
 # --- forgotten, displaced ---
@@ -381,7 +381,7 @@ def test_forgotten_is_dialed_again_three_times_a_minute():
             world.advance(1)
 
     redials = [at - start for at in world.dials[1:]]
-    assert [0, 0, 0] == redials[:3]
+    assert redials[:3] == [0, 0, 0]
     assert redials[3] >= 60 and len(redials) == 5
     assert all(late - early >= 60 for early, late in zip(redials, redials[3:], strict=False))
 
@@ -394,7 +394,7 @@ def test_forgotten_with_unproven_keys_is_a_refusal():
 
     ends(world, CloseKind.FORGOTTEN, code=409)
 
-    assert (FAILED, FailureKind.CLIENT_KEY_REJECTED) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.CLIENT_KEY_REJECTED)
 
 
 def test_forgotten_before_the_keys_is_a_restart():
@@ -406,7 +406,7 @@ def test_forgotten_before_the_keys_is_a_restart():
 
     ends(world, CloseKind.FORGOTTEN, code=409)
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_hello_in_clear_is_a_hub_that_forgot():
@@ -420,24 +420,24 @@ def test_hello_in_clear_is_a_hub_that_forgot():
     world.drive()
 
     (waiting,) = [changed for changed in world.got(StateChanged) if changed.state is WAITING]
-    assert FailureKind.FORGOTTEN is waiting.failure.kind
-    assert (2, 1) == (len(world.dials), len(world.hub.utterances()))
-    assert CloseKind.FORGOTTEN is world.got(e.Closed)[0].kind
+    assert waiting.failure.kind is FailureKind.FORGOTTEN
+    assert (len(world.dials), len(world.hub.utterances())) == (2, 1)
+    assert world.got(e.Closed)[0].kind is CloseKind.FORGOTTEN
 
 
 def test_displaced_once_is_tried_again_twice_is_the_end():
     """Two displacements within 30 s are another program with our key."""
     world = framed()
     ends(world, CloseKind.DISPLACED)
-    assert READY is world.stack.state
+    assert world.stack.state is READY
     world.advance(29)
 
     ends(world, CloseKind.DISPLACED)
 
-    assert (SessionState.DISPLACED, FailureKind.DISPLACED) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (SessionState.DISPLACED, FailureKind.DISPLACED)
     assert "identity of its own" in world.stack.failure.hint
     world.advance(3600)
-    assert 2 == len(world.dials)
+    assert len(world.dials) == 2
 
 
 def test_displaced_now_and_then_is_an_accident():
@@ -448,7 +448,7 @@ def test_displaced_now_and_then_is_an_accident():
         ends(world, CloseKind.DISPLACED)
         world.advance(31)
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_displaced_session_can_be_opened_again():
@@ -460,7 +460,7 @@ def test_displaced_session_can_be_opened_again():
     world.open()
     ends(world, CloseKind.DISPLACED)
 
-    assert READY is world.stack.state
+    assert world.stack.state is READY
 
 
 def test_link_that_closes_unasked_is_lost():
@@ -469,4 +469,4 @@ def test_link_that_closes_unasked_is_lost():
     for _ in range(3):
         ends(world, CloseKind.CLOSED)
 
-    assert (WAITING, FailureKind.CLOSED) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (WAITING, FailureKind.CLOSED)

@@ -36,18 +36,18 @@ def test_ask_is_answered_however_the_bytes_are_cut(generation, cut):
     world.drive()
 
     (ended,) = world.got(AskEnded)
-    assert (ask, True, None) == (ended.ask, ended.handled, ended.failure)
-    assert [["echo: turn on the lamp"]] == world.texts()
-    assert e.Generation(generation) is world.stack.generation
+    assert (ended.ask, ended.handled, ended.failure) == (ask, True, None)
+    assert world.texts() == [["echo: turn on the lamp"]]
+    assert world.stack.generation is e.Generation(generation)
     world.stack.close(world.now)
     world.advance(3)
-    assert [
+    assert states(world) == [
         SessionState.CONNECTING,
         SessionState.HANDSHAKE,
         SessionState.READY,
         SessionState.CLOSING,
         SessionState.CLOSED,
-    ] == states(world)
+    ]
 
 
 def test_ask_before_the_connection_waits_for_it():
@@ -59,7 +59,7 @@ def test_ask_before_the_connection_waits_for_it():
     world.stack.ask(e.Utterance(text="early"), world.now)
     world.drive()
 
-    assert [["echo: early"]] == world.texts()
+    assert world.texts() == [["echo: early"]]
 
 
 def test_what_is_said_first_happened_first():
@@ -70,11 +70,11 @@ def test_what_is_said_first_happened_first():
     world.drive()
 
     kinds = [type(outcome) for outcome in world.outcomes]
-    assert [e.HandshakeCompleted, StateChanged, e.Rendezvous] == [
+    assert [
         kind for kind in kinds[kinds.index(e.HandshakeCompleted) :] if kind not in (e.Proven, TrustChanged, Connected)
-    ][:3]
+    ][:3] == [e.HandshakeCompleted, StateChanged, e.Rendezvous]
     assert kinds.index(e.Proven) < kinds.index(TrustChanged) < kinds.index(Connected) < kinds.index(Sent)
-    assert [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskEnded] == kinds[kinds.index(Sent) :]
+    assert kinds[kinds.index(Sent) :] == [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskEnded]
 
 
 def test_stream_of_pieces_comes_before_the_end():
@@ -86,7 +86,7 @@ def test_stream_of_pieces_comes_before_the_end():
     world.drive()
 
     kinds = [type(outcome) for outcome in world.outcomes if isinstance(outcome, AskPiece | AskEnded)]
-    assert [AskPiece, AskPiece, AskEnded] == kinds
+    assert kinds == [AskPiece, AskPiece, AskEnded]
 
 
 # --- what is learnt ---
@@ -96,14 +96,14 @@ def test_first_contact_learns_and_the_second_uses_it():
     """XXpsk2 once, then KKpsk0 without a derivation; what was learnt came out as the trust."""
     first = ready()
     learnt = first.got(TrustChanged)[-1].trust
-    assert (1, learnt) == (first.derivations, first.stack.trust)
+    assert (first.derivations, first.stack.trust) == (1, learnt)
 
     second = met_before().open()
 
-    assert (True, {PIN}) == (learnt.noise_seen, set(learnt.pins))
+    assert (learnt.noise_seen, set(learnt.pins)) == (True, {PIN})
     (completed,) = second.got(e.HandshakeCompleted)
-    assert ("KKpsk0", 0) == (completed.pattern, second.derivations)
-    assert [] == second.got(TrustChanged)
+    assert (completed.pattern, second.derivations) == ("KKpsk0", 0)
+    assert second.got(TrustChanged) == []
 
 
 def test_nothing_is_learnt_before_the_proof():
@@ -113,7 +113,7 @@ def test_nothing_is_learnt_before_the_proof():
 
     world.open().advance(5)
 
-    assert [] == world.got(TrustChanged)
+    assert world.got(TrustChanged) == []
     assert not world.stack.proven
 
 
@@ -123,25 +123,25 @@ def test_unproven_hub_counts_as_connected_after_a_moment(generation):
     world = World(generation)
     world.hub.proves = False
     world.open()
-    assert [] == world.got(Connected)
+    assert world.got(Connected) == []
 
     world.advance(0.75)
 
-    assert [False] == [connected.proven for connected in world.got(Connected)]
-    assert (True, False) == (world.stack.ready, world.stack.proven)
+    assert [connected.proven for connected in world.got(Connected)] == [False]
+    assert (world.stack.ready, world.stack.proven) == (True, False)
     world.stack.send(e.Utterance(text="so?"), world.now)
     world.drive()
     world.hub.says(e.Speak(text="here I am"), world.now)
     world.drive()
     assert world.stack.proven
-    assert 1 == len(world.got(Connected))
+    assert len(world.got(Connected)) == 1
 
 
 def test_v1_is_proven_with_its_handshake():
     """The hub's password proof is the proof."""
     world = ready(1)
 
-    assert [True] == [connected.proven for connected in world.got(Connected)]
+    assert [connected.proven for connected in world.got(Connected)] == [True]
 
 
 def test_presence_is_shown_once_the_hub_is_proven():
@@ -150,13 +150,13 @@ def test_presence_is_shown_once_the_hub_is_proven():
     world.hub.proves = False
     world.open()
     (link,) = world.links.clients
-    assert ([], None) == (link.announced, world.stack.trust.mqtt_layout)
+    assert (link.announced, world.stack.trust.mqtt_layout) == ([], None)
 
     world.hub.says(e.Speak(text="a proof as good as any"), world.now)
     world.drive()
 
-    assert [world.now] == link.announced
-    assert "in_out" == world.got(TrustChanged)[-1].trust.mqtt_layout
+    assert link.announced == [world.now]
+    assert world.got(TrustChanged)[-1].trust.mqtt_layout == "in_out"
 
 
 def test_a_hub_that_ends_unseen_is_dialed_again():
@@ -165,13 +165,13 @@ def test_a_hub_that_ends_unseen_is_dialed_again():
     world.hub.proves = False  # nor does it answer anything else
 
     world.advance(119)
-    assert 1 == len(world.links.clients)
+    assert len(world.links.clients) == 1
     world.advance(2)
 
     (waiting,) = [change for change in world.got(StateChanged) if change.state is SessionState.WAITING]
     assert waiting.failure is not None
-    assert (FailureKind.LOST, "no longer answers" in waiting.failure.message) == (waiting.failure.kind, True)
-    assert 2 == len(world.links.clients)
+    assert (waiting.failure.kind, True) == (FailureKind.LOST, "no longer answers" in waiting.failure.message)
+    assert len(world.links.clients) == 2
 
 
 # --- what travels ---
@@ -186,8 +186,8 @@ def test_messages_carry_what_hubs_need():
 
     (heard,) = world.hub.utterances()
     routing = {name: heard.context[name] for name in ("source", "destination", "platform")}
-    assert {"source": "me", "destination": "HiveMind", "platform": "tests/1"} == routing
-    assert {"lang": "pt", "session_id": "session-of-the-client", "site_id": "site"} == heard.context["session"]
+    assert routing == {"source": "me", "destination": "HiveMind", "platform": "tests/1"}
+    assert heard.context["session"] == {"lang": "pt", "session_id": "session-of-the-client", "site_id": "site"}
     assert "request_id" not in heard.context
 
 
@@ -199,7 +199,7 @@ def test_session_without_an_id_gets_ours(given):
     world.stack.send(e.Utterance(text="a", context={"session": given}), world.now)
     world.drive()
 
-    assert "session-of-the-client" == world.hub.utterances()[0].session_id
+    assert world.hub.utterances()[0].session_id == "session-of-the-client"
 
 
 def test_binary_travels_both_ways():
@@ -213,7 +213,7 @@ def test_binary_travels_both_ways():
     world.drive()
 
     (back,) = world.got(e.Binary)
-    assert ("tts_audio", bytes(range(256)), {"sample_rate": 16000}) == (back.name, back.payload, back.metadata)
+    assert (back.name, back.payload, back.metadata) == ("tts_audio", bytes(range(256)), {"sample_rate": 16000})
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -226,6 +226,6 @@ def test_message_that_cannot_be_framed_is_told(generation):
     world.drive()
 
     failed = [(failed.token, failed.delivery, failed.failure.kind) for failed in world.got(SendFailed)]
-    assert [(token, "no", FailureKind.PROTOCOL)] == failed
-    assert [["echo: and now?"]] == world.texts()
-    assert 1 == len(world.dials)
+    assert failed == [(token, "no", FailureKind.PROTOCOL)]
+    assert world.texts() == [["echo: and now?"]]
+    assert len(world.dials) == 1

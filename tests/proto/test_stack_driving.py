@@ -30,22 +30,22 @@ def test_steps_of_a_session():
     """Stop, Dial with a serial, Run with the same; after the end Stop, once the goodbye is written."""
     world = World()
     stack = world.stack
-    assert (Stop(), None, b"") == (stack.step(), stack.next_timeout, stack.data_to_send())
+    assert (stack.step(), stack.next_timeout, stack.data_to_send()) == (Stop(), None, b"")
 
     stack.open(world.now)
     dial = stack.step()
     assert isinstance(dial, Dial)
-    assert ("127.0.0.1", 5678, False) == (dial.target.host, dial.target.port, dial.target.tls)
-    assert dial == stack.step()
-    assert b"" == stack.data_to_send()
+    assert (dial.target.host, dial.target.port, dial.target.tls) == ("127.0.0.1", 5678, False)
+    assert stack.step() == dial
+    assert stack.data_to_send() == b""
     stack.socket_opened(world.now)
-    assert Run(dial.serial) == stack.step()
+    assert stack.step() == Run(dial.serial)
     assert stack.data_to_send().startswith(b"GET /")
     world.now += 1
     stack.close(world.now, timeout=0)
 
-    assert Stop() == stack.step()
-    assert SessionState.CLOSED is stack.state
+    assert stack.step() == Stop()
+    assert stack.state is SessionState.CLOSED
 
 
 def test_goodbye_is_written_before_the_socket_goes():
@@ -57,9 +57,9 @@ def test_goodbye_is_written_before_the_socket_goes():
 
     world.stack.close(world.now, timeout=0)
 
-    assert Wait() == world.stack.step()
+    assert world.stack.step() == Wait()
     assert world.stack.data_to_send()
-    assert Stop() == world.stack.step()
+    assert world.stack.step() == Stop()
 
 
 def test_goodbye_for_a_dead_socket_is_not_kept():
@@ -69,7 +69,7 @@ def test_goodbye_for_a_dead_socket_is_not_kept():
 
     world.stack.eof(world.now)
 
-    assert (Stop(), b"") == (world.stack.step(), world.stack.data_to_send())
+    assert (world.stack.step(), world.stack.data_to_send()) == (Stop(), b"")
 
 
 def test_waiting_holds_no_socket():
@@ -78,7 +78,7 @@ def test_waiting_holds_no_socket():
     world.hub.listening = False
     world.lose()
 
-    assert Wait() == world.stack.step()
+    assert world.stack.step() == Wait()
     assert world.stack.next_timeout > world.now
 
 
@@ -98,8 +98,8 @@ def test_stray_calls_change_nothing():
     stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
     world.drive()
 
-    assert SessionState.READY is stack.state
-    assert 1 == len(world.dials)
+    assert stack.state is SessionState.READY
+    assert len(world.dials) == 1
 
 
 def test_calling_early_changes_nothing():
@@ -111,7 +111,7 @@ def test_calling_early_changes_nothing():
         world.stack.handle_timeout(world.now)
 
     assert before == world.stack.next_timeout
-    assert ([], b"") == (world.stack.outcomes(), world.stack.data_to_send())
+    assert (world.stack.outcomes(), world.stack.data_to_send()) == ([], b"")
 
 
 def test_late_derivations_are_dropped():
@@ -120,14 +120,14 @@ def test_late_derivations_are_dropped():
     world.held = True
     world.open()
     (effect,) = world.stack.effects()
-    assert [] == world.stack.effects()
+    assert world.stack.effects() == []
 
     world.lose()
     world.stack.effect_done(effect.id, Secret(b"\0" * 32), world.now)
     world.held = False
     world.drive()
 
-    assert SessionState.READY is world.stack.state
+    assert world.stack.state is SessionState.READY
 
 
 def test_hub_that_never_finishes_the_handshake_is_a_timeout():
@@ -138,7 +138,7 @@ def test_hub_that_never_finishes_the_handshake_is_a_timeout():
 
     world.advance(10)
 
-    assert FailureKind.HANDSHAKE_TIMEOUT is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.HANDSHAKE_TIMEOUT
     assert not world.stack.failure.final
     assert "OFFERED" in world.stack.failure.message
 
@@ -147,11 +147,11 @@ def test_hub_that_never_opens_the_link_is_a_timeout():
     """A socket that leads nowhere: MQTT to a hub that does not know the access key is like that."""
     world = World(client=config(attempts=0, limits=Limits(handshake_time=5)), links=FrameLinks(mute=True))
     world.open().advance(4.9)
-    assert SessionState.CONNECTING is world.stack.state
+    assert world.stack.state is SessionState.CONNECTING
 
     world.advance(0.2)
 
-    assert FailureKind.HANDSHAKE_TIMEOUT is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.HANDSHAKE_TIMEOUT
     assert "within 5 s" in world.stack.failure.message
     assert "MQTT" in world.stack.failure.hint
 
@@ -168,8 +168,8 @@ def test_session_that_outlives_its_sockets():
         world.stack.ask(e.Utterance(text=str(number)), world.now)
         world.drive()
 
-    assert [["echo: 0"], ["echo: 1"], ["echo: 2"]] == world.texts()
-    assert (4, 1) == (len(world.dials), len(world.got(e.HandshakeCompleted)))
+    assert world.texts() == [["echo: 0"], ["echo: 1"], ["echo: 2"]]
+    assert (len(world.dials), len(world.got(e.HandshakeCompleted))) == (4, 1)
 
 
 def test_session_that_finds_no_other_socket_is_lost():
@@ -181,12 +181,12 @@ def test_session_that_finds_no_other_socket_is_lost():
     world.hub.listening = False
     world.stack.ask(e.Utterance(text="a"), world.now)
     world.drive()
-    assert FailureKind.CONNECT is world.stack.failure.kind
+    assert world.stack.failure.kind is FailureKind.CONNECT
 
     world.hub.listening = True
     world.advance(1)
 
-    assert [["echo: a"]] == world.texts()
+    assert world.texts() == [["echo: a"]]
 
 
 def test_pace_follows_those_who_wait():
@@ -219,9 +219,9 @@ def test_frame_that_the_link_does_not_take_ends_a_noise_session():
     world.stack.ask(e.Utterance(text="small"), world.now)
     world.drive()
 
-    assert [(big, "no")] == [(failed.token, failed.delivery) for failed in world.got(SendFailed)]
-    assert [["echo: small"]] == world.texts()
-    assert 2 == len(world.dials)
+    assert [(failed.token, failed.delivery) for failed in world.got(SendFailed)] == [(big, "no")]
+    assert world.texts() == [["echo: small"]]
+    assert len(world.dials) == 2
 
 
 def test_frame_that_the_link_does_not_take_is_one_message_of_a_legacy_session():
@@ -234,8 +234,8 @@ def test_frame_that_the_link_does_not_take_is_one_message_of_a_legacy_session():
     world.stack.ask(e.Utterance(text="small"), world.now)
     world.drive()
 
-    assert (1, 1) == (len(world.got(SendFailed)), len(world.dials))
-    assert [["echo: small"]] == world.texts()
+    assert (len(world.got(SendFailed)), len(world.dials)) == (1, 1)
+    assert world.texts() == [["echo: small"]]
 
 
 def test_handshake_that_the_link_does_not_take_is_a_failure():
@@ -244,7 +244,7 @@ def test_handshake_that_the_link_does_not_take_is_a_failure():
 
     world.open()
 
-    assert (SessionState.FAILED, FailureKind.PROTOCOL) == (world.stack.state, world.stack.failure.kind)
+    assert (world.stack.state, world.stack.failure.kind) == (SessionState.FAILED, FailureKind.PROTOCOL)
 
 
 def test_link_that_ends_with_a_fault_says_what_it_was():
@@ -256,7 +256,7 @@ def test_link_that_ends_with_a_fault_says_what_it_was():
     world.drive()
 
     waiting = [changed.failure for changed in world.got(StateChanged) if changed.state is SessionState.WAITING]
-    assert (FailureKind.PROTOCOL, 502) == (waiting[0].kind, waiting[0].code)
+    assert (waiting[0].kind, waiting[0].code) == (FailureKind.PROTOCOL, 502)
     assert "a proxy answered" in waiting[0].message
 
 
@@ -274,10 +274,10 @@ def test_nothing_of_a_connection_counts_after_its_end():
     world.stack.receive_data(frames + peer.data_to_send(), world.now)
     world.drive()
 
-    assert ["before"] == [speak.text for speak in world.got(e.Speak)]
+    assert [speak.text for speak in world.got(e.Speak)] == ["before"]
     (closed,) = world.got(e.Closed)
     assert closed.error is not None
-    assert 2 == len(world.dials)
+    assert len(world.dials) == 2
 
 
 def test_nothing_can_be_sent_while_closed():
@@ -301,7 +301,7 @@ def test_every_generation_over_every_kind_of_carrier(generation, carrier):
     answers: list[Any] = [world.stack.ask(e.Utterance(text=str(number)), world.now) for number in range(5)]
     world.drive()
 
-    assert answers == [ended.ask for ended in world.got(AskEnded)]
+    assert [ended.ask for ended in world.got(AskEnded)] == answers
 
 
 def test_session_may_rest_without_a_socket():
@@ -312,13 +312,13 @@ def test_session_may_rest_without_a_socket():
     link.rests = True
     world.stack.eof(world.now)
     world._socket = None
-    assert Wait() == world.stack.step()
+    assert world.stack.step() == Wait()
 
     world.stack.ask(e.Utterance(text="hi"), world.now)
     assert isinstance(world.stack.step(), Dial)
     world.drive()
 
-    assert ([["echo: hi"]], 2) == (world.texts(), len(world.dials))
+    assert (world.texts(), len(world.dials)) == ([["echo: hi"]], 2)
 
 
 def test_closing_at_once_while_dialing():
@@ -328,7 +328,7 @@ def test_closing_at_once_while_dialing():
 
     world.stack.close(world.now, timeout=0)
 
-    assert (SessionState.CLOSED, Stop(), b"") == (world.stack.state, world.stack.step(), world.stack.data_to_send())
+    assert (world.stack.state, world.stack.step(), world.stack.data_to_send()) == (SessionState.CLOSED, Stop(), b"")
 
 
 def test_links_may_say_more_than_is_understood():
@@ -336,5 +336,5 @@ def test_links_may_say_more_than_is_understood():
     world = World(links=FrameLinks(mute=True)).open()
     world.stack.receive_data(record(b"T", b"{}") + record(b"Z"), world.now)
 
-    assert [SessionState.CONNECTING] == states(world)
-    assert [] == world.got(e.Event)
+    assert states(world) == [SessionState.CONNECTING]
+    assert world.got(e.Event) == []

@@ -96,7 +96,7 @@ IN_SESSION = {
 
 def test_what_either_side_says_inside_a_session():
     """What is a client's alone: to show (`shared_bus`) and to pass upwards (`escalate`); `3rdparty` is nobody's."""
-    assert IN_SESSION == {CLIENT: set(CLIENT_KINDS), HUB: set(HUB_KINDS)}
+    assert {CLIENT: set(CLIENT_KINDS), HUB: set(HUB_KINDS)} == IN_SESSION
 
 
 def test_the_table_is_the_law():
@@ -107,7 +107,7 @@ def test_the_table_is_the_law():
         for kind in (IN_SESSION[sender] if what is ... else (what,))
     }
 
-    assert spelled == {(state, *cell): then for state, cells in TRANSITIONS.items() for cell, then in cells.items()}
+    assert {(state, *cell): then for state, cells in TRANSITIONS.items() for cell, then in cells.items()} == spelled
     assert TOLERATED == IGNORED
 
 
@@ -123,7 +123,7 @@ def test_every_cell_is_legal_or_ignored_or_refused(state):
             continue
         with pytest.raises(LocalProtocolError) as refused:
             next_state(*cell)
-        assert f"the {sender.value} may not send {kind.__name__} in state {state.name}" == str(refused.value)
+        assert str(refused.value) == f"the {sender.value} may not send {kind.__name__} in state {state.name}"
 
 
 def test_the_table_knows_all_wire_kinds_and_nothing_else():
@@ -236,22 +236,22 @@ def test_a_real_connection_obeys_the_table(place, kind, form):
     then = expected(place, kind, form)
     heard = [event for event in events if event.wire_kind is kind]
     if place.carrier.rehello and kind in (e.HubHello, e.Offer) and kind is not place.due:
-        assert [(e.Closed, None)] == [(type(event), event.error) for event in events]  # the hub has started over
+        assert [(type(event), event.error) for event in events] == [(e.Closed, None)]  # the hub has started over
     elif then is LocalProtocolError:
         assert isinstance(events[-1], e.Closed)
         assert isinstance(events[-1].error, RemoteProtocolError)
-        assert State.CLOSED is stage.end.state
-        assert [] == [event for event in events[:-1] if event.wire_kind is not kind]
-        assert [] == stage.end.frames_to_send()
+        assert stage.end.state is State.CLOSED
+        assert [event for event in events[:-1] if event.wire_kind is not kind] == []
+        assert stage.end.frames_to_send() == []
     elif then is None:
-        assert [] == [event for event in events if not isinstance(event, e.Proven)]
-        assert place.state is stage.end.state
+        assert [event for event in events if not isinstance(event, e.Proven)] == []
+        assert stage.end.state is place.state
     else:
-        assert [kind] == [type(event) for event in heard]
+        assert [type(event) for event in heard] == [kind]
         assert not any(isinstance(event, e.Closed) for event in events)
         for event in stage.puppet.heard[before:]:  # what the end then said by itself is law, too
             then = next_state(then, place.role, event.wire_kind)
-        assert then is stage.end.state
+        assert stage.end.state is then
 
 
 @every_place
@@ -261,8 +261,8 @@ def test_a_closed_connection_hears_nothing(place):
     due = stage.puppet.frames(stage.puppet.due[0]) if stage.puppet.due else []
     stage.end.close()
 
-    assert [] == stage.deliver(*due, stage.puppet.in_clear(made(e.ClearHello)))
-    assert State.CLOSED is stage.end.state
+    assert stage.deliver(*due, stage.puppet.in_clear(made(e.ClearHello))) == []
+    assert stage.end.state is State.CLOSED
 
 
 def test_every_cell_of_the_table_is_lived():
@@ -273,7 +273,7 @@ def test_every_cell_of_the_table_is_lived():
         if isinstance(expected(place, kind, form), State)
     }
 
-    assert {(state, *cell) for state, cells in TRANSITIONS.items() for cell in cells} == lived
+    assert lived == {(state, *cell) for state, cells in TRANSITIONS.items() for cell in cells}
 
 
 SESSIONS = [(V3, False), (V3, True), (V1, False), (V0, False)]
@@ -295,7 +295,7 @@ def test_both_ends_live_by_the_same_table(carrier, generation, pinned):
                 state = next_state(state, sender, event.wire_kind)
 
     assert State.READY is state is pair.client.state is pair.hub.state
-    assert 2 == len([event for event in again.heard_by_client if isinstance(event, e.Bus)])
+    assert len([event for event in again.heard_by_client if isinstance(event, e.Bus)]) == 2
 
 
 @every_place
@@ -307,10 +307,10 @@ def test_sending_obeys_the_same_table(place, kind):
 
     if isinstance(then, State):
         stage.end.send(made(kind), stage.now)
-        assert kind is stage.puppet.hear(stage.end.frames_to_send()[0][0]).wire_kind
-        assert then is stage.end.state
+        assert stage.puppet.hear(stage.end.frames_to_send()[0][0]).wire_kind is kind
+        assert stage.end.state is then
     else:
         with pytest.raises(LocalProtocolError):
             stage.end.send(made(kind), stage.now)
-        assert [] == stage.end.frames_to_send()
+        assert stage.end.frames_to_send() == []
         assert place.state is stage.end.state

@@ -44,7 +44,7 @@ def expected(case: dict) -> Wire1Frame:
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_decodes_every_frame_of_both_generations(case):
     """Versioned or not, compressed or not, aligned or shifted."""
-    assert expected(DECODED[case["frame"]]) == decode(bytes.fromhex(case["frame"]))
+    assert decode(bytes.fromhex(case["frame"])) == expected(DECODED[case["frame"]])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case["versioned"]], ids=by_name)
@@ -60,7 +60,7 @@ def test_encodes_every_frame_of_both_generations(case):
     frame = min(frames, key=len)
 
     # zlib's output is not canonical: another library may write other bytes for the same text
-    assert bytes.fromhex(case["frame"]) == frame or (case["compressed"] is not False and want == decode(frame))
+    assert frame == bytes.fromhex(case["frame"]) or (case["compressed"] is not False and decode(frame) == want)
 
 
 def test_stable_peers_read_only_compressed_frames():
@@ -87,13 +87,13 @@ def test_every_type_makes_the_round_trip(msg_type, compress):
     frame = encode(msg_type, payload, b'{"m":1}', compress=compress)
 
     want = Wire1Frame(msg_type=msg_type, metadata={"m": 1}, payload=payload if msg_type == "bin" else {"a": [1]})
-    assert want == decode(frame)
+    assert decode(frame) == want
 
 
 @pytest.mark.parametrize("bin_type", range(16))
 def test_unknown_kinds_of_binary_keep_their_number(bin_type):
     """All 16 fit, seven have a name; none is mapped to another."""
-    assert bin_type == decode(encode("bin", b"x", bin_type=bin_type)).bin_type
+    assert decode(encode("bin", b"x", bin_type=bin_type)).bin_type == bin_type
 
 
 @given(
@@ -106,7 +106,7 @@ def test_binary_payloads_make_the_round_trip(payload, metadata, compress, bin_ty
     """Whatever the length of the metadata, the payload comes out as it went in."""
     frame = encode("bin", payload, json.dumps(metadata).encode(), compress=compress, bin_type=bin_type)
 
-    assert Wire1Frame(msg_type="bin", metadata=metadata, payload=payload, bin_type=bin_type) == decode(frame)
+    assert decode(frame) == Wire1Frame(msg_type="bin", metadata=metadata, payload=payload, bin_type=bin_type)
     assert frame.endswith(payload)
 
 
@@ -121,7 +121,7 @@ def test_metadata_that_does_not_fit_is_our_fault():
     for msg_type, hint in (("bin", "shorten"), ("bus", "text frame")):
         with pytest.raises(LocalProtocolError, match="256 bytes") as caught:
             encode(msg_type, b"{}", metadata)
-        assert "metadata_too_large" == caught.value.code
+        assert caught.value.code == "metadata_too_large"
         assert hint in caught.value.hint
 
     assert case["metadata"] == decode(encode("bin", b"", metadata, compress=True)).metadata
@@ -133,7 +133,7 @@ def test_types_without_a_code_are_our_fault(msg_type):
     with pytest.raises(LocalProtocolError) as caught:
         encode(msg_type, b"{}")
 
-    assert "no_binary_form" == caught.value.code
+    assert caught.value.code == "no_binary_form"
     assert "text frame" in caught.value.hint
 
 
@@ -156,11 +156,11 @@ def test_malformed_frames_end_as_at_the_real_decoder(case):
             decode(frame)
     else:
         got = decode(frame)
-        assert (case["decoded"], case["payload"], case["metadata"]) == (
+        assert (
             got.msg_type,
             str(got.payload),
             str(got.metadata),
-        )
+        ) == (case["decoded"], case["payload"], case["metadata"])
 
 
 @pytest.mark.parametrize("case", LEGACY["malformed"], ids=by_name)
@@ -225,14 +225,14 @@ def test_payloads_that_are_no_objects_are_refused(payload):
 @pytest.mark.parametrize("metadata", [b"", b"[1]", b"5", b"null", b'"a"'])
 def test_metadata_that_is_no_object_counts_as_none(metadata):
     """The real decoder reads on, so do we; nothing of it reaches anybody."""
-    assert {} == decode(encode("bus", b"{}", metadata)).metadata
-    assert {} == decode(encode("bin", b"{}", metadata)).metadata
+    assert decode(encode("bus", b"{}", metadata)).metadata == {}
+    assert decode(encode("bin", b"{}", metadata)).metadata == {}
 
 
 def test_compressed_without_metadata():
     """The compression bit says nothing about metadata that is not there."""
-    assert {} == decode(b"\x83\x00" + zlib.compress(b"{}")).metadata
-    assert b"\xab" == decode(bytes.fromhex("099001ab")).payload
+    assert decode(b"\x83\x00" + zlib.compress(b"{}")).metadata == {}
+    assert decode(bytes.fromhex("099001ab")).payload == b"\xab"
 
 
 def test_metadata_that_is_not_json_is_refused():
@@ -270,7 +270,7 @@ def test_inflation_is_bounded():
     frame = encode("bus", text, compress=True)
 
     for name in ("inflate", "json_text"):
-        assert "bus" == decode(frame, evolve(DEFAULT_LIMITS, **{name: len(text)})).msg_type
+        assert decode(frame, evolve(DEFAULT_LIMITS, **{name: len(text)})).msg_type == "bus"
         with pytest.raises(DecodeError, match=f"limit of {len(text) - 1}"):
             decode(frame, evolve(DEFAULT_LIMITS, **{name: len(text) - 1}))
 

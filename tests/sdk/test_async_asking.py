@@ -26,11 +26,11 @@ def test_reply(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking() as client:
             reply = await client.ask("say one and two and two", session_id="S-1", request_id="R-reply")
-        assert ("one two", ("one", "two")) == (reply.text, reply.utterances)
-        assert (True, True, None) == (reply.handled, reply.ok, reply.failure_event)
-        assert ("S-1", "R-reply") == (reply.session_id, reply.request_id)
-        assert ["speak", "speak", "speak", "ovos.utterance.handled"] == [event.name for event in reply.events]
-        assert ("say",) == reply.skill_ids
+        assert (reply.text, reply.utterances) == ("one two", ("one", "two"))
+        assert (reply.handled, reply.ok, reply.failure_event) == (True, True, None)
+        assert (reply.session_id, reply.request_id) == ("S-1", "R-reply")
+        assert [event.name for event in reply.events] == ["speak", "speak", "speak", "ovos.utterance.handled"]
+        assert reply.skill_ids == ("say",)
 
     run(asks())
 
@@ -41,7 +41,7 @@ def test_reply_without_words(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking() as client:
             reply = await client.ask("stay silent")
-        assert ("", True, True) == (reply.text, reply.handled, reply.ok)
+        assert (reply.text, reply.handled, reply.ok) == ("", True, True)
 
     run(asks())
 
@@ -53,8 +53,8 @@ def test_failure_without_words(each: Lab) -> None:
         async with each.talking() as client:
             with pytest.raises(ThalovantUnansweredError, match="the lamp is gone") as caught:
                 await client.ask("fail because the lamp is gone")
-            assert ("the lamp is gone", "yes") == (caught.value.said, caught.value.delivery)
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (caught.value.said, caught.value.delivery) == ("the lamp is gone", "yes")
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())
 
@@ -68,11 +68,11 @@ def test_policy(each: Lab) -> None:
             states = States(client)
             with pytest.raises(ThalovantPolicyDeniedError) as caught:
                 await client.ask("hi")
-            assert "recognizer_loop:utterance" == caught.value.denied_type
+            assert caught.value.denied_type == "recognizer_loop:utterance"
             assert caught.value.hint
             await client.emit("test.note")
             await each.wait_for("test.note")
-            assert [] == states.names
+            assert states.names == []
             await client.close(timeout=0)  # older hubs are waited for else: they may still answer
 
     run(asks())
@@ -86,8 +86,8 @@ def test_silence_is_a_timeout(each: Lab) -> None:
             await client.ask("hi")
             with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as caught:
                 await client.ask("hang", timeout=0.05)
-            assert ("unknown", "timeout") == (caught.value.delivery, caught.value.code)
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (caught.value.delivery, caught.value.code) == ("unknown", "timeout")
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())
 
@@ -98,7 +98,7 @@ def test_speech_is_not_lost_at_the_deadline(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking(goodbye=False, reply_settle_seconds=5) as client:
             reply = await client.ask("start and hang", timeout=0.3)
-        assert ("started", False, False) == (reply.text, reply.handled, reply.ok)
+        assert (reply.text, reply.handled, reply.ok) == ("started", False, False)
 
     run(asks())
 
@@ -109,7 +109,7 @@ def test_quiet_ends_a_reply(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking(goodbye=False, reply_settle_seconds=0.01) as client:
             reply = await client.ask("start and hang")
-        assert ("started", False) == (reply.text, reply.handled)
+        assert (reply.text, reply.handled) == ("started", False)
 
     run(asks())
 
@@ -124,7 +124,7 @@ def test_stream_gives_pieces_as_they_come(each: Lab) -> None:
                 said.append(piece.text)
                 if said == ["one"]:
                     await client.emit("test.go", {"gate": "stream"})
-            assert ["one", "two"] == said
+            assert said == ["one", "two"]
 
     run(streams())
 
@@ -135,9 +135,9 @@ def test_stream_can_be_left(each: Lab) -> None:
     async def streams() -> None:
         async with each.talking() as client:
             stream = client.stream("two steps left")
-            assert "one" == (await anext(stream)).text
+            assert (await anext(stream)).text == "one"
             await stream.aclose()
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
             await client.emit("test.go", {"gate": "left"})
 
     run(streams())
@@ -160,7 +160,7 @@ def test_many_asks_at_once(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking() as client:
             replies = await asyncio.gather(*(client.ask(f"number {number}") for number in range(100)))
-            assert [f"You said: number {number}" for number in range(100)] == [reply.text for reply in replies]
+            assert [reply.text for reply in replies] == [f"You said: number {number}" for number in range(100)]
 
     run(asks())
 
@@ -174,9 +174,9 @@ def test_request_id_in_flight_is_refused(v3: Lab) -> None:
             await v3.wait_for("recognizer_loop:utterance", text="two steps twice")
             with pytest.raises(ThalovantRuntimeError, match="in flight") as caught:
                 await client.ask("hi", request_id="twice")
-            assert "no" == caught.value.delivery
+            assert caught.value.delivery == "no"
             await client.emit("test.go", {"gate": "twice"})
-            assert "one two" == (await first).text
+            assert (await first).text == "one two"
 
     run(asks())
 
@@ -192,8 +192,8 @@ def test_link_lost_while_asking(each: Lab) -> None:
             await asyncio.to_thread(each.hub.disconnect, identity.site_id)
             with pytest.raises(ThalovantConnectionError) as caught:
                 await asked
-            assert ("lost", "unknown") == (caught.value.code, caught.value.delivery)
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (caught.value.code, caught.value.delivery) == ("lost", "unknown")
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())
 
@@ -207,8 +207,8 @@ def test_idempotent_asks_are_sent_again(own: Lab) -> None:
             await own.wait_for("recognizer_loop:utterance", text="hang twice")
             own.hub.skill("hang twice")(lambda turn: "Now I know.")
             await asyncio.to_thread(own.hub.disconnect, "shared")
-            assert "Now I know." == (await asked).text
-            assert ["again", "again"] == [event.request_id for event in own.heard("hang twice")]
+            assert (await asked).text == "Now I know."
+            assert [event.request_id for event in own.heard("hang twice")] == ["again", "again"]
 
     run(asks())
 
@@ -238,7 +238,7 @@ def test_mistakes_in_calls(v3: Lab, call: Any, message: str) -> None:
             with pytest.raises(ValueError) as caught:
                 await call(client)
             assert str(caught.value).startswith(message)
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(calls())
 
@@ -273,14 +273,14 @@ def test_messages_as_the_hub_hears_them(each: Lab) -> None:
         found = {event.request_id: event for event in each.hub.heard}
 
         said = found["R-utterance"]
-        assert (("open",), "de-de") == (said.utterances, said.lang)
-        assert ("S-2" == said.session_id) is (each.generation == 3)  # older hubs have one session for each connection
+        assert (said.utterances, said.lang) == (("open",), "de-de")
+        assert (said.session_id == "S-2") is (each.generation == 3)  # older hubs have one session for each connection
         assert each.identity().site_id == said.site_id
         action = found["R-action"].context["input"]
-        assert {"kind": "action", "title": "Choose", "payload": "/choose"} == action
+        assert action == {"kind": "action", "title": "Choose", "payload": "/choose"}
         code = {"kind": "ean", "label": "Pen", "value": "4006381333931", "exact": True}
         assert code == found["R-code"].context["input"] == found["R-code"].data["input"]
-        assert ("hi", "d1") == (found["R-emit"].data["text"], found["R-emit"].context["device"])
+        assert (found["R-emit"].data["text"], found["R-emit"].context["device"]) == ("hi", "d1")
 
     run(sends())
 
@@ -293,7 +293,7 @@ def test_metadata_of_the_identity_goes_along(v3: Lab) -> None:
         async with AsyncThalovantClient(identity, noise_state_dir=v3.state_dir()) as client:
             await client.ask("hi", context={"metadata": {"floor": 2}}, request_id="R-meta")
         (heard,) = [event for event in v3.hub.heard if event.request_id == "R-meta"]
-        assert {"room": "kitchen", "floor": 2} == heard.context["metadata"]
+        assert heard.context["metadata"] == {"room": "kitchen", "floor": 2}
 
     run(sends())
 
@@ -305,10 +305,10 @@ def test_everything_connects_by_itself(each: Lab) -> None:
         client = each.async_client()
         for _ in range(2):
             await client.send_utterance("send first")
-            assert "You said: send first" == (await client.wait_for_event("speak")).text
+            assert (await client.wait_for_event("speak")).text == "You said: send first"
             await client.close()
             await client.emit("test.flood", {"count": 1})
-            assert [0] == [event.data["number"] async for event in client.listen("test.tick", max_events=1)]
+            assert [event.data["number"] async for event in client.listen("test.tick", max_events=1)] == [0]
             await client.close()
 
     run(calls())
@@ -330,7 +330,7 @@ def test_binary_to_the_hub(each: Lab) -> None:
     each.hub.on_binary(6)(lambda turn: arrived.append((turn.binary.payload, None)))
     run(sends())
 
-    assert [(payload, "a.bin"), (b"short", None)] == sorted(arrived, key=lambda one: -len(one[0]))
+    assert sorted(arrived, key=lambda one: -len(one[0])) == [(payload, "a.bin"), (b"short", None)]
 
 
 def test_large_messages(each: Lab) -> None:
@@ -339,7 +339,7 @@ def test_large_messages(each: Lab) -> None:
 
     async def asks() -> None:
         async with each.talking() as client:
-            assert f"You said: {text}" == (await client.ask(text)).text
+            assert (await client.ask(text)).text == f"You said: {text}"
 
     run(asks())
 
@@ -351,6 +351,6 @@ def test_message_that_is_too_large(v3: Lab) -> None:
         async with v3.talking() as client:
             with pytest.raises(ValueError, match="over"):
                 await client.send_binary(b"\0" * (33 * 1024 * 1024))
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())

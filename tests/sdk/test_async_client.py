@@ -27,7 +27,7 @@ def test_connect_says_how_it_came_about(each: Lab) -> None:
     async def connects() -> None:
         async with each.async_client() as client:
             info = await client.connect_with_info()
-            assert ("ready", None) == (info.phase, info.last_error)
+            assert (info.phase, info.last_error) == ("ready", None)
             assert info.transport_open_ms is not None
             assert info.socket_open_ms is not None
             assert info.connect_ms is not None
@@ -50,14 +50,14 @@ def test_states_in_order(each: Lab) -> None:
         states = States(client)
         await client.connect()
         await client.connect()  # changes nothing
-        assert ["connecting", "handshake", "ready"] == states.names
+        assert states.names == ["connecting", "handshake", "ready"]
         await client.close()
-        assert ["closing", "closed"] == states.names[3:]
-        assert [None] * 5 == [error for _, error in states.seen]
+        assert states.names[3:] == ["closing", "closed"]
+        assert [error for _, error in states.seen] == [None] * 5
         states.end()
         await client.connect()
         await client.close()
-        assert 5 == len(states.seen)
+        assert len(states.seen) == 5
 
     run(lives())
 
@@ -67,11 +67,11 @@ def test_info_without_a_connection(v3: Lab) -> None:
 
     async def looks() -> None:
         client = v3.async_client()
-        assert ("idle", None, None) == _phase(await client.connection_info())
+        assert _phase(await client.connection_info()) == ("idle", None, None)
         async with client:
             pass
         phase, connect_ms, last_error = _phase(await client.connection_info())
-        assert ("closed", None) == (phase, last_error)
+        assert (phase, last_error) == ("closed", None)
         assert connect_ms is not None
 
     run(looks())
@@ -88,7 +88,7 @@ def test_close_and_use_again(each: Lab) -> None:
         client = each.async_client()
         await client.close()  # nothing to close
         for text in ("first", "second"):
-            assert f"You said: {text}" == (await client.ask(text)).text
+            assert (await client.ask(text)).text == f"You said: {text}"
             await client.disconnect()
             await client.close()
 
@@ -106,12 +106,12 @@ def test_reconnects_by_itself(each: Lab) -> None:
             await asyncio.to_thread(each.hub.disconnect, identity.site_id)
             lost = await states.reach("waiting")
             assert isinstance(lost, ThalovantConnectionError)
-            assert ("lost", True) == (lost.code, lost.retryable)
+            assert (lost.code, lost.retryable) == ("lost", True)
             await states.reach("ready")
             await client.connect()
             await asyncio.to_thread(each.hub.emit_to, identity.site_id, "test.hello", {"text": "still there"})
-            assert "still there" == await heard.get()
-            assert None is (await client.connection_info()).last_error
+            assert await heard.get() == "still there"
+            assert (await client.connection_info()).last_error is None
 
     run(reconnects())
 
@@ -126,8 +126,8 @@ def test_hub_restarts(own: Lab) -> None:
             await states.reach("waiting")
             asked = asyncio.create_task(client.ask("Are you back?"))
             await asyncio.to_thread(own.hub.start)
-            assert "You said: Are you back?" == (await asked).text
-            assert 1 == len(own.heard("Are you back?"))
+            assert (await asked).text == "You said: Are you back?"
+            assert len(own.heard("Are you back?")) == 1
 
     run(outlives())
 
@@ -141,11 +141,11 @@ def test_hub_that_is_down_is_an_error_that_says_so(own: Lab) -> None:
         for call in (client.connect, lambda: client.ask("hi"), lambda: client.emit("test.note")):
             with pytest.raises(ThalovantConnectionError) as caught:
                 await call()
-            assert ("connect", True) == (caught.value.code, caught.value.retryable)
+            assert (caught.value.code, caught.value.retryable) == ("connect", True)
             assert caught.value.delivery in (None, "no")
             assert "check host and port" in caught.value.hint.lower()
         await asyncio.to_thread(own.hub.start)
-        assert "You said: hi" == (await client.ask("hi")).text
+        assert (await client.ask("hi")).text == "You said: hi"
         await client.close()
 
     run(fails_then_works())
@@ -161,8 +161,8 @@ def test_without_reconnecting(own: Lab) -> None:
         await asyncio.to_thread(own.hub.disconnect, "shared")
         await states.reach("failed")
         await client.wait_closed()
-        assert "error" == (await client.connection_info()).phase
-        assert "You said: hi" == (await client.ask("hi")).text
+        assert (await client.connection_info()).phase == "error"
+        assert (await client.ask("hi")).text == "You said: hi"
         await client.close()
 
     run(stays_away())
@@ -175,7 +175,7 @@ def test_connect_gives_up_in_time(v3: Lab) -> None:
         client = _elsewhere(v3, f"wss://127.0.0.1:{port}")
         with pytest.raises(ThalovantConnectionError, match=r"did not complete within 0\.05s\.") as caught:
             await client.connect(timeout=0.05)
-        assert ("connect_timeout", True) == (caught.value.code, caught.value.retryable)
+        assert (caught.value.code, caught.value.retryable) == ("connect_timeout", True)
         assert "endpoint" in caught.value.hint
         await client.close(timeout=0)
 
@@ -196,8 +196,8 @@ def test_calls_give_up_in_time(v3: Lab) -> None:
         for call, delivery in zip(calls, ("no", "no", None), strict=True):
             with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as caught:
                 await call
-            assert (delivery, True) == (caught.value.delivery, caught.value.retryable)
-        assert [] == [event async for event in client.listen("speak", timeout=0.05)]
+            assert (caught.value.delivery, caught.value.retryable) == (delivery, True)
+        assert [event async for event in client.listen("speak", timeout=0.05)] == []
         await client.close(timeout=0)
 
     with silent_listener() as port:
@@ -222,7 +222,7 @@ def test_tries_are_counted(v3: Lab) -> None:
             await client.connect()
         return states.names.count("connecting")
 
-    assert [1, 3] == [run(tries(attempts)) for attempts in (0, 2)]
+    assert [run(tries(attempts)) for attempts in (0, 2)] == [1, 3]
 
 
 def test_health(each: Lab) -> None:
@@ -232,7 +232,7 @@ def test_health(each: Lab) -> None:
         client = each.async_client()
         health = await client.healthcheck()
         assert health.ok
-        assert ThalovantHealth(True, True, True, None, await client.connection_info()) == health
+        assert health == ThalovantHealth(True, True, True, None, await client.connection_info())
         await client.close()
 
     run(checks())
@@ -254,7 +254,7 @@ def test_two_clients_of_one_identity(each: Lab) -> None:
     async def both() -> None:
         async with each.talking() as one, each.talking() as two:
             replies = await asyncio.gather(*(client.ask(text) for client, text in ((one, "1"), (two, "2"))))
-            assert ["You said: 1", "You said: 2"] == [reply.text for reply in replies]
+            assert [reply.text for reply in replies] == ["You said: 1", "You said: 2"]
 
     run(both())
 
@@ -293,15 +293,15 @@ def test_bug_in_the_machines_is_told(own: Lab, monkeypatch: pytest.MonkeyPatch) 
             patched.setattr(ClientStack, "receive_data", fails)
             with pytest.raises(ThalovantConnectionError, match="bug in thalovant: ZeroDivisionError") as caught:
                 await client.ask("hi")
-            assert ("internal", "unknown", False) == (
+            assert (
                 caught.value.code,
                 caught.value.delivery,
                 caught.value.retryable,
-            )
-        assert ["a bug"] == [str(context["exception"]) for context in reported]
+            ) == ("internal", "unknown", False)
+        assert [str(context["exception"]) for context in reported] == ["a bug"]
         await client.connect()
         await asyncio.to_thread(own.hub.emit_to, "shared", "test.hello", {"text": "new"})
-        assert "new" == await heard.get()
+        assert await heard.get() == "new"
         await client.close()
 
     run(asks())
@@ -322,9 +322,9 @@ def test_close_while_others_wait(each: Lab) -> None:
         await each.wait_for("recognizer_loop:utterance", text="hang on")
         await client.close(timeout=0)
         ended = await asyncio.gather(*calls, return_exceptions=True)
-        assert ["closed"] * 3 == [getattr(error, "code", None) for error in ended[1:]]
-        assert None is ended[0] or "closed" == getattr(ended[0], "code", None)
-        assert "closed" == states.names[-1]
+        assert [getattr(error, "code", None) for error in ended[1:]] == ["closed"] * 3
+        assert ended[0] is None or getattr(ended[0], "code", None) == "closed"
+        assert states.names[-1] == "closed"
 
     run(closes())
 
@@ -340,8 +340,8 @@ def test_close_before_the_first_dial(v3: Lab) -> None:
         await client.close()
         with pytest.raises(ThalovantConnectionError, match="closed") as caught:
             await asked
-        assert "no" == caught.value.delivery
-        assert [] == states.names
+        assert caught.value.delivery == "no"
+        assert states.names == []
 
     run(closes())
 
@@ -361,7 +361,7 @@ def test_wrong_loop(v3: Lab) -> None:
 
     async def again() -> None:
         async with client:
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(here())
     run(again())

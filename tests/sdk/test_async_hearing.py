@@ -22,13 +22,13 @@ from .lab import Lab, logged, run
 
 async def _tick(client: AsyncThalovantClient, count: int) -> None:
     """Have the hub send that many `test.tick`s, numbered; they have arrived when this returns."""
-    assert "done" == (await client.ask(f"count to {count}")).text
+    assert (await client.ask(f"count to {count}")).text == "done"
 
 
 async def _tick_unasked(client: AsyncThalovantClient, count: int) -> None:
     """The same, sent without waiting: nobody has taken them when this returns, and they are kept."""
     await client.send_utterance(f"count to {count}")
-    assert "done" == (await client.wait_for_event("speak")).text
+    assert (await client.wait_for_event("speak")).text == "done"
 
 
 def _numbers(events: list[ThalovantEvent]) -> list[int]:
@@ -59,11 +59,11 @@ def test_handler_hears_in_order(each: Lab, kind: str) -> None:
 
         async with each.talking() as client:
             subscription = client.on("test.tick", slowly if kind == "coroutine" else at_once)
-            assert "test.tick" == subscription.event_name
+            assert subscription.event_name == "test.tick"
             await _tick(client, 20)
             await all_heard.wait()
-            assert list(range(20)) == _numbers(heard)
-            assert 0 == subscription.dropped
+            assert _numbers(heard) == list(range(20))
+            assert subscription.dropped == 0
 
     run(listens())
 
@@ -81,7 +81,7 @@ def test_close_of_a_subscription(v3: Lab) -> None:
             subscription.close()
             subscription.unsubscribe()
             await _tick(client, 1)
-        assert (1, 2) == (len(first), len(second))
+        assert (len(first), len(second)) == (1, 2)
 
     run(listens())
 
@@ -106,7 +106,7 @@ def test_handler_that_closes_its_subscription(v3: Lab) -> None:
             all_there.set()
             await handled.wait()
             await _tick(client, 1)
-            assert [0] == heard
+            assert heard == [0]
 
     run(listens())
 
@@ -123,7 +123,7 @@ def test_function_that_closes_its_subscription(v3: Lab) -> None:
         async with v3.talking() as client:
             subscription = client.on("test.tick", once)
             await _tick(client, 5)
-            assert [0] == heard
+            assert heard == [0]
 
     run(listens())
 
@@ -148,7 +148,7 @@ def test_close_cancels_a_coroutine_that_handles(v3: Lab) -> None:
             await _tick(client, 1)
             await started.wait()
             subscription.close()
-        assert ["cancelled"] == ended
+        assert ended == ["cancelled"]
 
     run(listens())
 
@@ -166,8 +166,8 @@ def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
 
     run(listens())
 
-    assert ["A handler of 'test.tick' raised"] * 2 == [record.message for record in logged(caplog)]
-    assert ["0", "1"] == [str(record.exc_info[1]) for record in logged(caplog) if record.exc_info]
+    assert [record.message for record in logged(caplog)] == ["A handler of 'test.tick' raised"] * 2
+    assert [str(record.exc_info[1]) for record in logged(caplog) if record.exc_info] == ["0", "1"]
 
 
 def test_handler_that_asks(each: Lab) -> None:
@@ -182,7 +182,7 @@ def test_handler_that_asks(each: Lab) -> None:
 
             client.on("test.tick", answers)
             await _tick(client, 2)
-            assert ["You said: tick 0", "You said: tick 1"] == [await answered.get() for _ in range(2)]
+            assert [await answered.get() for _ in range(2)] == ["You said: tick 0", "You said: tick 1"]
 
     run(listens())
 
@@ -202,10 +202,10 @@ def test_slow_handler_loses_the_oldest(v3: Lab) -> None:
         async with v3.talking() as client:
             subscription = client.on("test.tick", handles)
             await _tick(client, 1 + HANDLER_BUFFER + extra)
-            assert extra == subscription.dropped
+            assert subscription.dropped == extra
             hangs.set()
             await client.ask("Are we done?")
-        assert [0, *range(1 + extra, 1 + extra + HANDLER_BUFFER)] == heard
+        assert heard == [0, *range(1 + extra, 1 + extra + HANDLER_BUFFER)]
 
     run(listens())
 
@@ -232,7 +232,7 @@ def test_filters(each: Lab, filters: dict[str, Any], fits: bool) -> None:
             heard: list[ThalovantEvent] = []
             client.on("speak", heard.append, **filters)
             await client.ask("filter", request_id="R-mine")
-            assert fits is bool(heard)
+            assert bool(heard) is fits
 
     run(listens())
 
@@ -247,9 +247,9 @@ def test_filter_by_session(each: Lab) -> None:
                 client.on("speak", lambda event, texts=texts: texts.append(event.text), session_id=session)  # type: ignore[misc]
             await client.ask("one", session_id="S-1")
             if each.generation == 3:
-                assert {"S-1": ["You said: one"], "S-2": []} == heard
+                assert heard == {"S-1": ["You said: one"], "S-2": []}
             else:
-                assert ["You said: one"] == heard["S-1"]
+                assert heard["S-1"] == ["You said: one"]
 
     run(listens())
 
@@ -262,11 +262,11 @@ def test_predicate_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> Non
             heard: list[ThalovantEvent] = []
             client.on("test.tick", heard.append, predicate=lambda event: 1 / event.data["number"] > 0)
             await _tick(client, 3)
-            assert [1, 2] == _numbers(heard)
+            assert _numbers(heard) == [1, 2]
 
     run(listens())
 
-    assert ["A predicate for 'test.tick' raised"] == [record.message for record in logged(caplog)]
+    assert [record.message for record in logged(caplog)] == ["A predicate for 'test.tick' raised"]
 
 
 def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -283,7 +283,7 @@ def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixtur
     run(listens())
 
     (record,) = logged(caplog)
-    assert (logging.WARNING, True) == (record.levelno, record.message.startswith("Could not connect in the background"))
+    assert (record.levelno, record.message.startswith("Could not connect in the background")) == (logging.WARNING, True)
 
 
 def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -293,11 +293,11 @@ def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCapt
         client = v3.async_client()
         client.on("speak", lambda event: None)
         await client.close()
-        assert "idle" == (await client.connection_info()).phase
+        assert (await client.connection_info()).phase == "idle"
 
     run(listens())
 
-    assert [] == logged(caplog)
+    assert logged(caplog) == []
 
 
 # --- wait_for_event and listen ---
@@ -311,10 +311,10 @@ def test_send_then_wait(each: Lab) -> None:
             await _tick_unasked(client, 3)
             found = [await client.wait_for_event("test.tick") for _ in range(2)]
             found += [event async for event in client.listen("test.tick", max_events=1)]
-            assert [0, 1, 2] == _numbers(found)
+            assert _numbers(found) == [0, 1, 2]
             with pytest.raises(ThalovantTimeoutError, match=r"Hub did not emit 'test\.tick' within 0s\."):
                 await client.wait_for_event("test.tick", timeout=0)
-            assert [] == [event async for event in client.listen("test.tick", timeout=0)]
+            assert [event async for event in client.listen("test.tick", timeout=0)] == []
 
     run(waits())
 
@@ -328,7 +328,7 @@ def test_wait_takes_one_event(v3: Lab) -> None:
             await asyncio.sleep(0)
             await _tick_unasked(client, 3)
             rest = [event async for event in client.listen("test.tick", max_events=2)]
-            assert [0, 1, 2] == _numbers([await waiting, *rest])
+            assert _numbers([await waiting, *rest]) == [0, 1, 2]
 
     run(waits())
 
@@ -341,7 +341,7 @@ def test_wait_with_a_predicate(v3: Lab) -> None:
             await _tick_unasked(client, 3)
             found = await client.wait_for_event("test.tick", predicate=lambda event: event.data["number"] == 1)
             rest = [event async for event in client.listen("test.tick", max_events=2)]
-            assert [1, 0, 2] == _numbers([found, *rest])
+            assert _numbers([found, *rest]) == [1, 0, 2]
 
     run(waits())
 
@@ -352,7 +352,7 @@ def test_what_ask_has_heard_is_not_kept(v3: Lab) -> None:
     async def waits() -> None:
         async with v3.talking() as client:
             await client.ask("hi")
-            assert [] == [event async for event in client.listen("speak", timeout=0.01)]
+            assert [event async for event in client.listen("speak", timeout=0.01)] == []
 
     run(waits())
 
@@ -369,7 +369,7 @@ def test_listen_while_others_listen(v3: Lab) -> None:
             both = [asyncio.create_task(three()) for _ in range(2)]
             await asyncio.sleep(0)
             await _tick(client, 3)
-            assert [[0, 1, 2]] * 2 == [await one for one in both]
+            assert [await one for one in both] == [[0, 1, 2]] * 2
 
     run(listens())
 
@@ -379,8 +379,8 @@ def test_listen_for_nothing(v3: Lab) -> None:
 
     async def listens() -> None:
         client = v3.async_client()
-        assert [] == [event async for event in client.listen("speak", max_events=0)]
-        assert "idle" == (await client.connection_info()).phase
+        assert [event async for event in client.listen("speak", max_events=0)] == []
+        assert (await client.connection_info()).phase == "idle"
 
     run(listens())
 
@@ -391,7 +391,7 @@ def test_listen_ends_at_its_timeout(v3: Lab) -> None:
     async def listens() -> None:
         async with v3.talking() as client:
             await _tick_unasked(client, 2)
-            assert [0, 1] == _numbers([event async for event in client.listen("test.tick", timeout=0.02)])
+            assert _numbers([event async for event in client.listen("test.tick", timeout=0.02)]) == [0, 1]
 
     run(listens())
 
@@ -408,8 +408,8 @@ def test_slow_consumer_of_listen(v3: Lab) -> None:
             with pytest.raises(ThalovantRuntimeError, match="Event buffer overflow") as caught:
                 async for event in events:
                     heard.append(event)
-            assert [0, 0, 1, 2] == _numbers(heard)
-            assert ("overflow", True) == (caught.value.code, "max_buffered_events" in caught.value.hint)
+            assert _numbers(heard) == [0, 0, 1, 2]
+            assert (caught.value.code, "max_buffered_events" in caught.value.hint) == ("overflow", True)
 
     run(listens())
 
@@ -429,7 +429,7 @@ def test_session_that_ends_while_waiting(own: Lab) -> None:
             for call in calls:
                 with pytest.raises(ThalovantConnectionError, match="lost") as caught:
                     await call
-                assert "lost" == caught.value.code
+                assert caught.value.code == "lost"
 
     run(waits())
 
@@ -451,8 +451,8 @@ def test_binary_from_the_hub(each: Lab) -> None:
                 await client.ask("send 3 bytes")
                 await client.ask("send 0 bytes")
             await client.ask("send 1 bytes")
-            assert [("tts_audio", b"\5\5\5", "five"), ("tts_audio", b"", "five")] == heard
-            assert ("binary", 0) == (subscription.event_name, subscription.dropped)
+            assert heard == [("tts_audio", b"\5\5\5", "five"), ("tts_audio", b"", "five")]
+            assert (subscription.event_name, subscription.dropped) == ("binary", 0)
 
     run(listens())
 
@@ -472,9 +472,9 @@ def test_slow_handler_of_bytes(v3: Lab) -> None:
             subscription = client.on_binary(handles)
             for _ in range(7):  # one is being handled, four wait
                 await client.ask(f"send {size} bytes")
-            assert 2 == subscription.dropped
+            assert subscription.dropped == 2
             hangs.set()
             await client.ask("Are we done?")
-            assert [size] * 5 == heard
+            assert heard == [size] * 5
 
     run(listens())

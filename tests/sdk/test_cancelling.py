@@ -90,7 +90,7 @@ def test_cancelled_call(v3: Lab, name: str, connected: bool) -> None:
         if connected:
             await client.connect()
         finished = await _cancelled_at(CALLS[name](client), number)
-        assert "You said: still here" == (await client.ask("still here")).text
+        assert (await client.ask("still here")).text == "You said: still here"
         await client.close()
         return finished
 
@@ -112,12 +112,12 @@ def test_cancelled_close(each: Lab, asked: bool) -> None:
         call = asyncio.create_task(client.ask("hang for close")) if asked else None
         await asyncio.sleep(0)
         finished = await _cancelled_at(client.close(), number)
-        assert "closed" == states.names[-1]
+        assert states.names[-1] == "closed"
         if call is not None:
             with pytest.raises(ThalovantConnectionError, match="closed"):
                 await call
         states.end()
-        assert "You said: still here" == (await client.ask("still here")).text
+        assert (await client.ask("still here")).text == "You said: still here"
         await client.close(timeout=0)
         return finished
 
@@ -144,7 +144,7 @@ def test_cancelled_while_dialing(v3: Lab) -> None:
         with pytest.raises(asyncio.CancelledError):
             await entering
         await client.close(timeout=0)
-        assert "closed" == states.names[-1]
+        assert states.names[-1] == "closed"
 
     with silent_listener() as port:
         run(cancels(port))
@@ -160,7 +160,7 @@ def test_timeout_around_a_call(each: Lab) -> None:
                 async with asyncio.timeout(0.02):
                     await client.ask("two steps late")
             await client.emit("test.go", {"gate": "late"})
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())
 
@@ -174,6 +174,6 @@ def test_task_group(v3: Lab) -> None:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(client.ask("hang in a group"))
                     group.create_task(client.ask("fail because of you"))
-            assert "You said: hi" == (await client.ask("hi")).text
+            assert (await client.ask("hi")).text == "You said: hi"
 
     run(asks())

@@ -80,20 +80,20 @@ def _at(url: str) -> dict[str, Any]:
 
 def test_ask(good: Run) -> None:
     """The reply as text, or all of it as JSON."""
-    assert (0, "one two\n", "") == good("ask", "say one and two")
+    assert good("ask", "say one and two") == (0, "one two\n", "")
 
     code, out, err = good("--json", "ask", "hi", "--session-id", "S-cli", "--lang", "de-de", "--timeout", "5")
     reply = json.loads(out)
-    assert (0, "", "You said: hi", True, "S-cli") == (code, err, reply["text"], reply["ok"], reply["session_id"])
+    assert (code, err, reply["text"], reply["ok"], reply["session_id"]) == (0, "", "You said: hi", True, "S-cli")
 
 
 def test_health(good: Run) -> None:
     """All is well, as lines or as JSON."""
     facts = "connected=True\nhandshake_complete=True\ntransport_alive=True\n"
-    assert (0, f"ok\n{facts}", "") == good("health")
+    assert good("health") == (0, f"ok\n{facts}", "")
 
     code, out, _ = good("--json", "health")
-    assert (0, True) == (code, json.loads(out)["ok"])
+    assert (code, json.loads(out)["ok"]) == (0, True)
 
 
 def test_health_of_a_hub_that_is_not_there(run: Run, write: Callable[..., Path]) -> None:
@@ -101,21 +101,21 @@ def test_health_of_a_hub_that_is_not_there(run: Run, write: Callable[..., Path])
     file = write(**_at(f"wss://127.0.0.1:{free_port()}"))
 
     code, out, err = run("-i", file, "--protocol", "wss", "health")
-    assert (1, "") == (code, err)
+    assert (code, err) == (1, "")
     assert out.startswith("failed\nconnected=False\nhandshake_complete=False\ntransport_alive=False\nlast_error=Cannot")
 
     code, out, _ = run("-i", file, "--protocol", "wss", "--json", "health")
     found = json.loads(out)
-    assert (1, False, True) == (code, found["ok"], "refused" in found["last_error"])
+    assert (code, found["ok"], "refused" in found["last_error"]) == (1, False, True)
 
 
 def test_emit_and_utter(good: Run, v3: Lab) -> None:
     """They say `sent`, and the hub hears it."""
-    assert (0, "sent\n", "") == good("emit", "test.note", "--data", '{"a": 1}', "--context", '{"request_id": "C-1"}')
-    assert (0, '{\n  "sent": "over to you"\n}\n', "") == good("--json", "utter", "over to you", "--session-id", "S")
+    assert good("emit", "test.note", "--data", '{"a": 1}', "--context", '{"request_id": "C-1"}') == (0, "sent\n", "")
+    assert good("--json", "utter", "over to you", "--session-id", "S") == (0, '{\n  "sent": "over to you"\n}\n', "")
 
     noted = v3.hub.wait_for("test.note", timeout=PATIENCE, predicate=lambda event: event.request_id == "C-1")
-    assert {"a": 1} == noted.data
+    assert noted.data == {"a": 1}
     v3.hub.wait_for(
         "recognizer_loop:utterance", timeout=PATIENCE, predicate=lambda event: "over to you" in event.utterances
     )
@@ -142,13 +142,13 @@ def test_listen(own: Lab, tmp_path: Path) -> None:
         out, _ = process.communicate(timeout=PATIENCE)
         printed.append(out)
 
-    assert ["hello\n", '{"a":2,"b":1}\n'] == printed[:2]
-    assert {"n": 1} == json.loads(printed[2])["data"]
+    assert printed[:2] == ["hello\n", '{"a":2,"b":1}\n']
+    assert json.loads(printed[2])["data"] == {"n": 1}
 
 
 def test_listen_ends_in_time(good: Run) -> None:
     """Silently, with exit code 0."""
-    assert (0, "", "") == good("listen", "nothing", "--timeout", "0.01")
+    assert good("listen", "nothing", "--timeout", "0.01") == (0, "", "")
 
 
 def test_pins(good: Run, v3: Lab) -> None:
@@ -160,19 +160,19 @@ def test_pins(good: Run, v3: Lab) -> None:
 
     assert f"{pin} {shown}" in good("pins", "list")[1].splitlines()
     assert shown == json.loads(good("--json", "pins", "list")[1])[pin]
-    assert (0, f"{shown}\n", "") == good("pins", "show", pin)
+    assert good("pins", "show", pin) == (0, f"{shown}\n", "")
     code, out, err = good("pins", "show", "wss://other:1")
-    assert (1, "", True) == (code, out, pin in err)
-    assert (0, f"forgotten: {pin}\n", "") == good("pins", "forget", pin)
+    assert (code, out, pin in err) == (1, "", True)
+    assert good("pins", "forget", pin) == (0, f"forgotten: {pin}\n", "")
     code, _, err = good("pins", "forget", pin)
-    assert (1, True) == (code, f"No hub is pinned as {pin}." in err)
+    assert (code, f"No hub is pinned as {pin}." in err) == (1, True)
     good("ask", "hi")
-    assert key == trust.pins()[pin]
+    assert trust.pins()[pin] == key
 
 
 def test_no_pins(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     """Before first contact."""
-    assert (0, "no hub is pinned\n", "") == run("-i", write(), "--state-dir", tmp_path, "pins", "list")
+    assert run("-i", write(), "--state-dir", tmp_path, "pins", "list") == (0, "no hub is pinned\n", "")
 
 
 def test_profile_and_variables(run: Run, values: dict[str, Any], v3: Lab, tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_profile_and_variables(run: Run, values: dict[str, Any], v3: Lab, tmp_pa
     config.chmod(0o600)
 
     options = ("--config", config, "--profile", "lab", "--state-dir", v3.state_dir(), "--protocol", "wss")
-    assert (0, "You said: hi\n", "") == run(*options, "ask", "hi")
+    assert run(*options, "ask", "hi") == (0, "You said: hi\n", "")
 
     command = [sys.executable, "-m", "thalovant", "--state-dir", str(v3.state_dir()), "--protocol", "wss", "ask", "hi"]
     done = subprocess.run(command, env=environment(v3), capture_output=True, text=True, timeout=PATIENCE)
-    assert (0, "You said: hi\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "You said: hi\n", "")
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["ask", "--help"], ["pins", "--help"], ["hub", "--help"]])
@@ -194,7 +194,7 @@ def test_help(run: Run, argv: list[str]) -> None:
     """Help is no error, and names the commands."""
     code, out, err = run(*argv)
 
-    assert (0, "") == (code, err)
+    assert (code, err) == (0, "")
     assert out.startswith("Usage: thalovant")
     if len(argv) == 1:
         for command in ("ask", "doctor", "emit", "health", "hub", "listen", "pins", "utter"):
@@ -206,14 +206,14 @@ def test_nothing_to_do(run: Run, argv: list[str]) -> None:
     """Without a command there is help, and it is wrong usage."""
     code, out, err = run(*argv)
 
-    assert 2 == code
+    assert code == 2
     assert f"{out}{err}".startswith("Usage: thalovant")
     assert len(f"{out}{err}".splitlines()) > 5
 
 
 def test_version(run: Run) -> None:
     """It is the package's."""
-    assert (0, f"thalovant, version {__version__}\n", "") == run("--version")
+    assert run("--version") == (0, f"thalovant, version {__version__}\n", "")
 
 
 def test_client_is_made_from_the_identity_alone(
@@ -238,9 +238,9 @@ def test_client_is_made_from_the_identity_alone(
     assert getattr(cli, "ThalovantClient") is ThalovantClient  # noqa: B009 - loaded when it is asked for
     monkeypatch.setattr(cli, "ThalovantClient", Fake)
 
-    assert (0, "fake hi\n", "") == run("-i", write(), "ask", "hi")
+    assert run("-i", write(), "ask", "hi") == (0, "fake hi\n", "")
     ((identity, options),) = made
-    assert ("shared", {}) == (identity.site_id, options)
+    assert (identity.site_id, options) == ("shared", {})
 
 
 def test_host_and_port(run: Run, write: Callable[..., Path]) -> None:
@@ -250,7 +250,7 @@ def test_host_and_port(run: Run, write: Callable[..., Path]) -> None:
 
     code, _, err = run("-i", file, "--host", "https://127.0.0.1/", "--port", port, "ask", "hi")
 
-    assert (1, True) == (code, f"127.0.0.1:{port}" in err)
+    assert (code, f"127.0.0.1:{port}" in err) == (1, True)
 
 
 # --- mistakes ---
@@ -279,7 +279,7 @@ def test_wrong_usage(run: Run, argv: list[str], message: str) -> None:
     """Exit code 2, one message, and where to read more."""
     code, out, err = run(*argv)
 
-    assert (2, "") == (code, out)
+    assert (code, out) == (2, "")
     assert message in err
     first, second = err.splitlines()
     assert first.startswith("thalovant: ")
@@ -318,7 +318,7 @@ def test_mistake(
 
 def _assert_one_message(ended: tuple[int, str, str], *words: str) -> None:
     code, out, err = ended
-    assert (1, "") == (code, out)
+    assert (code, out) == (1, "")
     assert len(err.splitlines()) <= 3
     assert err.startswith("thalovant: ")
     assert "Traceback" not in err
@@ -389,7 +389,7 @@ def test_bug_is_one_message(run: Run, write: Callable[..., Path], monkeypatch: p
 
     monkeypatch.setattr(cli, "ThalovantClient", fails)
 
-    assert (1, "", "thalovant: first line second line\n") == run("-i", write(), "ask", "hi")
+    assert run("-i", write(), "ask", "hi") == (1, "", "thalovant: first line second line\n")
 
 
 # --- how it ends ---
@@ -412,7 +412,7 @@ def test_ctrl_c(own: Lab, argv: list[str], tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
 
-    assert (130, "", "") == (process.returncode, out, err.strip())
+    assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
 def test_reader_that_leaves(v3: Lab) -> None:
@@ -431,4 +431,4 @@ def test_reader_that_leaves(v3: Lab) -> None:
     finally:
         os.close(writing)
 
-    assert (1, "") == (done.returncode, done.stderr)
+    assert (done.returncode, done.stderr) == (1, "")

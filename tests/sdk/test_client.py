@@ -34,19 +34,19 @@ def test_a_session(each: Lab) -> None:
         info = client.connect_with_info()
         assert "ready" == info.phase == client.connection_info().phase
         assert client.healthcheck().ok
-        assert "one two" == client.ask("say one and two").text
-        assert ["one", "two"] == [piece.text for piece in client.stream("say one and two")]
+        assert client.ask("say one and two").text == "one two"
+        assert [piece.text for piece in client.stream("say one and two")] == ["one", "two"]
         client.disconnect()
         client.close()
         client.wait_closed()
-        assert "closed" == client.connection_info().phase
+        assert client.connection_info().phase == "closed"
 
 
 def test_as_a_context(v3: Lab) -> None:
     """`with` connects and closes."""
     with v3.client() as client:
-        assert "ready" == client.connection_info().phase
-    assert "closed" == client.connection_info().phase
+        assert client.connection_info().phase == "ready"
+    assert client.connection_info().phase == "closed"
 
 
 def test_block_that_is_not_entered(v3: Lab) -> None:
@@ -65,7 +65,7 @@ def test_without_a_thread(v3: Lab) -> None:
     """Making a client and asking what it is starts nothing."""
     client = v3.client()
 
-    assert ("idle", "wss", v3.identity()) == (client.connection_info().phase, client.protocol, client.identity)
+    assert (client.connection_info().phase, client.protocol, client.identity) == ("idle", "wss", v3.identity())
     client.wait_closed()
     client.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "thalovant-client"]
@@ -81,24 +81,24 @@ def test_sending(each: Lab) -> None:
         client.send_code("123", kind="ean", label="Box", request_id="S-code")
         client.emit("test.note", {"a": 1}, {"request_id": "S-emit"})
         client.send_binary(b"image", "numpy_image")
-        assert b"image" == arrived.get(timeout=PATIENCE)
+        assert arrived.get(timeout=PATIENCE) == b"image"
         client.ask("all there?")
     found = {event.request_id: event for event in each.hub.heard}
 
-    assert ("sync utterance",) == found["S-utterance"].utterances
-    assert "action" == found["S-action"].context["input"]["kind"]
-    assert ("ean", "Box") == tuple(found["S-code"].data["input"][key] for key in ("kind", "label"))
-    assert {"a": 1} == found["S-emit"].data
+    assert found["S-utterance"].utterances == ("sync utterance",)
+    assert found["S-action"].context["input"]["kind"] == "action"
+    assert tuple(found["S-code"].data["input"][key] for key in ("kind", "label")) == ("ean", "Box")
+    assert found["S-emit"].data == {"a": 1}
 
 
 def test_send_then_listen(each: Lab) -> None:
     """As the documents do it: what is answered at once is not lost."""
     with each.client() as client:
         client.send_utterance("count to 3")
-        assert "done" == client.wait_for_event("speak").text
-        assert 0 == client.wait_for_event("test.tick").data["number"]
-        assert [1, 2] == [event.data["number"] for event in client.listen("test.tick", timeout=5, max_events=2)]
-        assert [] == list(client.listen("test.tick", timeout=0))
+        assert client.wait_for_event("speak").text == "done"
+        assert client.wait_for_event("test.tick").data["number"] == 0
+        assert [event.data["number"] for event in client.listen("test.tick", timeout=5, max_events=2)] == [1, 2]
+        assert list(client.listen("test.tick", timeout=0)) == []
 
 
 def test_listen_can_be_left(v3: Lab) -> None:
@@ -106,11 +106,11 @@ def test_listen_can_be_left(v3: Lab) -> None:
     with v3.client() as client:
         client.send_utterance("count to 1")
         for event in client.listen("test.tick"):
-            assert 0 == event.data["number"]
+            assert event.data["number"] == 0
             break
         gc.collect()
         client.ask("count to 1")
-        assert 0 == client.wait_for_event("test.tick").data["number"]
+        assert client.wait_for_event("test.tick").data["number"] == 0
 
 
 def test_handlers_run_in_their_own_thread(each: Lab) -> None:
@@ -123,11 +123,11 @@ def test_handlers_run_in_their_own_thread(each: Lab) -> None:
 
     with each.client() as client:
         with client.on("test.tick", answers) as subscription:
-            assert ("test.tick", 0) == (subscription.event_name, subscription.dropped)
+            assert (subscription.event_name, subscription.dropped) == ("test.tick", 0)
             client.ask("count to 2")
             found = [heard.get(timeout=PATIENCE) for _ in range(2)]
         client.ask("count to 1")  # nobody listens
-    assert [("thalovant-handlers", f"You said: tick {number}") for number in range(2)] == found
+    assert found == [("thalovant-handlers", f"You said: tick {number}") for number in range(2)]
     assert heard.empty()
 
 
@@ -143,9 +143,9 @@ def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     with v3.client() as client:
         client.on("test.tick", fails_once)
         client.ask("count to 2")
-        assert 1 == heard.get(timeout=PATIENCE)
+        assert heard.get(timeout=PATIENCE) == 1
 
-    assert ["A handler of 'test.tick' raised"] == [record.message for record in logged(caplog)]
+    assert [record.message for record in logged(caplog)] == ["A handler of 'test.tick' raised"]
 
 
 def test_handler_that_closes(v3: Lab) -> None:
@@ -162,7 +162,7 @@ def test_handler_that_closes(v3: Lab) -> None:
     client.send_utterance("count to 3")
     assert closed.wait(PATIENCE)
 
-    assert "closed" == client.connection_info().phase
+    assert client.connection_info().phase == "closed"
 
 
 def test_binary_handler(v3: Lab) -> None:
@@ -171,7 +171,7 @@ def test_binary_handler(v3: Lab) -> None:
     with v3.client(reply_settle_seconds=0.01) as client:
         client.on_binary(lambda binary: heard.put((binary.name, binary.payload)))
         client.ask("send 3 bytes")
-        assert ("tts_audio", b"\5\5\5") == heard.get(timeout=PATIENCE)
+        assert heard.get(timeout=PATIENCE) == ("tts_audio", b"\5\5\5")
 
 
 def test_predicate(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,8 +179,8 @@ def test_predicate(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     with v3.client() as client:
         client.send_utterance("count to 3")
         found = client.wait_for_event("test.tick", predicate=lambda event: event.data["number"] == 2)
-        assert 2 == found.data["number"]
-        assert [] == list(client.listen("test.tick", timeout=0, predicate=lambda event: bool(client.ask("hi"))))
+        assert found.data["number"] == 2
+        assert list(client.listen("test.tick", timeout=0, predicate=lambda event: bool(client.ask("hi")))) == []
 
     assert "A predicate for 'test.tick' raised" in {record.message for record in logged(caplog)}
 
@@ -196,7 +196,7 @@ def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
     states.end()
     client.close()
 
-    assert ["connecting", "handshake", "ready", "waiting", "connecting", "handshake", "ready"] == states.names
+    assert states.names == ["connecting", "handshake", "ready", "waiting", "connecting", "handshake", "ready"]
     assert isinstance(states.seen[3][1], ThalovantConnectionError)
     assert "A handler of state changes raised" in {record.message for record in logged(caplog)}
 
@@ -209,7 +209,7 @@ def test_subscription_survives_close(v3: Lab) -> None:
     client.connect()
     client.close()
     client.ask("count to 1")
-    assert 0 == heard.get(timeout=PATIENCE)
+    assert heard.get(timeout=PATIENCE) == 0
     client.close()
     subscription.close()  # with no loop running
     client.ask("count to 1")
@@ -225,7 +225,7 @@ def test_inside_a_running_loop(v3: Lab) -> None:
         with v3.client() as client:
             return client.ask("from a cell").text
 
-    assert "You said: from a cell" == asyncio.run(cell())
+    assert asyncio.run(cell()) == "You said: from a cell"
 
 
 def test_dropped_without_close(v3: Lab) -> None:
@@ -239,8 +239,8 @@ def test_dropped_without_close(v3: Lab) -> None:
         del client, states
         gc.collect()
 
-    assert None is gone()
-    assert 1 == len(caught)
+    assert gone() is None
+    assert len(caught) == 1
 
 
 def test_from_what_is_stored(v3: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_from_what_is_stored(v3: Lab, tmp_path: Path, monkeypatch: pytest.Monkey
         ThalovantClient.from_env(**options),
     ):
         with client:
-            assert "You said: hi" == client.ask("hi").text
+            assert client.ask("hi").text == "You said: hi"
 
 
 def test_constructor_that_raises(v3: Lab) -> None:
@@ -284,7 +284,7 @@ def test_blank(v3: Lab, call: str) -> None:
     client = v3.client()
     with pytest.raises(ValueError, match=rf"{call}\(\) requires a non-empty"):
         getattr(client, call)(" ")
-    assert "idle" == client.connection_info().phase
+    assert client.connection_info().phase == "idle"
     client.close()
 
 
@@ -309,4 +309,4 @@ def test_close_from_another_thread(v3: Lab) -> None:
     client.close(timeout=0)
     thread.join(PATIENCE)
 
-    assert "closed" == failures.get(timeout=PATIENCE)
+    assert failures.get(timeout=PATIENCE) == "closed"

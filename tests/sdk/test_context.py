@@ -87,7 +87,7 @@ def test_base_wins():
         "destination": "dst",
         "channel": "chat",
     }
-    assert base == before
+    assert before == base
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_answer_goes_back(context, answer):
     before = dict(context)
 
     assert reply_context(context) == answer
-    assert context == before
+    assert before == context
 
 
 def test_ids_are_told_apart():

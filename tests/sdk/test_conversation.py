@@ -16,8 +16,8 @@ def test_documented_conversation(each: Lab) -> None:
     """What was said is remembered in the conversation."""
     with each.client() as client, client.conversation(lang="en-us") as convo:
         assert isinstance(convo, ThalovantConversation)
-        assert "I will remember that." == convo.ask("Remember that my favorite color is blue.").text
-        assert "You mentioned that your favorite color is blue." == convo.ask("What color did I mention?").text
+        assert convo.ask("Remember that my favorite color is blue.").text == "I will remember that."
+        assert convo.ask("What color did I mention?").text == "You mentioned that your favorite color is blue."
 
 
 def test_async_conversation(each: Lab) -> None:
@@ -27,8 +27,8 @@ def test_async_conversation(each: Lab) -> None:
         async with each.talking() as client, client.conversation() as convo:
             assert isinstance(convo, AsyncThalovantConversation)
             await convo.ask("Remember that my hat is green")
-            assert ["You mentioned that your hat is green."] == [
-                e.text async for e in convo.stream("What hat did I mention")
+            assert [e.text async for e in convo.stream("What hat did I mention")] == [
+                "You mentioned that your hat is green."
             ]
 
     run(talks())
@@ -46,7 +46,7 @@ def test_conversations_do_not_mix(v3: Lab) -> None:
                 reply = await convo.ask("which session")
                 assert (convo.session_id, convo.session_id) == (reply.text, reply.session_id)
             await one.ask("Remember that my cat is old")
-            assert "You did not mention that in this conversation." == (await two.ask("What cat did I mention")).text
+            assert (await two.ask("What cat did I mention")).text == "You did not mention that in this conversation."
 
     run(talks())
 
@@ -56,7 +56,7 @@ def test_messages_of_a_conversation(v3: Lab) -> None:
     context = {"channel": "chat", "session": {"a": 1, "b": 1}}
     with v3.client() as client, client.conversation(session_id="work-1", lang="de-de", context=context) as convo:
         context["channel"] = "changed"  # the conversation has its own copy
-        assert (client, "work-1", "de-de") == (convo.client, convo.session_id, convo.lang)
+        assert (convo.client, convo.session_id, convo.lang) == (client, "work-1", "de-de")
         convo.send_utterance("convo utterance", request_id="V-1", context={"session": {"b": 2}})
         convo.send_action("/go", title="Go", request_id="V-2", lang="fr-fr")
         convo.send_code("1", kind="qr", label="One", request_id="V-3", context={"channel": "scan"})
@@ -65,12 +65,12 @@ def test_messages_of_a_conversation(v3: Lab) -> None:
         client.ask("all there?")
     found = {event.request_id: event for event in v3.hub.heard}
 
-    assert {"work-1"} == {event.session_id for event in (*(found[f"V-{n}"] for n in (1, 2, 3)), noted)}
-    assert ["de-de", "fr-fr", "de-de"] == [found[f"V-{n}"].lang for n in (1, 2, 3)]
-    assert ["chat", "chat", "scan"] == [found[f"V-{n}"].context["channel"] for n in (1, 2, 3)]
-    assert (1, 2) == tuple(found["V-1"].context["session"][key] for key in "ab")
-    assert None is noted.request_id
-    assert (v3.identity().site_id, "de-de") == tuple(noted.context["session"][key] for key in ("site_id", "lang"))
+    assert {event.session_id for event in (*(found[f"V-{n}"] for n in (1, 2, 3)), noted)} == {"work-1"}
+    assert [found[f"V-{n}"].lang for n in (1, 2, 3)] == ["de-de", "fr-fr", "de-de"]
+    assert [found[f"V-{n}"].context["channel"] for n in (1, 2, 3)] == ["chat", "chat", "scan"]
+    assert tuple(found["V-1"].context["session"][key] for key in "ab") == (1, 2)
+    assert noted.request_id is None
+    assert tuple(noted.context["session"][key] for key in ("site_id", "lang")) == (v3.identity().site_id, "de-de")
 
 
 def test_hearing_in_a_conversation(v3: Lab) -> None:
@@ -82,13 +82,13 @@ def test_hearing_in_a_conversation(v3: Lab) -> None:
             heard: list[int] = []
             convo.on("test.tick", lambda event: heard.append(event.data["number"]))
             await other.ask("count to 3")
-            assert [] == heard
+            assert heard == []
             await convo.ask("count to 1")
-            assert [0] == heard
+            assert heard == [0]
             await convo.send_utterance("first of this")
             await other.send_utterance("first of the other")
-            assert "You said: first of the other" == (await other.wait_for_event("speak")).text
-            assert ["You said: first of this"] == [e.text async for e in convo.listen("speak", max_events=1)]
+            assert (await other.wait_for_event("speak")).text == "You said: first of the other"
+            assert [e.text async for e in convo.listen("speak", max_events=1)] == ["You said: first of this"]
 
     run(talks())
 
@@ -114,9 +114,9 @@ def test_state_of_the_session_goes_along(v3: Lab) -> None:
             await client.ask("again", session_id=convo.session_id, request_id="K-2")
             await client.ask("elsewhere", session_id="S-else", request_id="K-3")
         heard = {event.request_id: event.context["session"] for event in v3.hub.heard}
-        assert [["joke", 1]] == heard["K-1"]["active_skills"]
+        assert heard["K-1"]["active_skills"] == [["joke", 1]]
         carried = {key: heard["K-2"].get(key) for key in ("active_skills", "response_mode", "other")}
-        assert {"active_skills": [["joke", 1]], "response_mode": "x", "other": None} == carried
+        assert carried == {"active_skills": [["joke", 1]], "response_mode": "x", "other": None}
         assert "active_skills" not in heard["K-3"]
 
     run(talks())
@@ -127,12 +127,12 @@ def test_carry() -> None:
     carry = Carry()
     carry.learn("S", _handled(**{key: key for key in CARRIED}, site_id="x"))
 
-    assert {"session": {key: key for key in CARRIED}} == carry.add(None, "S")
+    assert carry.add(None, "S") == {"session": {key: key for key in CARRIED}}
     own = carry.add({"a": 1, "session": {"session_id": "S", "context": "mine"}}, None)
     assert own is not None
-    assert (1, "mine", "active_skills") == (own["a"], own["session"]["context"], own["session"]["active_skills"])
-    assert None is carry.add(None, "T")
-    assert None is carry.add(None, None)
+    assert (own["a"], own["session"]["context"], own["session"]["active_skills"]) == (1, "mine", "active_skills")
+    assert carry.add(None, "T") is None
+    assert carry.add(None, None) is None
 
 
 @pytest.mark.parametrize("events", [[], _handled()[:1], [ThalovantEvent("ovos.utterance.handled", {}, {"session": 1})]])
@@ -143,7 +143,7 @@ def test_nothing_to_carry(events: list[ThalovantEvent]) -> None:
     carry.learn("S", events)
     carry.learn(None, _handled(context=2))
 
-    assert {"session": {"context": 1}} == carry.add(None, "S")
+    assert carry.add(None, "S") == {"session": {"context": 1}}
 
 
 def test_carry_is_bounded() -> None:
@@ -154,5 +154,5 @@ def test_carry_is_bounded() -> None:
     carry.learn("S-0", _handled(context="again"))
     carry.learn("S-new", _handled(context="new"))
 
-    assert None is carry.add(None, "S-1")
-    assert {"session": {"context": "again"}} == carry.add(None, "S-0")
+    assert carry.add(None, "S-1") is None
+    assert carry.add(None, "S-0") == {"session": {"context": "again"}}

@@ -24,13 +24,13 @@ def test_all_is_well(each: Lab) -> None:
     """Four checks, in order; the connection is timed, and stays."""
     with each.client(protocol="wss") as client:
         report = client.doctor()
-        assert "ready" == client.connection_info().phase
+        assert client.connection_info().phase == "ready"
 
     assert report.ok
-    assert NAMES == [check.name for check in report.checks]
+    assert [check.name for check in report.checks] == NAMES
     details = [check.detail for check in report.checks]
     endpoint = each.identity().endpoint_for("wss")
-    assert ["site_id=shared", endpoint, "connected and handshake completed", "WSS is alive"] == details
+    assert details == ["site_id=shared", endpoint, "connected and handshake completed", "WSS is alive"]
     assert report.checks[2].duration_ms > 0
     assert str(report).startswith("Thalovant doctor: ok\n- identity: ok - site_id=shared\n")
 
@@ -53,7 +53,7 @@ def test_what_is_wrong(v3: Lab, tmp_path: Path, fields: dict[str, Any], says: st
         report = await client.doctor()
         await client.close()
         assert not report.ok
-        assert [True, True, False, False] == [check.ok for check in report.checks]
+        assert [check.ok for check in report.checks] == [True, True, False, False]
         assert says in report.checks[2].detail
 
     run(asks())
@@ -65,7 +65,7 @@ def test_no_trust_folder(v3: Lab) -> None:
     report = client.doctor()
     client.close()
 
-    assert [True, True, False, False] == [check.ok for check in report.checks]
+    assert [check.ok for check in report.checks] == [True, True, False, False]
     assert "trust file" in report.checks[2].detail
 
 
@@ -92,11 +92,11 @@ def test_command(v3: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     bad = replace(_moved(v3.identity(), f"wss://127.0.0.1:{free_port()}"), source_path=None).save(tmp_path / "bad.json")
     common = ["--state-dir", str(v3.state_dir()), "--protocol", "wss"]
 
-    assert 0 == cli.main(["-i", str(good), *common, "doctor"])
+    assert cli.main(["-i", str(good), *common, "doctor"]) == 0
     assert capsys.readouterr().out.startswith("Thalovant doctor: ok\n")
-    assert 1 == cli.main(["-i", str(bad), *common, "doctor"])
+    assert cli.main(["-i", str(bad), *common, "doctor"]) == 1
     out, err = capsys.readouterr()
-    assert ("", True) == (err, "- connect: failed" in out)
-    assert 1 == cli.main(["-i", str(bad), *common, "--json", "doctor"])
+    assert (err, "- connect: failed" in out) == ("", True)
+    assert cli.main(["-i", str(bad), *common, "--json", "doctor"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert (False, NAMES) == (found["ok"], [check["name"] for check in found["checks"]])
+    assert (found["ok"], [check["name"] for check in found["checks"]]) == (False, NAMES)

@@ -112,8 +112,8 @@ def connected(hub: Lab, driver: str, protocol: HubProtocol) -> Iterator[Session]
         running.call(lambda: session.stack.close(running.now()))
         running.join()
         assert running.error is None
-        assert [] == running.reported
-        assert SessionState.CLOSED is session.stack.state
+        assert running.reported == []
+        assert session.stack.state is SessionState.CLOSED
 
 
 def test_asking(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -125,8 +125,8 @@ def test_asking(hub: Lab, driver: str, protocol: HubProtocol) -> None:
 
         assert ["one", "two", "three"] == pieces == [piece.data["utterance"] for piece in end.pieces]
         assert end.handled
-        assert ["You said: hi"] == session.ask("hi")
-        assert [] == session.ask("stay silent")
+        assert session.ask("hi") == ["You said: hi"]
+        assert session.ask("stay silent") == []
 
 
 def test_hearing_what_is_said_unasked(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -135,7 +135,7 @@ def test_hearing_what_is_said_unasked(hub: Lab, driver: str, protocol: HubProtoc
         session.listen("test.tick")
         session.send(Bus(type="test.flood", data={"count": 100}))
 
-        assert list(range(100)) == [session.hear("test.tick")["number"] for _ in range(100)]
+        assert [session.hear("test.tick")["number"] for _ in range(100)] == list(range(100))
 
 
 def test_large_messages(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -147,10 +147,10 @@ def test_large_messages(hub: Lab, driver: str, protocol: HubProtocol) -> None:
         heard = hub.hub.wait_for(
             "test.note", timeout=PATIENCE, predicate=lambda event: event.data.get("number") == number
         )
-        assert 1 == hub.hub.emit_to(CLIENT, "test.large", {"text": LARGE, "number": number})
+        assert hub.hub.emit_to(CLIENT, "test.large", {"text": LARGE, "number": number}) == 1
 
-        assert LARGE == heard.data["text"]
-        assert {"text": LARGE, "number": number} == session.hear("test.large")
+        assert heard.data["text"] == LARGE
+        assert session.hear("test.large") == {"text": LARGE, "number": number}
 
 
 def test_raw_bytes(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -162,8 +162,8 @@ def test_raw_bytes(hub: Lab, driver: str, protocol: HubProtocol) -> None:
         session.send(Binary(bin_type=BinType.FILE, payload=payload))
         session.say(f"send {len(payload)} bytes")
 
-        assert payload == heard.get(timeout=PATIENCE).payload
-        assert b"\5" * len(payload) == session.running.until(Binary).payload
+        assert heard.get(timeout=PATIENCE).payload == payload
+        assert session.running.until(Binary).payload == b"\5" * len(payload)
 
 
 def test_a_socket_that_is_cut(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -175,8 +175,8 @@ def test_a_socket_that_is_cut(hub: Lab, driver: str, protocol: HubProtocol) -> N
             session.running.until(Connected)
         hub.hub.emit_to(CLIENT, "test.tick", {"number": 1})
 
-        assert {"number": 1} == session.hear("test.tick")
-        assert ["You said: hi"] == session.ask("hi")
+        assert session.hear("test.tick") == {"number": 1}
+        assert session.ask("hi") == ["You said: hi"]
 
 
 def test_a_hub_that_restarts(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -190,8 +190,8 @@ def test_a_hub_that_restarts(hub: Lab, driver: str, protocol: HubProtocol) -> No
         assert hub.hub.wait_for_connection(CLIENT, timeout=PATIENCE)
         hub.hub.emit_to(CLIENT, "test.tick", {"number": 2})
 
-        assert {"number": 2} == session.hear("test.tick")
-        assert ["You said: hi"] == session.ask("hi")
+        assert session.hear("test.tick") == {"number": 2}
+        assert session.ask("hi") == ["You said: hi"]
 
 
 def test_closing_leaves_nothing(hub: Lab, driver: str, protocol: HubProtocol) -> None:
@@ -205,7 +205,7 @@ def test_closing_leaves_nothing(hub: Lab, driver: str, protocol: HubProtocol) ->
         running.call(lambda: session.stack.close(running.now()))
         running.join()
 
-        assert before - 1 == session.sockets()
+        assert session.sockets() == before - 1
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)  # a derivation's may take a moment
         assert not thread.is_alive(), f"{thread} is left"

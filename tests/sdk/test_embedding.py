@@ -80,7 +80,7 @@ with make() as client:
 assert sockets() == before
 assert threading.active_count() == 1, threading.enumerate()
 """
-    assert (0, "You said: hi\n", "") == ended(start(v3, script, *WARN))
+    assert ended(start(v3, script, *WARN)) == (0, "You said: hi\n", "")
 
 
 def test_async_script(v3: Lab) -> None:
@@ -96,7 +96,7 @@ async def main():
 asyncio.run(main())
 assert threading.active_count() == 1, threading.enumerate()
 """
-    assert (0, "You said: hi\n", "") == ended(start(v3, script, *WARN, "-X", "dev"))
+    assert ended(start(v3, script, *WARN, "-X", "dev")) == (0, "You said: hi\n", "")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ assert threading.active_count() == 1, threading.enumerate()
 )
 def test_exit_with_a_live_client(v3: Lab, last: str) -> None:
     """A program that forgets to close ends all the same: at once, without a traceback, with code 0."""
-    assert (0, "", "") == ended(start(v3, f"client = make()\n{last}\n"))
+    assert ended(start(v3, f"client = make()\n{last}\n")) == (0, "", "")
 
 
 def test_loop_that_ends_first(v3: Lab) -> None:
@@ -129,8 +129,8 @@ gc.collect()
 """
     code, out, err = ended(start(v3, script, *WARN))
 
-    assert (0, "") == (code, out)
-    assert 1 == err.count("ResourceWarning")
+    assert (code, out) == (0, "")
+    assert err.count("ResourceWarning") == 1
     assert "a Thalovant client was not closed" in err
     assert "Traceback" not in err
     assert "Event loop is closed" not in err
@@ -152,7 +152,7 @@ gc.collect()
 """
     code, out, err = ended(start(v3, script, *WARN))
 
-    assert (0, "") == (code, out)
+    assert (code, out) == (0, "")
     assert err.count("ResourceWarning") <= 1
     assert "Traceback" not in err
     assert "Event loop is closed" not in err
@@ -179,10 +179,10 @@ client.close()
     # Python 3.12 began to warn whoever forks with threads, and this is what it does.
     code, out, err = ended(start(v3, script, "-W", "ignore::DeprecationWarning"))
 
-    assert (0, "") == (code, err)
+    assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert ["You said: child 0", "You said: child 1"] == sorted(lines[:2])
-    assert ["[0, 0]", "You said: parent True"] == lines[2:]
+    assert sorted(lines[:2]) == ["You said: child 0", "You said: child 1"]
+    assert lines[2:] == ["[0, 0]", "You said: parent True"]
 
 
 def test_fork_of_an_async_client(v3: Lab) -> None:
@@ -198,7 +198,7 @@ if (pid := os.fork()) == 0:
     sys.exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    assert (0, "You said: parent\nYou said: child\n0\n", "") == ended(start(v3, script))
+    assert ended(start(v3, script)) == (0, "You said: parent\nYou said: child\n0\n", "")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ except KeyboardInterrupt:
     )
     process.send_signal(signal.SIGINT)
 
-    assert (0, "interrupted 1\nclosed\n", "") == ended(process)
+    assert ended(process) == (0, "interrupted 1\nclosed\n", "")
 
 
 def test_ctrl_c_in_a_coroutine(own: Lab) -> None:
@@ -247,7 +247,7 @@ except KeyboardInterrupt:
     )
     process.send_signal(signal.SIGINT)
 
-    assert (0, "interrupted 1\n", "") == ended(process)
+    assert ended(process) == (0, "interrupted 1\n", "")
 
 
 def test_inside_a_running_loop(v3: Lab) -> None:
@@ -260,4 +260,4 @@ async def cell():
         print(client.ask("hi").text, heard.wait(20))
 asyncio.run(cell())
 """
-    assert (0, "You said: hi True\n", "") == ended(start(v3, script, *WARN))
+    assert ended(start(v3, script, *WARN)) == (0, "You said: hi True\n", "")

@@ -83,7 +83,7 @@ def test_why_there_is_no_connection(
     """Each reason has an error of its own kind and code that says what to look at."""
     error = _failure(change(labs(generation).stranger()), tmp_path / "state", reconnect_attempts=0)
 
-    assert (kind, code, retryable) == (type(error), error.code, error.retryable)
+    assert (type(error), error.code, error.retryable) == (kind, code, retryable)
     assert says in f"{error} {error.hint}"
     assert error.hint
     assert len(f"{error}\n{error.hint}".splitlines()) <= 3
@@ -99,10 +99,10 @@ def test_changed_hub_key(v3: Lab, tmp_path: Path) -> None:
     error = _failure(identity, state)
 
     assert isinstance(error, ThalovantHubKeyChangedError)
-    assert ("hub_key_changed", False) == (error.code, error.retryable)
+    assert (error.code, error.retryable) == ("hub_key_changed", False)
     assert 64 == len(error.expected) == len(error.received)
     assert error.expected != error.received
-    assert b"\1" * 32 == trust.pins()[pin_id(identity, "wss")]
+    assert trust.pins()[pin_id(identity, "wss")] == b"\1" * 32
 
 
 def test_second_key_of_a_client(v3: Lab, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_second_key_of_a_client(v3: Lab, tmp_path: Path) -> None:
     error = _failure(identity, tmp_path / "second")
 
     assert isinstance(error, ThalovantClientKeyRejectedError)
-    assert ("client_key_rejected", False) == (error.code, error.retryable)
+    assert (error.code, error.retryable) == ("client_key_rejected", False)
     assert "state folder" in error.hint
 
 
@@ -130,7 +130,7 @@ def test_downgrade(labs: Callable[[int], Lab], tmp_path: Path) -> None:
     error = _failure(identity, state)
 
     assert isinstance(error, ThalovantDowngradeError)
-    assert ("downgrade", False) == (error.code, error.retryable)
+    assert (error.code, error.retryable) == ("downgrade", False)
 
 
 def test_plain_endpoint(v3: Lab) -> None:
@@ -139,8 +139,8 @@ def test_plain_endpoint(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError, match="not encrypted") as caught:
         ThalovantClient(identity, protocol="wss")
 
-    assert ("insecure_endpoint", True) == (caught.value.code, "wss://" in caught.value.hint)
-    assert "wss" == ThalovantClient(identity, protocol="wss", allow_insecure=True).protocol
+    assert (caught.value.code, "wss://" in caught.value.hint) == ("insecure_endpoint", True)
+    assert ThalovantClient(identity, protocol="wss", allow_insecure=True).protocol == "wss"
 
 
 @pytest.mark.parametrize("endpoint", ["mqtts://[::1", "mqtts://h:99999", "coap://h", "mqtts://h:port"])
@@ -154,7 +154,7 @@ def test_endpoint_that_cannot_be_used(v3: Lab, endpoint: str) -> None:
     with pytest.raises(ThalovantIdentityError, match=r"^The MQTT endpoint cannot be used: .*[^.]\.\n") as caught:
         ThalovantClient(identity, protocol="mqtt")
 
-    assert "Correct it in the identity, or create a fresh one." == caught.value.hint
+    assert caught.value.hint == "Correct it in the identity, or create a fresh one."
 
 
 PLANTED = {
@@ -213,9 +213,9 @@ def test_no_secret_is_shown(v3: Lab, tmp_path: Path, caplog: pytest.LogCaptureFi
         run(fails())
     shown.append(caplog.text)
 
-    assert [] == leaks("\n".join(shown))
+    assert leaks("\n".join(shown)) == []
     assert "failed" in caplog.text  # the client does log
-    assert ["password"] == leaks(base64.b64encode(f"x{PLANTED['password']}yz".encode()).decode())  # the search finds
+    assert leaks(base64.b64encode(f"x{PLANTED['password']}yz".encode()).decode()) == ["password"]  # the search finds
 
 
 def test_user_in_the_endpoint(v3: Lab) -> None:
@@ -224,7 +224,7 @@ def test_user_in_the_endpoint(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError, match="user name or password") as caught:
         ThalovantClient(identity, protocol="wss")
 
-    assert [] == leaks("".join(traceback.format_exception(caught.value)))
+    assert leaks("".join(traceback.format_exception(caught.value))) == []
 
 
 @pytest.mark.parametrize("command", [["ask", "hi"], ["health"], ["--json", "health"], ["pins", "list"]])
@@ -246,4 +246,4 @@ def test_no_secret_at_the_command_line(
     out, err = capsys.readouterr()
 
     assert out or err
-    assert [] == leaks(f"{out}{err}")
+    assert leaks(f"{out}{err}") == []

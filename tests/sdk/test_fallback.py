@@ -44,21 +44,21 @@ def test_nothing_is_fallen_back_to_unasked(v3: Lab) -> None:
         client.connect()
     client.close()
 
-    assert "wss" == client.protocol
+    assert client.protocol == "wss"
 
 
 def test_https_in_place_of_wss(v3: Lab) -> None:
     """The answer comes over the other transport, and the client says over which."""
     with ThalovantClient(without(v3, "wss"), noise_state_dir=v3.state_dir(), fallback=True) as client:
         assert "hello" in client.ask("hello").text
-        assert "https" == client.protocol
+        assert client.protocol == "https"
 
 
 def test_mqtt_in_place_of_both(v3: Lab) -> None:
     """The last of three."""
     with ThalovantClient(without(v3, "wss", "https"), noise_state_dir=v3.state_dir(), fallback=True) as client:
         assert "hello" in client.ask("hello").text
-        assert "mqtt" == client.protocol
+        assert client.protocol == "mqtt"
 
 
 def test_a_named_protocol_is_the_first(v3: Lab) -> None:
@@ -66,7 +66,7 @@ def test_a_named_protocol_is_the_first(v3: Lab) -> None:
     with ThalovantClient(
         without(v3, "https"), noise_state_dir=v3.state_dir(), protocol="https", fallback=True
     ) as client:
-        assert "wss" == client.protocol
+        assert client.protocol == "wss"
 
 
 def test_subscriptions_and_messages_move_along(v3: Lab) -> None:
@@ -80,7 +80,7 @@ def test_subscriptions_and_messages_move_along(v3: Lab) -> None:
             client.on("speak", lambda event: heard.put_nowait(event.text))
             await client.send_utterance("hello")
             assert "hello" in await heard.get()
-            assert "https" == client.protocol
+            assert client.protocol == "https"
             await client.close()
 
     asyncio.run(main())
@@ -100,7 +100,7 @@ def test_the_error_names_all_that_was_tried(v3: Lab, tmp_path: Path) -> None:
 
     message = str(caught.value)
     assert message.startswith("Over WSS: ") and "; over HTTPS: " in message and "\n" not in message
-    assert ("connect", True) == (caught.value.code, caught.value.retryable)
+    assert (caught.value.code, caught.value.retryable) == ("connect", True)
     assert caught.value.hint
 
 
@@ -112,7 +112,7 @@ def test_a_refusal_is_not_fallen_back_from(v3: Lab, tmp_path: Path) -> None:
         client.connect()
     client.close()
 
-    assert ("wrong_password", "wss") == (refused.value.code, client.protocol)
+    assert (refused.value.code, client.protocol) == ("wrong_password", "wss")
 
 
 def test_a_plain_endpoint_is_no_fallback(v3: Lab) -> None:
@@ -122,4 +122,4 @@ def test_a_plain_endpoint_is_no_fallback(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError) as refused:
         ThalovantClient(replace(identity, data_plane_endpoints=plain), fallback=True)
 
-    assert "insecure_endpoint" == refused.value.code
+    assert refused.value.code == "insecure_endpoint"

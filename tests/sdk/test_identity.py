@@ -249,7 +249,7 @@ def test_a_crypto_key_alone_will_do():
     """Real hubs have clients without a password: a pre-shared key is all that v0 needs."""
     identity = ThalovantIdentity.from_mapping(PLAIN | {"password": "", "crypto_key": "0123456789abcdef"})
 
-    assert ("", "0123456789abcdef") == (identity.password, identity.crypto_key)
+    assert (identity.password, identity.crypto_key) == ("", "0123456789abcdef")
 
 
 BROKER = {"endpoint": "mqtts://b", "username": "u", "password": "p"}

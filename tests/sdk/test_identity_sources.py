@@ -42,7 +42,7 @@ def test_file(tmp_path):
 
     identity = ThalovantIdentity.from_file(path)
 
-    assert identity == ThalovantIdentity.from_mapping(FULL)
+    assert ThalovantIdentity.from_mapping(FULL) == identity
     assert identity.source_path == str(path)
 
 

@@ -26,7 +26,7 @@ def test_the_best_protocol_is_the_default() -> None:
     stack.open(0.0)
 
     assert "hub.example" in str(stack.step())
-    assert SessionState.CONNECTING is stack.state
+    assert stack.state is SessionState.CONNECTING
 
 
 @pytest.mark.parametrize("protocol", PLAIN_ENDPOINTS)
@@ -38,7 +38,7 @@ def test_plain_endpoints_are_refused(protocol: HubProtocol) -> None:
     with pytest.raises(ThalovantIdentityError, match="not encrypted"):
         make_stack(identity, protocol, trust=TRUST)
 
-    assert SessionState.IDLE is make_stack(identity, protocol, trust=TRUST, allow_insecure=True).state
+    assert make_stack(identity, protocol, trust=TRUST, allow_insecure=True).state is SessionState.IDLE
 
 
 def test_what_cannot_work_is_refused() -> None:
@@ -73,5 +73,5 @@ def test_legacy_handshakes_need_a_verified_carrier(labs: Callable[[int], Lab], o
     driver.run()
 
     allowed = options.get("verified", True) or "allow_legacy" in options
-    assert allowed is bool(ups)
-    assert allowed is not (stack.failure is not None and stack.failure.kind is FailureKind.DOWNGRADE)
+    assert bool(ups) is allowed
+    assert (stack.failure is not None and stack.failure.kind is FailureKind.DOWNGRADE) is not allowed

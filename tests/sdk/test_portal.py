@@ -83,7 +83,7 @@ def test_stop_tells_those_who_wait(portal: Portal) -> None:
     portal.stop()
     thread.join(PATIENCE)
 
-    assert ["closed"] == failures
+    assert failures == ["closed"]
 
 
 def test_visit_starts_nothing(portal: Portal) -> None:
@@ -102,7 +102,7 @@ def test_no_waiting_for_oneself(portal: Portal) -> None:
     async def inside() -> threading.Thread:
         with pytest.raises(ThalovantRuntimeError, match="its own loop thread") as caught:
             portal.call(_thread)
-        assert "wrong_thread" == caught.value.code
+        assert caught.value.code == "wrong_thread"
         return portal.run(threading.current_thread)
 
     assert portal.call(inside) is portal.call(_thread)
@@ -120,14 +120,14 @@ def test_iterate(portal: Portal) -> None:
             await asyncio.sleep(0)
             ended.append(threading.current_thread())
 
-    assert [0, 1, 2] == list(portal.iterate(numbers))
+    assert list(portal.iterate(numbers)) == [0, 1, 2]
     left = portal.iterate(numbers)
-    assert 0 == next(left)
-    assert 1 == len(ended)
+    assert next(left) == 0
+    assert len(ended) == 1
     del left
     gc.collect()
 
-    assert [portal.call(_thread)] * 2 == ended
+    assert ended == [portal.call(_thread)] * 2
 
 
 def test_interrupt_cancels(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_interrupt_cancels(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> N
         portal.call(hangs)
     events.append("interrupted")
 
-    assert ["left", "interrupted"] == events
+    assert events == ["left", "interrupted"]
 
 
 def test_interrupt_does_not_wait_for_ever(portal: Portal) -> None:
@@ -180,7 +180,7 @@ def test_close_runs_last_words_whatever_happens(portal: Portal) -> None:
     with pytest.raises(ZeroDivisionError):
         portal.close(fails, lambda: last.append("ended"))
 
-    assert ["ended"] == last
+    assert last == ["ended"]
     assert not portal.running
 
 
@@ -195,7 +195,7 @@ def test_handlers_in_order() -> None:
         failed.result(PATIENCE)
 
     assert all(future.done() for future in futures)
-    assert [0, 1, 2] == [number for number, _ in ran]
+    assert [number for number, _ in ran] == [0, 1, 2]
     (thread,) = {thread for _, thread in ran}
     assert thread.daemon
     handlers.stop()
@@ -219,4 +219,4 @@ def test_handlers_again_and_given_up() -> None:
     last.result(PATIENCE)
     handlers.stop()
 
-    assert ["last"] == ran
+    assert ran == ["last"]

@@ -18,12 +18,12 @@ def test_query(each: Lab) -> None:
     async def asks() -> None:
         async with each.talking() as client:
             reply = await client.query("say one and two", request_id="Q-1")
-            assert ("one two", ("one", "two"), True, True) == (reply.text, reply.utterances, reply.handled, reply.ok)
-            assert ("Q-1", QUERY_COMPLETE) == (reply.request_id, reply.events[-1].name)
+            assert (reply.text, reply.utterances, reply.handled, reply.ok) == ("one two", ("one", "two"), True, True)
+            assert (reply.request_id, reply.events[-1].name) == ("Q-1", QUERY_COMPLETE)
             other = await client.query("hi")
             assert None is not reply.session_id != other.session_id
             named = await client.query("hi", session_id="S-q", query_id="my query")
-            assert ("You said: hi", "S-q") == (named.text, named.session_id)
+            assert (named.text, named.session_id) == ("You said: hi", "S-q")
 
     run(asks())
 
@@ -31,7 +31,7 @@ def test_query(each: Lab) -> None:
 def test_sync_query_and_conversation(v3: Lab) -> None:
     """The synchronous client and both conversations have it too."""
     with v3.client() as client, client.conversation() as convo:
-        assert "You said: hi" == client.query("hi").text
+        assert client.query("hi").text == "You said: hi"
         assert convo.session_id == convo.query("hi").session_id
 
     async def asks() -> None:
@@ -49,7 +49,7 @@ def test_many_queries_at_once(v3: Lab) -> None:
         async with v3.talking() as client:
             calls = [client.query(f"query {n}") if n % 2 else client.ask(f"query {n}") for n in range(20)]
             replies = await asyncio.gather(*calls)
-            assert [f"You said: query {n}" for n in range(20)] == [reply.text for reply in replies]
+            assert [reply.text for reply in replies] == [f"You said: query {n}" for n in range(20)]
 
     run(asks())
 
@@ -61,13 +61,13 @@ def test_query_without_answer(each: Lab) -> None:
         async with each.talking(goodbye=False) as client:
             with pytest.raises(ThalovantTimeoutError, match="said nothing") as silent:
                 await client.query("stay silent")
-            assert ("silent", "yes") == (silent.value.code, silent.value.delivery)
+            assert (silent.value.code, silent.value.delivery) == ("silent", "yes")
             with pytest.raises(ThalovantRuntimeError):
                 await client.query("fail because of a query")
             with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as late:
                 await client.query("hang", timeout=0.05)
-            assert "unknown" == late.value.delivery
-            assert "You said: hi" == (await client.query("hi")).text
+            assert late.value.delivery == "unknown"
+            assert (await client.query("hi")).text == "You said: hi"
 
     run(asks())
 
@@ -78,7 +78,7 @@ def test_query_that_is_not_finished(v3: Lab) -> None:
     async def asks() -> None:
         async with v3.talking() as client:
             reply = await client.query("start and hang", timeout=0.5)
-            assert ("started", False, False) == (reply.text, reply.handled, reply.ok)
+            assert (reply.text, reply.handled, reply.ok) == ("started", False, False)
 
     run(asks())
 
@@ -94,8 +94,8 @@ def test_link_lost_during_a_query(v3: Lab) -> None:
             await asyncio.to_thread(v3.hub.disconnect, identity.site_id)
             with pytest.raises(ThalovantConnectionError) as caught:
                 await asked
-            assert ("lost", "unknown") == (caught.value.code, caught.value.delivery)
-            assert "You said: hi" == (await client.query("hi")).text
+            assert (caught.value.code, caught.value.delivery) == ("lost", "unknown")
+            assert (await client.query("hi")).text == "You said: hi"
 
     run(asks())
 

@@ -26,7 +26,7 @@ def test_every_thread_gets_its_own_replies(v3: Lab) -> None:
     with v3.client() as client, ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(asks, range(THREADS)))
 
-    assert [[f"You said: {thread} asks {number}" for number in range(ASKS)] for thread in range(THREADS)] == found
+    assert found == [[f"You said: {thread} asks {number}" for number in range(ASKS)] for thread in range(THREADS)]
 
 
 def test_first_calls_at_the_same_time(v3: Lab) -> None:
@@ -44,8 +44,8 @@ def test_first_calls_at_the_same_time(v3: Lab) -> None:
         found = list(pool.map(asks, range(THREADS)))
     client.close()
 
-    assert [f"You said: first {thread}" for thread in range(THREADS)] == found
-    assert ["connecting"] == connecting
+    assert found == [f"You said: first {thread}" for thread in range(THREADS)]
+    assert connecting == ["connecting"]
 
 
 def test_closing_while_others_ask(v3: Lab) -> None:
@@ -59,7 +59,7 @@ def test_closing_while_others_ask(v3: Lab) -> None:
         for number in range(ASKS):
             try:
                 reply = client.ask(f"{thread} races {number}", timeout=PATIENCE)
-                assert f"You said: {thread} races {number}" == reply.text
+                assert reply.text == f"You said: {thread} races {number}"
                 outcomes.add("answered")
             except ThalovantError as error:
                 outcomes.add(error.code)

@@ -76,7 +76,7 @@ def shown(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     texts: list[str] = []
     with caplog.at_level(logging.DEBUG):
         yield texts
-    assert [] == leaks("\n".join([*texts, caplog.text]))
+    assert leaks("\n".join([*texts, caplog.text])) == []
 
 
 @over_all
@@ -93,8 +93,8 @@ def test_hostile_servers_are_refused(
         error = refused(ours, protocol, tmp_path, connect_timeout=patience)
     shown += ["".join(traceback.format_exception(error)), repr(vars(error))]
 
-    assert ThalovantConnectionError is type(error)
-    assert ("tls", not hostile.fault.final) == (error.code, error.retryable)
+    assert type(error) is ThalovantConnectionError
+    assert (error.code, error.retryable) == ("tls", not hostile.fault.final)
     assert hostile.words in str(error)
     assert f"{hostile.host}:{server.port}" in str(error).lower()
     assert 1 == len(str(error).splitlines()) == len(error.hint.splitlines())
@@ -141,17 +141,17 @@ def test_endpoints_without_tls_are_refused(protocol: HubProtocol, scheme: str, h
         ThalovantClient(ours, protocol=protocol)
     shown.append("".join(traceback.format_exception(caught.value)))
 
-    assert ("insecure_endpoint", False) == (caught.value.code, caught.value.retryable)
+    assert (caught.value.code, caught.value.retryable) == ("insecure_endpoint", False)
     assert f"{SCHEMES[protocol]}://" in caught.value.hint
     assert "allow_insecure=True" in caught.value.hint
-    assert protocol == ThalovantClient(ours, protocol=protocol, allow_insecure=True).protocol
+    assert ThalovantClient(ours, protocol=protocol, allow_insecure=True).protocol == protocol
 
 
 @pytest.mark.parametrize("host", HERE)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_endpoints_without_tls_are_fine_on_this_machine(protocol: HubProtocol, host: str) -> None:
     """Nobody else can listen there."""
-    assert protocol == ThalovantClient(identity(f"{PLAIN[protocol][0]}{host}", protocol), protocol=protocol).protocol
+    assert ThalovantClient(identity(f"{PLAIN[protocol][0]}{host}", protocol), protocol=protocol).protocol == protocol
 
 
 @over_all

@@ -112,7 +112,7 @@ class World:
     def end(self) -> LinkClosed:
         """How the link ended."""
         assert isinstance(self.events[-1], LinkClosed)
-        assert 1 == sum(isinstance(event, LinkClosed) for event in self.events)
+        assert sum(isinstance(event, LinkClosed) for event in self.events) == 1
         return self.events[-1]
 
     def _take(self, events: list[LinkEvent]) -> None:

@@ -91,7 +91,7 @@ class World:
         match event:
             case PeerArrived(link=link):
                 self.peers.append(Peer(link, link._client not in self.unknown))
-                assert [] == link.socket_opened(self.now)
+                assert link.socket_opened(self.now) == []
             case PeerInput(link=link, data=data):
                 self.peer(link).receive(data, self.now)
             case PeerEnded(link=link):
@@ -150,5 +150,5 @@ class World:
 def ended(peer: Peer) -> LinkClosed:
     """How a client's link ended, which is its last event."""
     assert isinstance(peer.events[-1], LinkClosed)
-    assert 1 == sum(isinstance(event, LinkClosed) for event in peer.events)
+    assert sum(isinstance(event, LinkClosed) for event in peer.events) == 1
     return peer.events[-1]

@@ -57,13 +57,13 @@ class Wire:
     def ready(self, *topics: str) -> Wire:
         """Through CONNECT, and SUBSCRIBE if there are topics."""
         self.session.open(self.now)
-        assert [Connected()] == self.hear(Connack())
+        assert self.hear(Connack()) == [Connected()]
         if topics:
             packet_id = self.session.subscribe([(topic, 1) for topic in topics], self.now)
             granted = (1,) * len(topics)
-            assert [Subscribed(packet_id=packet_id, granted=granted)] == self.hear(
-                Suback(packet_id=packet_id, codes=granted)
-            )
+            assert self.hear(Suback(packet_id=packet_id, codes=granted)) == [
+                Subscribed(packet_id=packet_id, granted=granted)
+            ]
         self.said()
         return self
 

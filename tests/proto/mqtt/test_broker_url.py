@@ -29,7 +29,7 @@ from thalovant_proto.secret import Secret
 )
 def test_brokers_are_found(url: str, tls: bool, target: Target) -> None:
     """Schemes and default ports of the published SDKs; `tls` wins over the scheme."""
-    assert target == parse_broker(url, tls=tls)
+    assert parse_broker(url, tls=tls) == target
 
 
 @pytest.mark.parametrize(

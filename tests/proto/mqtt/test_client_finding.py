@@ -23,17 +23,17 @@ def test_the_hub_is_woken_and_heard(cut: int | None) -> None:
 
     (opened,) = world.opened()
     assert world.events[0] is opened
-    assert [HELLO, OFFER] == world.frames()
-    assert "prefix" == world.link.layout
+    assert world.frames() == [HELLO, OFFER]
+    assert world.link.layout == "prefix"
     carrier = opened.carrier
-    assert (True, True, False, True, True, True) == (
+    assert (
         carrier.text_up,
         carrier.binary_up,
         carrier.typed,
         carrier.rehello,
         carrier.secure,
         carrier.receipts,
-    )
+    ) == (True, True, False, True, True, True)
     subscribe, *calls = world.connection.heard[:3]
     assert isinstance(subscribe, Subscribe)
     assert all(isinstance(call, Publish) and call.payload == WAKE_UP and not call.retain for call in calls)
@@ -58,11 +58,11 @@ def test_every_layout_is_found(options: dict[str, Any], hub: Topics, layout: str
     """Whatever the identity says and the hub uses, they meet; the layout that answers wins and can be remembered."""
     world = World(hub=hub, **options).dial()
 
-    assert [HELLO, OFFER] == world.frames()
-    assert layout == world.link.layout
-    assert text_up is world.opened()[0].carrier.text_up
+    assert world.frames() == [HELLO, OFFER]
+    assert world.link.layout == layout
+    assert world.opened()[0].carrier.text_up is text_up
     world.send()
-    assert SEALED == world.broker.said(hub.up)[-1]
+    assert world.broker.said(hub.up)[-1] == SEALED
 
 
 def test_other_layouts_are_not_heard_once_one_has_answered() -> None:
@@ -71,7 +71,7 @@ def test_other_layouts_are_not_heard_once_one_has_answered() -> None:
 
     world.answer(legacy(), HELLO).answer(in_out(), OFFER)
 
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
     world.broker.publish("p/status/key0", b"offline")
     world.run()
     assert world.link.wants_socket
@@ -81,11 +81,11 @@ def test_a_remembered_layout_is_tried_alone_first() -> None:
     """It alone is subscribed to and woken, and has the will; the hub that answers there hears nothing elsewhere."""
     world = World(hub=legacy(), remembered_layout="c2s").dial()
 
-    assert "c2s" == world.link.layout
-    assert [] == world.broker.said("p/key0/in")
+    assert world.link.layout == "c2s"
+    assert world.broker.said("p/key0/in") == []
     assert world.connection.connect is not None
     assert world.connection.connect.will is not None
-    assert "p/status/key0" == world.connection.connect.will.topic
+    assert world.connection.connect.will.topic == "p/status/key0"
 
 
 def test_a_remembered_layout_that_is_silent_is_not_the_last_word() -> None:
@@ -95,8 +95,8 @@ def test_a_remembered_layout_that_is_silent_is_not_the_last_word() -> None:
 
     world.pass_time(2.1)
 
-    assert "prefix" == world.link.layout
-    assert [HELLO, OFFER] == world.frames()
+    assert world.link.layout == "prefix"
+    assert world.frames() == [HELLO, OFFER]
 
 
 def test_a_remembered_layout_that_is_refused_is_not_waited_for() -> None:
@@ -106,7 +106,7 @@ def test_a_remembered_layout_that_is_refused_is_not_waited_for() -> None:
 
     world.dial()
 
-    assert "prefix" == world.link.layout
+    assert world.link.layout == "prefix"
 
 
 def test_others_that_are_refused_leave_the_remembered_one() -> None:
@@ -115,7 +115,7 @@ def test_others_that_are_refused_leave_the_remembered_one() -> None:
     world.broker.may_read = lambda connection, name: name.startswith("p/s")
     world.dial().pass_time(2.5)
 
-    assert [HELLO, OFFER] == world.answer(legacy()).frames()
+    assert world.answer(legacy()).frames() == [HELLO, OFFER]
 
 
 @pytest.mark.parametrize("queue", [1000, 50])
@@ -125,8 +125,8 @@ def test_a_window_of_one_is_enough_for_all_layouts(queue: int) -> None:
 
     world.dial()
 
-    assert ([HELLO, OFFER] if queue == 1000 else []) == world.frames()
-    assert b"{" == world.broker.said("p/key0/in")[0][:1]
+    assert world.frames() == ([HELLO, OFFER] if queue == 1000 else [])
+    assert world.broker.said("p/key0/in")[0][:1] == b"{"
 
 
 def test_layouts_that_are_granted_while_echoes_come_are_called_after_them() -> None:
@@ -134,11 +134,11 @@ def test_layouts_that_are_granted_while_echoes_come_are_called_after_them() -> N
     world = World(hub=in_out(), remembered_layout="c2s", limits=MqttLimits(alone_time=0.1, settle_time=0.3)).dial()
     world.broker.publish("p/status/key0", b"offline")
     world.run().pass_time(0.2)
-    assert [] == world.broker.said("p/key0/in")
+    assert world.broker.said("p/key0/in") == []
 
     world.pass_time(0.2)
 
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
 
 
 def test_an_answer_while_the_others_are_being_tried_wins() -> None:
@@ -150,13 +150,13 @@ def test_an_answer_while_the_others_are_being_tried_wins() -> None:
 
     world.run()
 
-    assert "c2s" == world.link.layout
-    assert [] == world.broker.said("p/key0/in")
+    assert world.link.layout == "c2s"
+    assert world.broker.said("p/key0/in") == []
 
 
 def test_an_unknown_remembered_layout_is_ignored() -> None:
     """A name from another version is no reason to fail."""
-    assert "prefix" == World(hub=in_out(), remembered_layout="?").dial().link.layout
+    assert World(hub=in_out(), remembered_layout="?").dial().link.layout == "prefix"
 
 
 def test_a_refused_layout_is_not_written_to() -> None:
@@ -166,8 +166,8 @@ def test_a_refused_layout_is_not_written_to() -> None:
 
     world.dial()
 
-    assert "c2s" == world.link.layout
-    assert [] == world.broker.said("p/key0/in")
+    assert world.link.layout == "c2s"
+    assert world.broker.said("p/key0/in") == []
 
 
 def test_all_layouts_refused_is_a_refusal() -> None:
@@ -177,9 +177,9 @@ def test_all_layouts_refused_is_a_refusal() -> None:
 
     world.dial()
 
-    assert (CloseKind.REFUSED, 0x80) == (world.end.kind, world.end.code)
+    assert (world.end.kind, world.end.code) == (CloseKind.REFUSED, 0x80)
     assert isinstance(world.end.error, CredentialsRefused)
-    assert "mqtt_topics_refused" == world.end.error.code
+    assert world.end.error.code == "mqtt_topics_refused"
     assert isinstance(world.connection.heard[-1], Disconnect)
 
 
@@ -188,13 +188,13 @@ def test_presence_may_be_refused() -> None:
     world = World(hub=in_out())
     world.broker.may_read = lambda connection, name: "status" not in name
 
-    assert [HELLO, OFFER] == world.dial().frames()
+    assert world.dial().frames() == [HELLO, OFFER]
 
 
 def test_without_a_status_topic_there_is_no_presence() -> None:
     """Explicit topics may have none: no will, no announcement, no goodbye but DISCONNECT."""
     world = World(hub=Topics(up="u", down="d"), topics=Topics(up="u", down="d")).dial()
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
     assert world.connection.connect is not None
     assert world.connection.connect.will is None
 
@@ -202,21 +202,21 @@ def test_without_a_status_topic_there_is_no_presence() -> None:
     world.run().link.close(world.now)
     world.run()
 
-    assert {"u", "d"} == {topic for topic, _, _, _ in world.broker.log}
+    assert {topic for topic, _, _, _ in world.broker.log} == {"u", "d"}
 
 
 def test_a_silent_hub_is_called_again_and_again() -> None:
     """A hub that comes up later, or an unknown access key: the calls go on, and the deadline is the owner's."""
     world = World(limits=MqttLimits(wake_time=1)).dial()
-    assert 1 == len(world.broker.said("p/key0/in"))
+    assert len(world.broker.said("p/key0/in")) == 1
 
     world.pass_time(2.5)
-    assert 3 == len(world.broker.said("p/key0/in"))
+    assert len(world.broker.said("p/key0/in")) == 3
     world.hub = in_out()
     world.hub_reads = len(world.broker.log)
     world.pass_time(2)
 
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
 
 
 def test_half_a_handshake_that_a_hub_still_holds_is_reset() -> None:
@@ -226,7 +226,7 @@ def test_half_a_handshake_that_a_hub_still_holds_is_reset() -> None:
 
     world.dial().pass_time(5)
 
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
     assert b"offline" in world.broker.said("p/key0/status")
 
 
@@ -243,7 +243,7 @@ def test_the_echo_of_an_end_does_not_end_the_new_session() -> None:
     assert not world.opened()
     assert not world.hub_session
     world.pass_time(1)
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
     assert world.hub_session
 
 
@@ -253,7 +253,7 @@ def test_retained_presence_is_history(message: bytes) -> None:
     world = World(hub=in_out())
     world.broker.publish("p/key0/status", message, retain=True)
 
-    assert [HELLO, OFFER] == world.dial().frames()
+    assert world.dial().frames() == [HELLO, OFFER]
 
 
 def test_retained_frames_are_not_heard() -> None:
@@ -266,7 +266,7 @@ def test_retained_frames_are_not_heard() -> None:
     world.connection.deliver("p/key0/out", b"old", 0, retain=True)
     world.run()
 
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
 
 
 @pytest.mark.parametrize("leftover", [SEALED, b"", b'{"ciphertext": "00"}', b"{", b' "hello"', OFFER])
@@ -275,7 +275,7 @@ def test_only_a_hello_opens(leftover: bytes) -> None:
     world = World().dial().answer(in_out(), leftover)
     assert not world.opened()
 
-    assert [HELLO, OFFER] == world.answer(in_out()).frames()
+    assert world.answer(in_out()).frames() == [HELLO, OFFER]
 
 
 def test_the_broker_may_grant_less() -> None:
@@ -283,5 +283,5 @@ def test_the_broker_may_grant_less() -> None:
     world = World(hub=in_out(), qos=0).dial().send(token=1)
 
     assert not world.opened()[0].carrier.receipts
-    assert (in_out().up, SEALED, 0, False) == world.broker.log[-1]
+    assert world.broker.log[-1] == (in_out().up, SEALED, 0, False)
     assert not any(isinstance(event, Accepted) for event in world.events)

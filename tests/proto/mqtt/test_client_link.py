@@ -23,15 +23,15 @@ def test_frames_have_receipts() -> None:
     """`Accepted` names the token once the broker has the frame."""
     world = World(hub=in_out()).dial().send(token=7)
 
-    assert Accepted(token=7) == world.events[-1]
-    assert (in_out().up, SEALED, 1, False) == world.broker.log[-1]
+    assert world.events[-1] == Accepted(token=7)
+    assert world.broker.log[-1] == (in_out().up, SEALED, 1, False)
 
 
 def test_frames_of_both_kinds_arrive_as_they_are() -> None:
     """MQTT does not tell text from binary: that is the connection's to find out."""
     world = World(hub=in_out()).dial().answer(in_out(), SEALED, b"{}", b"")
 
-    assert [SEALED, b"{}", b""] == world.frames()[2:]
+    assert world.frames()[2:] == [SEALED, b"{}", b""]
 
 
 def test_sends_out_of_turn_are_our_own_fault() -> None:
@@ -63,18 +63,18 @@ def test_the_link_says_when_it_has_enough() -> None:
         world.send(b"0123456789")
         full.append(world.link.full)
 
-    assert [False, False, True] == full
+    assert full == [False, False, True]
 
 
 def test_sizes_grow_when_the_hub_has_answered() -> None:
     """Before the hello a frame may have 100 bytes; right behind it, in the same bytes, more."""
     limits = MqttLimits(handshake_frame=100, frame=1 << 20)
     world = World(limits=limits).dial().answer(in_out(), HELLO, bytes(200_000))
-    assert 200_000 == len(world.frames()[1])
+    assert len(world.frames()[1]) == 200_000
 
     world = World(limits=limits).dial().answer(in_out(), bytes(200_000))
     assert world.end.error is not None
-    assert (CloseKind.LOST, "mqtt_packet_too_large") == (world.end.kind, world.end.error.code)
+    assert (world.end.kind, world.end.error.code) == (CloseKind.LOST, "mqtt_packet_too_large")
 
 
 # --- presence ---------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_online_is_announced_once_and_our_own_echo_ignored() -> None:
     world.link.announce(world.now)
     world.run()
 
-    assert [("p/key0/status", b"online", 1, True)] == [entry for entry in world.broker.log if b"online" == entry[1]]
+    assert [entry for entry in world.broker.log if entry[1] == b"online"] == [("p/key0/status", b"online", 1, True)]
     assert world.link.wants_socket
     world.send()
 
@@ -100,7 +100,7 @@ def test_another_program_online_is_displacement() -> None:
     world.broker.publish("p/key0/status", b"online", retain=True)
     world.run()
 
-    assert CloseKind.DISPLACED is world.end.kind
+    assert world.end.kind is CloseKind.DISPLACED
     assert isinstance(world.connection.heard[-1], Disconnect)
     assert b"offline" not in world.broker.said("p/key0/status")
 
@@ -112,10 +112,10 @@ def test_a_live_offline_is_the_hubs_refusal() -> None:
     world.broker.publish("p/key0/status", b"offline", retain=True)
     world.run()
 
-    assert (CloseKind.REFUSED, None) == (world.end.kind, world.end.error)
+    assert (world.end.kind, world.end.error) == (CloseKind.REFUSED, None)
     assert "offline" in world.end.reason
     assert isinstance(world.connection.heard[-1], Disconnect)
-    assert 1 == len(world.broker.said("p/key0/status"))
+    assert len(world.broker.said("p/key0/status")) == 1
     assert not world.link.wants_socket
 
 
@@ -125,7 +125,7 @@ def test_an_offline_before_our_first_frame_refuses_nothing() -> None:
     world.broker.publish("p/key0/status", b"offline")
     world.run()
 
-    assert CloseKind.FORGOTTEN is world.end.kind
+    assert world.end.kind is CloseKind.FORGOTTEN
 
 
 def test_other_words_on_the_status_topic_mean_nothing() -> None:
@@ -157,8 +157,8 @@ def test_connack_says_how_it_ends(code: ConnectCode, kind: CloseKind, word: str 
 
     end = world.dial().end
 
-    assert (kind, code) == (end.kind, end.code)
-    assert word == (end.error.code if end.error is not None else None)
+    assert (end.kind, end.code) == (kind, code)
+    assert (end.error.code if end.error is not None else None) == word
     assert not world.link.wants_socket
 
 
@@ -175,11 +175,11 @@ def test_credentials_travel_and_nothing_shows_them() -> None:
     world.dial()
 
     (connect,) = seen
-    assert ("c", True, 30, "user") == (connect.client_id, connect.clean_session, connect.keepalive, connect.username)
+    assert (connect.client_id, connect.clean_session, connect.keepalive, connect.username) == ("c", True, 30, "user")
     assert Secret("pässword".encode()) == connect.password
     assert connect.will is not None
     will = connect.will
-    assert ("p/key0/status", b"offline", 1, True) == (will.topic, will.payload, will.qos, will.retain)
+    assert (will.topic, will.payload, will.qos, will.retain) == ("p/key0/status", b"offline", 1, True)
 
 
 def test_close_says_offline_then_disconnect() -> None:
@@ -187,14 +187,14 @@ def test_close_says_offline_then_disconnect() -> None:
     world = World(hub=in_out()).dial().send(token=1)
     world.send(token=2)
 
-    assert [LinkClosed(kind=CloseKind.CLOSED)] == world.link.close(world.now)
+    assert world.link.close(world.now) == [LinkClosed(kind=CloseKind.CLOSED)]
     assert world.link.wants_socket  # until the goodbye is drained
     world.connection.receive(world.link.data_to_send())
 
     assert not world.link.wants_socket
     offline, goodbye = world.connection.heard[-2:]
     assert isinstance(offline, Publish)
-    assert ("p/key0/status", b"offline", True) == (offline.topic, offline.payload, offline.retain)
+    assert (offline.topic, offline.payload, offline.retain) == ("p/key0/status", b"offline", True)
     assert isinstance(goodbye, Disconnect)
     assert world.link.close(world.now) == []
     assert world.link.next_timeout is None
@@ -219,8 +219,8 @@ def test_frames_that_had_not_left_do_not_follow_a_session_that_is_over(word: byt
     world.feed()
     world.run()
 
-    assert (2,) == world.end.unsent
-    assert [SEALED] == [said for said in world.broker.said("p/key0/in") if said[:1] != b"{"]
+    assert world.end.unsent == (2,)
+    assert [said for said in world.broker.said("p/key0/in") if said[:1] != b"{"] == [SEALED]
     assert isinstance(world.connection.heard[-1], Disconnect)
 
 
@@ -232,7 +232,7 @@ def test_close_before_connack_says_no_more_than_it_must(dialed: bool) -> None:
         link.socket_opened(1.0)
     (end,) = link.close(1.0)
 
-    assert LinkClosed(kind=CloseKind.CLOSED) == end
+    assert end == LinkClosed(kind=CloseKind.CLOSED)
     assert link.data_to_send().endswith(b"\xe0\0" if dialed else b"")
 
 
@@ -245,7 +245,7 @@ def test_close_waits_for_room_but_not_for_ever() -> None:
     assert world.link.close(world.now) == []
     assert world.link.close(world.now) == []
     world.answer(in_out(), b"unheard")
-    assert [HELLO, OFFER] == world.frames()
+    assert world.frames() == [HELLO, OFFER]
 
     for acknowledged in range(3):
         assert not isinstance(world.events[-1], LinkClosed)
@@ -253,8 +253,8 @@ def test_close_waits_for_room_but_not_for_ever() -> None:
         world.connection.write(Puback(sealed[acknowledged].packet_id or 0))
         world.run()
 
-    assert (CloseKind.CLOSED, ()) == (world.end.kind, world.end.unsent)
-    assert 4 == world.broker.said("p/key0/in").count(SEALED)
+    assert (world.end.kind, world.end.unsent) == (CloseKind.CLOSED, ())
+    assert world.broker.said("p/key0/in").count(SEALED) == 4
     assert isinstance(world.connection.heard[-1], Disconnect)
 
 
@@ -269,8 +269,8 @@ def test_a_broker_without_room_gets_the_will_instead() -> None:
     world.pass_time(2)
     world.connection.drop()
 
-    assert (CloseKind.CLOSED, (2, 3)) == (world.end.kind, world.end.unsent)
-    assert [b"offline"] == world.broker.said("p/key0/status")
+    assert (world.end.kind, world.end.unsent) == (CloseKind.CLOSED, (2, 3))
+    assert world.broker.said("p/key0/status") == [b"offline"]
 
 
 def test_a_socket_that_ends_while_closing_was_closed_by_us() -> None:
@@ -284,7 +284,7 @@ def test_a_socket_that_ends_while_closing_was_closed_by_us() -> None:
     (end,) = world.link.eof(world.now)
 
     assert isinstance(end, LinkClosed)
-    assert (CloseKind.CLOSED, (1,)) == (end.kind, end.unsent)
+    assert (end.kind, end.unsent) == (CloseKind.CLOSED, (1,))
     assert world.link.eof(world.now) == []
 
 
@@ -296,7 +296,7 @@ def test_a_lost_socket_says_what_never_left() -> None:
     (end,) = world.link.eof(world.now)
 
     assert isinstance(end, LinkClosed)
-    assert (CloseKind.LOST, (2,), None) == (end.kind, end.unsent, end.error)
+    assert (end.kind, end.unsent, end.error) == (CloseKind.LOST, (2,), None)
     assert not world.link.wants_socket
 
 
@@ -320,7 +320,7 @@ def test_a_broker_that_breaks_mqtt_is_named() -> None:
     world.run()
 
     assert world.end.error is not None
-    assert (CloseKind.LOST, "mqtt_protocol_error") == (world.end.kind, world.end.error.code)
+    assert (world.end.kind, world.end.error.code) == (CloseKind.LOST, "mqtt_protocol_error")
 
 
 def test_a_frozen_broker_is_noticed() -> None:
@@ -332,7 +332,7 @@ def test_a_frozen_broker_is_noticed() -> None:
 
     world.pass_time(20 * 0.75 + 5)
 
-    assert CloseKind.LOST is world.end.kind
+    assert world.end.kind is CloseKind.LOST
     assert "PINGRESP" in world.end.reason
     assert world.link.next_timeout is None
 
@@ -344,8 +344,8 @@ def test_calling_early_changes_nothing() -> None:
     world.link.pace(True, world.now)
 
     assert world.link.handle_timeout(world.now) == []
-    assert before == world.link.next_timeout
-    assert [] == world.broker.said("p/key0/status")
+    assert world.link.next_timeout == before
+    assert world.broker.said("p/key0/status") == []
 
 
 @given(st.binary(max_size=120), cuts, st.booleans())
@@ -407,12 +407,12 @@ def test_the_captured_session_is_the_same_over_our_link() -> None:
             world.run()
         elif one["topic"].endswith("/in"):
             world.send(data)
-            assert (one["topic"], data, one["qos"], one["retain"]) == world.broker.log[-1]
+            assert world.broker.log[-1] == (one["topic"], data, one["qos"], one["retain"])
         else:
             world._take(world.link.close(world.now))
             world.run()
-            assert (one["topic"], data) == world.broker.log[-1][:2]
+            assert world.broker.log[-1][:2] == (one["topic"], data)
 
-    assert 4 == len(heard)
-    assert heard == world.frames()
-    assert CloseKind.CLOSED is world.end.kind
+    assert len(heard) == 4
+    assert world.frames() == heard
+    assert world.end.kind is CloseKind.CLOSED

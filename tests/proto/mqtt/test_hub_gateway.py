@@ -32,7 +32,7 @@ def test_the_hub_is_online_and_goes_offline() -> None:
     connect = world.connection.connect
     assert connect is not None
     assert connect.will is not None
-    assert ("p/kitchen/status", b"offline", True) == (connect.will.topic, connect.will.payload, connect.will.retain)
+    assert (connect.will.topic, connect.will.payload, connect.will.retain) == ("p/kitchen/status", b"offline", True)
     world.client("alice")
 
     for event in world.gateway.close(world.now):
@@ -42,8 +42,8 @@ def test_the_hub_is_online_and_goes_offline() -> None:
 
     assert b"offline" == world.broker.said("p/kitchen/status")[-1] == world.broker.said("old/status/hub")[-1]
     assert isinstance(world.connection.heard[-1], Disconnect)
-    assert CloseKind.CLOSED is world.end.kind
-    assert CloseKind.LOST is ended(world.peers[0]).kind
+    assert world.end.kind is CloseKind.CLOSED
+    assert ended(world.peers[0]).kind is CloseKind.LOST
     assert not world.gateway.wants_socket
     assert world.gateway.close(world.now) == []
     assert world.gateway.next_timeout is None
@@ -54,13 +54,13 @@ def test_another_hub_under_the_same_name_is_seen() -> None:
     world = World(legacy_prefix="old")
     world.broker.publish("p/master/status", b"offline")
     world.run()
-    assert [GatewayReady()] == world.events
+    assert world.events == [GatewayReady()]
 
     world.broker.publish("p/master/status", b"online")
     world.broker.publish("old/status/hub", b"online")
     world.run()
 
-    assert [GatewayReady(), RivalSeen(), RivalSeen()] == world.events
+    assert world.events == [GatewayReady(), RivalSeen(), RivalSeen()]
 
 
 def test_a_client_of_an_earlier_gateway_is_dismissed() -> None:
@@ -77,8 +77,8 @@ def test_a_client_of_an_earlier_gateway_is_dismissed() -> None:
     assert [b"offline"] == world.broker.said("p/alice/status") == world.broker.said("old/status/alice")
     assert isinstance(world.clients["alice"][2][-1], LinkClosed)
     world.client("alice", prefix="p/alice")
-    assert HELLO == world.frames("alice")[0]
-    assert 1 == world.gateway.peers
+    assert world.frames("alice")[0] == HELLO
+    assert world.gateway.peers == 1
 
 
 @pytest.mark.parametrize("passed", [True, False])
@@ -87,7 +87,7 @@ def test_a_broker_that_keeps_our_own_words_from_us_is_doubted(passed: bool) -> N
     world = World(limits=MqttLimits(answer_time=10, keepalive=0))
     world.broker.passes_on = lambda topic: passed
     world.start()
-    assert [GatewayReady()] == world.events
+    assert world.events == [GatewayReady()]
 
     world.pass_time(20)
 
@@ -106,12 +106,12 @@ def test_a_lost_broker_ends_every_link() -> None:
     for event in world.gateway.eof(world.now):
         world.take(event)
 
-    assert (CloseKind.LOST, None) == (world.end.kind, world.end.error)
-    assert [CloseKind.LOST] * 2 == [ended(peer).kind for peer in world.peers]
+    assert (world.end.kind, world.end.error) == (CloseKind.LOST, None)
+    assert [ended(peer).kind for peer in world.peers] == [CloseKind.LOST] * 2
     assert world.gateway.eof(world.now) == []
     world.peers[0].link.close(world.now)
     world.start()
-    assert [GatewayReady()] == world.events
+    assert world.events == [GatewayReady()]
 
 
 def test_a_link_given_up_says_so() -> None:
@@ -121,7 +121,7 @@ def test_a_link_given_up_says_so() -> None:
     (closed,) = world.peers[0].link.eof(world.now)
 
     assert isinstance(closed, LinkClosed)
-    assert (CloseKind.LOST, 0) == (closed.kind, world.gateway.peers)
+    assert (closed.kind, world.gateway.peers) == (CloseKind.LOST, 0)
 
 
 @pytest.mark.parametrize("code", [ConnectCode.NOT_AUTHORIZED, ConnectCode.UNAVAILABLE])
@@ -131,8 +131,8 @@ def test_a_broker_may_refuse_the_hub(code: ConnectCode) -> None:
     world.broker.authenticate = lambda connect: code
     world.start()
 
-    assert code is world.end.code
-    assert (CloseKind.LOST if code is ConnectCode.UNAVAILABLE else CloseKind.REFUSED) is world.end.kind
+    assert world.end.code is code
+    assert world.end.kind is (CloseKind.LOST if code is ConnectCode.UNAVAILABLE else CloseKind.REFUSED)
 
 
 def test_a_hub_without_its_topics_is_no_hub() -> None:
@@ -141,7 +141,7 @@ def test_a_hub_without_its_topics_is_no_hub() -> None:
     world.broker.may_read = lambda connection, name: "status" not in name
     world.start()
 
-    assert (CloseKind.REFUSED, 0x80) == (world.end.kind, world.end.code)
+    assert (world.end.kind, world.end.code) == (CloseKind.REFUSED, 0x80)
     assert isinstance(world.end.error, CredentialsRefused)
     assert isinstance(world.connection.heard[-1], Disconnect)
 
@@ -154,7 +154,7 @@ def test_a_broker_that_breaks_mqtt_ends_the_gateway() -> None:
     world.run()
 
     assert world.end.error is not None
-    assert "mqtt_protocol_error" == world.end.error.code
+    assert world.end.error.code == "mqtt_protocol_error"
     assert isinstance(ended(world.peers[0]), LinkClosed)
 
 
@@ -171,7 +171,7 @@ def test_closing_waits_for_room_but_not_for_ever() -> None:
 
     world.pass_time(2)
 
-    assert CloseKind.CLOSED is world.end.kind
+    assert world.end.kind is CloseKind.CLOSED
     assert not any(isinstance(packet, Disconnect) for packet in world.connection.heard)
 
 
@@ -186,9 +186,9 @@ def test_closing_happens_as_soon_as_there_is_room() -> None:
 
     world.run()
 
-    assert CloseKind.CLOSED is world.end.kind
+    assert world.end.kind is CloseKind.CLOSED
     assert b"unheard" not in world.peers[0].frames()
-    assert 3 == world.broker.said("p/alice/out").count(SEALED)
+    assert world.broker.said("p/alice/out").count(SEALED) == 3
     assert isinstance(world.connection.heard[-1], Disconnect)
 
 
@@ -202,7 +202,7 @@ def test_a_gateway_may_be_closed_at_any_time() -> None:
             gateway.socket_opened(1.0)
         if steps > 1:
             connection.receive(gateway.data_to_send())
-            assert [] == list(gateway.receive_data(connection.out, 1.0))
+            assert list(gateway.receive_data(connection.out, 1.0)) == []
         (closed,) = gateway.close(1.0)
         assert isinstance(closed, GatewayClosed)
         connection.receive(gateway.data_to_send())
@@ -211,7 +211,7 @@ def test_a_gateway_may_be_closed_at_any_time() -> None:
 
 def test_a_gateway_says_where_to_dial() -> None:
     """As a client's link does."""
-    assert Target(host="broker", port=1883, tls=False) == World().gateway.target
+    assert World().gateway.target == Target(host="broker", port=1883, tls=False)
 
 
 def test_what_a_peer_link_is_not() -> None:
@@ -221,7 +221,7 @@ def test_what_a_peer_link_is_not() -> None:
     link: Link = world.peers[0].link
     link.pace(True, world.now)
 
-    assert (b"", None, []) == (link.data_to_send(), link.next_timeout, link.handle_timeout(world.now))
+    assert (link.data_to_send(), link.next_timeout, link.handle_timeout(world.now)) == (b"", None, [])
 
 
 def test_calling_early_changes_nothing() -> None:

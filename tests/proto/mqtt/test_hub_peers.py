@@ -17,7 +17,7 @@ from thalovant_proto.links.mqtt.packets import Puback, Publish
 def test_clients_and_hub_meet(cut: int | None) -> None:
     """Ready after SUBACK; a client's first message makes a link, which opens with it; frames go both ways."""
     world = World(cut=cut)
-    assert [GatewayReady()] == world.events
+    assert world.events == [GatewayReady()]
     client = world.client("alice")
 
     client.send(Frame(SEALED, FrameType.BINARY), world.now, token=1)
@@ -27,22 +27,22 @@ def test_clients_and_hub_meet(cut: int | None) -> None:
     opened = peer.events[0]
     assert isinstance(opened, LinkOpened)
     assert opened.credentials is not None
-    assert "alice" == opened.credentials.access_key.reveal()
+    assert opened.credentials.access_key.reveal() == "alice"
     carrier = opened.carrier
-    assert (True, True, False, True, True) == (
+    assert (
         carrier.text_up,
         carrier.binary_up,
         carrier.typed,
         carrier.rehello,
         carrier.secure,
-    )
-    assert SEALED == peer.frames()[-1]
-    assert HELLO == world.frames("alice")[0]
+    ) == (True, True, False, True, True)
+    assert peer.frames()[-1] == SEALED
+    assert world.frames("alice")[0] == HELLO
     assert all(event.frame.type is FrameType.UNTYPED for event in peer.events if isinstance(event, FrameReceived))
     peer.link.send(Frame(b"\x02answer", FrameType.BINARY), world.now)
     world.run()
-    assert b"\x02answer" == world.frames("alice")[-1]
-    assert ("p/alice/out", b"\x02answer", 1, False) == world.broker.log[-1]
+    assert world.frames("alice")[-1] == b"\x02answer"
+    assert world.broker.log[-1] == ("p/alice/out", b"\x02answer", 1, False)
 
 
 def test_each_client_has_its_own_link() -> None:
@@ -54,11 +54,11 @@ def test_each_client_has_its_own_link() -> None:
     bob.send(Frame(b"b", FrameType.BINARY), world.now)
     world.run()
 
-    assert ["prefix/key", "c2s"] == [alice.layout, bob.layout]
-    assert [b"a", b"b"] == [peer.frames()[-1] for peer in world.peers]
+    assert [alice.layout, bob.layout] == ["prefix/key", "c2s"]
+    assert [peer.frames()[-1] for peer in world.peers] == [b"a", b"b"]
     carriers = [peer.events[0].carrier for peer in world.peers if isinstance(peer.events[0], LinkOpened)]
-    assert [True, False] == [carrier.text_up for carrier in carriers]
-    assert 2 == world.gateway.peers
+    assert [carrier.text_up for carrier in carriers] == [True, False]
+    assert world.gateway.peers == 2
 
 
 def test_an_unknown_access_key_hears_nothing() -> None:
@@ -68,10 +68,10 @@ def test_an_unknown_access_key_hears_nothing() -> None:
 
     world.client("eve")
 
-    assert [LinkOpened, LinkClosed] == [type(event) for event in world.peers[0].events]
-    assert [] == world.frames("eve")
-    assert {"p/eve/in", "p/in", "p/master/status", "p/c2s/eve"} == {topic for topic, _, _, _ in world.broker.log}
-    assert 0 == world.gateway.peers
+    assert [type(event) for event in world.peers[0].events] == [LinkOpened, LinkClosed]
+    assert world.frames("eve") == []
+    assert {topic for topic, _, _, _ in world.broker.log} == {"p/eve/in", "p/in", "p/master/status", "p/c2s/eve"}
+    assert world.gateway.peers == 0
 
 
 def test_a_client_that_is_turned_away_on_arrival_is_not_heard() -> None:
@@ -85,7 +85,7 @@ def test_a_client_that_is_turned_away_on_arrival_is_not_heard() -> None:
 
     assert isinstance(arrived, PeerArrived)
     arrived.link.close(world.now)
-    assert [] == list(events)
+    assert list(events) == []
 
 
 def test_retained_messages_are_history() -> None:
@@ -98,7 +98,7 @@ def test_retained_messages_are_history() -> None:
 
     world.start()
 
-    assert [GatewayReady()] == world.events
+    assert world.events == [GatewayReady()]
 
 
 def test_a_live_offline_ends_a_client() -> None:
@@ -109,10 +109,10 @@ def test_a_live_offline_ends_a_client() -> None:
     world.run()
 
     assert "offline" in ended(world.peers[0]).reason
-    assert CloseKind.LOST is ended(world.peers[0]).kind
-    assert [b"offline"] == world.broker.said("p/alice/status")  # the client's own: the hub adds none
+    assert ended(world.peers[0]).kind is CloseKind.LOST
+    assert world.broker.said("p/alice/status") == [b"offline"]  # the client's own: the hub adds none
     world.client("alice", prefix="p/alice")
-    assert 2 == len(world.peers)
+    assert len(world.peers) == 2
     world.clients["alice"][1].drop()
     world.run()
     assert "offline" in ended(world.peers[1]).reason
@@ -126,7 +126,7 @@ def test_other_presence_means_nothing() -> None:
         world.broker.publish(f"p/{client}/status", word)
     world.run()
 
-    assert 1 == world.gateway.peers
+    assert world.gateway.peers == 1
 
 
 def test_closing_a_link_says_offline_and_is_not_taken_for_the_clients_word() -> None:
@@ -138,18 +138,18 @@ def test_closing_a_link_says_offline_and_is_not_taken_for_the_clients_word() -> 
 
     (closed,) = world.peers[0].link.close(world.now, code=1008, reason="no")
     assert isinstance(closed, LinkClosed)
-    assert (CloseKind.CLOSED, 1008, "no") == (closed.kind, closed.code, closed.reason)
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.CLOSED, 1008, "no")
     world.broker.publish("p/alice/in", b"at once")  # the broker has it before our `offline`
     world.run()
 
     assert ("p/alice/status", b"offline", 1, True) in world.broker.log
     assert isinstance(world.clients["alice"][2][-1], LinkClosed)
-    assert 2 == len(world.peers)
+    assert len(world.peers) == 2
     assert world.peers[1].link.wants_socket
     assert not world.peers[0].link.wants_socket
-    assert [] == world.peers[0].link.close(world.now)
-    assert [] == world.peers[0].link.eof(world.now)
-    assert [] == world.peers[0].link.receive_data(b"x", world.now)
+    assert world.peers[0].link.close(world.now) == []
+    assert world.peers[0].link.eof(world.now) == []
+    assert world.peers[0].link.receive_data(b"x", world.now) == []
     world.broker.publish("p/alice/status", b"offline")
     world.run()
     assert "offline" in ended(world.peers[1]).reason
@@ -167,7 +167,7 @@ def test_two_echoes_are_two() -> None:
     world.run()
     world.client("alice")
 
-    assert [b"offline", b"offline"] == world.broker.said("p/alice/status")
+    assert world.broker.said("p/alice/status") == [b"offline", b"offline"]
     assert world.peers[2].link.wants_socket
     world.broker.publish("p/alice/status", b"offline")
     world.run()
@@ -186,9 +186,9 @@ def test_a_silent_client_is_forgotten() -> None:
     assert "300 s" in ended(world.peers[0]).reason
     assert world.peers[1].link.wants_socket
     assert isinstance(world.clients["alice"][2][-1], LinkClosed)
-    assert [b"offline"] == world.broker.said("p/alice/status")
+    assert world.broker.said("p/alice/status") == [b"offline"]
     world.pass_time(300)
-    assert 0 == world.gateway.peers
+    assert world.gateway.peers == 0
 
 
 def test_clients_are_bounded() -> None:
@@ -196,12 +196,12 @@ def test_clients_are_bounded() -> None:
     world = World(limits=MqttLimits(peers=1))
     world.client("alice")
     world.client("bob")
-    assert (1, [], 1) == (world.gateway.peers, world.frames("bob"), world.gateway.turned_away)
+    assert (world.gateway.peers, world.frames("bob"), world.gateway.turned_away) == (1, [], 1)
     world.peers[0].link.close(world.now)
 
     world.client("bob")
 
-    assert [HELLO] == world.frames("bob")
+    assert world.frames("bob") == [HELLO]
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -215,8 +215,8 @@ def test_a_frame_over_the_limit_ends_its_sender_only(linked: bool) -> None:
     world.run()
 
     assert world.peers[0].link.wants_socket
-    assert ([1000] if linked else []) == [int(ended(peer).reason.split()[-2]) for peer in world.peers[1:]]
-    assert ([b"offline"] if linked else []) == world.broker.said("p/bob/status")
+    assert [int(ended(peer).reason.split()[-2]) for peer in world.peers[1:]] == ([1000] if linked else [])
+    assert world.broker.said("p/bob/status") == ([b"offline"] if linked else [])
     assert world.gateway.buffered == 0
 
 
@@ -239,12 +239,12 @@ def test_the_owner_sees_what_waits_for_the_broker() -> None:
     world.client("alice")
     world.broker.acknowledges = False
     link = world.peers[0].link
-    assert 0 == world.gateway.unread
+    assert world.gateway.unread == 0
 
     for _ in range(3):
         link.send(Frame(bytes(100), FrameType.BINARY), world.now)
     size = 2 + len("p/alice/out") + 100
-    assert 2 * size == world.gateway.unread
+    assert world.gateway.unread == 2 * size
     world.run()
     sent = world.connection.heard[-1]
     assert isinstance(sent, Publish)
@@ -252,7 +252,7 @@ def test_the_owner_sees_what_waits_for_the_broker() -> None:
     world.connection.write(Puback(sent.packet_id or 0))
     world.run()
 
-    assert 0 == world.gateway.unread
+    assert world.gateway.unread == 0
 
 
 def test_a_broker_without_room_ends_the_link_that_needs_it() -> None:
@@ -266,7 +266,7 @@ def test_a_broker_without_room_ends_the_link_that_needs_it() -> None:
         link.send(Frame(bytes(120), FrameType.BINARY), world.now)
     link.send(Frame(b"dropped too", FrameType.BINARY), world.now)
 
-    assert world.now == world.gateway.next_timeout
+    assert world.gateway.next_timeout == world.now
     for event in world.gateway.handle_timeout(world.now):
         world.take(event)
 

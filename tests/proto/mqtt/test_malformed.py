@@ -47,9 +47,9 @@ def test_a_broker_may_send_none_of_it(wire: bytes, word: str) -> None:
         end = closed(peer.hear(wire + bytes(10_000)))
 
         assert end.error is not None
-        assert (word, unsent, None) == (end.error.code, end.unsent, end.code)
-        assert State.CLOSED is peer.session.state
-        assert b"" == peer.session.data_to_send()
+        assert (end.error.code, end.unsent, end.code) == (word, unsent, None)
+        assert peer.session.state is State.CLOSED
+        assert peer.session.data_to_send() == b""
         assert peer.session.buffered <= 10_000 + len(wire)
 
 
@@ -64,9 +64,9 @@ def test_a_client_may_send_none_of_it(wire: bytes, word: str) -> None:
     assert isinstance(before, PacketReceived)
     assert isinstance(end, ClientClosed)
     assert end.error is not None
-    assert (word, False) == (end.error.code, end.clean)
-    assert b"" == door.session.data_to_send()
-    assert [] == door.hear(CONNECT)
+    assert (end.error.code, end.clean) == (word, False)
+    assert door.session.data_to_send() == b""
+    assert door.hear(CONNECT) == []
 
 
 @rows
@@ -80,7 +80,7 @@ def test_a_link_is_lost_by_it_with_what_was_said(wire: bytes, word: str) -> None
     assert Accepted(token=1) in world.events
     assert isinstance(end, LinkClosed)
     assert end.error is not None
-    assert (CloseKind.LOST, word, (2,)) == (end.kind, end.error.code, end.unsent)
+    assert (end.kind, end.error.code, end.unsent) == (CloseKind.LOST, word, (2,))
     assert not world.link.wants_socket
 
 
@@ -98,8 +98,8 @@ def test_a_gateway_ends_its_links_for_it(wire: bytes, word: str) -> None:
         assert world.gateway.wants_socket
         return
     assert world.end.error is not None
-    assert (CloseKind.LOST, word) == (world.end.kind, world.end.error.code)
-    assert CloseKind.LOST is ended(world.peers[0]).kind
+    assert (world.end.kind, world.end.error.code) == (CloseKind.LOST, word)
+    assert ended(world.peers[0]).kind is CloseKind.LOST
 
 
 @pytest.mark.parametrize("body", [connect(2, b"c", level=5), connect(0, b"")])
@@ -111,4 +111,4 @@ def test_a_connect_that_is_answered_at_first_is_not_later(body: bytes) -> None:
 
     assert isinstance(end, ClientClosed)
     assert end.error is not None
-    assert b"" == door.session.data_to_send()
+    assert door.session.data_to_send() == b""

@@ -46,7 +46,7 @@ def read(wire: bytes) -> Packet:
 @given(values.packets)
 def test_every_packet_survives_its_bytes(packet: Packet) -> None:
     """Encoding and decoding are each other's inverse, for all fourteen types."""
-    assert packet == read(packet.encode())
+    assert read(packet.encode()) == packet
 
 
 @given(st.binary(max_size=40), st.integers(0, 255))
@@ -56,7 +56,7 @@ def test_what_decodes_encodes_to_the_same_bytes(body: bytes, first: int) -> None
         packet = decode(first, body)
     except DecodeError:
         return
-    assert bytes((first,)) + encode_length(len(body)) + body == packet.encode()
+    assert packet.encode() == bytes((first,)) + encode_length(len(body)) + body
 
 
 @given(values.packets, st.data())
@@ -199,19 +199,19 @@ def test_some_connects_are_refused_with_a_code(body: bytes, code: ConnectCode) -
     """MQTT-3.1.2-2, MQTT-3.1.3-8: the standard wants a CONNACK in answer, so the fault carries its code."""
     with pytest.raises(ConnectRefusal) as caught:
         decode(0x10, body)
-    assert code is caught.value.code
+    assert caught.value.code is code
 
 
 def test_an_empty_client_id_is_fine_with_a_clean_session() -> None:
     """MQTT-3.1.3-6, -7."""
-    assert Connect(client_id="", keepalive=60) == decode(0x10, connect(2, b""))
+    assert decode(0x10, connect(2, b"")) == Connect(client_id="", keepalive=60)
 
 
 def test_a_byte_order_mark_is_a_character() -> None:
     """MQTT-1.5.3-3: U+FEFF is kept, wherever it stands."""
     packet = Publish(topic="\ufefft\ufeff", payload=b"")
 
-    assert packet == read(packet.encode())
+    assert read(packet.encode()) == packet
     assert text(b"\xef\xbb\xbft\xef\xbb\xbf") in packet.encode()
 
 
@@ -265,7 +265,7 @@ def test_strings_of_exactly_65535_bytes_travel() -> None:
     """MQTT-4.7.3-3: the limit itself is legal."""
     packet = Publish(topic="t" * 65_535, payload=b"")
 
-    assert packet == read(packet.encode())
+    assert read(packet.encode()) == packet
 
 
 def test_no_packet_shows_topics_names_or_payloads() -> None:
@@ -320,7 +320,7 @@ def test_no_packet_shows_topics_names_or_payloads() -> None:
 )
 def test_filters_match_as_the_standard_says(topic_filter: str, topic: str, matches: bool) -> None:
     """§4.7, example by example."""
-    assert matches is topic_matches(topic_filter, topic)
+    assert topic_matches(topic_filter, topic) is matches
 
 
 @given(values.names)

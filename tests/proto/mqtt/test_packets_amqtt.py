@@ -164,7 +164,7 @@ peers = values.packets.filter(comparable)
 @given(peers)
 def test_amqtt_reads_what_we_write(packet: Packet) -> None:
     """Our bytes are the same packet to amqtt."""
-    assert packet == ours(their_reading(packet.encode()))
+    assert ours(their_reading(packet.encode())) == packet
 
 
 @given(peers)
@@ -172,7 +172,7 @@ def test_we_read_what_amqtt_writes(packet: Packet) -> None:
     """amqtt's bytes are the same packet to us, and the very bytes that we would write."""
     wire = theirs(packet).to_bytes()
 
-    assert packet == read(wire)
+    assert read(wire) == packet
     assert packet.encode() == wire
 
 
@@ -180,11 +180,11 @@ def test_we_read_what_amqtt_writes(packet: Packet) -> None:
 def test_every_type_meets_the_oracle(packet: Packet) -> None:
     """One of each type, both ways, so that none can be missing from the strategies above."""
     assert packet.encode() == theirs(packet).to_bytes()
-    assert packet == ours(their_reading(packet.encode()))
+    assert ours(their_reading(packet.encode())) == packet
 
 
 @given(st.sampled_from(values.EXAMPLES))
 def test_the_examples_are_all_fourteen_types(packet: Packet) -> None:
     """Nothing is left out."""
-    assert 14 == len({type(example) for example in values.EXAMPLES})
-    assert packet == read(packet.encode())
+    assert len({type(example) for example in values.EXAMPLES}) == 14
+    assert read(packet.encode()) == packet

@@ -58,7 +58,7 @@ class Door:
 
     def opened(self, packet: Connect = CONNECT) -> Door:
         """The client is let in."""
-        assert [ConnectReceived(connect=packet, wire=packet.encode())] == self.hear(packet)
+        assert self.hear(packet) == [ConnectReceived(connect=packet, wire=packet.encode())]
         self.session.accept(self.now)
         return self
 
@@ -89,9 +89,9 @@ def test_a_client_is_let_in_and_heard() -> None:
 
     events = door.hear(*packets, Pingreq())
 
-    assert [PacketReceived(packet=packet, wire=packet.encode()) for packet in packets] == events[:-1]
-    assert ClientClosed(reason="the client left", clean=True) == events[-1]
-    assert ServerState.CLOSED is door.session.state
+    assert events[:-1] == [PacketReceived(packet=packet, wire=packet.encode()) for packet in packets]
+    assert events[-1] == ClientClosed(reason="the client left", clean=True)
+    assert door.session.state is ServerState.CLOSED
     assert door.session.data_to_send() == b""
 
 
@@ -103,9 +103,9 @@ def test_the_first_packet_is_connect(packet: Packet) -> None:
     events = door.hear(packet)
 
     if isinstance(packet, Connect):
-        assert [ConnectReceived(connect=packet, wire=packet.encode())] == events
+        assert events == [ConnectReceived(connect=packet, wire=packet.encode())]
     else:
-        assert "mqtt_protocol_error" == fault(events)
+        assert fault(events) == "mqtt_protocol_error"
         assert door.session.data_to_send() == b""
 
 
@@ -118,9 +118,9 @@ def test_only_packets_of_clients_are_heard(packet: Packet) -> None:
     events = door.hear(packet)
 
     if isinstance(packet, legal):
-        assert PacketReceived(packet=packet, wire=packet.encode()) == events[0]
+        assert events[0] == PacketReceived(packet=packet, wire=packet.encode())
     else:
-        assert "mqtt_protocol_error" == fault(events)
+        assert fault(events) == "mqtt_protocol_error"
 
 
 def test_what_follows_connect_waits_for_the_decision() -> None:
@@ -128,11 +128,11 @@ def test_what_follows_connect_waits_for_the_decision() -> None:
     door = Door()
     early = Publish(topic="t", payload=b"early")
 
-    assert 1 == len(door.hear(CONNECT, early))
-    assert ServerState.DECIDING is door.session.state
+    assert len(door.hear(CONNECT, early)) == 1
+    assert door.session.state is ServerState.DECIDING
     assert door.hear(Pingreq()) == []
     door.session.accept(door.now)
-    assert [early, Pingreq()] == [event.packet for event in door.hear() if isinstance(event, PacketReceived)]
+    assert [event.packet for event in door.hear() if isinstance(event, PacketReceived)] == [early, Pingreq()]
 
 
 def test_a_decision_counts_for_the_rest_of_the_same_bytes() -> None:
@@ -142,7 +142,7 @@ def test_a_decision_counts_for_the_rest_of_the_same_bytes() -> None:
 
     next(events)
     door.session.accept(door.now)
-    assert [PacketReceived(packet=Pingreq(), wire=b"\xc0\0")] == list(events)
+    assert list(events) == [PacketReceived(packet=Pingreq(), wire=b"\xc0\0")]
 
 
 @pytest.mark.parametrize("code", [code for code in ConnectCode if code is not ConnectCode.ACCEPTED])
@@ -170,7 +170,7 @@ def test_some_faults_are_answered(body: bytes, code: ConnectCode) -> None:
     """MQTT-3.1.2-2, MQTT-3.1.3-8: the standard names the answer."""
     door = Door()
 
-    assert "mqtt_connect_refused" == fault(door.hear(b"\x10" + encode_length(len(body)) + body))
+    assert fault(door.hear(b"\x10" + encode_length(len(body)) + body)) == "mqtt_connect_refused"
     assert Connack(code=code).encode() == door.session.data_to_send()
 
 
@@ -188,7 +188,7 @@ def test_other_faults_before_connect_get_no_answer(wire: bytes, word: str) -> No
     """Whoever is not talking MQTT, or too much of it, is dropped in silence."""
     door = Door(connect_packet=100)
 
-    assert word == fault(door.hear(wire))
+    assert fault(door.hear(wire)) == word
     assert door.session.data_to_send() == b""
 
 
@@ -196,8 +196,8 @@ def test_sizes_change_with_the_decision() -> None:
     """A CONNECT has a limit of its own; later packets have the other."""
     door = Door(connect_packet=100, packet_limit=200).opened()
 
-    assert 1 == len(door.hear(Publish(topic="t", payload=bytes(197))))
-    assert "mqtt_packet_too_large" == fault(door.hear(Publish(topic="t", payload=bytes(198))))
+    assert len(door.hear(Publish(topic="t", payload=bytes(197)))) == 1
+    assert fault(door.hear(Publish(topic="t", payload=bytes(198)))) == "mqtt_packet_too_large"
 
 
 def test_what_is_parked_is_bounded() -> None:
@@ -206,8 +206,8 @@ def test_what_is_parked_is_bounded() -> None:
     door.hear(CONNECT)
 
     assert door.hear(bytes(50)) == []
-    assert "mqtt_limit" == fault(door.hear(b"\0"))
-    assert 51 == door.session.buffered
+    assert fault(door.hear(b"\0")) == "mqtt_limit"
+    assert door.session.buffered == 51
 
 
 CAPS: list[Any] = [
@@ -227,9 +227,9 @@ def test_topics_have_caps(packet: Packet, legal: bool) -> None:
     """Levels of a topic and filters of a packet are bounded: a broker walks a tree for each."""
     events = Door(levels=3, filters=2).opened().hear(packet)
 
-    assert legal is isinstance(events[-1], PacketReceived)
+    assert isinstance(events[-1], PacketReceived) is legal
     if not legal:
-        assert "mqtt_limit" == fault(events)
+        assert fault(events) == "mqtt_limit"
 
 
 def test_decisions_out_of_turn_are_our_own_fault() -> None:
@@ -250,7 +250,7 @@ def test_decisions_out_of_turn_are_our_own_fault() -> None:
 def test_connect_has_a_deadline() -> None:
     """A socket that says nothing, or one byte at a time, is not held for ever."""
     door = Door(connect_time=5)
-    assert 105.0 == door.session.next_timeout
+    assert door.session.next_timeout == 105.0
     door.hear(CONNECT.encode()[:-1])
 
     assert door.session.handle_timeout(104.9) == []
@@ -266,7 +266,7 @@ def test_silence_is_measured_by_the_clients_own_keepalive() -> None:
     door = Door().opened()
     door.now = 110.0
     door.hear(Pingreq(), b"\x30")
-    assert 125.0 == door.session.next_timeout
+    assert door.session.next_timeout == 125.0
 
     assert door.session.handle_timeout(124.9) == []
     (end,) = door.session.handle_timeout(125.0)
@@ -288,7 +288,7 @@ def test_a_socket_that_ends_is_no_clean_goodbye() -> None:
     """Without DISCONNECT the will stands."""
     door = Door().opened()
 
-    assert ClientClosed(reason="the client closed the connection") == door.session.eof(door.now)
+    assert door.session.eof(door.now) == ClientClosed(reason="the client closed the connection")
     assert door.session.eof(door.now) is None
 
 
@@ -335,8 +335,8 @@ def test_both_roles_agree() -> None:
     client = MqttSession(CONNECT, packet_limit=100)
     door = Door()
     client.open(0.0)
-    assert [ConnectReceived(connect=CONNECT, wire=CONNECT.encode())] == door.hear(client.data_to_send())
+    assert door.hear(client.data_to_send()) == [ConnectReceived(connect=CONNECT, wire=CONNECT.encode())]
     door.session.refuse(ConnectCode.CREDENTIALS)
     list(client.receive_data(door.session.data_to_send(), 0.0))
 
-    assert State.CLOSED is client.state
+    assert client.state is State.CLOSED

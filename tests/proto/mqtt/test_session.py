@@ -49,9 +49,9 @@ def test_connect_is_what_it_was_made_of() -> None:
     wire = Wire()
     wire.session.open(wire.now)
 
-    assert [CONNECT] == wire.said()
-    assert [Connected()] == wire.hear(Connack())
-    assert State.READY is wire.session.state
+    assert wire.said() == [CONNECT]
+    assert wire.hear(Connack()) == [Connected()]
+    assert wire.session.state is State.READY
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_refusals_are_typed(code: ConnectCode, word: str, error: type) -> None:
 
     end = closed(wire.hear(Connack(code=code)))
 
-    assert code is end.code
+    assert end.code is code
     assert isinstance(end.error, error)
     assert end.error is not None
-    assert word == end.error.code
+    assert end.error.code == word
     assert end.error.hint
 
 
@@ -84,7 +84,7 @@ def test_an_unavailable_broker_has_refused_nobody() -> None:
 
     end = closed(wire.hear(Connack(code=ConnectCode.UNAVAILABLE)))
 
-    assert (ConnectCode.UNAVAILABLE, None) == (end.code, end.error)
+    assert (end.code, end.error) == (ConnectCode.UNAVAILABLE, None)
 
 
 def test_sessions_are_clean() -> None:
@@ -135,14 +135,14 @@ def test_every_state_knows_every_packet(state: State, packet: Packet) -> None:
 
     if state not in BROKER_MAY:
         assert events == []
-        assert state is wire.session.state
+        assert wire.session.state is state
     elif type(packet) in BROKER_MAY[state]:
         assert not any(isinstance(event, SessionClosed) for event in events)
     else:
         end = closed(events)
         assert end.error is not None
-        assert "mqtt_protocol_error" == end.error.code
-        assert State.CLOSED is wire.session.state
+        assert end.error.code == "mqtt_protocol_error"
+        assert wire.session.state is State.CLOSED
 
 
 VIOLATIONS: list[Any] = [
@@ -162,7 +162,7 @@ def test_answers_without_questions_end_the_session(packet: Packet, clause: str) 
 
     assert clause in end.reason
     assert end.error is not None
-    assert "mqtt_protocol_error" == end.error.code
+    assert end.error.code == "mqtt_protocol_error"
 
 
 @pytest.mark.parametrize(
@@ -201,10 +201,10 @@ def test_malformed_packets_end_the_session_after_what_came_before(wire: bytes, w
 
     events = peer.hear(good, wire, good)
 
-    assert MessageReceived(topic="down", payload=b"first", retain=False) == events[0]
+    assert events[0] == MessageReceived(topic="down", payload=b"first", retain=False)
     end = closed(events[1:])
     assert end.error is not None
-    assert word == end.error.code
+    assert end.error.code == word
     assert peer.session.data_to_send() == b""
     assert peer.hear(good) == []
     assert peer.session.next_timeout is None
@@ -246,11 +246,11 @@ def test_messages_arrive_and_those_of_qos_1_are_acknowledged() -> None:
         Publish(topic="down", payload=b"0"), Publish(topic="down", payload=b"1", qos=1, packet_id=9, retain=True)
     )
 
-    assert [
+    assert events == [
         MessageReceived(topic="down", payload=b"0", retain=False),
         MessageReceived(topic="down", payload=b"1", retain=True),
-    ] == events
-    assert [Puback(9)] == wire.said()
+    ]
+    assert wire.said() == [Puback(9)]
 
 
 def test_a_broker_that_reads_no_receipts_does_not_fill_the_memory() -> None:
@@ -258,8 +258,8 @@ def test_a_broker_that_reads_no_receipts_does_not_fill_the_memory() -> None:
     wire = Wire().ready("down")
     message = Publish(topic="down", payload=b"", qos=1, packet_id=9).encode()
 
-    assert 65_535 == len(wire.hear(message * 65_535))
-    assert 65_535 == len(wire.said())
+    assert len(wire.hear(message * 65_535)) == 65_535
+    assert len(wire.said()) == 65_535
     wire.hear(message * 65_535)
     assert "MQTT-2.3.1-4" in closed(wire.hear(message)).reason
 
@@ -271,8 +271,8 @@ def test_messages_may_come_before_their_suback() -> None:
 
     events = wire.hear(Publish(topic="down/x", payload=b"early"), Suback(packet_id=packet_id, codes=(1,)))
 
-    assert MessageReceived(topic="down/x", payload=b"early", retain=False) == events[0]
-    assert Subscribed(packet_id=packet_id, granted=(1,)) == events[1]
+    assert events[0] == MessageReceived(topic="down/x", payload=b"early", retain=False)
+    assert events[1] == Subscribed(packet_id=packet_id, granted=(1,))
 
 
 def test_a_duplicate_is_acknowledged_and_not_given_on() -> None:
@@ -283,7 +283,7 @@ def test_a_duplicate_is_acknowledged_and_not_given_on() -> None:
 
     assert wire.hear(evolve(message, dup=True)) == []
     assert wire.hear(evolve(message, dup=True)) == []
-    assert [Puback(9), Puback(9), Puback(9)] == wire.said()
+    assert wire.said() == [Puback(9), Puback(9), Puback(9)]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_what_is_no_duplicate_is_heard(again: Publish) -> None:
     wire = Wire().ready("down", "down2")
     wire.hear(Publish(topic="down", payload=b"m", qos=1, packet_id=9))
 
-    assert 1 == len(wire.hear(again))
+    assert len(wire.hear(again)) == 1
 
 
 def test_only_so_many_messages_are_remembered() -> None:
@@ -311,7 +311,7 @@ def test_only_so_many_messages_are_remembered() -> None:
 
     heard = [len(wire.hear(evolve(message, dup=True))) for message in (messages[1], messages[2], messages[0])]
 
-    assert [0, 0, 1] == heard
+    assert heard == [0, 0, 1]
 
 
 def test_a_message_over_the_limit_costs_only_itself() -> None:
@@ -321,26 +321,26 @@ def test_a_message_over_the_limit_costs_only_itself() -> None:
 
     events = wire.hear(large, Publish(topic="down", payload=b"next"), evolve(large, dup=True))
 
-    assert [
+    assert events == [
         MessageReceived(topic="down", payload=b"", retain=False, missing=100),
         MessageReceived(topic="down", payload=b"next", retain=False),
-    ] == events
-    assert [Puback(9), Puback(9)] == wire.said()
+    ]
+    assert wire.said() == [Puback(9), Puback(9)]
 
 
 def test_what_the_owner_does_about_an_event_counts_for_the_next() -> None:
     """Events are made one by one: a limit raised after the first packet holds for the second in the same bytes."""
     wire = Wire(packet_limit=20).ready("down")
-    assert 20 == wire.session.packet_limit
+    assert wire.session.packet_limit == 20
     data = Publish(topic="down", payload=b"s").encode() + Publish(topic="down", payload=bytes(100)).encode()
 
     events = wire.session.receive_data(data, wire.now)
 
     next(events)
     wire.session.packet_limit = 1000
-    assert MessageReceived(topic="down", payload=bytes(100), retain=False) == next(events)
+    assert next(events) == MessageReceived(topic="down", payload=bytes(100), retain=False)
     wire.session.disconnect(wire.now)
-    assert [] == list(events)
+    assert list(events) == []
 
 
 # --- any cut ----------------------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ def test_a_declared_quarter_gigabyte_costs_nothing() -> None:
     end = closed(wire.hear(b"\x30" + encode_length(268_435_455) + bytes(10_000)))
 
     assert end.error is not None
-    assert "mqtt_packet_too_large" == end.error.code
+    assert end.error.code == "mqtt_packet_too_large"
     assert wire.session.buffered <= 10_005
 
 

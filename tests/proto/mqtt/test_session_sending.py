@@ -31,11 +31,11 @@ def test_a_receipt_comes_with_the_puback() -> None:
     wire.publish(b"c")
     first, second, third = wire.said()
 
-    assert (1, 0, 1) == tuple(packet.qos for packet in (first, second, third) if isinstance(packet, Publish))
+    assert tuple(packet.qos for packet in (first, second, third) if isinstance(packet, Publish)) == (1, 0, 1)
     assert isinstance(first, Publish)
     assert isinstance(third, Publish)
-    assert [Published(token=1)] == wire.hear(Puback(first.packet_id or 0))
-    assert [Published(token=None)] == wire.hear(Puback(third.packet_id or 0))
+    assert wire.hear(Puback(first.packet_id or 0)) == [Published(token=1)]
+    assert wire.hear(Puback(third.packet_id or 0)) == [Published(token=None)]
 
 
 @given(st.lists(st.tuples(values.payloads, st.sampled_from([0, 1])), max_size=12), st.integers(1, 4), st.data())
@@ -84,7 +84,7 @@ def test_packet_ids_are_never_shared() -> None:
         wire.hear(Puback(packet.packet_id))
 
     assert list(range(3, 65_536)) == ids[:65_533]
-    assert [3, 4] == ids[65_533:]
+    assert ids[65_533:] == [3, 4]
 
 
 def test_what_waits_for_the_window_is_bounded() -> None:
@@ -95,7 +95,7 @@ def test_what_waits_for_the_window_is_bounded() -> None:
 
     with pytest.raises(LocalProtocolError) as caught:
         wire.publish(b"")
-    assert "mqtt_queue_full" == caught.value.code
+    assert caught.value.code == "mqtt_queue_full"
     (first,) = wire.said()
     assert isinstance(first, Publish)
     wire.hear(Puback(first.packet_id or 0))
@@ -155,7 +155,7 @@ def test_a_lost_connection_says_what_never_left() -> None:
     end = wire.session.eof(wire.now)
 
     assert end is not None
-    assert ((2, 3), None, None) == (end.unsent, end.error, end.code)
+    assert (end.unsent, end.error, end.code) == ((2, 3), None, None)
     assert wire.session.data_to_send() == b""
     assert wire.session.eof(wire.now) is None
 
@@ -166,11 +166,11 @@ def test_disconnect_comes_behind_what_is_queued() -> None:
     wire.publish(token=1)
     wire.publish(token=2)
 
-    assert (2,) == wire.session.disconnect(wire.now)
+    assert wire.session.disconnect(wire.now) == (2,)
     published, goodbye = wire.said()
     assert isinstance(published, Publish)
-    assert Disconnect() == goodbye
-    assert () == wire.session.disconnect(wire.now)
+    assert goodbye == Disconnect()
+    assert wire.session.disconnect(wire.now) == ()
     assert wire.said() == []
     assert wire.session.next_timeout is None
 
@@ -181,7 +181,7 @@ def test_disconnect_may_precede_connack() -> None:
     wire.session.open(wire.now)
     wire.session.disconnect(wire.now)
 
-    assert [CONNECT, Disconnect()] == wire.said()
+    assert wire.said() == [CONNECT, Disconnect()]
 
 
 def test_leaving_with_the_will_sends_no_disconnect() -> None:

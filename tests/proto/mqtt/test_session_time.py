@@ -78,7 +78,7 @@ def test_a_pingresp_may_come_behind_megabytes() -> None:
 
     assert wire.hear(Puback(published.packet_id or 0), *[Pingresp()] * len(pings)) != []
     wire.pass_time(2)
-    assert [Pingreq()] == wire.said()
+    assert wire.said() == [Pingreq()]
     assert "PINGRESP" in closed(wire.pass_time(5)).reason
 
 
@@ -91,7 +91,7 @@ def test_an_idle_session_pings_within_its_keepalive() -> None:
     for _ in range(2000):
         assert wire.pass_time(1) == []
         if packets := wire.said():
-            assert [Pingreq()] == packets
+            assert packets == [Pingreq()]
             assert wire.now - last <= 60
             pings, last = pings + 1, wire.now
             assert wire.hear(Pingresp()) == []
@@ -118,7 +118,7 @@ def test_a_frozen_broker_is_noticed() -> None:
     wire = Wire(evolve(CONNECT, keepalive=60), limits={"pingresp_time": 10}).ready()
 
     assert wire.pass_time(54.9) == []
-    assert [Pingreq()] == wire.said()
+    assert wire.said() == [Pingreq()]
     end = closed(wire.pass_time(0.2))
     assert "PINGRESP" in end.reason
     assert end.error is None
@@ -135,7 +135,7 @@ def test_a_busy_broker_is_given_time_for_its_pingresp() -> None:
         wire.hear(bytes((byte,)))
         assert wire.pass_time(9) == []
         asked += wire.said()
-    assert [Pingreq()] * (1 + 50 * 9 // 45) == asked
+    assert asked == [Pingreq()] * (1 + 50 * 9 // 45)
     wire.hear(large[50:], *[Pingresp()] * len(asked))
     assert wire.pass_time(30) == []
     assert "§3.13" in closed(wire.hear(Pingresp())).reason

@@ -30,26 +30,29 @@ def ways(**identity: Any) -> dict[str, tuple[str, str, str | None, bool]]:
 
 def test_a_prefix_with_the_key_is_whole() -> None:
     """The form of SDKs since 0.4.29; the older layout has the same base."""
-    assert {
+    assert ways(topic_prefix="hivemind/hub/key0") == {
         "prefix": ("hivemind/hub/key0/in", "hivemind/hub/key0/out", "hivemind/hub/key0/status", True),
         "c2s": ("hivemind/hub/c2s/key0", "hivemind/hub/s2c/key0", "hivemind/hub/status/key0", False),
-    } == ways(topic_prefix="hivemind/hub/key0")
+    }
 
 
 def test_a_prefix_without_the_key_is_both() -> None:
     """It may end in another client's level, or lack it: both are tried, and the older layout."""
-    assert {
+    assert ways(topic_prefix=" /hivemind/ ") == {
         "prefix": ("hivemind/in", "hivemind/out", "hivemind/status", True),
         "prefix/key": ("hivemind/key0/in", "hivemind/key0/out", "hivemind/key0/status", True),
         "c2s": ("hivemind/c2s/key0", "hivemind/s2c/key0", "hivemind/status/key0", False),
-    } == ways(topic_prefix=" /hivemind/ ")
+    }
 
 
 def test_a_hub_id_adds_the_oldest_form() -> None:
     """SDKs of 0.4.7 append the hub id; not where the prefix has it."""
-    assert ("p/hub/c2s/key0", "p/hub/s2c/key0", "p/hub/status/key0", False) == ways(topic_prefix="p", hub_id="hub")[
-        "hub/c2s"
-    ]
+    assert ways(topic_prefix="p", hub_id="hub")["hub/c2s"] == (
+        "p/hub/c2s/key0",
+        "p/hub/s2c/key0",
+        "p/hub/status/key0",
+        False,
+    )
     assert "hub/c2s" not in ways(topic_prefix="p/hub", hub_id="hub")
     assert "hub/c2s" not in ways(topic_prefix="p/hub/key0", hub_id="hub")
     assert "hub/c2s" in ways(topic_prefix="p/key0", hub_id="hub")
@@ -57,8 +60,8 @@ def test_a_hub_id_adds_the_oldest_form() -> None:
 
 def test_a_prefix_that_is_the_key_has_no_older_form() -> None:
     """Nothing is left to put `c2s` under, unless there is a hub id."""
-    assert ["prefix"] == list(ways(topic_prefix="key0"))
-    assert "hub/c2s/key0" == ways(topic_prefix="key0", hub_id="hub")["hub/c2s"][0]
+    assert list(ways(topic_prefix="key0")) == ["prefix"]
+    assert ways(topic_prefix="key0", hub_id="hub")["hub/c2s"][0] == "hub/c2s/key0"
 
 
 def test_older_hubs_may_hash() -> None:
@@ -67,9 +70,9 @@ def test_older_hubs_may_hash() -> None:
 
     found = ways(topic_prefix="p", hub_id="hub", hash_topics=True)
 
-    assert f"p/c2s/{digest}" == found["c2s"][0]
-    assert f"p/hub/status/{digest}" == found["hub/c2s"][2]
-    assert "p/key0/in" == found["prefix/key"][0]
+    assert found["c2s"][0] == f"p/c2s/{digest}"
+    assert found["hub/c2s"][2] == f"p/hub/status/{digest}"
+    assert found["prefix/key"][0] == "p/key0/in"
 
 
 @pytest.mark.parametrize(("up", "text_up"), [("a/c2s/k", False), ("a/k/in", True), ("xc2s/up", True)])
@@ -77,7 +80,7 @@ def test_explicit_topics_are_the_only_ones(up: str, text_up: bool) -> None:
     """Given topics win over any prefix; `c2s` is what only hubs that read no text call the way up."""
     topics = Topics(up=up, down="d", status=None)
 
-    assert {"explicit": (up, "d", None, text_up)} == ways(topic_prefix="p", topics=topics)
+    assert ways(topic_prefix="p", topics=topics) == {"explicit": (up, "d", None, text_up)}
 
 
 @pytest.mark.parametrize("prefix", [None, "", " ", "/", " // "])
@@ -153,9 +156,9 @@ def test_a_hub_meets_its_clients() -> None:
     for layout, topics in ((new, inout), (old, legacy)):
         assert "key0" == client_of(layout.up, topics.up) == client_of(layout.status, topics.status or "")
         assert topics.down == topic_of(layout.down, "key0")
-    assert ("hivemind/master/status", "hivemind/hub/status/hub") == (new.hub_status, old.hub_status)
-    assert (True, False) == (new.text_up, old.text_up)
-    assert 1 == len(hub_layouts("hivemind", "master"))
+    assert (new.hub_status, old.hub_status) == ("hivemind/master/status", "hivemind/hub/status/hub")
+    assert (new.text_up, old.text_up) == (True, False)
+    assert len(hub_layouts("hivemind", "master")) == 1
 
 
 hub_filters = st.sampled_from(["p/+/in", "p/c2s/+"])
@@ -166,6 +169,6 @@ def test_a_name_is_read_where_the_filter_matches(topic: str, topic_filter: str) 
     """`client_of` agrees with the standard's matching, but for names that are empty, which no client has."""
     client = client_of(topic_filter, topic)
 
-    assert (client is not None) is (topic_matches(topic_filter, topic) and topic != topic_of(topic_filter, ""))
+    assert (client is not None) is (topic_matches(topic_filter, topic) and topic_of(topic_filter, "") != topic)
     if client is not None:
-        assert topic == topic_of(topic_filter, client)
+        assert topic_of(topic_filter, client) == topic

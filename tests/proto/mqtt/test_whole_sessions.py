@@ -32,11 +32,11 @@ def test_a_hub_that_lost_its_clients_says_so_to_the_next_frame(generation: int) 
 
     (failed,) = world.got(AskFailed)
     assert failed.failure is not None
-    assert FailureKind.FORGOTTEN is failed.failure.kind
+    assert failed.failure.kind is FailureKind.FORGOTTEN
     assert world.when(AskFailed) == world.now
     world.stack.ask(e.Utterance(text="after"), world.now)
     world.advance(2)
-    assert [["echo: before"], ["echo: after"]] == world.texts()
+    assert world.texts() == [["echo: before"], ["echo: after"]]
 
 
 def test_a_goodbye_that_comes_with_the_proof() -> None:
@@ -49,8 +49,8 @@ def test_a_goodbye_that_comes_with_the_proof() -> None:
     world.hub.peer.close(world.now, code=1001)
     world.advance(1)
 
-    assert SessionState.READY is world.stack.state
-    assert (1, 2) == (len(world.got(e.Proven)), len(world.hub.peers))
+    assert world.stack.state is SessionState.READY
+    assert (len(world.got(e.Proven)), len(world.hub.peers)) == (1, 2)
 
 
 def test_what_leaves_with_the_goodbye_may_have_been_done() -> None:
@@ -62,6 +62,6 @@ def test_what_leaves_with_the_goodbye_may_have_been_done() -> None:
     world.stack.close(world.now, timeout=3)
     world.advance(4)
 
-    assert SessionState.CLOSED is world.stack.state
-    assert ["at last"] == [utterance.text for utterance in world.hub.utterances()]
-    assert [(token, "unknown")] == [(failed.token, failed.delivery) for failed in world.got(SendFailed)]
+    assert world.stack.state is SessionState.CLOSED
+    assert [utterance.text for utterance in world.hub.utterances()] == ["at last"]
+    assert [(failed.token, failed.delivery) for failed in world.got(SendFailed)] == [(token, "unknown")]
