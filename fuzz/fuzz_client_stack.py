@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from fuzz.conversation import MESSAGES, read_object, seal_with
 from fuzz.harness import Tape, tape, timer_moves
-from tests.proto.frame_link import FrameLinks
-from tests.proto.networks import WssLinks
+from tests.proto.links.frame_link import FrameLinks
+from tests.proto.links.networks import WssLinks
 from tests.proto.world import Hub, World, config, echo, hub_side
 from thalovant_proto import events as e
 from thalovant_proto.client.stack import Stop

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
-from tests.proto.https_world import polled, polled_binary, response
+from tests.proto.links.https.https_world import polled, polled_binary, response
 from tests.proto.vectors import load
 from thalovant_proto.links.https.client import HttpsClientLink
 from thalovant_proto.links.https.cookies import Cookies

@@ -12,9 +12,9 @@ from typing import Final
 from fuzz.conversation import GENERATIONS, LIMITS, MESSAGES, TYPES, seal
 from fuzz.harness import Held, Tape, cut, tape, timer_moves, told
 from fuzz.seeds import sealed_texts, wire1_frames
+from tests.proto.links.wss.ws_wire import raw_frame
 from tests.proto.pair import ACCESS_KEY, WSS, client_side, hub_side, quick, stream
 from tests.proto.puppet import Puppet
-from tests.proto.ws_wire import raw_frame
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials, Frame
 from thalovant_proto.crypto.kdf import DeriveKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fuzz.harness import Tape, cut, tape
-from tests.proto.mqtt.values import EXAMPLES
+from tests.proto.links.mqtt.values import EXAMPLES
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.framing import Framer, RawPacket

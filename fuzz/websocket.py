@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from fuzz.harness import Act, Driven, Held, Tape, Twins, tape
-from tests.proto.ws_wire import BINARY, CLOSE, CONTINUATION, PING, PONG, REQUEST, TEXT, raw_frame
+from tests.proto.links.wss.ws_wire import BINARY, CLOSE, CONTINUATION, PING, PONG, REQUEST, TEXT, raw_frame
 from thalovant_proto.links.wss.client import WssClientLink
 from thalovant_proto.links.wss.common import WssLimits, WssLink
 from thalovant_proto.links.wss.server import WssServerLink

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import thalovant.testing
-from tests.proto.mqtt.test_packets import MALFORMED, text
+from tests.proto.links.mqtt.test_packets import MALFORMED, text
 from thalovant import ThalovantIdentity
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import encode_length

@@ -10,8 +10,16 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.proto.https_world import AGENT, AUTHORIZATION, entropy, make_link, polled, polled_binary, response
-from tests.proto.ws_wire import (
+from tests.proto.links.https.https_world import (
+    AGENT,
+    AUTHORIZATION,
+    entropy,
+    make_link,
+    polled,
+    polled_binary,
+    response,
+)
+from tests.proto.links.wss.ws_wire import (
     BINARY,
     CLOSE,
     CONTINUATION,

@@ -13,7 +13,7 @@ from attrs import define, evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.proto.networks import Network
+from tests.proto.links.networks import Network
 from tests.proto.world import ACCESS_KEY, Hub, World, config, hub_side
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials

@@ -10,10 +10,10 @@ import pytest
 from attrs import asdict
 from hypothesis import given, settings, strategies as st
 
-from tests.proto.frame_link import FrameLinks
-from tests.proto.https_network import HttpsNetwork
-from tests.proto.mqtt.network import MqttNetwork
-from tests.proto.networks import Direct, Network, WssLinks
+from tests.proto.links.frame_link import FrameLinks
+from tests.proto.links.https.https_network import HttpsNetwork
+from tests.proto.links.mqtt.network import MqttNetwork
+from tests.proto.links.networks import Direct, Network, WssLinks
 from tests.proto.world import World, config, echo
 from thalovant_proto import events as e
 from thalovant_proto.errors import ProtocolError

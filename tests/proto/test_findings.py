@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proto.https_world import entropy
-from tests.proto.link_pair import pieces
-from tests.proto.mqtt.client_world import World, in_out
-from tests.proto.mqtt.session_wire import Wire, closed
+from tests.proto.links.https.https_world import entropy
+from tests.proto.links.link_pair import pieces
+from tests.proto.links.mqtt.client_world import World, in_out
+from tests.proto.links.mqtt.session_wire import Wire, closed
 from thalovant_proto.links.https.server import HttpsServerHub
 from thalovant_proto.links.https.stream import HttpsLimits
 from thalovant_proto.links.mqtt.limits import MqttLimits

@@ -11,10 +11,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from tests.proto.frame_link import FrameLinks
-from tests.proto.https_network import HttpsNetwork
-from tests.proto.mqtt.network import PREFIX, MqttNetwork
-from tests.proto.networks import Direct, Network, WssLinks
+from tests.proto.links.frame_link import FrameLinks
+from tests.proto.links.https.https_network import HttpsNetwork
+from tests.proto.links.mqtt.network import PREFIX, MqttNetwork
+from tests.proto.links.networks import Direct, Network, WssLinks
 from tests.proto.story import Story
 from tests.proto.world import ACCESS_KEY
 from thalovant_proto.links.https.stream import HttpsLimits

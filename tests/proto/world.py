@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from tests.proto.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
+from tests.proto.links.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.client.routes import Route

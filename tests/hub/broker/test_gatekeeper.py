@@ -1,0 +1,295 @@
+"""The front door of the embedded broker, without a broker or a socket: who comes in, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from tests.hub.broker.doorstep import Guest, World, topic
+from thalovant.hub.broker.accounts import HUB_NAME, Accounts
+from thalovant.hub.broker.gatekeeper import CONNECTIONS
+from thalovant_proto.events import Generation
+from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
+from thalovant_proto.links.mqtt.packets import (
+    Connack,
+    Connect,
+    ConnectCode,
+    Pingreq,
+    Publish,
+    Will,
+)
+from thalovant_proto.secret import Secret
+
+# --- who comes in ----------------------------------------------------------------------------------------------------
+
+
+def test_the_broker_sees_no_secret_and_keeps_nothing():
+    """Its CONNECT has an id of ours, no user, no password, no keepalive, a clean session, and a will it can publish."""
+    world = World()
+    will = Will(topic=topic(world.ada, "status"), payload=b"offline", qos=2, retain=True)
+
+    guest = world.inside(world.ada, "mine", clean_session=False, keepalive=7, will=will)
+    other = world.inside(world.ada, "")
+
+    disguised = evolve(will, qos=1, retain=False)
+    assert guest.room.heard == [Connect(client_id="visitor-1", keepalive=0, will=disguised)]
+    assert other.room.heard == [Connect(client_id="visitor-2", keepalive=0)]
+    assert len(world.door) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": Secret(b"wrong")},
+        {"password": None},
+        {"username": "nobody"},
+        {"username": None, "password": None},
+        {"username": HUB_NAME},
+        {"username": ""},
+    ],
+    ids=["password", "no password", "name", "nothing", "the hub's name", "empty name"],
+)
+def test_who_does_not_show_its_password_stays_outside(wrong):
+    """CONNACK 4 and the end, the same for a name that is known and one that is not; the broker hears nothing."""
+    world = World()
+    guest = Guest(world)
+
+    answers = guest.says(evolve(world.connect(world.ada), **wrong), Pingreq())
+
+    assert answers == [Connack(code=ConnectCode.CREDENTIALS)]
+    assert guest.visitor.finished
+    assert world.rooms == []
+
+
+def test_a_removed_client_stays_outside():
+    """Its password is the right one still, and opens nothing."""
+    world = World()
+    connect = world.connect(world.ada)
+    world.registry.remove("ada")
+    guest = Guest(world)
+
+    assert guest.says(connect) == [Connack(code=ConnectCode.CREDENTIALS)]
+
+
+@pytest.mark.parametrize("level", ["in", "out", "status"])
+def test_a_will_on_anothers_topic_is_refused(level):
+    """CONNACK 5: amqtt would publish it for anybody."""
+    world = World()
+    will = Will(topic=topic(world.bob, level), payload=b"offline")
+    guest = Guest(world)
+
+    assert guest.says(world.connect(world.ada, will=will)) == [Connack(code=ConnectCode.NOT_AUTHORIZED)]
+    assert guest.visitor.finished
+    assert world.rooms == []
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Pingreq(),
+        b"\x10\x84\x80\x01",  # a CONNECT of 16 388 bytes is to follow
+        b"\x10" + encode_length(MAX_REMAINING),
+        b"\x00\x00",
+        b"GET / HTTP/1.1\r\n",
+    ],
+    ids=["another packet", "a large CONNECT", "the largest CONNECT", "garbage", "HTTP"],
+)
+def test_whatever_is_no_connect_ends_the_connection(first):
+    """At its first bytes, and without an answer."""
+    world = World()
+    guest = Guest(world)
+
+    assert guest.says(first) == []
+    assert guest.visitor.finished
+
+
+def test_another_version_is_told_so():
+    """CONNACK 1, as the standard wants it."""
+    world = World()
+    guest = Guest(world)
+
+    assert guest.says(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00") == [Connack(code=ConnectCode.VERSION)]
+
+
+def test_who_says_nothing_is_shown_out():
+    """After 10 s, to the second."""
+    world = World()
+    guest = Guest(world)
+    due = guest.visitor.next_timeout
+    assert due == world.now + 10
+
+    guest.visitor.handle_timeout(due - 0.001)
+    assert not guest.visitor.finished
+    guest.visitor.handle_timeout(due)
+
+    assert guest.visitor.finished
+    assert guest.visitor.next_timeout is None
+
+
+def test_a_flood_of_silent_connections_leaves_room_for_clients():
+    """As many wait as the settings say; a newcomer has to go, until the oldest has had its time."""
+    world = World(unproven=3, unproven_grace=5.0)
+    silent = [Guest(world) for _ in range(3)]
+
+    early = Guest(world)
+    assert early.visitor.finished
+    world.now += 5
+    late = Guest(world)
+
+    assert [one.visitor.finished for one in silent] == [True, False, False]
+    assert late.says(world.connect(world.ada)) == []
+    assert not late.visitor.finished
+    assert not Guest(world).visitor.finished  # a client that is in takes no place of those who wait
+
+
+# --- whose place it is -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_connection_of_the_same_client_id_takes_over():
+    """The first one ends before the broker hears of the second, so that its will comes first [MQTT-3.1.4-2]."""
+    world = World()
+    first = world.inside(world.ada, "app")
+    room = first.room
+
+    second = world.inside(world.ada, "app")
+
+    assert room.left
+    assert first.visitor.finished
+    assert first.wire.wakes
+    assert second.room.before is room
+    assert len(world.door) == 1
+
+
+def test_nobody_takes_the_place_of_another_identity():
+    """A client id belongs to who uses it: the same one of somebody else is another."""
+    world = World()
+    ada = world.inside(world.ada, "app")
+
+    bob = world.inside(world.bob, "app")
+
+    assert not ada.room.left
+    assert bob.room.before is None
+    assert len(world.door) == 2
+
+
+def test_clients_without_an_id_do_not_meet():
+    """Each has one of its own."""
+    world = World()
+    first, second = world.inside(world.ada, ""), world.inside(world.ada, "")
+
+    assert not first.visitor.finished
+    assert not second.visitor.finished
+
+
+def test_an_account_has_a_few_connections():
+    """Beyond that the oldest makes place: it has most likely broken unseen. Others are not affected."""
+    world = World()
+    bob = world.inside(world.bob, "")
+    guests = [world.inside(world.ada, f"app-{number}") for number in range(CONNECTIONS + 2)]
+
+    assert [guest.visitor.finished for guest in guests] == [True, True, *[False] * CONNECTIONS]
+    assert not bob.visitor.finished
+    assert len(world.door) == CONNECTIONS + 1
+
+
+def test_an_end_that_comes_late_does_not_end_the_successor():
+    """The first connection may be gone after the second has begun, and its place is not its own any more."""
+    world = World()
+    first = world.inside(world.ada)
+    second = world.inside(world.ada)
+
+    first.visitor.eof(world.now)
+    third = world.inside(world.ada)
+
+    assert second.visitor.finished
+    assert not third.visitor.finished
+
+
+# --- how it ends -----------------------------------------------------------------------------------------------------
+
+
+def test_the_broker_may_end_it():
+    """Then the socket ends too, and the room is not told what it said itself."""
+    world = World()
+    guest = world.inside(world.ada)
+    room = guest.room
+
+    guest.visitor.ended()
+    guest.visitor.ended()
+
+    assert guest.visitor.finished
+    assert not room.left
+    assert guest.wire.wakes
+    assert guest.told(Publish(topic="a", payload=b"x")) == []
+
+
+def test_nothing_is_said_to_the_room_of_who_has_left():
+    """Its last bytes may still come in."""
+    world = World()
+    guest = world.inside(world.ada)
+    room = guest.room
+    guest.visitor.close()
+    heard = room.data
+
+    guest.says(Publish(topic=topic(world.ada, "in"), payload=b"x"))
+
+    assert room.data == heard
+    assert room.left
+
+
+# --- accounts --------------------------------------------------------------------------------------------------------
+
+
+def test_credentials_stay_the_same_and_are_each_clients_own():
+    """They follow from the access key and the hub's key, so they survive a restart, and another hub has others."""
+    world = World()
+    again = Accounts(world.registry, Secret(b"k" * 32))
+    elsewhere = Accounts(world.registry, Secret(b"l" * 32))
+
+    _, password = world.accounts.credentials(world.ada)
+
+    assert again.credentials(world.ada)[1] == password
+    assert password != elsewhere.credentials(world.ada)[1]
+    assert password != world.accounts.credentials(world.bob)[1]
+    assert password != world.accounts.hub_credentials()[1]
+    assert len(password.reveal()) == 43
+
+
+def test_accounts_show_no_key():
+    """Topics hold the access key."""
+    world = World()
+    account = world.accounts.authenticate(world.connect(world.ada))
+
+    assert "ada" in repr(account)
+    assert world.ada.access_key.reveal() not in repr(account)
+
+
+def test_what_an_identity_says_of_the_broker():
+    """Everything that a client needs, the prefix whole."""
+    world = World()
+    username, password = world.accounts.credentials(world.ada)
+
+    assert world.accounts.block(world.ada, "mqtts://hub.test:8883") == {
+        "endpoint": "mqtts://hub.test:8883",
+        "username": username,
+        "password": password.reveal(),
+        "topic_prefix": f"hivemind/{world.ada.access_key.reveal()}",
+        "tls": True,
+    }
+    assert not world.accounts.block(world.ada, "mqtt://127.0.0.1:1883")["tls"]
+
+
+@pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.PRESHARED], ids=lambda g: g.name)
+def test_identities_of_older_generations_name_their_topics(generation):
+    """Old clients append other levels to a prefix than newer ones; topics that are named are taken as they are."""
+    world = World()
+    world.ada = evolve(world.ada, generation=generation)
+    key = world.ada.access_key.reveal()
+
+    block = world.accounts.block(world.ada, "mqtts://hub.test:8883")
+
+    topics = {"c2s_topic": "in", "s2c_topic": "out", "status_topic": "status"}
+    assert {name: f"hivemind/{key}/{level}" for name, level in topics.items()} == {name: block[name] for name in topics}
+    account = world.accounts.authenticate(world.connect(world.ada))
+    assert account.may_publish(block["c2s_topic"]) and account.may_publish(block["status_topic"])
+    assert account.may_subscribe(block["s2c_topic"])

@@ -1,0 +1,340 @@
+"""The client stack's contract with drivers and links: steps, goodbyes, timers, late results, frames that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.proto.links.frame_link import RECEIPTS, FrameLinks, record
+from tests.proto.world import World, config, echo, ready, states
+from thalovant_proto import events as e
+from thalovant_proto.carrier import Carrier, CloseKind
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
+from thalovant_proto.dial import DialFailed, DialFault
+from thalovant_proto.errors import LocalProtocolError
+from thalovant_proto.failures import FailureKind
+from thalovant_proto.limits import Limits
+from thalovant_proto.outcomes import (
+    AskEnded,
+    SendFailed,
+    SessionState,
+    StateChanged,
+)
+from thalovant_proto.secret import Secret
+
+GENERATIONS = [0, 1, 3]
+
+
+def test_steps_of_a_session():
+    """Stop, Dial with a serial, Run with the same; after the end Stop, once the goodbye is written."""
+    world = World()
+    stack = world.stack
+    assert (stack.step(), stack.next_timeout, stack.data_to_send()) == (Stop(), None, b"")
+
+    stack.open(world.now)
+    dial = stack.step()
+    assert isinstance(dial, Dial)
+    assert (dial.target.host, dial.target.port, dial.target.tls) == ("127.0.0.1", 5678, False)
+    assert stack.step() == dial
+    assert stack.data_to_send() == b""
+    stack.socket_opened(world.now)
+    assert stack.step() == Run(dial.serial)
+    assert stack.data_to_send().startswith(b"GET /")
+    world.now += 1
+    stack.close(world.now, timeout=0)
+
+    assert stack.step() == Stop()
+    assert stack.state is SessionState.CLOSED
+
+
+def test_goodbye_is_written_before_the_socket_goes():
+    """A stack that has ended waits until its last bytes are fetched: a driver writes them and leaves the socket.
+
+    It does not run on: a socket that takes no more would hold the bytes back, and the next dial with them.
+    """
+    world = ready()
+
+    world.stack.close(world.now, timeout=0)
+
+    assert world.stack.step() == Wait()
+    assert world.stack.data_to_send()
+    assert world.stack.step() == Stop()
+
+
+def test_goodbye_for_a_dead_socket_is_not_kept():
+    """The next socket must not begin with the last one's goodbye."""
+    world = ready()
+    world.stack.close(world.now, timeout=0)
+
+    world.stack.eof(world.now)
+
+    assert (world.stack.step(), world.stack.data_to_send()) == (Stop(), b"")
+
+
+def test_waiting_holds_no_socket():
+    """Between attempts there is nothing to hold, and a time to wait for."""
+    world = ready()
+    world.hub.listening = False
+    world.lose()
+
+    assert world.stack.step() == Wait()
+    assert world.stack.next_timeout > world.now
+
+
+def test_stray_calls_change_nothing():
+    """Drivers may be late: bytes, ends and results of a socket that is gone are ignored."""
+    world = World()
+    stack = world.stack
+
+    stack.receive_data(b"HTTP/1.1 101\r\n\r\n", world.now)
+    stack.eof(world.now)
+    stack.socket_opened(world.now)
+    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
+    stack.effect_done(1, Secret(b"\0" * 32), world.now)
+    stack.handle_timeout(world.now)
+    world.open()
+    stack.socket_opened(world.now)
+    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
+    world.drive()
+
+    assert stack.state is SessionState.READY
+    assert len(world.dials) == 1
+
+
+def test_calling_early_changes_nothing():
+    """`handle_timeout` before the time is harmless, however often."""
+    world = ready()
+    before = world.stack.next_timeout
+
+    for _ in range(3):
+        world.stack.handle_timeout(world.now)
+
+    assert before == world.stack.next_timeout
+    assert (world.stack.outcomes(), world.stack.data_to_send()) == ([], b"")
+
+
+def test_late_derivations_are_dropped():
+    """The result of a derivation for a connection that is gone changes nothing."""
+    world = World()
+    world.held = True
+    world.open()
+    (effect,) = world.stack.effects()
+    assert world.stack.effects() == []
+
+    world.lose()
+    world.stack.effect_done(effect.id, Secret(b"\0" * 32), world.now)
+    world.held = False
+    world.drive()
+
+    assert world.stack.state is SessionState.READY
+
+
+def test_hub_that_never_finishes_the_handshake_is_a_timeout():
+    """The deadline names the state, is no verdict, and is tried again."""
+    world = World(client=config(attempts=0, limits=Limits(handshake_time=5)))
+    world.held = True
+    world.open()
+
+    world.advance(10)
+
+    assert world.stack.failure.kind is FailureKind.HANDSHAKE_TIMEOUT
+    assert not world.stack.failure.final
+    assert "OFFERED" in world.stack.failure.message
+
+
+def test_hub_that_never_opens_the_link_is_a_timeout():
+    """A socket that leads nowhere: MQTT to a hub that does not know the access key is like that."""
+    world = World(client=config(attempts=0, limits=Limits(handshake_time=5)), links=FrameLinks(mute=True))
+    world.open().advance(4.9)
+    assert world.stack.state is SessionState.CONNECTING
+
+    world.advance(0.2)
+
+    assert world.stack.failure.kind is FailureKind.HANDSHAKE_TIMEOUT
+    assert "within 5 s" in world.stack.failure.message
+    assert "MQTT" in world.stack.failure.hint
+
+
+def test_session_that_outlives_its_sockets():
+    """HTTPS: the link lets a socket go, and dials another one when it wants to; the session notices nothing."""
+    world = World(links=FrameLinks(outlives_sockets=True))
+    world.hub.answer = echo
+    world.open()
+
+    for number in range(3):
+        world.links.hubs[-1].let_go()
+        world.drive()
+        world.stack.ask(e.Utterance(text=str(number)), world.now)
+        world.drive()
+
+    assert world.texts() == [["echo: 0"], ["echo: 1"], ["echo: 2"]]
+    assert (len(world.dials), len(world.got(e.HandshakeCompleted))) == (4, 1)
+
+
+def test_session_that_finds_no_other_socket_is_lost():
+    """The link is told, and what it had not let go is sent on the next session."""
+    world = World(links=FrameLinks(outlives_sockets=True, window=1))
+    world.hub.answer = echo
+    world.open()
+    world.links.hubs[-1].let_go()
+    world.hub.listening = False
+    world.stack.ask(e.Utterance(text="a"), world.now)
+    world.drive()
+    assert world.stack.failure.kind is FailureKind.CONNECT
+
+    world.hub.listening = True
+    world.advance(1)
+
+    assert world.texts() == [["echo: a"]]
+
+
+def test_pace_follows_those_who_wait():
+    """A polling link hurries while somebody waits, and for a while after something was said."""
+    world = World(links=FrameLinks())
+    world.hub.answer = echo
+    world.open()
+    (link,) = world.links.clients
+    world.advance(0.8)
+    assert link.paces[-1] is False
+
+    world.stack.ask(e.Utterance(text="hurry"), world.now)
+    assert link.paces[-1] is True
+    world.drive().advance(9)
+    world.stack.handle_timeout(world.now)
+    assert link.paces[-1] is True
+    world.advance(2)
+    world.stack.handle_timeout(world.now)
+
+    assert link.paces[-1] is False
+
+
+def test_frame_that_the_link_does_not_take_ends_a_noise_session():
+    """Its number is gone, so nothing fits after it; the message fails, the others go out on the next session."""
+    world = World(links=FrameLinks(largest=2000))
+    world.hub.answer = echo
+    world.open()
+
+    big = world.stack.send(e.Utterance(text="x" * 3000), world.now)
+    world.stack.ask(e.Utterance(text="small"), world.now)
+    world.drive()
+
+    assert [(failed.token, failed.delivery) for failed in world.got(SendFailed)] == [(big, "no")]
+    assert world.texts() == [["echo: small"]]
+    assert len(world.dials) == 2
+
+
+def test_frame_that_the_link_does_not_take_is_one_message_of_a_legacy_session():
+    """Nothing hangs on its number: the session goes on."""
+    world = World(1, links=FrameLinks(largest=4000))
+    world.hub.answer = echo
+    world.open()
+
+    world.stack.send(e.Utterance(text="x" * 3000), world.now)
+    world.stack.ask(e.Utterance(text="small"), world.now)
+    world.drive()
+
+    assert (len(world.got(SendFailed)), len(world.dials)) == (1, 1)
+    assert world.texts() == [["echo: small"]]
+
+
+def test_handshake_that_the_link_does_not_take_is_a_failure():
+    """Nothing can be said at all over such a link."""
+    world = World(links=FrameLinks(largest=10))
+
+    world.open()
+
+    assert (world.stack.state, world.stack.failure.kind) == (SessionState.FAILED, FailureKind.PROTOCOL)
+
+
+def test_link_that_ends_with_a_fault_says_what_it_was():
+    """An error of the link is the failure, with the carrier's own number."""
+    world = World(links=FrameLinks()).open()
+
+    world.links.hubs[-1].end(CloseKind.LOST, code=502, error="a proxy answered")
+    world.hub.listening = False
+    world.drive()
+
+    waiting = [changed.failure for changed in world.got(StateChanged) if changed.state is SessionState.WAITING]
+    assert (waiting[0].kind, waiting[0].code) == (FailureKind.PROTOCOL, 502)
+    assert "a proxy answered" in waiting[0].message
+
+
+def test_nothing_of_a_connection_counts_after_its_end():
+    """A fault of the hub in the middle of a read: what the link still had to say is void."""
+    world = ready()
+    peer = world.hub.peer
+    peer.send(e.Speak(text="before"), world.now)
+    frames = peer.data_to_send()
+    peer.send(e.Speak(text="lost on the way"), world.now)
+    peer.data_to_send()
+    peer.send(e.Speak(text="after"), world.now)
+    peer.send(e.Speak(text="long after"), world.now)
+
+    world.stack.receive_data(frames + peer.data_to_send(), world.now)
+    world.drive()
+
+    assert [speak.text for speak in world.got(e.Speak)] == ["before"]
+    (closed,) = world.got(e.Closed)
+    assert closed.error is not None
+    assert len(world.dials) == 2
+
+
+def test_nothing_can_be_sent_while_closed():
+    """A closed session refuses; the message names the state."""
+    world = World()
+
+    with pytest.raises(LocalProtocolError, match="idle"):
+        world.stack.send(e.Utterance(text="hi"), world.now)
+    with pytest.raises(LocalProtocolError, match="open it first"):
+        world.stack.ask(e.Utterance(text="hi"), world.now)
+
+
+@pytest.mark.parametrize("carrier", [Carrier(secure=True), RECEIPTS, Carrier(typed=False, rehello=True, secure=True)])
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_generation_over_every_kind_of_carrier(generation, carrier):
+    """What a link can and cannot do changes nothing of the main job."""
+    world = World(generation, links=FrameLinks(carrier=carrier, window=1))
+    world.hub.answer = echo
+    world.open()
+
+    answers: list[Any] = [world.stack.ask(e.Utterance(text=str(number)), world.now) for number in range(5)]
+    world.drive()
+
+    assert [ended.ask for ended in world.got(AskEnded)] == answers
+
+
+def test_session_may_rest_without_a_socket():
+    """HTTPS between polls: no socket is wanted until there is something to say."""
+    world = World(links=FrameLinks(outlives_sockets=True)).open()
+    world.hub.answer = echo
+    (link,) = world.links.clients
+    link.rests = True
+    world.stack.eof(world.now)
+    world._socket = None
+    assert world.stack.step() == Wait()
+
+    world.stack.ask(e.Utterance(text="hi"), world.now)
+    assert isinstance(world.stack.step(), Dial)
+    world.drive()
+
+    assert (world.texts(), len(world.dials)) == ([["echo: hi"]], 2)
+
+
+def test_closing_at_once_while_dialing():
+    """There is nothing to say goodbye on."""
+    world = World()
+    world.stack.open(world.now)
+
+    world.stack.close(world.now, timeout=0)
+
+    assert (world.stack.state, world.stack.step(), world.stack.data_to_send()) == (SessionState.CLOSED, Stop(), b"")
+
+
+def test_links_may_say_more_than_is_understood():
+    """A frame before the link is open has no connection to go to; an unknown event is none of ours."""
+    world = World(links=FrameLinks(mute=True)).open()
+    world.stack.receive_data(record(b"T", b"{}") + record(b"Z"), world.now)
+
+    assert states(world) == [SessionState.CONNECTING]
+    assert world.got(e.Event) == []

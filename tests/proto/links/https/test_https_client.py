@@ -1,0 +1,750 @@
+"""The client's end of the HTTPS link, against a hub played by h11 and the test, and whatever else may answer."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from thalovant_proto.carrier import Carrier, CloseKind, Frame, FrameType, Target
+from thalovant_proto.errors import LocalProtocolError
+from thalovant_proto.limits import MIB
+from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkOpened
+from thalovant_proto.links.https.client import HttpsClientLink
+from thalovant_proto.secret import Secret
+
+from ...vectors import load
+from .https_world import (
+    AGENT,
+    AUTHORIZATION,
+    KEY,
+    NOT_CONNECTED,
+    PORTAL,
+    ByHand,
+    at,
+    binary,
+    by_hand,
+    chunked,
+    closed,
+    frames,
+    make_link,
+    polled,
+    polled_binary,
+    response,
+    sending,
+    text,
+)
+
+# --- what is asked
+
+
+def test_a_session_begins_with_a_goodbye():
+    """`/disconnect`, `/connect`, the text queue: a hub with a stale session would stay silent otherwise."""
+    hand = by_hand().pump()
+
+    hand.answer(body={"status": "Disconnected"})
+    opened = hand.answer(body={"status": "Connected"})
+    found = hand.answer(body=polled("hello", "offer"))
+
+    assert hand.requests == ["disconnect", "connect", "get_messages"]
+    assert opened == [
+        LinkOpened(carrier=Carrier(legacy_binary_up=False, rehello=True, secure=True, receipts=True)),
+    ]
+    assert [(frame.data, frame.type) for frame in frames(found)] == [
+        (b"hello", FrameType.TEXT),
+        (b"offer", FrameType.TEXT),
+    ]
+    assert hand.dials == 1
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_carrier_says_whether_the_socket_is_trusted(secure):
+    """`secure` is what the caller knows about TLS, handed on."""
+    hand = ByHand(HttpsClientLink("http://127.0.0.1:1", access_key=Secret(KEY), user_agent=AGENT, secure=secure)).open()
+
+    opened = hand.events[0]
+
+    assert isinstance(opened, LinkOpened)
+    assert opened.carrier.secure is secure
+
+
+def test_every_request_shows_the_access_key_in_the_query():
+    """`authorization` is base64 of agent and key, on GET and POST alike (real-hubs.md §7)."""
+    hand = by_hand().pump()
+
+    shown = []
+    for _ in range(3):
+        assert hand.asked is not None
+        shown.append((hand.asked.method, hand.asked.query))
+        hand.answer(body={"status": "Connected", "messages": []})
+
+    assert shown == [(method, {"authorization": AUTHORIZATION}) for method in ("POST", "POST", "GET")]
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "path", "query"),
+    [
+        ("https://hub.example", Target(host="hub.example", port=443, tls=True), "/disconnect", {}),
+        ("https://hub.example/", Target(host="hub.example", port=443, tls=True), "/disconnect", {}),
+        ("https://hub.example:8443/public/", Target(host="hub.example", port=8443, tls=True), "/public/disconnect", {}),
+        (
+            "http://[::1]:5679/hive/mind?x=1&authorization=b2xk",
+            Target(host="::1", port=5679, tls=False),
+            "/hive/mind/disconnect",
+            {"x": "1"},
+        ),
+    ],
+)
+def test_the_endpoint_keeps_its_prefix_and_its_query(url, target, path, query):
+    """Path and parameters of the endpoint stay, but for an `authorization` that is replaced (sdk.md row 152)."""
+    hand = by_hand(url).pump()
+
+    assert hand.link.target == target
+    assert hand.asked is not None
+    assert hand.asked.path == path
+    assert hand.asked.query == {**query, "authorization": AUTHORIZATION}
+
+
+def test_headers_ask_for_plain_json_only():
+    """No compression is asked for: a body is never inflated here. The host names a port that is not the default."""
+    hand = by_hand("https://hub.example:8443").pump()
+
+    assert hand.asked is not None
+    assert hand.asked.headers == {
+        "host": "hub.example:8443",
+        "user-agent": AGENT,
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-length": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "agent"),
+    [
+        ("wss://hub.example", KEY, AGENT),
+        (f"https://{KEY}@hub.example", KEY, AGENT),
+        (f"https:///?authorization={KEY}", KEY, AGENT),
+        ("https://hub.example", "", AGENT),
+        ("https://hub.example", KEY, "with:colon"),
+        ("https://hub.example", KEY, " "),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(url, key, agent):
+    """A bad URL, key or agent is the caller's mistake, and the message repeats none of them."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        make_link(url, key=key, agent=agent)
+
+    assert KEY not in str(refused.value)
+
+
+def test_a_text_frame_is_a_form_field():
+    """`message=<text>`, any Unicode, any sign that means something in forms."""
+    hand = sending(text('{"a": "ü+&=% \\n☃"}'))
+
+    assert hand.asked is not None
+    assert hand.asked.form == {"message": '{"a": "ü+&=% \\n☃"}'.encode().decode("utf-8")}
+    assert hand.asked.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_a_binary_frame_is_base64_with_a_flag():
+    """`message=<standard base64>&binary=1`: `+` and `/` survive the form."""
+    hand = sending(binary(b"\xfb\xef\xbe\xff\xff"))
+
+    assert hand.asked is not None
+    assert hand.asked.form == {"message": "++++//8=", "binary": "1"}
+
+
+def test_frames_leave_in_order_one_at_a_time_and_before_polls():
+    """Each POST waits for the answer to the one before; polls come when nothing is left to send."""
+    hand = by_hand().idle()
+    for token, frame in enumerate([text("a"), binary(b"b"), text("c")]):
+        hand.link.send(frame, hand.now, token=token)
+    hand.link.send(text("d"), hand.now)
+    hand.pump()
+
+    sent, events = [], []
+    for _ in range(4):
+        assert hand.asked is not None
+        sent.append(hand.asked.form["message"])
+        events += hand.answer(body={"status": "message sent"})
+    hand.wait()
+
+    assert sent == ["a", "Yg==", "c", "d"]
+    assert events == [Accepted(token=0), Accepted(token=1), Accepted(token=2)]
+    assert hand.requests[-1] == "get_binary_messages"
+
+
+def test_buffered_is_accepted_too():
+    """A hub calls a chunk of a longer message `buffered` (wire.md §7.1)."""
+    hand = sending(binary(b"chunk"))
+
+    assert hand.answer(body={"status": "buffered"}) == [Accepted(token=7)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (Frame(b"x", FrameType.UNTYPED), "text and binary"),
+        (text(""), "empty"),
+        (binary(b"x" * MIB), "over the limit"),
+        (binary(b"x" * 2 * MIB), "over the limit"),
+        (text("{" * (MIB // 3)), "over the limit"),
+    ],
+)
+def test_a_frame_that_no_hub_takes_is_refused_before_it_is_queued(frame, why):
+    """Limits count what goes over the wire: base64, and three bytes for a brace."""
+    hand = by_hand().idle()
+
+    with pytest.raises(LocalProtocolError, match=why):
+        hand.link.send(frame, hand.now, token=1)
+
+    assert closed(hand.take(hand.link.close(hand.now)) or leave(hand)).unsent == ()
+
+
+def leave(hand: ByHand) -> list[Any]:
+    """Through the goodbye of a link that has nothing to send."""
+    hand.pump()
+    return hand.answer(body={"status": "Disconnected"})
+
+
+def test_what_waits_to_be_sent_is_bounded():
+    """The queue has a limit; a refused frame changes nothing, and room comes back when frames leave."""
+    hand = by_hand(send_queue=40).open()  # a poll is out, so frames wait
+    hand.link.send(text("0123456789"), hand.now, token=1)  # 18 bytes as a form
+    hand.link.send(text("0123456789"), hand.now, token=2)
+
+    with pytest.raises(LocalProtocolError, match="wait to be sent"):
+        hand.link.send(text("0123456789"), hand.now, token=3)
+    hand.answer(body=polled())
+    hand.link.send(text("0123456789"), hand.now, token=4)
+
+    assert closed(hand.eof()).unsent == (2, 4)
+
+
+def test_the_link_says_when_it_has_enough():
+    """By what waits behind the request that is out, so that the next one is at hand."""
+    hand = by_hand(ahead=100).idle()
+    full = []
+    for _ in range(3):
+        hand.link.send(text("x" * 60), hand.now)
+        hand.pump()
+        full.append(hand.link.full)
+    hand.answer()
+
+    assert full == [False, False, True]
+    assert not hand.link.full
+
+
+def test_nothing_is_sent_before_the_session_is_open_or_after():
+    """A frame before `/connect` is answered, or after the end, is a bug of the caller."""
+    hand = by_hand().pump()
+    with pytest.raises(LocalProtocolError, match="CLEARING"):
+        hand.link.send(text("x"), hand.now)
+    hand.answer()
+    with pytest.raises(LocalProtocolError, match="CONNECTING"):
+        hand.link.send(text("x"), hand.now)
+    hand.answer()
+    hand.link.close(hand.now)
+    with pytest.raises(LocalProtocolError, match="LEAVING"):
+        hand.link.send(text("x"), hand.now)
+    hand.answer(body=polled())
+    hand.answer()
+    with pytest.raises(LocalProtocolError, match="CLOSED"):
+        hand.link.send(text("x"), hand.now)
+
+
+# --- polling
+
+
+def pauses(hand: ByHand, polls: int) -> Iterator[float]:
+    """How long the link waits before each of its next polls; all come back empty."""
+    for _ in range(polls):
+        if hand.asked is None:
+            yield round(hand.wait(), 6)
+        assert hand.asked is not None
+        hand.answer(body=polled() | polled_binary())
+
+
+def test_somebody_who_waits_is_served_soon():
+    """4 ms, half as long again with each empty poll, 100 ms at most (DESIGN §3)."""
+    hand = by_hand().idle()
+    hand.link.pace(True, hand.now)
+
+    waits = list(pauses(hand, 16))
+
+    expected = [min(0.004 * 1.5**n, 0.1) for n in range(len(waits))]
+    assert waits == [pytest.approx(pause, abs=1e-5) for pause in expected]
+    assert waits[-1] == 0.1
+
+
+def test_nobody_waits_long_for_what_comes_unasked():
+    """Without anybody waiting the pause grows on to 2 s, and stays there."""
+    hand = by_hand().idle()
+
+    waits = list(pauses(hand, 30))
+
+    assert waits[0] == 0.004
+    assert sorted(waits) == waits
+    assert waits[-1] == 2.0
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_an_idle_client_asks_once_a_second_at_most(noise):
+    """After 10 s of idleness any minute has at most 60 requests, over both queues."""
+    hand = by_hand().idle()
+    if noise:
+        hand.link.send(binary(b"sealed hello"), hand.now)
+        hand.pump().answer()
+    began, times = hand.now, []
+
+    while hand.now < began + 600:
+        if hand.asked is None:
+            hand.wait()
+        times.append(hand.now)
+        hand.answer(body=polled() | polled_binary())
+
+    calm = [time for time in times if time >= began + 10]
+    worst = max(sum(start <= time < start + 60 for time in calm) for start in calm)
+    assert worst <= 60
+    assert worst >= 20
+    assert {"get_messages", "get_binary_messages"} <= set(hand.requests)
+
+
+def test_eagerness_shortens_a_long_pause():
+    """An idle client that somebody waits for polls within 4 ms; saying so again changes nothing."""
+    hand = by_hand().idle()
+    list(pauses(hand, 30))
+
+    hand.settle().link.pace(True, hand.now)
+    first = hand.wait()
+    hand.settle().link.pace(True, hand.now)
+    second = hand.wait()
+
+    assert first == pytest.approx(0.004)
+    assert second == pytest.approx(0.006)
+
+
+def test_idleness_begins_slowly():
+    """When nobody waits any more, the pause goes on growing from where it was."""
+    hand = by_hand().idle()
+    hand.link.pace(True, hand.now)
+    list(pauses(hand, 20))
+
+    hand.link.pace(False, hand.now)
+    waits = list(pauses(hand, 6))
+
+    assert waits[:4] == [pytest.approx(0.1), pytest.approx(0.15), pytest.approx(0.225), pytest.approx(0.3375)]
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_frame_heard_or_sent_quickens_the_polls(eager):
+    """What arrives or leaves is rarely alone: the next poll comes 4 ms later."""
+    hand = by_hand().idle()
+    hand.link.pace(eager, hand.now)
+    list(pauses(hand, 31))
+    hand.settle().wait()
+
+    hand.answer(body=polled("news") | polled_binary(b"news"))
+    after_hearing = hand.settle().wait()
+    list(pauses(hand.settle(), 31))
+    hand.settle().link.send(text("ask"), hand.now)
+    hand.pump().answer()
+    after_sending = hand.wait()
+
+    assert after_hearing == pytest.approx(0.004)
+    assert after_sending == pytest.approx(0.004)
+
+
+def test_while_shaking_hands_the_text_queue_is_polled():
+    """Before a binary frame has left, three of four polls are for text; the fourth is followed by one for binary."""
+    hand = by_hand().idle()
+    hand.link.send(text('{"msg_type":"shake"}'), hand.now)
+    hand.pump().answer()
+
+    list(pauses(hand, 10))
+
+    assert hand.requests[2:] == [
+        "get_messages",
+        "send_message",
+        *("get_messages" for _ in range(3)),
+        "get_binary_messages",
+        *("get_messages" for _ in range(3)),
+        "get_binary_messages",
+        *("get_messages" for _ in range(2)),
+    ]
+
+
+def test_the_second_queue_is_polled_without_a_pause():
+    """Looking into both queues costs a request, not time."""
+    hand = by_hand().idle()
+    list(pauses(hand, 2))
+    hand.wait()
+
+    hand.answer(body=polled())
+
+    assert hand.asked is not None
+    assert hand.asked.path == "/get_binary_messages"
+
+
+def test_after_a_binary_frame_the_binary_queue_is_polled():
+    """v3: the sealed hello is the first binary frame, and all that follows is binary; text is looked for at times."""
+    hand = by_hand().idle()
+    hand.link.send(binary(b"sealed hello"), hand.now)
+    hand.pump().answer()
+    before = len(hand.requests)
+
+    list(pauses(hand, 8))
+
+    binary_queue, text_queue = "get_binary_messages", "get_messages"
+    assert hand.requests[before:] == [*[binary_queue] * 4, text_queue, *[binary_queue] * 3, text_queue]
+
+
+def test_the_handshakes_last_message_does_not_wait_for_the_other_queue():
+    """The turn to the binary queue is at once, also in the middle of a look into both."""
+    hand = by_hand().idle()
+    list(pauses(hand, 2))
+    hand.wait()  # the fourth poll is out: the binary queue would be next, then text
+    hand.link.send(binary(b"sealed hello"), hand.now)
+    hand.answer(body=polled())
+    hand.answer(body={"status": "message sent"})
+
+    list(pauses(hand, 3))
+
+    after = hand.requests[hand.requests.index("send_message") + 1 :]
+    assert after == [*["get_binary_messages"] * 3, "get_messages"]
+
+
+def test_binary_frames_are_given_as_bytes():
+    """`b64_messages` hold standard base64 (wire.md §7.1)."""
+    hand = sending(binary(b"x"))
+    hand.answer()
+    hand.wait()
+
+    events = hand.answer(body=polled_binary(b"\xfb\xef\xbe\xff\xff", b""))
+
+    assert [(frame.data, frame.type) for frame in frames(events)] == [
+        (b"\xfb\xef\xbe\xff\xff", FrameType.BINARY),
+        (b"", FrameType.BINARY),
+    ]
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_frames_are_dealt_with_before_what_is_none(given_up):
+    """A poll of one frame and one thing else: the frame can be answered, or the link given up for it, before that."""
+    hand = by_hand().open()
+    events = iter(hand.link.receive_data(response(body={"messages": ["frame", 5]}), hand.now))
+    assert frames([next(events)]) == [text("frame")]
+
+    if given_up:
+        hand.link.close(hand.now)
+        hand.link.data_to_send()
+        hand.link.eof(hand.now)
+        assert list(events) == []
+    else:
+        hand.link.send(text("answer"), hand.now, token=1)
+        last = closed(list(events))
+        assert (last.error.code, last.unsent) == ("http_bad_body", (1,))
+
+
+def test_a_steady_sender_hears_its_answers():
+    """Frames go before polls, but a poll that is overdue by a second goes before frames."""
+    hand = by_hand().idle()
+    since = len(hand.requests)
+
+    for _ in range(100):  # a microphone on a slow network: a frame is always waiting
+        hand.link.send(text("audio"), hand.now)
+        hand.link.send(text("audio"), hand.now)
+        hand.pump()
+        hand.now += 0.1
+        hand.answer(body=polled() if hand.requests[-1] == "get_messages" else polled_binary())
+
+    asked = hand.requests[since:]
+    assert 5 <= len(asked) - asked.count("send_message") <= 20
+
+
+# --- the goodbye
+
+
+def test_a_goodbye_comes_after_what_is_queued():
+    """Frames first, then `/disconnect`, then the end; no more polls."""
+    hand = by_hand().idle()
+    hand.link.send(text("a"), hand.now, token=1)
+    hand.link.send(text("b"), hand.now, token=2)
+
+    assert hand.link.close(hand.now) == []
+    assert hand.link.close(hand.now) == []
+    hand.pump()
+    events = [*hand.answer(), *hand.answer(), *hand.answer(body={"status": "Disconnected"})]
+
+    assert hand.requests[-3:] == ["send_message", "send_message", "disconnect"]
+    assert events == [Accepted(token=1), Accepted(token=2), LinkClosed(kind=CloseKind.CLOSED)]
+    assert hand.link.close(hand.now) == []
+
+
+def test_frames_of_the_last_poll_are_not_lost():
+    """A poll that was out when the link was closed still delivers."""
+    hand = by_hand().open()
+
+    hand.link.close(hand.now)
+    events = hand.answer(body=polled("last words"))
+
+    assert [frame.data for frame in frames(events)] == [b"last words"]
+    assert hand.requests[-1] == "disconnect"
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_link_that_was_never_connected_closes_at_once(answers):
+    """Before `/connect` has left there is nothing to say goodbye to."""
+    hand = by_hand()
+    if answers:
+        hand.pump()
+
+    last = closed(hand.link.close(hand.now))
+
+    assert last.kind is CloseKind.CLOSED
+    assert hand.link.data_to_send() == b""
+
+
+def test_a_link_between_its_first_requests_closes_at_once():
+    """The same where the socket ended after the first `/disconnect`."""
+    hand = by_hand().pump()
+    hand.asked = None
+    hand.raw(response(headers=[("Connection", "close")]))
+
+    assert closed(hand.link.close(hand.now)).kind is CloseKind.CLOSED
+
+
+def test_a_link_that_is_connecting_says_goodbye_all_the_same():
+    """The hub may hold a session once it has read `/connect`."""
+    hand = by_hand().pump()
+    hand.answer()
+
+    assert hand.link.close(hand.now) == []
+    assert hand.answer(body={"status": "Connected"}) == []
+    last = closed(hand.answer(body={"status": "Disconnected"}))
+
+    assert hand.requests == ["disconnect", "connect", "disconnect"]
+    assert last.kind is CloseKind.CLOSED
+
+
+def test_a_goodbye_dials_if_it_must():
+    """With no socket at hand one is wanted for `/disconnect`; if there is none, that is the end."""
+    hand = by_hand().idle()
+    hand.eof()
+
+    hand.link.close(hand.now)
+    assert hand.link.wants_socket
+    last = closed(hand.link.eof(hand.now))
+
+    assert last.kind is CloseKind.CLOSED
+
+
+def test_a_goodbye_has_a_deadline():
+    """A hub that does not answer holds nobody up for more than 5 s; what has not left is reported."""
+    hand = by_hand().open()
+    hand.link.send(text("x"), hand.now, token=1)
+    hand.link.close(hand.now)
+    assert hand.link.next_timeout == hand.now + 5
+
+    hand.now += 5
+    last = closed(hand.link.handle_timeout(hand.now))
+
+    assert (last.kind, last.unsent) == (CloseKind.CLOSED, (1,))
+
+
+@pytest.mark.parametrize("trouble", ["silence", "409", "page", "dribble"])
+def test_trouble_during_a_goodbye_is_still_a_goodbye(trouble):
+    """We closed, so `CLOSED` it is, and the frames tell what became of them."""
+    hand = sending(text("x"))
+    hand.link.close(hand.now)
+
+    match trouble:
+        case "silence":
+            events = hand.eof()
+        case "409":
+            events = hand.answer(409, NOT_CONNECTED)
+        case "page":
+            events = hand.answer(body=PORTAL, content_type="text/html")
+        case _:
+            hand.raw(b"HTTP/1.1 200")
+            events = hand.eof()
+
+    last = closed(events)
+    assert last.kind is CloseKind.CLOSED
+    assert last.unsent == ((7,) if trouble == "409" else ())
+
+
+def test_after_the_end_nothing_is_done():
+    """A closed link ignores input, asks for nothing and has nothing to send."""
+    hand = by_hand().idle()
+    hand.wait()
+    closed(hand.answer(409))
+
+    link, now = hand.link, hand.now
+    assert link.socket_opened(now) == []
+    assert link.receive_data(response(), now) == []
+    assert link.eof(now) == []
+    assert link.handle_timeout(now + 100) == []
+    link.pace(True, now)
+    assert link.data_to_send() == b""
+    assert not link.wants_socket
+    assert link.next_timeout is None
+
+
+# --- properties
+
+
+def exchange(cut: int | None) -> tuple[list[Any], list[bytes]]:
+    """A session of some variety against recorded answers; events with frames opened up, and all requests."""
+    link = make_link()
+    answers = [
+        response(body={"error": "Already Disconnected"}, headers=[("Connection", "close")]),
+        response(body={"status": "Connected"}, headers=[("Set-Cookie", "hivemind_http_replica=vm; Path=/")]),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + response(body=polled("hello", "offer")),
+        response(body={"status": "message sent"}),
+        chunked(b'{"messages":["msg', b'2"]}') + b"0\r\nTrailer: x\r\n\r\n",
+        response(body={"status": "buffered"}),
+        response(body=polled_binary(b"sealed", b"more")),
+        response(409, NOT_CONNECTED),
+    ]
+    script = {3: text("msg1"), 5: binary(b"hello"), 7: binary(b"lost")}
+    events: list[Any] = []
+    requests = []
+    now, connected = 50.0, False
+    for number, answer in enumerate(answers):
+        if number in script:
+            link.send(script[number], now, token=number)
+        while True:
+            if connected and not link.wants_socket:
+                connected = False
+                events += link.eof(now)
+            if not connected and link.wants_socket:
+                connected = True
+                events += link.socket_opened(now)
+            if request := link.data_to_send():
+                break
+            assert link.next_timeout is not None
+            now = max(now, link.next_timeout)
+            events += link.handle_timeout(now)
+        requests.append(request)
+        size = cut or len(answer)
+        for start in range(0, len(answer), size):
+            events += link.receive_data(answer[start : start + size], now)
+    return [
+        (event.frame.data, event.frame.type) if isinstance(event, FrameReceived) else event for event in events
+    ], requests
+
+
+@given(st.integers(min_value=1, max_value=400))
+@settings(max_examples=30, deadline=None)
+def test_any_cut_gives_the_same_session(cut):
+    """Events and requests do not depend on how the bytes of answers are cut (QUALITY C1)."""
+    assert exchange(cut) == exchange(None)
+
+
+def test_the_session_of_that_property_is_what_it_should_be():
+    """What the property compares is not nothing."""
+    events, requests = exchange(1)
+
+    assert events == [
+        LinkOpened(carrier=Carrier(legacy_binary_up=False, rehello=True, secure=True, receipts=True)),
+        (b"hello", FrameType.TEXT),
+        (b"offer", FrameType.TEXT),
+        Accepted(token=3),
+        (b"msg2", FrameType.TEXT),
+        Accepted(token=5),
+        (b"sealed", FrameType.BINARY),
+        (b"more", FrameType.BINARY),
+        LinkClosed(kind=CloseKind.FORGOTTEN, code=409, reason="Client is not connected", unsent=(7,)),
+    ]
+    assert [re.split(rb"[ ?]", request)[1] for request in requests] == [
+        b"/disconnect",
+        b"/connect",
+        b"/get_messages",
+        b"/send_message",
+        b"/get_messages",
+        b"/send_message",
+        b"/get_binary_messages",
+        b"/send_message",
+    ]
+
+
+@given(st.sampled_from(["disconnect", "connect", "get_messages", "get_binary_messages", "send_message"]), st.data())
+@settings(max_examples=150, deadline=None)
+def test_garbage_is_the_peers_fault(stage, data):
+    """Whatever arrives, nothing is raised; the link goes on or ends with one last event."""
+    hand = at(stage)
+    pieces = data.draw(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=80),
+                st.sampled_from(
+                    [
+                        b"HTTP/1.1 200 OK\r\n",
+                        b"Content-Length: 3\r\n",
+                        b"Transfer-Encoding: chunked\r\n",
+                        b"\r\n",
+                        b"0\r\n\r\n",
+                        b"3\r\n{ }\r\n",
+                        response(body=polled("x")),
+                        b"HTTP/1.1 000 x\r\n\r\n",
+                        b"HTTP/9.9 999 x\r\n\r\n",
+                        b'{"error":',
+                    ]
+                ),
+            ),
+            max_size=8,
+        )
+    )
+
+    events = []
+    for piece in pieces:
+        events += hand.link.receive_data(piece, hand.now)
+        hand.link.data_to_send()
+    events += hand.link.eof(hand.now)
+
+    assert [isinstance(event, LinkClosed) for event in events][:-1] == [False] * (len(events) - 1)
+
+
+# --- a recorded session with a real hub
+
+
+def test_the_capture_of_a_real_hub_is_reproduced():
+    """A session with hivemind-core 5.3: the same requests, made of what went in, and its frames come out."""
+    capture = load("capture_http_next")["exchanges"]
+    hand = ByHand(make_link(key="testkey123", agent="VecHTTP")).pump()
+    hand.answer(body={"error": "Already Disconnected"})
+    heard: list[bytes] = []
+
+    for recorded in capture:
+        path = recorded["path"].strip("/")
+        if recorded["method"] == "POST" and path == "send_message":
+            form = recorded["form"]
+            data = form["message"].encode()
+            hand.link.send(binary(b64decode(data)) if "binary" in form else text(data), hand.now)
+            hand.pump()
+        elif path == "disconnect":
+            hand.link.close(hand.now)
+            hand.pump()
+        while hand.asked is None or not hand.asked.path.endswith(path):
+            if hand.asked is None:
+                hand.wait()
+            else:
+                hand.answer(body=polled() | polled_binary())
+        assert hand.asked.method == recorded["method"]
+        assert hand.asked.query == recorded["params"]
+        assert hand.asked.form == (recorded["form"] or {})
+        headers = [("Set-Cookie", recorded["set_cookie"])] if recorded["set_cookie"] else []
+        events = hand.answer(recorded["status"], recorded["response"], [*recorded["headers"].items(), *headers])
+        heard += [frame.data for frame in frames(events)]
+
+    texts = [message.encode() for each in capture for message in each["response"].get("messages", [])]
+    sealed = [m for each in capture for m in each["response"].get("b64_messages", [])]
+    assert texts + [b64decode(message) for message in sealed] == heard
+    assert len(heard) == 4
+    assert closed(hand.events).kind is CloseKind.CLOSED

@@ -1,0 +1,295 @@
+"""The WSS link, both ends: frames, sizes, pings, closing. The upgrade has its own tests."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    Request,
+    TextMessage,
+)
+from wsproto.extensions import PerMessageDeflate
+
+from thalovant_proto.carrier import CloseKind, Frame, FrameType
+from thalovant_proto.links.base import LinkClosed, LinkEvent
+from thalovant_proto.secret import Secret
+
+from ..link_pair import frames, receive
+from .ws_wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    SMALL,
+    TEXT,
+    binary,
+    both_ends,
+    client_link,
+    hostile,
+    hub_link,
+    link_of,
+    opened,
+    read_frames,
+    said,
+    text,
+)
+
+# --- frames
+
+
+SIZES = (0, 1, 125, 126, 65535, 65536)
+
+
+@pytest.mark.parametrize(("size", "cut"), [*((n, None) for n in SIZES), *((n, 1000) for n in SIZES), (1, 1), (126, 1)])
+def test_frames_travel_both_ways(size, cut):
+    """Text and binary of every length encoding arrive whole, in order, however the bytes are cut."""
+    pair = opened(cut=cut)
+    sent = [text("ü" * (size // 2)), binary(b"\xff" * size), text(""), binary(b"")]
+    for frame in sent:
+        pair.client.send(frame, 0.0)
+        pair.hub.send(frame, 0.0)
+
+    pair.drive()
+
+    assert frames(pair.hub_heard) == sent
+    assert frames(pair.client_heard) == sent
+
+
+FRAMES = st.lists(
+    st.one_of(
+        st.builds(text, st.text(max_size=80)),
+        st.builds(binary, st.binary(max_size=80)),
+        st.builds(lambda n: binary(b"x" * n), st.integers(100, 70_000)),
+        st.binary(max_size=20).map(lambda payload: ("ping", payload)),
+        st.tuples(st.just("parts"), st.text(min_size=1, max_size=30), st.integers(1, 9)),
+        st.sampled_from([("close", 1000), ("close", 4003), ("bad", 3), ("bad", 7)]),
+    ),
+    max_size=12,
+)
+
+
+def _wire(plan: list[object], end: str) -> bytes:
+    """What a peer sends that follows `plan`."""
+    data = b""
+    for item in plan:
+        match item:
+            case Frame(payload, kind):
+                data += hostile(end, TEXT if kind is FrameType.TEXT else BINARY, payload)
+            case ("ping", payload):
+                data += hostile(end, PING, payload)
+            case ("parts", words, size):  # a fragmented text, its characters cut, a ping in between
+                raw = words.encode()
+                parts = [raw[i : i + size] for i in range(0, len(raw), size)]
+                for i, part in enumerate(parts):
+                    data += hostile(end, CONTINUATION if i else TEXT, part, fin=i == len(parts) - 1)
+                    data += hostile(end, PING, b"between") if i == 0 else b""
+            case ("close", code):
+                data += hostile(end, CLOSE, code.to_bytes(2, "big") + b"bye")
+            case ("bad", opcode):
+                data += hostile(end, opcode, b"?")
+    return data
+
+
+def _comparable(events: list[LinkEvent]) -> list[object]:
+    """Errors have no equality: compare what they say."""
+    return [(e.kind, e.code, e.reason, str(e.error)) if isinstance(e, LinkClosed) else e for e in events]
+
+
+@both_ends
+@given(plan=FRAMES, cuts=st.lists(st.integers(0, 300), max_size=30), drain=st.booleans())
+def test_any_cut_gives_the_same_events_and_answers(end, plan, cuts, drain):
+    """One byte string or many pieces, drained in between or not: same events, same frames out."""
+    whole, parted = link_of(opened(), end), link_of(opened(), end)
+    data = _wire(plan, end)
+
+    events = receive(whole, data)
+    answers = said(whole, end)
+    pieces, out = [], b""
+    for cut in (*cuts, len(data)):
+        pieces += receive(parted, data[:cut])
+        out += parted.data_to_send() if drain else b""
+        data = data[cut:]
+    out += parted.data_to_send()
+
+    assert _comparable(pieces) == _comparable(events)
+    assert list(read_frames(out, from_client=end == "client")) == answers
+
+
+@both_ends
+@given(plan=FRAMES)
+def test_byte_by_byte_gives_the_same_events(end, plan):
+    """The smallest cut there is."""
+    whole, parted = link_of(opened(), end), link_of(opened(), end)
+    data = _wire([item for item in plan if not isinstance(item, Frame) or len(item.data) < 5000], end)
+
+    assert _comparable(receive(parted, data, cut=1)) == _comparable(receive(whole, data))
+    assert said(parted, end) == said(whole, end)
+
+
+def test_many_small_frames_in_one_read():
+    """A read may hold thousands of frames, over several slices of the input; all come out, in order."""
+    pair = opened()
+    sent = [binary(b"%d" % i) for i in range(20_000)]
+    for frame in sent:
+        pair.client.send(frame, 0.0)
+
+    data = pair.client.data_to_send()
+
+    assert len(data) > 128 * 1024
+    assert frames(receive(pair.hub, data)) == sent
+
+
+@both_ends
+def test_fragments_make_one_message(end):
+    """Fragments, empty ones and control frames in between: one message, its characters whole again."""
+    link = link_of(opened(), end)
+    data = (
+        hostile(end, TEXT, b"\xc3", fin=False)
+        + hostile(end, PING, b"?")
+        + hostile(end, CONTINUATION, b"", fin=False)
+        + hostile(end, CONTINUATION, b"\xbc!")
+        + hostile(end, BINARY, b"", fin=False)
+        + hostile(end, CONTINUATION, b"")
+    )
+
+    assert frames(receive(link, data)) == [text("ü!"), binary(b"")]
+    assert said(link, end) == [(PONG, b"?")]
+
+
+@pytest.mark.parametrize("cut", [None, 1])
+def test_wsproto_as_the_client(cut):
+    """A client on wsproto itself, which offers compression and fragments: served, without compression."""
+    hub, client = hub_link(), WSConnection(ConnectionType.CLIENT)
+    data = client.send(
+        Request(host="hub.local", target="/?authorization=U2RrLzE6a2V5", extensions=[PerMessageDeflate()])
+    )
+
+    (opening,) = receive(hub, data, cut=cut)
+    client.receive_data(hub.data_to_send())
+    assert opening.credentials.access_key == Secret("key")
+    assert list(client.events()) == [AcceptConnection()]
+
+    data = client.send(TextMessage("hal", message_finished=False)) + client.send(TextMessage("lo"))
+    assert frames(receive(hub, data + client.send(Ping(b"?")), cut=cut)) == [text("hallo")]
+    hub.send(binary(b"x" * 70_000), 0.0)
+    client.receive_data(hub.data_to_send())
+    pong, *parts = client.events()
+    assert pong == Pong(b"?")
+    assert b"".join(part.data for part in parts) == b"x" * 70_000
+    assert all(isinstance(part, BytesMessage) for part in parts)
+
+    (closed,) = receive(hub, client.send(CloseConnection(code=1000, reason="done")), cut=cut)
+    client.receive_data(hub.data_to_send())
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.REFUSED, 1000, "done")
+    assert list(client.events()) == [CloseConnection(code=1000, reason="")]
+
+
+@pytest.mark.parametrize("cut", [None, 1])
+def test_wsproto_as_the_hub(cut):
+    """A hub on wsproto itself."""
+    client, hub = client_link(), WSConnection(ConnectionType.SERVER)
+    client.socket_opened(0.0)
+
+    hub.receive_data(client.data_to_send())
+    (request,) = hub.events()
+    assert (request.target, request.host) == ("/?authorization=U2RrLzE6a2V5", "127.0.0.1:5678")
+    assert not request.extensions
+    assert not request.subprotocols
+    assert not {b"origin", b"authorization", b"cookie"} & {name for name, _ in request.extra_headers}
+    answers = hub.send(AcceptConnection()) + hub.send(TextMessage("hello")) + hub.send(Ping(b"?"))
+    opening, *rest = receive(client, answers, cut=cut)
+    assert opening.credentials is None
+    assert frames(rest) == [text("hello")]
+
+    client.send(text("hallo"), 0.0)
+    hub.receive_data(client.data_to_send())
+    assert list(hub.events()) == [Pong(b"?"), TextMessage("hallo")]
+
+    client.close(0.0, code=1001, reason="leaving")
+    hub.receive_data(client.data_to_send())
+    (leaving,) = hub.events()
+    assert leaving == CloseConnection(code=1001, reason="leaving")
+    (closed,) = receive(client, hub.send(leaving.response()), cut=cut)
+    assert (closed.kind, closed.code, closed.reason) == (CloseKind.CLOSED, 1001, "leaving")
+
+
+# --- pings
+
+
+@both_ends
+@pytest.mark.parametrize("cut", [None, 1])
+def test_pings_are_answered(end, cut):
+    """Each with its payload, in order, and before the frames that wait."""
+    link = link_of(opened(), end)
+    link.send(text("waiting"), 0.0)
+
+    assert receive(link, hostile(end, PING, b"1") + hostile(end, PING) + hostile(end, PONG, b"?"), cut=cut) == []
+
+    assert said(link, end) == [(PONG, b"1"), (PONG, b""), (TEXT, "waiting")]
+
+
+@both_ends
+def test_a_ping_flood_is_answered_by_the_latest_pongs(end):
+    """What waits to be drained is bounded; RFC 6455 §5.5.3 asks for the most recent pong only."""
+    link = link_of(opened(SMALL), end)
+
+    assert receive(link, b"".join(hostile(end, PING, b"%d" % i) for i in range(5000))) == []
+
+    assert said(link, end) == [(PONG, b"4997"), (PONG, b"4998"), (PONG, b"4999")]
+
+
+@both_ends
+def test_a_silent_peer_is_pinged_and_then_lost(end):
+    """Silence for ping_interval makes a ping, silence for ping_timeout after it the end."""
+    link = link_of(opened(), end)
+
+    assert link.next_timeout == 20.0
+    assert link.handle_timeout(19.9) == []
+    assert link.data_to_send() == b""
+    assert link.handle_timeout(20.0) == []
+    assert said(link, end) == [(PING, b"")]
+    assert link.next_timeout == 35.0
+    assert link.handle_timeout(34.9) == []
+    (closed,) = link.handle_timeout(35.0)
+
+    assert (closed.kind, closed.code, closed.error) == (CloseKind.LOST, 1006, None)
+    assert closed.reason == "ping timeout: nothing came within 15 s"
+    assert link.next_timeout is None
+    assert not link.wants_socket
+
+
+@both_ends
+@pytest.mark.parametrize("sign", [PONG, PING, BINARY])
+def test_any_byte_is_a_sign_of_life(end, sign):
+    """A pong, another frame or a part of one: all the same. An empty read is none."""
+    link = link_of(opened(), end)
+    link.handle_timeout(20.0)
+
+    receive(link, b"", 20.5)
+    assert link.next_timeout == 35.0
+    receive(link, hostile(end, sign)[:1], 21.0)
+    assert link.next_timeout == 41.0
+    assert link.handle_timeout(41.0) == []
+    assert link.next_timeout == 56.0
+
+
+def test_ends_keep_each_other_alive():
+    """Two idle ends: one ping and its answer per interval are enough for both, for ever."""
+    pair = opened()
+
+    for _ in range(100):
+        pair.now = min(pair.client.next_timeout, pair.hub.next_timeout)
+        assert pair.client.handle_timeout(pair.now) == pair.hub.handle_timeout(pair.now) == []
+        assert pair.client.next_timeout > pair.now
+        assert pair.hub.next_timeout > pair.now
+        pair.drive()
+
+    assert pair.now == 2000.0
+    assert pair.client_heard == pair.hub_heard == []
