@@ -13,7 +13,7 @@ from thalovant.hub.broker.accounts import Account, Accounts
 from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, BrokerEnd, Gatekeeper, MqttConnection
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Registry
-from thalovant.hub.storage.sqlite import State
+from thalovant.hub.storage.sqlite import Store
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING
 from thalovant_proto.links.mqtt.framing import Framer
@@ -56,7 +56,7 @@ TOLD: Final = (Connack, Puback, Pubrec, Pubcomp, Suback, Unsuback, Pingresp, Pub
 
 
 def _account() -> Account:
-    state = State.open(None, now=datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC))
+    state = Store.open(None, now=datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC))
     registry = Registry(state)
     accounts = Accounts(registry, Secret(bytes(32)))
     client = registry.add("client")
