@@ -64,7 +64,7 @@ class NoiseChannel:
         return self._transport.next_timeout
 
     def seal(self, event: e.Message) -> list[Frame]:
-        # Never compressed: secrets and a peer's text in one stream would leak through its length (wire.md S12).
+        # Never compressed: secrets and a peer's text in one stream would leak through its length (security.md §11).
         body = encode(event, text=True, binarize=self._binarize, compress=False)
         return [Frame(frame, FrameType.BINARY) for frame in self._transport.seal(body.kind, body.data)]
 

@@ -323,7 +323,7 @@ class HubConnection:
             self._prove(events)
             claimed, self._claimed = self._claimed, None
             # Older clients say their hello in clear; an authenticated frame now stands behind it. With v3 none does:
-            # there a clear hello only wakes the hub, and who said it is anybody's guess (wire.md §8.2, S1).
+            # there a clear hello only wakes the hub, and who said it is anybody's guess (security.md §1).
             if claimed and self.generation is not e.Generation.NOISE and not isinstance(event, e.ClientHello):
                 events.append(e.ClientHello(payload=claimed.payload))
         if told:

@@ -300,7 +300,7 @@ class Bus(Message):
 
     @property
     def session_id(self) -> str | None:
-        """`context.session.session_id` or `context.session_id` (sdk.md row 100)."""
+        """`context.session.session_id` or `context.session_id`."""
         session = self.context.get("session")
         found = session.get("session_id") if isinstance(session, dict) else None
         found = found or self.context.get("session_id")
@@ -308,7 +308,7 @@ class Bus(Message):
 
     @property
     def request_id(self) -> str | None:
-        """The request this belongs to: the first of three names in context, session, data (sdk.md row 101)."""
+        """The request this belongs to: the first of three names in context, session, data."""
         session = self.context.get("session")
         for place in (self.context, session, self.data):
             if isinstance(place, dict):

@@ -68,7 +68,7 @@ class Trust:
     """The identity's static key, pinned hubs, cached PSKs and what was learnt about the hub. Updates return a new one.
 
     `pins` maps a pin id to the hub's 32-byte public key, `psks` a `psk_id` to its entry, oldest first.
-    `noise_seen` is never taken back: an identity once seen with v3 does not speak less (wire.md §8.2, S5).
+    `noise_seen` is never taken back: an identity once seen with v3 does not speak less (security.md §4).
     `mqtt_layout` names the topic layout on which a hub answered.
     """
 

@@ -1,6 +1,6 @@
 """Asks: which events answer which utterance, and when an answer is complete. One pure machine, time as argument.
 
-An ask ends (DESIGN: what the session promises)
+An ask ends
 - on *handled* once speech is there; on *handled* without speech after a short settle, with an empty reply;
 - after quiet, restarted by each speech, if *handled* never comes;
 - at once on a hard failure (policy, query timeout); on a soft one when *handled* arrives or after the settle, since a

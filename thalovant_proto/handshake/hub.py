@@ -227,7 +227,7 @@ class _Responder:
         """The hub's message, under a PSK that was known."""
         self._handshake.psk = psk
         wishes = self._wishes(self._read(message))
-        # Unauthenticated until the handshake is over (wire.md S15): echoed and kept, acted on by the session only.
+        # Unauthenticated until the handshake is over (security.md §14): echoed and kept, acted on by the session only.
         self._binarize = wishes.get("binarize") is True
         encodings = wishes.get("encodings")
         first = encodings[0] if isinstance(encodings, list) and encodings else None

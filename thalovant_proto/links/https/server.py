@@ -98,7 +98,7 @@ class HttpsServerHub:
 
     A session belongs to the client that got its cookie at `/connect`, which nobody else can guess. Until it has been
     returned once, the session also belongs to whoever shows the same access key, user agent and address: clients that
-    keep no cookies exist (wire.md §0.1, §8.2 S6). Whoever only knows the access key can neither read nor end it.
+    keep no cookies exist (wire.md §0.1, security.md §5). Whoever only knows the access key can neither read nor end it.
 
     One access key may have several sessions, one for each program, and as many from each address that have proven
     nothing: whoever only knows the access key takes no place from those who know the secret too. A `/connect` of the

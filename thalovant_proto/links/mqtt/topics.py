@@ -28,7 +28,7 @@ OFFLINE: Final = b"offline"
 #: What comes before the payload of a PUBLISH, at most: topic and packet id.
 TOPIC_HEAD: Final = 2 + MAX_STRING + 2
 
-# In no topic of ours: wildcards, what people do not see (C0, DEL, C1), and what is no character (surrogates).
+# In no topic of ours: wildcards, control characters, and surrogates, which are no characters.
 _INVALID: Final = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

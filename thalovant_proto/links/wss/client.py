@@ -47,7 +47,7 @@ class WssClientLink(WssLink):
         self._target = endpoint.target
         self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
-        # compressed next to a secret tells of it (wire.md §8.2 S12).
+        # compressed next to a secret tells of it (security.md §11).
         self._request = self._handshake.send(
             Request(
                 host=endpoint.host_header,
