@@ -103,7 +103,7 @@ def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> 
 
 
 def failure_reason(event: Bus) -> str:
-    """What a failure event says: reason, error or code, else its name (sdk.md row 88)."""
+    """What a failure event says: reason, error or code, else its name."""
     for key in ("reason", "error", "code"):
         if isinstance(found := event.data.get(key), str) and found.strip():
             text = " ".join(found.split())

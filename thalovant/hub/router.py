@@ -108,7 +108,7 @@ class Router:
             return _denied(peer, "binary", "acl_disallowed_type", reason, bin_type=event.bin_type)
         name = event.metadata.get("file_name")
         if isinstance(name, str):
-            # The sender's folders are its own affair (wire.md S13).
+            # The sender's folders are its own affair (security.md §12).
             bare = PurePosixPath(PureWindowsPath(name).name).name
             event = evolve(event, metadata={**event.metadata, "file_name": bare})
         return HearBinary(peer, event)

@@ -21,7 +21,7 @@ _SLOT: Final = re.compile(r"\{(\w+)\}")
 _WORD: Final = re.compile(r"\w+")
 _EDGES: Final = re.compile(r"^\W+|\W+$")
 
-#: What a `speak` may carry beside or instead of its text (sdk.md row 123).
+#: What a `speak` may carry beside or instead of its text.
 MEDIA_KEYS: Final = frozenset(
     ("table", "quick_replies", "buttons", "image", "images", "attachment", "attachments", "rich_media", "display")
 )
