@@ -34,7 +34,7 @@ def handshake_only(visitor: MqttConnection) -> bool:
     return all(isinstance(event, kinds) for event in visitor.heard)
 
 
-# --- nothing before the proof (S6) -----------------------------------------------------------------------------------
+# --- nothing before the proof (security.md §1) -----------------------------------------------------------------------
 
 
 @GENERATIONS
@@ -94,7 +94,7 @@ _CLEAR: list[Any] = [
 @pytest.mark.parametrize("event", _CLEAR)
 @pytest.mark.parametrize("steps", range(3))
 def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, steps: int) -> None:
-    """A message without keys closes the connection, before, during and after a handshake (wire.md S0, S1)."""
+    """A message without keys closes the connection, before, during and after a handshake (security.md §1)."""
 
     async def act(lab: Lab) -> None:
         lab.echo()
@@ -119,7 +119,7 @@ def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, ste
 
 @GENERATIONS
 def test_a_hello_in_clear_proves_nothing(generation: int) -> None:
-    """It opens no door and pins no key (wire.md S1); with the keys, the session that it claimed is the client's."""
+    """It opens no door and pins no key (security.md §1); with the keys, the session that it claimed is the client's."""
 
     async def act(lab: Lab) -> None:
         client = lab.client(generation=generation)

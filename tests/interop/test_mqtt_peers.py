@@ -226,7 +226,7 @@ def test_mosquitto_takes_what_we_write(wires: Any) -> None:
     assert listener.hear() == Connack()
     listener.say(Subscribe(packet_id=65_535, filters=((status, 2), (out, 0))))
     assert listener.hear() == Suback(packet_id=65_535, codes=(2, 0))
-    wire.say(hello(client_id="c" * 23, keepalive=0, will=will), Pingreq())  # need not wait [§3.1.4]
+    wire.say(hello(client_id="c" * 23, keepalive=0, will=will), Pingreq())  # need not wait: MQTT §3.1.4
     assert [wire.hear(), wire.hear()] == [Connack(), Pingresp()]
 
     for qos, answers in ((0, []), (1, [Puback(7)]), (2, [Pubrec(7)])):

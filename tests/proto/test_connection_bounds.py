@@ -182,7 +182,7 @@ def test_a_hub_waits_for_the_proof_and_then_for_nothing(generation):
 
 @both_roles
 def test_a_chunked_message_has_its_time(role):
-    """60 s from its first chunk, and what a slow line needs for what has come; then the session ends (R5)."""
+    """60 s from its first chunk, and what a slow line needs for what has come; then the session ends."""
     stage = Stage(role).until(State.READY)
     first, *rest = stage.puppet.frames(e.Binary(payload=bytes(200_000)))
     stage.wait(5.0)
@@ -257,7 +257,7 @@ def test_a_chunked_message_is_bounded():
 @both_legacy
 @both_roles
 def test_a_legacy_session_ends_when_its_key_is_worn(role, generation):
-    """Every nonce is remembered, so there is an end to them (DESIGN §4); nobody is at fault."""
+    """Every nonce is remembered, so there is an end to them; nobody is at fault."""
     stage = Stage(role, generation, limits=Limits(legacy_frames=10)).until(State.READY)
     begun = stage.end.used_up
     assert begun == 0.1  # the hello
@@ -302,7 +302,7 @@ def test_a_v3_key_does_not_wear():
 @every_carrier
 @both_roles
 def test_a_replayed_frame_ends_the_session(role, generation, carrier):
-    """Each frame counts once (S3): the last one, an early one, in whichever form it came."""
+    """Each frame counts once: the last one, an early one, in whichever form it came."""
     for sent in (e.Ping(), e.Binary(payload=b"abc")):
         for which in (0, -1):
             stage = Stage(role, generation, carrier=carrier).until(State.READY)
@@ -323,7 +323,7 @@ def test_a_replayed_frame_ends_the_session(role, generation, carrier):
 @every_carrier
 @both_roles
 def test_a_reflected_frame_ends_the_session(role, generation, carrier):
-    """What we sealed ourselves is not the peer's, though in v0 and v1 it is under the same key (wire.md §8.2, S4)."""
+    """What we sealed ourselves is not the peer's, though in v0 and v1 it is under the same key (security.md §3)."""
     stage = Stage(role, generation, carrier=carrier).until(State.READY)
     stage.say(e.Ping())
     stage.end.send(e.Bus(type="any.thing"), 0.0)

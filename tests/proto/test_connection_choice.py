@@ -89,7 +89,7 @@ CASES = {
     "key only, plain, allowed": Case(KEY_ONLY, PLAIN, BOTH, Sealed, allow_legacy=True),
     "noise hub, plain": Case(NOISE_ONLY, PLAIN, BOTH, Xx1),
     "noise stripped, plain": Case(STRIPPED, PLAIN, BOTH, Downgrade),
-    # never less than v3 where it was seen (S4)
+    # never less than v3 where it was seen (security.md §4)
     "seen with v3": Case(DUAL, TLS, BOTH, Xx1, SEEN),
     "seen with v3, noise stripped": Case(STRIPPED, TLS, BOTH, Downgrade, SEEN),
     "seen with v3, noise stripped, allowed": Case(STRIPPED, TLS, BOTH, Downgrade, SEEN, allow_legacy=True),

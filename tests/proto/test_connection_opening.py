@@ -84,7 +84,7 @@ def test_another_opening_is_a_violation_where_no_hub_has_it(state, generation, p
 @rehello_carriers
 @while_shaking
 def test_another_hello_means_that_the_hub_has_forgotten_us(carrier, state, generation, pinned):
-    """Nobody's fault: dial again (DESIGN §3, forgotten)."""
+    """Nobody's fault: dial again (wire.md §0.1, 1)."""
     stage = Stage(Role.CLIENT, generation, pinned=pinned, carrier=carrier).until(state)
 
     (closed,) = stage.say(OTHER_HELLO)
@@ -144,7 +144,7 @@ def test_a_late_copy_of_the_opening_is_not_a_new_one(carrier):
 
 @sessions
 def test_a_clear_opening_in_a_session_is_a_violation_on_a_websocket(generation, pinned):
-    """After keys exist a clear frame is one, also the very opening again (DESIGN §4)."""
+    """After keys exist a clear frame is one, also the very opening again (wire.md §0.1, 1)."""
     for again in (0, 1):
         stage = Stage(Role.CLIENT, generation, pinned=pinned).until(State.READY)
         opening = openings(stage)[again]
@@ -161,7 +161,7 @@ def test_a_clear_opening_in_a_session_is_a_violation_on_a_websocket(generation, 
 @sessions
 @pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
 def test_a_clear_message_in_a_session_is_a_violation(carrier, generation, pinned, role):
-    """Whoever sends it, on every carrier (wire.md §8.2, S0 and S4)."""
+    """Whoever sends it, on every carrier (security.md §1, §3)."""
     stage = Stage(role, generation, pinned=pinned, carrier=carrier).until(State.READY)
 
     (closed,) = stage.deliver(stage.puppet.in_clear(e.Utterance(text="open the door")))

@@ -52,7 +52,7 @@ HANDSHAKE = (e.ClearHello, e.Xx1, e.Kk1, e.Noise3, e.Proof, e.HandshakeCompleted
 @sessions
 @every_carrier
 def test_a_hub_tells_a_stranger_nothing_but_the_handshake(generation, pinned, carrier):
-    """Until a frame of the client has opened, `send` refuses and only clear handshake frames leave (S6)."""
+    """Until a frame of the client has opened, `send` refuses and only clear handshake frames leave (security.md §1)."""
     pair = Pair(generation, pinned=pinned, carrier=carrier)
     while not pair.hub.proven:
         with pytest.raises(LocalProtocolError):
@@ -76,7 +76,7 @@ def test_a_hub_hears_from_a_stranger_nothing_but_the_handshake(generation, pinne
 
 @sessions
 def test_a_stranger_without_the_secrets_is_never_heard(generation, pinned):
-    """With the access key alone, whatever is sent ends it unheard (wire.md §8.2, S0 and S1)."""
+    """With the access key alone, whatever is sent ends it unheard (security.md §1)."""
     for make in (
         lambda stage: stage.puppet.in_clear(e.Utterance(text="open the door")),
         lambda stage: stage.puppet.in_clear(e.Propagate(payload={})),
@@ -184,7 +184,7 @@ ENDS = list(ends())
 
 @pytest.mark.parametrize("pair", [pair for pair, _ in ENDS], ids=[name for _, name in ENDS])
 def test_no_error_no_goodbye_and_no_repr_tells_a_secret(pair):
-    """Whatever goes wrong, at either end (S2)."""
+    """Whatever goes wrong, at either end (security.md §7)."""
     pair.drive()
 
     closed = [
@@ -241,7 +241,7 @@ def reachable(root: object) -> list[object]:
 @sessions
 @every_carrier
 def test_the_same_entropy_and_time_give_the_same_frames(generation, pinned, carrier):
-    """And the same events, so that any session can be replayed (C1)."""
+    """And the same events, so that any session can be replayed."""
     first, second = (
         Pair(generation, pinned=pinned, carrier=carrier).drive().send(Role.CLIENT, e.Utterance(text="hi")).drive()
         for _ in range(2)

@@ -161,7 +161,7 @@ SESSIONS = {
 
 @pytest.mark.parametrize(("context", "expected"), SESSIONS.values(), ids=SESSIONS)
 def test_session_id_of_a_bus_message(context, expected):
-    """`context.session.session_id` or `context.session_id`, as text (sdk.md row 100)."""
+    """`context.session.session_id` or `context.session_id`, as text."""
     assert e.Bus(type="a", context=context).session_id == expected
 
 
@@ -179,7 +179,7 @@ REQUESTS = {
 
 @pytest.mark.parametrize(("context", "data", "expected"), REQUESTS.values(), ids=REQUESTS)
 def test_request_id_of_a_bus_message(context, data, expected):
-    """Three names in three places, places first (sdk.md row 101)."""
+    """Three names in three places, places first."""
     assert e.Bus(type="a", context=context, data=data).request_id == expected
 
 

@@ -225,7 +225,7 @@ FORMS = [
 
 @pytest.mark.parametrize(("generation", "binarize"), FORMS)
 def test_every_byte_of_100_messages_is_protected(generation, binarize):
-    """No message is read with a byte changed (S3); the channel is none the worse, and reads the genuine one."""
+    """No message is read with a byte changed; the channel is none the worse, and reads the genuine one."""
     stage = Stage(Role.CLIENT, generation, client={"binarize": binarize}).until(State.READY)
     channel = stage.puppet.channel
     for number in range(100):

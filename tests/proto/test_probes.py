@@ -58,7 +58,7 @@ class Row:
 
 
 BY_THE_LINK = Row(by_the_link=True)
-# Real noise hubs give the cause; ours gives one text for each kind of fault (wire.md §8.2, S2).
+# Real noise hubs give the cause; ours gives one text for each kind of fault (security.md §2).
 NEXT_ROWS = {
     "unknown access key": BY_THE_LINK,
     "not base64": BY_THE_LINK,

@@ -1,4 +1,4 @@
-"""Contexts: what apps tell of themselves, and the ids in what is sent (sdk.md rows 70, 72 to 76, 115 to 121)."""
+"""Contexts: what apps tell of themselves, and the ids in what is sent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVERYTHING = {
 
 
 def test_everything():
-    """Each option has its places (rows 116 to 120)."""
+    """Each option has its places."""
     assert build_client_context(**EVERYTHING) == {
         "user": {"id": "new", "name": "N", "roles": ["r"]},
         "user_id": "new",
@@ -59,7 +59,7 @@ def test_everything():
 
 
 def test_base_wins():
-    """Keys of the given context stay, except inside user, auth and metadata; it is not changed itself (row 121)."""
+    """Keys of the given context stay, except inside user, auth and metadata; it is not changed itself."""
     base = {
         "user_id": "keep",
         "platform": "old",
@@ -170,7 +170,7 @@ SESSION = {"site_id": "site", "lang": "en-us", "request_id": "R"}
 
 
 def test_utterance():
-    """The bus data, and ids where hubs and skills look for them (row 73)."""
+    """The bus data, and ids where hubs and skills look for them."""
     request = utterance_request(" hi ", site_id="site", session_id="S", request_id="R", lang="de")
 
     assert request.data == {"utterances": ["hi"], "lang": "de"}
@@ -179,7 +179,7 @@ def test_utterance():
 
 
 def test_action():
-    """An utterance whose context says that it was a button (row 74)."""
+    """An utterance whose context says that it was a button."""
     request = action_request(" /x ", site_id="site", title="T", request_id="R", context={"input": {"other": 1}})
 
     assert request.data == {"utterances": ["/x"], "lang": "en-us"}
@@ -187,7 +187,7 @@ def test_action():
 
 
 def test_code():
-    """An utterance whose data and context say that it is exact (row 75)."""
+    """An utterance whose data and context say that it is exact."""
     given = {"kind": "qr", "label": "serial", "value": "SN-1", "exact": True}
 
     request = code_request(" SN-1 ", site_id="site", kind="qr", label="serial", request_id="R")
@@ -197,7 +197,7 @@ def test_code():
 
 
 def test_precedence():
-    """A session id that is given overwrites, site and language fill gaps, the rest of the session stays (row 76)."""
+    """A session id that is given overwrites, site and language fill gaps, the rest of the session stays."""
     context = {"session": {"lang": "fr", "x": 1}, "source": "me"}
 
     request = utterance_request("hi", site_id="site", session_id="S1", request_id="R1", context=context)
@@ -233,7 +233,7 @@ def test_session_that_is_none():
 
 @pytest.mark.parametrize("make", [utterance_request, action_request, code_request])
 def test_identity_metadata(make):
-    """The identity's metadata is under every message's own (row 70)."""
+    """The identity's metadata is under every message's own."""
     request = make("x", site_id="s", metadata={"m": 1, "n": 2}, context={"metadata": {"m": 0}})
 
     assert request.context["metadata"] == {"m": 0, "n": 2}
@@ -255,7 +255,7 @@ def test_blank(make, message, text):
 
 
 def test_blank_question():
-    """`ask` has its own name in the error (row 92)."""
+    """`ask` has its own name in the error."""
     with pytest.raises(ValueError, match=r"ask\(\) requires a non-empty text prompt\."):
         utterance_request(" ", site_id="s", method="ask")
 
@@ -270,12 +270,12 @@ def test_blank_question():
     ],
 )
 def test_emitted_metadata(context, metadata, built):
-    """A raw event gets the identity's metadata and nothing else (row 72)."""
+    """A raw event gets the identity's metadata and nothing else."""
     assert with_metadata(context, metadata) == built
 
 
 def test_ids_without_a_request():
-    """What a conversation emits has its session and no request id (row 113)."""
+    """What a conversation emits has its session and no request id."""
     assert with_ids({"a": 1}, site_id="s", lang="de", session_id="S") == {
         "a": 1,
         "session": {"session_id": "S", "site_id": "s", "lang": "de"},

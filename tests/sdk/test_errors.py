@@ -54,7 +54,7 @@ KINDS = [getattr(errors, name) for name in TREE]
 
 
 def test_tree():
-    """The tree of the published SDK, with builtin bases where these say the same (sdk.md rows 18 and 19)."""
+    """The tree of the published SDK, with builtin bases where these say the same."""
     found = {
         name: tuple(base.__name__ for base in kind.__bases__)
         for name, kind in vars(errors).items()
@@ -214,7 +214,7 @@ def test_policy_denied_text(data, text):
     ],
 )
 def test_quota(nested, quota, text):
-    """Counts are whole numbers from 0 to 2**53 - 1, what is not counts as 0 (sdk.md row 20); it passes with time."""
+    """Counts are whole numbers from 0 to 2**53 - 1, what is not counts as 0; it passes with time."""
     error = _denied(denied_type="x", code="intent_quota_exceeded", data=nested)
 
     assert error.quota == quota

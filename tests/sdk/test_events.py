@@ -1,4 +1,4 @@
-"""Events as users see them: names, and the fields that every message has somewhere (sdk.md rows 8 to 17, 97 to 106)."""
+"""Events as users see them: names, and the fields that every message has somewhere."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_failures(name, failure, denied):
     ],
 )
 def test_what_is_said(data, text, utterances):
-    """Utterance, text, or the first of several; all of them (rows 98 and 99)."""
+    """Utterance, text, or the first of several; all of them."""
     assert (event(data).text, event(data).utterances) == (text, utterances)
 
 
@@ -102,7 +102,7 @@ def test_what_is_said(data, text, utterances):
     ],
 )
 def test_ids(data, context, session, request_):
-    """Where hubs and skills put them, as text (rows 100 and 101)."""
+    """Where hubs and skills put them, as text."""
     assert (event(data, context).session_id, event(data, context).request_id) == (session, request_)
 
 
@@ -116,7 +116,7 @@ def test_ids(data, context, session, request_):
     ],
 )
 def test_language_and_site(data, context, lang, site):
-    """The nearest that is told (row 102)."""
+    """The nearest that is told."""
     assert (event(data, context).lang, event(data, context).site_id) == (lang, site)
 
 
@@ -145,12 +145,12 @@ MATCHES = [
 
 @pytest.mark.parametrize(("context", "asked", "matches"), MATCHES)
 def test_matching(context, asked, matches):
-    """Two request ids decide alone, else two session ids do; what one side lacks is compatible (row 106)."""
+    """Two request ids decide alone, else two session ids do; what one side lacks is compatible."""
     assert event(context=context).matches_context(**asked) is matches
 
 
 def test_from_a_transport():
-    """Whatever object a transport hands over, its own name wins, and what is no mapping is empty (row 97)."""
+    """Whatever object a transport hands over, its own name wins, and what is no mapping is empty."""
     message = SimpleNamespace(msg_type="rig.pong", data={"a": 1}, context={"b": 2})
     made = ThalovantEvent.from_message(message, "subscribed")
     assert (made.name, made.data, made.context, made.raw) == ("rig.pong", {"a": 1}, {"b": 2}, message)
@@ -168,7 +168,7 @@ def test_from_the_core():
 
 
 def test_as_dict():
-    """The documented keys, no more (row 105)."""
+    """The documented keys, no more."""
     assert event({"utterance": "<b>hi</b>", "lang": "de"}, FULL).as_dict() == {
         "name": "speak",
         "data": {"utterance": "<b>hi</b>", "lang": "de"},

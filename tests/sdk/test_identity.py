@@ -1,4 +1,4 @@
-"""Identities as values: what is read from mappings, what is written, and that the two agree (rows 40 to 52a)."""
+"""Identities as values: what is read from mappings, what is written, and that the two agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .identities import FULL, PLAIN
 
 
 def test_full_identity():
-    """Every field of the documented shape, and what it leads to (row 59)."""
+    """Every field of the documented shape, and what it leads to."""
     identity = ThalovantIdentity.from_mapping(FULL)
 
     assert (identity.access_key, identity.password, identity.crypto_key) == ("AK-1", "PW-1", "CK-1")
@@ -52,7 +52,7 @@ def test_full_identity():
     ],
 )
 def test_aliases(field, aliases):
-    """Each spelling is read; the first that is present counts, even if it is empty (rows 41 and 43)."""
+    """Each spelling is read; the first that is present counts, even if it is empty."""
     others = {key: value for key, value in PLAIN.items() if key != field}
     for alias in aliases:
         assert getattr(ThalovantIdentity.from_mapping(others | {alias: "/x"}), field) == "/x"
@@ -157,7 +157,7 @@ def test_metadata_is_a_mapping_or_nothing():
 
 
 def test_default_dict():
-    """Without secrets: where the hub is and what is known of it; flags only if they are not the default (row 49)."""
+    """Without secrets: where the hub is and what is known of it; flags only if they are not the default."""
     assert ThalovantIdentity.from_mapping(PLAIN).as_dict() == {
         "site_id": "kitchen",
         "default_master": "https://hub.example",
@@ -177,7 +177,7 @@ def test_default_dict():
 
 
 def test_dict_with_secrets():
-    """Everything; the protocol flags survive (row 49)."""
+    """Everything; the protocol flags survive."""
     assert ThalovantIdentity.from_mapping(FULL).as_dict(include_secrets=True) == FULL
 
 
@@ -260,7 +260,7 @@ BROKER = {"endpoint": "mqtts://b", "username": "u", "password": "p"}
     [None, {}, [], BROKER | {"password": " "}, BROKER | {"endpoint": None}, {"username": "u", "password": "p"}],
 )
 def test_incomplete_credentials_are_none(values):
-    """Endpoint, user and password, or nothing (row 51)."""
+    """Endpoint, user and password, or nothing."""
     assert MqttBrokerCredentials.from_mapping(values) is None
 
 
@@ -324,7 +324,7 @@ def test_credentials_qos(given, qos):
     ],
 )
 def test_broker_address(endpoint, tls, host, port):
-    """`identity.mqtt["host"]` and `["port"]` of the documents (row 52)."""
+    """`identity.mqtt["host"]` and `["port"]` of the documents."""
     broker = MqttBrokerCredentials(endpoint, "u", "p", tls=tls)
 
     assert (broker["host"], broker["port"]) == (broker.host, broker.port) == (host, port)

@@ -135,7 +135,7 @@ def test_file_of_somebody_else(tmp_path):
 @POSIX
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601, 0o777])
 def test_permissive_file(tmp_path, mode):
-    """Any bit for group or others is refused, with the command that mends it (row 44)."""
+    """Any bit for group or others is refused, with the command that mends it."""
     path = write(tmp_path / "id.json", PLAIN, mode)
 
     error = refusal(ThalovantIdentity.from_file, path)
@@ -176,7 +176,7 @@ def projected(tmp_path) -> Path:
 
 @POSIX
 def test_projected_secret(projected, environment):
-    """Kubernetes gives no other mode to a pod that does not run as root; there such a file is read (row 44)."""
+    """Kubernetes gives no other mode to a pod that does not run as root; there such a file is read."""
     environment.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
 
     assert ThalovantIdentity.from_file(projected).site_id == "kitchen"
@@ -199,7 +199,7 @@ def test_almost_projected_secret(projected, environment, lacks):
 
 
 def test_ca_file_is_relative_to_the_identity_file(tmp_path):
-    """An identity and its CA travel in one folder, wherever the process runs (row 52a)."""
+    """An identity and its CA travel in one folder, wherever the process runs."""
     write(tmp_path / "id.json", PLAIN | {"caFile": "pki/ca.crt"})
     write(tmp_path / "absolute.json", PLAIN | {"ca_file": "/etc/ca.crt"})
 
@@ -261,7 +261,7 @@ def test_save_where_nothing_can_be_written(tmp_path):
 
 
 def test_config_path(tmp_path, environment):
-    """`$XDG_CONFIG_HOME`, else `~/.config` (row 45)."""
+    """`$XDG_CONFIG_HOME`, else `~/.config`."""
     assert default_config_path() == tmp_path / ".config/thalovant/config.yaml"
     environment.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     assert default_config_path() == tmp_path / "xdg/thalovant/config.yaml"
@@ -300,14 +300,14 @@ profiles:
 
 @pytest.mark.parametrize(("profile", "site"), [(None, "kitchen"), ("prod", "kitchen"), ("two", "hall")])
 def test_profile(tmp_path, profile, site):
-    """The named profile, else the file's own choice; with or without `identity:` (row 46)."""
+    """The named profile, else the file's own choice; with or without `identity:`."""
     identity = ThalovantIdentity.from_config(write(tmp_path / "c.yaml", YAML), profile=profile)
 
     assert identity.site_id == site
 
 
 def test_public_endpoint_of_a_config_has_no_port_of_hubs(tmp_path):
-    """The documented example names no port; 5679 is not what it means (row 60)."""
+    """The documented example names no port; 5679 is not what it means."""
     identity = ThalovantIdentity.from_config(write(tmp_path / "c.yaml", YAML))
 
     assert identity.endpoint_for("https") == "https://hub.example/public"
@@ -331,7 +331,7 @@ def test_config_shapes(tmp_path, config):
 
 
 def test_profile_of_a_config_without_profiles(tmp_path):
-    """There is one identity; a profile that is asked for is it (row 46)."""
+    """There is one identity; a profile that is asked for is it."""
     assert ThalovantIdentity.from_config(write(tmp_path / "c.yaml", PLAIN), profile="any").site_id == "kitchen"
 
 
@@ -370,7 +370,7 @@ def test_unknown_profile_lists_those_that_there_are(tmp_path):
 
 @POSIX
 def test_permissive_config(tmp_path):
-    """The config holds the same secrets and is held to the same rule (row 45)."""
+    """The config holds the same secrets and is held to the same rule."""
     path = write(tmp_path / "c.yaml", PLAIN, 0o644)
 
     error = refusal(ThalovantIdentity.from_config, path)
@@ -397,7 +397,7 @@ def from_env(environment, variables, prefix="THALOVANT_") -> ThalovantIdentity:
 
 
 def test_environment(environment):
-    """The documented block: the path is applied, the port too, and MQTT is complete (rows 47 and 48)."""
+    """The documented block: the path is applied, the port too, and MQTT is complete."""
     identity = from_env(
         environment,
         SECRETS

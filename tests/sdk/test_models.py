@@ -1,4 +1,4 @@
-"""What calls return: replies, health, timings, doctor reports (sdk.md rows 68, 69, 86, 93 to 96, 138 to 140)."""
+"""What calls return: replies, health, timings, doctor reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def speak(text, name="speak", context=None, **data) -> ThalovantEvent:
     ],
 )
 def test_collected_text(said, utterances):
-    """In one line each, blanks and immediate repetitions left out, joined by a space (row 86)."""
+    """In one line each, blanks and immediate repetitions left out, joined by a space."""
     reply = ThalovantReply.from_events([speak(text) for text in said], handled=True)
 
     assert (reply.text, reply.utterances) == (" ".join(utterances), utterances)
@@ -51,7 +51,7 @@ def test_collected_reply():
 
 
 def test_reply_of_few_words():
-    """Code that makes replies for tests names the text and little else (row 93)."""
+    """Code that makes replies for tests names the text and little else."""
     reply = ThalovantReply("x")
 
     assert (reply.utterances, reply.handled, reply.session_id, reply.events) == ((), False, None, ())
@@ -62,7 +62,7 @@ def test_reply_of_few_words():
     [(True, None, True), (False, None, False), (True, ThalovantEvent("complete_intent_failure"), False)],
 )
 def test_ok(handled, failure, ok):
-    """Handled, and nothing failed (row 94)."""
+    """Handled, and nothing failed."""
     assert ThalovantReply("x", handled=handled, failure_event=failure).ok is ok
 
 
@@ -85,7 +85,7 @@ def test_display_in_pieces():
 
 
 def test_reply_as_dict():
-    """The documented keys (row 95)."""
+    """The documented keys."""
     failure = ThalovantEvent("hive.policy.denied", {"reason": "no"})
     reply = ThalovantReply.from_events(
         [speak("<b>hi</b>", lang="de")], handled=True, failure_event=failure, session_id="S"
@@ -160,7 +160,7 @@ def test_media_of_a_reply():
 
 
 def test_connection_info():
-    """Idle by default; eight keys (row 68)."""
+    """Idle by default; eight keys."""
     assert ThalovantConnectionInfo().as_dict() == {
         "phase": "idle",
         "started_at": None,
@@ -185,12 +185,12 @@ def test_connection_info():
     ],
 )
 def test_health(flags, error, ok):
-    """Three flags and no error (row 69)."""
+    """Three flags and no error."""
     assert ThalovantHealth(*flags, error).ok is ok
 
 
 def test_health_as_text_and_dict():
-    """What the command line prints, and what it prints as JSON (rows 140 and 143)."""
+    """What the command line prints, and what it prints as JSON."""
     health = ThalovantHealth(True, True, False, "gone", ThalovantConnectionInfo("error"))
 
     assert str(health) == "failed connected=True handshake_complete=True transport_alive=False last_error=gone"
@@ -212,7 +212,7 @@ CONNECT = ThalovantDoctorCheck("connect", False, "refused")
 
 
 def test_doctor_report():
-    """One line per check, the duration left out where nothing was timed (rows 139 and 140)."""
+    """One line per check, the duration left out where nothing was timed."""
     report = ThalovantDoctorReport({"site_id": "x"}, (IDENTITY, CONNECT))
 
     assert not report.ok

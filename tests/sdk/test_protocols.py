@@ -1,4 +1,4 @@
-"""Protocols and endpoints: what is read, what is derived, and which one a client takes (sdk.md rows 53 to 63)."""
+"""Protocols and endpoints: what is read, what is derived, and which one a client takes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_flags_by_name():
     ],
 )
 def test_endpoints(values, endpoints):
-    """Aliases, nested maps and credentials are understood; what is no hub's URL is not there (row 56)."""
+    """Aliases, nested maps and credentials are understood; what is no hub's URL is not there."""
     found = HubDataPlaneEndpoints.from_mapping(values)
 
     assert found.as_dict() == endpoints
@@ -139,7 +139,7 @@ def test_endpoint_by_name():
     ],
 )
 def test_endpoints_of_a_hub(hub, endpoints):
-    """Given endpoints win, WSS and HTTPS follow from the domain where they are on, MQTT never does (row 32)."""
+    """Given endpoints win, WSS and HTTPS follow from the domain where they are on, MQTT never does."""
     assert HubDataPlaneEndpoints.from_hub(hub) == HubDataPlaneEndpoints(**endpoints)
 
 
@@ -219,7 +219,7 @@ def test_other_protocols_have_no_endpoint():
 
 
 def test_selection_of_an_endpoint():
-    """The first preferred one that is on and there (row 61)."""
+    """The first preferred one that is on and there."""
     endpoints = HubDataPlaneEndpoints(https="https://x", wss="wss://x")
 
     chosen = select_data_plane_endpoint(endpoints, HubProtocolSettings(http=True), ("mqtt", "https", "wss"))
@@ -248,7 +248,7 @@ BOTH = {"data_plane_endpoints": HubDataPlaneEndpoints(wss="wss://h", https="http
     ],
 )
 def test_protocol_that_is_chosen(fields, flags, chosen):
-    """WSS, HTTPS, MQTT, each if it is on and complete; HTTPS once more where nothing is on (row 62)."""
+    """WSS, HTTPS, MQTT, each if it is on and complete; HTTPS once more where nothing is on."""
     assert choose_protocol(identity(**fields, protocols=flags)) == chosen
 
 
@@ -259,7 +259,7 @@ def test_nothing_to_choose():
 
 
 def test_explicit_protocol_ignores_flags():
-    """Who names a protocol gets it, if the identity has what it takes (row 63)."""
+    """Who names a protocol gets it, if the identity has what it takes."""
     everything_off = HubProtocolSettings(wss=False)
     ours = identity(**WSS, mqtt=BROKER, protocols=everything_off)
 

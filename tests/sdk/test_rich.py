@@ -1,4 +1,4 @@
-"""Rich media: SSML out, tables, choices, images and attachments in one shape (sdk.md rows 122 to 130)."""
+"""Rich media: SSML out, tables, choices, images and attachments in one shape."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from thalovant.rich import display_items_from_event_data, rich_media_from_data
     ],
 )
 def test_ssml(text, plain):
-    """Tags, comments and processing instructions go; everything else that has a `<` stays (row 130)."""
+    """Tags, comments and processing instructions go; everything else that has a `<` stays."""
     assert strip_ssml(text) == plain
 
 
@@ -72,7 +72,7 @@ def choices(*data):
 
 
 def test_order():
-    """Text, table, attachments, choices, images (row 124)."""
+    """Text, table, attachments, choices, images."""
     found = items({"images": ["c"], "buttons": ["b"], "attachments": [{"url": "a"}], "table": [1], "utterance": "t"})
 
     assert [item.kind for item in found] == ["text", "table", "attachment", "choices", "image"]
@@ -89,7 +89,7 @@ def test_order():
     ],
 )
 def test_text(data, words):
-    """Utterance or text, else all utterances, without SSML (row 125)."""
+    """Utterance or text, else all utterances, without SSML."""
     assert items(data) == [text(words)]
 
 
@@ -146,7 +146,7 @@ def test_no_room_for_text(limit):
     [([[1]], [[1]]), ("[[1, 2]]", [[1, 2]]), ('{"a": 1}', {"a": 1}), ("no json", "no json"), ([], []), ("5", "5")],
 )
 def test_table(table, data):
-    """One item, JSON decoded (row 126)."""
+    """One item, JSON decoded."""
     assert items({"table": table}) == [ThalovantDisplayItem("table", data=data)]
 
 
@@ -166,7 +166,7 @@ def test_table(table, data):
     ],
 )
 def test_attachments(data, expected):
-    """One or several, as JSON text too; the payload's address, else their own (row 127)."""
+    """One or several, as JSON text too; the payload's address, else their own."""
     assert [(item.kind, item.url, item.title) for item in items(data)] == expected
 
 
@@ -205,7 +205,7 @@ def test_attachment_has_its_original():
     ],
 )
 def test_choices(data, expected):
-    """All in one item; each with a title to show and a payload to send (row 128)."""
+    """All in one item; each with a title to show and a payload to send."""
     assert items(data) == expected
 
 
@@ -219,7 +219,7 @@ def test_choices(data, expected):
     ],
 )
 def test_images(data, urls):
-    """One or several, text or mapping; without an address none (row 129)."""
+    """One or several, text or mapping; without an address none."""
     assert [(item.kind, item.url) for item in items(data)] == [("image", url) for url in urls]
 
 
@@ -237,7 +237,7 @@ def test_images(data, urls):
     ],
 )
 def test_where_media_are(data, media):
-    """In one of three places, as JSON text too, else among the data (row 123)."""
+    """In one of three places, as JSON text too, else among the data."""
     assert rich_media_from_data(data) == media
 
 
@@ -249,7 +249,7 @@ def test_text_is_never_taken_from_the_media():
 
 
 def test_item_as_dict():
-    """The seven documented keys (row 122)."""
+    """The seven documented keys."""
     assert ThalovantDisplayItem("image", url="u").as_dict() == {
         "kind": "image",
         "text": None,

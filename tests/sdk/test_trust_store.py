@@ -110,7 +110,7 @@ def test_everything_survives(identity, folder):
 
 
 def test_layout_is_that_of_other_software(identity, folder):
-    """Names and shapes as others write and read them (sdk.md row 160, wire.md §5.6)."""
+    """Names and shapes as others write and read them (wire.md §5.6)."""
     store = TrustStore(folder, identity)
     store.store(store.load().with_pin(WSS, PIN).with_psk(ACCESS, NODE_ID, PASSWORD, Secret(KEY)))
 

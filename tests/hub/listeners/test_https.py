@@ -259,7 +259,7 @@ def test_nobody_gets_at_a_session_of_another(hub: LocalHub, name: str, thief: st
     """Neither its frames nor its end, by access key alone: from another address or program, or with another cookie.
 
     A client that never returns its cookie is known by address and user agent; one that has done so once, by nothing
-    else (wire.md §0.1, §8.2 S6).
+    else (wire.md §0.1, security.md §5).
     """
     identity = hub.identity(name)
     where = {"agent": {"agent": "thief/1"}, "address": {"source": "127.0.0.2"}}.get(thief, {})

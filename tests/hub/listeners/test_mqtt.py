@@ -319,7 +319,7 @@ def test_a_will_comes_before_the_successor(hub: LocalHub, name: str):
         assert second.connect(client_id="app") == Connack()
 
         second.say(Subscribe(packet_id=1, filters=((will.topic, 1),)))
-        heard = [second.hear(), second.hear()]  # in either order, says the standard (§3.8.4)
+        heard = [second.hear(), second.hear()]  # in either order, says MQTT §3.8.4
         assert Suback(packet_id=1, codes=(1,)) in heard
         told = [(one.topic, one.payload, one.retain) for one in heard if isinstance(one, Publish)]
         assert told == [(will.topic, b"offline", True)]

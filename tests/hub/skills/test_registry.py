@@ -347,7 +347,7 @@ def test_a_turn_shows_what_was_said() -> None:
     ],
 )
 def test_buttons_and_codes_are_told_from_speech(data: dict[str, Any], context: dict[str, Any], expected: Any) -> None:
-    """In the shapes that clients send (sdk.md rows 74, 75); what has no kind is speech."""
+    """In the shapes that clients send; what has no kind is speech."""
     found = TurnInfo(turn("said", data=data, context=context)).input
 
     assert (None if found is None else (found.kind, found.value, found.title, found.exact)) == expected

@@ -108,7 +108,7 @@ def test_what_a_skill_gives_is_said_then_the_end(function: Any, said: list[str])
 
 
 def test_answers_name_the_skill() -> None:
-    """As real hubs do: clients tell a skill from a fallback by it (sdk.md, `claimed`)."""
+    """As real hubs do: clients tell a skill from a fallback by it."""
 
     async def act(scene: Scene) -> None:
         say_ok(scene)

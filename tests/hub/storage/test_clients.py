@@ -32,7 +32,7 @@ class Shelf:
 
 
 def test_a_client_gets_random_secrets() -> None:
-    """43 characters each, as the control plane makes them, and never the same twice (sdk.md row 30)."""
+    """43 characters each, as the control plane makes them, and never the same twice."""
     registry = Registry(Shelf())
     one, two = registry.add("one"), registry.add("two")
     secrets = [secret.reveal() for client in (one, two) for secret in (client.access_key, client.password)]

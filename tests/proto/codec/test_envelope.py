@@ -493,7 +493,7 @@ def test_malformed_handshakes_of_a_hub_are_refused_by_field(value, named):
 @pytest.mark.parametrize("message", [*MESSAGES[2:], e.Binary(payload=b"a")], ids=lambda message: message.msg_type)
 @pytest.mark.parametrize("binarize", [False, True], ids=["text", "bits"])
 def test_nothing_but_the_handshake_comes_in_clear(sender, message, binarize):
-    """Neither as text nor as a bit frame (wire.md §8.2, S0)."""
+    """Neither as text nor as a bit frame (security.md §1)."""
     found = written(message, binarize=binarize)
     kind = FrameType.TEXT if found.kind is BodyKind.JSON else FrameType.BINARY
 

@@ -276,7 +276,7 @@ def test_a_hub_without_a_password_tells_no_more_than_with_a_wrong_one(pinned):
 
 
 def test_a_changed_hub_key_is_refused_with_both_fingerprints():
-    """After XX, where the hub has proven the password: both keys are named, the pin stays, nothing was sealed (S4)."""
+    """After XX, where the hub has proven the password: both keys are named, the pin stays, nothing was sealed."""
     pair = Pair(pinned=True, client={"allow_kk": False}, hub={"static_key": OTHER_STATIC}).drive()
 
     error = fact(pair.heard_by_client, e.Closed).error

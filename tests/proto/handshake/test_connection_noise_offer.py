@@ -158,7 +158,7 @@ WISHES = {
 
 @pytest.mark.parametrize(("payload", "encoding"), WISHES.values(), ids=WISHES)
 def test_whatever_a_client_wishes_for_the_handshake_goes_on(payload, encoding):
-    """The answer echoes the first encoding if it is one; nobody has proven anything yet (wire.md §5.4, S15)."""
+    """The answer echoes the first encoding if it is one; nobody is proven yet (wire.md §5.4, security.md §14)."""
     events, answer = first_contact(payload)
 
     assert [type(event) for event in events] == [e.Xx1]

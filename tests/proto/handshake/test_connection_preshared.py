@@ -192,7 +192,7 @@ def test_a_clear_hello_is_a_claim_until_a_frame_opens():
 
 
 def test_a_claim_says_nothing_with_v3():
-    """There a clear hello wakes a hub, and whoever sent it must not speak for who comes after (wire.md §8.2, S1)."""
+    """There a clear hello wakes a hub, and whoever sent it must not speak for who comes after (security.md §1)."""
     stage = Stage(Role.HUB, carrier=MQTT)
     stage.say(e.ClearHello(payload={"pubkey": "an attacker's", "site_id": "attic"}))
     stage.until(State.KEYED)

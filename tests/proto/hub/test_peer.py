@@ -120,7 +120,7 @@ def test_nothing_is_said_before_the_proof(generation):
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_hello_in_clear_proves_nothing(generation):
-    """Real hubs register a peer on it. Here it is no more than knocking (wire.md §8.2, S1)."""
+    """It wakes the hub and nothing more (security.md §1)."""
     door = Door(hub_side(generation)).enter()
 
     door.say(clear_frame(e.ClearHello(payload={"session": "me", "site_id": "here"}), text=True))

@@ -106,7 +106,7 @@ def test_a_first_goodbye_may_fail(status, body):
     ],
 )
 def test_which_frames_count_as_unsent(status, body, unsent):
-    """The very POST that a hub without a session refused has not been read; of others nobody knows (DESIGN §5)."""
+    """The very POST that a hub without a session refused has not been read; of others nobody knows."""
     hand = sending(text("x"))
     hand.link.send(text("y"), hand.now, token=8)
     hand.link.send(text("z"), hand.now)
@@ -201,7 +201,7 @@ def test_an_error_of_nothing_is_none(nothing):
     ],
 )
 def test_a_hubs_words_are_quoted_with_care(said, reason):
-    """One short printable line, without anything that could be a key (QUALITY S2)."""
+    """One short printable line, without anything that could be a key."""
     last = closed(at("connect").answer(500, {"error": said}))
 
     assert last.reason == reason

@@ -100,7 +100,7 @@ def test_every_request_shows_the_access_key_in_the_query():
     ],
 )
 def test_the_endpoint_keeps_its_prefix_and_its_query(url, target, path, query):
-    """Path and parameters of the endpoint stay, but for an `authorization` that is replaced (sdk.md row 152)."""
+    """Path and parameters of the endpoint stay, but for an `authorization` that is replaced."""
     hand = by_hand(url).pump()
 
     assert hand.link.target == target
@@ -271,7 +271,7 @@ def pauses(hand: ByHand, polls: int) -> Iterator[float]:
 
 
 def test_somebody_who_waits_is_served_soon():
-    """4 ms, half as long again with each empty poll, 100 ms at most (DESIGN §3)."""
+    """4 ms, half as long again with each empty poll, 100 ms at most."""
     hand = by_hand().idle()
     hand.link.pace(True, hand.now)
 
@@ -643,7 +643,7 @@ def exchange(cut: int | None) -> tuple[list[Any], list[bytes]]:
 @given(st.integers(min_value=1, max_value=400))
 @settings(max_examples=30, deadline=None)
 def test_any_cut_gives_the_same_session(cut):
-    """Events and requests do not depend on how the bytes of answers are cut (QUALITY C1)."""
+    """Events and requests do not depend on how the bytes of answers are cut."""
     assert exchange(cut) == exchange(None)
 
 

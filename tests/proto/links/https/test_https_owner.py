@@ -13,7 +13,7 @@ from thalovant_proto.links.base import LinkClosed, LinkOpened
 from .https_front import ELSEWHERE, Answered, Front, closes, connected, front
 from .https_world import AGENT, KEY, NOT_CONNECTED, binary, frames, text
 
-# --- whose session it is (wire.md §0.1 and §8.2 S6)
+# --- whose session it is (wire.md §0.1, security.md §5)
 
 
 def test_a_client_without_cookies_is_known_by_address_and_agent():

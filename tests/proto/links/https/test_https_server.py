@@ -613,7 +613,7 @@ def conversation(cut: int | None) -> tuple[bytes, list[Any]]:
 @given(st.integers(min_value=1, max_value=300))
 @settings(max_examples=20, deadline=None)
 def test_any_cut_gives_the_same_answers(cut):
-    """Answers and events do not depend on how the bytes of requests are cut (QUALITY C1)."""
+    """Answers and events do not depend on how the bytes of requests are cut."""
     assert conversation(cut) == conversation(None)
 
 

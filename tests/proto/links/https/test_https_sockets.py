@@ -148,7 +148,7 @@ def test_a_poll_is_not_asked_again_for_ever():
 
 @pytest.mark.parametrize("heard", [b"", b"HTTP/1.1 200 OK\r\n"])
 def test_a_frame_without_an_answer_is_never_sent_again(heard):
-    """Nobody can tell whether the hub read it: it is not among `unsent`, the ones behind it are (DESIGN §5)."""
+    """Nobody can tell whether the hub read it: it is not among `unsent`, the ones behind it are."""
     hand = sending(text("do it once"))
     hand.link.send(text("later"), hand.now, token=8)
     hand.raw(heard)
