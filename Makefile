@@ -105,6 +105,10 @@ bench: $(STAMPS)/dev ## every figure of speed and memory, beside those of others
 demo: $(STAMPS)/demo ## install, start a hub on this machine and talk to it
 	@$(BIN)/python examples/demo.py </dev/null
 
+.PHONY: docs
+docs: $(STAMPS)/base ## write the pages that follow from the code
+	@$(BIN)/python docs/diagram.py
+
 .PHONY: clean
 clean: ## remove the virtual environment, caches and build output
 	rm -rf $(VENV) .venv.lock build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,7 +1,6 @@
 """The one transition table: who may send which wire kind in which state, for both roles and all generations.
 
-The table does not know which side we are, so both sides obey one law and one test covers both. Data-dependent guards
-(was it offered? is it the same offer again?) sit in `connection.py`, after the table. No other file assigns a state.
+No other file assigns a state. `docs/protocol/states.md` shows the table as a diagram.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class State(enum.Enum):
     KK_SENT = enum.auto()  # pinned: the hub owes the second and last
     PROVING = enum.auto()  # the client's password proof is out; the hub owes its own
     KEYED = enum.auto()  # both hold the keys; the client owes its sealed hello
-    READY = enum.auto()
-    CLOSED = enum.auto()
+    READY = enum.auto()  # messages travel, both ways
+    CLOSED = enum.auto()  # over: input is ignored, nothing can be sent
 
     __hash__ = object.__hash__  # as with `Role`
 
@@ -61,6 +60,59 @@ CLIENT_KINDS: Final[tuple[Kind, ...]] = (
 HUB_KINDS: Final[tuple[Kind, ...]] = (
     e.Bus, e.Broadcast, e.Propagate, e.Query, e.Cascade, e.Ping, e.Rendezvous, e.Intercom, e.Binary,
 )  # fmt: skip
+
+# --- theory of operation
+#
+# A connection has one state, and the state says who may send what next. The key of a cell is the sender and the kind of
+# what was sent; its value is the state that follows. The table does not know which side we are: a client looks up what
+# it sends as CLIENT and what it receives as HUB, a hub the other way round, and both arrive at the same state. So one
+# table is the law for both roles, and one test covers both. `next_state` raises `LocalProtocolError` for an empty cell.
+# That is right for `send`; for what the peer sent, `connection.py` turns it into the peer's `RemoteProtocolError`.
+#
+# Kinds are what travels. Two things that mean something different are two kinds, even if their bytes look alike:
+#
+# - A hello in clear and a sealed hello. Anybody can write the former, so it proves nothing and opens nothing. The
+#   latter has opened under the session's keys, so it proves that the client has them, and opens the session.
+# - The first messages of XX and KK, since different messages follow them.
+#
+# Bus messages are one kind: `Utterance`, `Speak` and the other views of `Bus` are parsed after the table, by
+# `Event.wire_kind` they are `Bus` here. The local facts `HandshakeCompleted`, `Proven` and `Closed` never travel. They
+# are conclusions of one side and stand in no cell.
+#
+# Every connection begins with the hub's hello and its offer: IDLE, GREETED, OFFERED. Then the generations part:
+#
+#   v3, first contact   Xx1, Noise2, Noise3    XX_SENT, XX_ANSWERED, KEYED
+#   v3, both pinned     Kk1, Noise2            KK_SENT, KEYED
+#   v1                  Proof, ProofAnswer     PROVING, KEYED
+#   v0                  nothing                READY
+#
+# With v0 both sides have the key from the start, so there is no handshake: the first frame of the client that opens is
+# the session. Older clients begin with whatever they have to say, so that frame may be a hello or any other message.
+# This gives OFFERED its cells for sealed kinds. They are of no use to other clients: without a key there is no channel,
+# and a frame that is no handshake frame is refused before anybody asks the table.
+#
+# CLAIMED is OFFERED after the client said hello in clear: it has the same cells. Hubs on MQTT are woken by such a
+# hello, and clients of v0 and v1 open with one. The state exists because the hub has learnt something by it, though
+# nothing about who the client is: somebody is there, so the timer that greets a silent v0 client once more is stopped.
+# What the hello says is kept aside; it counts as the client's hello once a frame of that client has opened, and never
+# with v3.
+#
+# In KEYED both sides have the keys and the client speaks first. There is no cell for the hub: it says nothing before a
+# frame of the client has opened, which is what READY means to a hub. Real hubs do not insist that this frame is the
+# hello, so any message will do. Two cells lead back, for older clients of v1: one that answers an offer twice proves
+# its password twice, and the newer proof replaces the key; one that says its hello in clear stays where it is.
+#
+# READY ends only in CLOSED. No kind leads there, so no cell does: a fault, a timer or `close` ends a connection from
+# any state, and `HubConnection.close` is the one place for that.
+#
+# IGNORED holds what real peers send although it means nothing in that state, and what does no harm: a handshake frame
+# inside an open session, kinds that are illegal from a hub, the opening once more, as HTTP hubs deliver it and our own
+# hub says it to a silent client. Such an event is dropped, nobody is told, and the session lives. A cell that leads to
+# its own state is something else: there the event is legal and is told.
+#
+# The table looks at kinds only. What depends on data is decided beside it: whether a second hello or offer equals the
+# first (`connection.py`, before the table is asked), whether pattern and suite were offered, whether the proof is right
+# and the pin the same (`handshake/`, after it). So a cell says that an event may come now, not that it is good.
 
 _FIRST: Final[Mapping[Cell, State]] = {
     (CLIENT, e.ClearHello): State.CLAIMED,
