@@ -10,7 +10,7 @@ from .secret import Secret
 
 
 class FrameType(enum.Enum):
-    """What the carrier says about a frame's payload."""
+    """The payload type of a frame, as the carrier tells it."""
 
     TEXT = enum.auto()
     BINARY = enum.auto()
@@ -27,7 +27,7 @@ class Frame:
 
 @frozen(kw_only=True)
 class Carrier:
-    """What a link can do, told to the connection when it opens."""
+    """The properties of a link, told to the connection when it opens."""
 
     text_up: bool = True  # the hub reads JSON text frames from clients here
     binary_up: bool = True  # the hub reads binary frames from clients here
@@ -40,7 +40,7 @@ class Carrier:
 
 
 class CloseKind(enum.Enum):
-    """Why a link ended."""
+    """The reason for which a link ended."""
 
     LOST = "lost"  # network trouble, or a peer that crashed or restarts
     REFUSED = "refused"  # the peer closed on purpose
@@ -51,7 +51,7 @@ class CloseKind(enum.Enum):
 
 @frozen(kw_only=True)
 class Credentials:
-    """What a client showed the carrier, as the hub's side of a link reads it."""
+    """The credentials that a client showed the carrier, as the hub's side of a link reads them."""
 
     access_key: Secret[str]
     user_agent: str = ""
@@ -59,7 +59,7 @@ class Credentials:
 
 @frozen(kw_only=True)
 class Target:
-    """Where a driver dials for a link: TCP to `host:port`, TLS with `host` as server name if `tls`."""
+    """The address that a driver dials for a link: TCP to `host:port`, TLS with `host` as server name if `tls`."""
 
     host: str
     port: int

@@ -22,7 +22,7 @@ Entropy = Callable[[int], bytes]
 
 
 class Channel(Protocol):
-    """What `HubConnection` needs of either."""
+    """The interface of both channels to `HubConnection`."""
 
     @property
     def generation(self) -> e.Generation:
@@ -30,11 +30,11 @@ class Channel(Protocol):
 
     @property
     def used_up(self) -> float:
-        """How much of the keys' life is spent, 0 to 1; at 1 nothing more may be sealed or opened."""
+        """The spent share of the keys' life, 0 to 1; at 1 nothing more may be sealed or opened."""
 
     @property
     def next_timeout(self) -> float | None:
-        """When an unfinished message is given up."""
+        """The time at which an unfinished message is given up."""
 
     def seal(self, event: e.Message) -> list[Frame]:
         """The frames of an event, to be sent in this order with no other between them."""

@@ -67,8 +67,9 @@ class HubConnection:
         self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
         self._answers = False  # the hub answers an empty rendezvous
         self._travels_until = now  # what we sent, on a slow line
-        self._again: tuple[e.ClearEvent, ...] = ()  # what a silent client is told, once
-        # What a handshake event is answered with; gone, with the secrets behind it, once none may come.
+        # Hello and offer to repeat once to a v0 client that stays silent (`greeting_time`).
+        self._again: tuple[e.ClearEvent, ...] = ()
+        # Handles the next handshake event. Replaced by `_refuse` when the handshake is over, which drops its secrets.
         self._answer: Answer
         if isinstance(side, ClientSide):
             self.role = Role.CLIENT
@@ -89,7 +90,7 @@ class HubConnection:
 
     @property
     def state(self) -> State:
-        """Where in the one table this connection is."""
+        """The state in the transition table."""
         return self._state
 
     @property
@@ -109,14 +110,14 @@ class HubConnection:
 
     @property
     def node_id(self) -> str | None:
-        """What the hub calls itself, as long as the session is unproven."""
+        """The hub's own name for itself, as long as the session is unproven."""
         hello = self._opening.get(e.HubHello)
         found = hello.payload.get("node_id") if isinstance(hello, e.HubHello) else None
         return found if isinstance(found, str) else None
 
     @property
     def used_up(self) -> float:
-        """How much of the keys' life is spent, 0 to 1; at 1 the connection closes and must be renewed."""
+        """The spent share of the keys' life, 0 to 1; at 1 the connection closes and must be renewed."""
         return 0.0 if self._channel is None else self._channel.used_up
 
     # --- inputs ---
@@ -177,7 +178,7 @@ class HubConnection:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time at which `handle_timeout` wants to be called."""
         channel = None if self._channel is None else self._channel.next_timeout
         own = min(self._timers.values(), default=None)
         return own if channel is None or (own is not None and own < channel) else channel
@@ -425,7 +426,7 @@ def _greets_again(clear: e.HubHello | e.Offer, first: e.HubHello | e.Offer) -> b
 
 
 def _goodbye(error: ProtocolError | None) -> tuple[int, str]:
-    """What the peer is told: the kind of its fault, no detail. Only 1008 is a verdict to real clients."""
+    """Close code and reason for the peer: the kind of its fault, no detail. Only 1008 is a verdict to real clients."""
     match error:
         case HandshakeTimeout():
             return GOING_AWAY, "handshake timeout"
@@ -447,5 +448,5 @@ _PATTERNS: Final = {State.XX_SENT: Pattern.XX.value, State.KK_SENT: Pattern.KK.v
 
 
 def _refuse(event: e.ClearEvent) -> Step:
-    """What a handshake event is answered with when none may come any more."""
+    """The answer to a handshake event when none may come any more."""
     raise RemoteProtocolError(f"{type(event).__name__} came in clear where only sealed frames may")

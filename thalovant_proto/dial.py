@@ -1,4 +1,4 @@
-"""What a driver reports when it could not open a socket: the cause, as the core classifies it."""
+"""The report of a driver that could not open a socket: the cause, as the core classifies it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import frozen
 
 
 class DialFault(enum.Enum):
-    """Why a dial failed. Certificate faults are final until somebody mends them; the others may pass."""
+    """The reason for a failed dial. Certificate faults are final until somebody mends them; the others may pass."""
 
     DNS = "dns"
     REFUSED = "refused"

@@ -1,4 +1,4 @@
-"""Whose fault it is: the errors of the protocol core.
+"""The errors of the protocol core; the type says whose fault it is.
 
 `LocalProtocolError` is raised, by `send` and friends only. `RemoteProtocolError` and its children are never raised
 out of a machine: they are the `error` of the last event, `Closed`. `DecodeError` is what codecs raise; the machine

@@ -251,7 +251,7 @@ class Intercom(PayloadMessage):
 
 
 class BinType(enum.IntEnum):
-    """What a `Binary` holds (wire.md §4.4)."""
+    """The content type of a `Binary` (wire.md §4.4)."""
 
     UNDEFINED = 0
     RAW_AUDIO = 1
@@ -295,7 +295,7 @@ class Bus(Message):
 
     @property
     def payload(self) -> Json:
-        """What the envelope carries, as with the other messages."""
+        """The payload of the envelope, as with the other messages."""
         return {"type": self.type, "data": self.data, "context": self.context}
 
     @property
@@ -333,7 +333,7 @@ QUERY_TIMEOUT: Final = "hive.query.timeout"
 
 @frozen(kw_only=True, slots=False)
 class Utterance(Bus):
-    """What a client says: `data.utterances[0]` and `data.lang`."""
+    """An utterance of a client: `data.utterances[0]` and `data.lang`."""
 
     type: str = UTTERANCE
     text: str = field(validator=min_len(1))
@@ -346,7 +346,7 @@ class Utterance(Bus):
 
 @frozen(kw_only=True, slots=False)
 class Speak(Bus):
-    """What the hub says: `data.utterance`. Rich media travel in `data` beside it, the text may then be empty."""
+    """Speech of the hub: `data.utterance`. Rich media travel in `data` beside it, the text may then be empty."""
 
     type: str = SPEAK
     text: str = ""

@@ -1,4 +1,4 @@
-"""Why a session could not be had or did not last, as one verdict: what it was, whether to try again, what to do."""
+"""Verdicts on sessions that could not be had or did not last: the kind, whether to try again, the next step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import (
 
 
 class FailureKind(enum.Enum):
-    """What went wrong. The value is a stable word for programs."""
+    """The kind of a failure. The value is a stable word for programs."""
 
     DNS = "dns"
     CONNECT = "connect"
@@ -57,7 +57,7 @@ class Failure:
 
 @frozen(kw_only=True)
 class Progress:
-    """How far an attempt came; what a close means depends on it.
+    """The progress of an attempt; what a close means depends on it.
 
     `greeted`: the hub said hello. `completed`: both held the keys. `sealed_for`: seconds since our first sealed frame,
     None if none left.
@@ -75,8 +75,8 @@ class Progress:
 #: A v0 hub drops a client that it cannot read; this soon after the first sealed frame it is no accident.
 UNREAD_WITHIN: Final = 1.0
 
-#: How an older hub calls an access key that it does not know over HTTPS, and any hub its own trouble: one that we knew
-#: a moment ago must not lose us for good.
+#: HTTP status 500: legacy hubs send it for an access key that they do not know, every hub for an internal error. So it
+#: is never final.
 SERVER_ERROR: Final = 500
 
 _DIAL_HINTS: Final = {

@@ -57,7 +57,7 @@ def canonical(value: object) -> bytes:
 
 
 def _depth(data: bytes) -> int:
-    """How deep brackets outside strings nest. Linear, and never recurses."""
+    """The nesting depth of brackets outside strings. Linear, and never recurses."""
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of `"` delimits strings
     outside = unescaped.translate(None, _NOT_STRUCTURE).split(b'"')[::2]
     steps = b"".join(outside).translate(_STEPS)
@@ -110,7 +110,7 @@ def _encode(encoder: json.JSONEncoder, value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """What orjson takes by itself beyond the standard library, so that installing it changes nothing."""
+    """The plain form of types that orjson writes by itself, so that installing it changes nothing."""
     if isinstance(value, enum.Enum):
         return value.value
     if type(value).__module__ == "uuid":

@@ -18,7 +18,7 @@ SLOWEST: Final = 32 * KIB
 
 @frozen(kw_only=True)
 class Limits:
-    """What a connection may cost. The defaults are those of the real hubs where these have one."""
+    """Limits of one connection. The defaults are those of the real hubs where these have one."""
 
     # One frame of an open session as the carrier delivers it. Legacy hubs seal JSON as hex, which doubles it; the
     # listener of every real hub takes 10 MiB.

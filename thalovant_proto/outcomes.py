@@ -1,4 +1,4 @@
-"""What a `ClientStack` tells its application, besides the events of `events.py`."""
+"""Outcomes: the news of a `ClientStack` for its application, besides the events of `events.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Delivery = Literal["no", "unknown", "yes"]
 
 
 class SessionState(enum.Enum):
-    """What a session is doing, for users."""
+    """The state of a session, for users."""
 
     IDLE = "idle"
     CONNECTING = "connecting"  # dialing, or the link opens
@@ -101,7 +101,7 @@ class AskEnded(Outcome):
 
 
 class AskFault(enum.Enum):
-    """Why an ask has no reply."""
+    """The reason for which an ask has no reply."""
 
     TIMEOUT = "timeout"
     DENIED = "denied"  # the hub's policy

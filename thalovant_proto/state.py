@@ -30,7 +30,7 @@ class Role(enum.Enum):
 
 
 class State(enum.Enum):
-    """How far a connection is."""
+    """The progress of a connection."""
 
     IDLE = enum.auto()  # the hub owes its hello
     GREETED = enum.auto()  # the hub said hello; its offer is next

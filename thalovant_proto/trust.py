@@ -1,4 +1,4 @@
-"""What a client remembers about itself and about hubs, as one frozen value: goes in before the dial, comes out changed.
+"""A client's memory of itself and of hubs, as one frozen value: goes in before the dial, comes out changed.
 
 Nothing here touches a disk; whoever drives the core stores the value (the static key **before** the first dial, since
 a hub pins the first one it sees for an access key and refuses every other for good, wire.md §5.6).
@@ -33,7 +33,7 @@ def password_binding(node_id: str, password: Secret[str]) -> str:
 
 
 def fingerprint(public_key: bytes) -> str:
-    """How a hub's key is shown to people: SHA-256, 64 hex characters."""
+    """A hub's key as people see it: SHA-256, 64 hex characters."""
     return hashlib.sha256(public_key).hexdigest()
 
 

@@ -58,7 +58,8 @@ class Asks:
         self._settle = settle
         self._asks: dict[int, Ask] = {}
         self._by_request: dict[str, Ask] = {}
-        # No ask is due before; exact after each `handle_timeout`. So an event costs the same however many asks wait.
+        # A lower bound of all deadlines, recomputed in `handle_timeout` only: an event costs the same with any number
+        # of asks.
         self._soonest: float | None = None
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ class ClientLink(Link, Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether so much waits in it that more is better kept elsewhere. What it gets all the same is queued too."""
+        """Whether its send buffer is over its soft limit: hand it no more messages. `send` still accepts them."""
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ class PresenceLink(Protocol):
 
     @property
     def layout(self) -> str | None:
-        """Where it found the hub: to be remembered."""
+        """The topic layout on which the hub answered, to be remembered."""
 
     def announce(self, now: float) -> None:
         """Say that the client is there; once the hub is proven."""
@@ -55,7 +55,7 @@ class Attempt:
     farewell: bool = False  # the link has its goodbye; waiting for its end
 
     def progress(self, now: float) -> Progress:
-        """How far it came."""
+        """The progress of the attempt."""
         connection, done = self.connection, self.completed
         return Progress(
             greeted=self.greeted,

@@ -1,4 +1,4 @@
-"""When to dial again: the retry ladder, and the two loops that it must not go round in."""
+"""The retry ladder, which says when to dial again, and the guards against two endless loops."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 from ..channel import Entropy
 
 FIRST_DELAY: Final = 0.05
-#: A session that lasted so long ends an outage. A hub that throws us out at once, again and again, would else be dialed
-#: in a circle without a pause.
+#: The backoff starts over only after a session has lasted this long. Otherwise a hub that accepts and closes at once
+#: would be dialed in a loop without a pause.
 STEADY: Final = 2.0
 #: While an outage is young a hub is probably restarting: users should not wait for a long pause to end.
 YOUNG: Final = 10.0
@@ -38,7 +38,7 @@ class Redial:
         self._proven = now
 
     def failed(self, now: float) -> float:
-        """When to try again after an attempt failed or a session was lost."""
+        """The time of the next attempt after one failed or a session was lost."""
         steady = self._proven is not None and now - self._proven >= STEADY
         self._proven = None
         if self._since is None or steady:
@@ -50,7 +50,7 @@ class Redial:
         return now + delay * (1 + self._entropy(1)[0] / 255) / 2
 
     def forgotten(self, now: float) -> float:
-        """When to try again after the hub forgot us."""
+        """The time of the next attempt after the hub forgot us."""
         full = len(self._forgotten) == FORGOTTEN_LIMIT
         at = max(now, self._forgotten[0] + FORGOTTEN_WITHIN) if full else now
         self._forgotten.append(at)

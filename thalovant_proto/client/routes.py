@@ -71,7 +71,7 @@ class Routes:
         return verdict
 
     def rested(self) -> float:
-        """When the next round may begin, as those asked for that were in the way of this one."""
+        """The time at which the next round may begin: the latest that a route of this one asked for."""
         until, self._rests_until = self._rests_until, 0.0
         return until
 
@@ -79,7 +79,7 @@ class Routes:
         return next((at for at in range(len(self._all)) if at not in self._failed), None)
 
     def _verdict(self) -> Failure:
-        """That of the first way, with what the others suffer from; final if it is so for all."""
+        """The failure of the first route, with the messages of the others; final if all are."""
         if len(self._all) == 1:
             return self._failed[0]
         said = [f"over {route.name}: {self._failed[at].message}" for at, route in enumerate(self._all)]

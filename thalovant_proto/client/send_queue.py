@@ -1,4 +1,4 @@
-"""What is on its way to the hub: queued here, held by the link, or gone; and what becomes of it when the link dies."""
+"""Messages on their way to the hub: queued here, held by the link, or gone; and their fate when the link dies."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Outbox:
 
     @property
     def queued(self) -> int:
-        """How many messages wait for a link."""
+        """The number of messages that wait for a link."""
         return len(self._queue)
 
     @property
     def held(self) -> int:
-        """How many messages a link has that it has said nothing final of."""
+        """The number of messages that a link holds without a final word."""
         return len(self._held)
 
     @property

@@ -1,4 +1,4 @@
-"""What outlives links: when to dial, what is queued, whose answer it is, what users are told.
+"""The client's session, which outlives links: dialing, queueing, matching of answers, reports to users.
 
 `HubSession` decides; it moves no bytes. `stack.py` joins it to a link and a connection.
 """
@@ -27,7 +27,7 @@ from .subscriptions import Filter, Inbox
 
 #: A polling link hurries this long after the last thing that was sent or heard.
 EAGER_FOR: Final = 10.0
-#: On a legacy hub a close waits this long for answers that are due (a hub of that generation loses its bus else).
+#: A close waits this long for pending answers of a legacy hub, which loses its message bus if the client leaves before.
 LINGER: Final = 2.0
 #: Legacy keys that are spent this far are renewed as soon as nobody waits for an answer; from the second mark on
 #: nothing more is sent under them, so that this will be soon.
@@ -37,7 +37,7 @@ HOLD_AT: Final = 0.95
 
 @frozen(kw_only=True)
 class ClientConfig:
-    """Who a client is and how it behaves. Times in seconds.
+    """Identity and behaviour of a client. Times in seconds.
 
     `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
     for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
@@ -103,7 +103,7 @@ class HubSession:
 
     @property
     def failure(self) -> Failure | None:
-        """Why the session waits or has ended, None if nothing is wrong."""
+        """The reason for which the session waits or has ended, None if nothing is wrong."""
         return self._failure
 
     @property
@@ -343,7 +343,7 @@ class HubSession:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time at which `handle_timeout` wants to be called."""
         return soonest(
             self._dial_at, self._unproven_until, self._flush_until, self._linger_until, self._asks.next_timeout
         )
@@ -431,7 +431,7 @@ class HubSession:
         return True
 
     def _sort(self, unsent: Collection[int], failure: Failure) -> None:
-        """What the link held: back to the queue, or lost. What waited for an answer: once more, or lost."""
+        """Return what the link held to the queue, or lose it; send what waited for an answer once more, or lose it."""
         for token in self._outbox.reclaim(unsent, failure):
             self._asks.unsent(token)
         self._unanswered.clear()

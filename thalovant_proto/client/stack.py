@@ -54,7 +54,7 @@ class Run:
 
 @frozen
 class Wait:
-    """Hold no socket, once what `data_to_send` gives is written; wait for the timer or for the application."""
+    """Write what `data_to_send` returns, close the socket if there is one, then wait: for `next_timeout` or a call."""
 
 
 @frozen
@@ -117,12 +117,12 @@ class ClientStack:
 
     @property
     def failure(self) -> Failure | None:
-        """Why there is no connection, None if nothing is wrong."""
+        """The reason for which there is no connection, None if nothing is wrong."""
         return self._session.failure
 
     @property
     def trust(self) -> Trust:
-        """What is remembered now."""
+        """The trust as it is now."""
         return self._session.trust
 
     @property
@@ -199,7 +199,7 @@ class ClientStack:
     # --- the driver ---
 
     def step(self) -> Step:
-        """What to do about sockets now."""
+        """The order for the driver: what to do about sockets now."""
         attempt = self._attempt
         if self._goodbye:
             return Wait()  # the last bytes of a link that is over: a driver writes them and leaves, full socket or not
@@ -253,7 +253,7 @@ class ClientStack:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, None for never."""
+        """The time at which `handle_timeout` wants to be called, None for never."""
         if (attempt := self._attempt) is None:
             return self._session.next_timeout
         connection = attempt.connection
@@ -298,7 +298,7 @@ class ClientStack:
         self._turn(now)
 
     def outcomes(self) -> list[Outcome | e.Event]:
-        """What the application should know, in order: wire events and `outcomes.py`."""
+        """News for the application, in order: wire events, and the classes of `outcomes.py`."""
         outcomes = self._outcomes.copy()
         self._outcomes.clear()
         return outcomes

@@ -47,7 +47,7 @@ class Inbox:
 
     @property
     def dropped(self) -> int:
-        """How many kept events were dropped for newer ones."""
+        """The number of kept events that were dropped for newer ones."""
         return self._dropped
 
     def subscribe(

@@ -1,4 +1,4 @@
-"""Between events and what is on the wire: the envelope, as JSON text or as a WIRE-1 frame, clear or about to be sealed.
+"""The envelope of every event: as JSON text or as a WIRE-1 frame, clear or about to be sealed.
 
 Reading ignores unknown top-level keys; writing never adds one, since real peers refuse the whole message for it
 (wire.md §1.6). Everything inside payload, data, context and metadata is kept.

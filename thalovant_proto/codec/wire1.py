@@ -88,7 +88,7 @@ def encode(
 
 
 def decode(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Wire1Frame:
-    """What a frame says. Metadata that is missing or not an object counts as `{}`, as the hubs do.
+    """The content of a frame. Metadata that is missing or not an object counts as `{}`, as on real hubs.
 
     Zero bytes in front are more padding. Raises `DecodeError` and nothing else; `limits` bounds what zlib and JSON
     may cost.

@@ -29,7 +29,7 @@ _LAST_NONCE: Final = 2**64 - 1  # reserved (wire.md §5.5)
 
 
 class Pattern(enum.Enum):
-    """Who knows whose static key beforehand. The value is the name on the wire."""
+    """A handshake pattern: it says which static keys are known beforehand. The value is the name on the wire."""
 
     XX = "XXpsk2"  # first contact: nobody; both keys travel
     KK = "KKpsk0"  # both keys are pinned
@@ -52,7 +52,7 @@ def protocol_name(pattern: Pattern, suite: Suite) -> bytes:
 
 
 def prologue(hello: Mapping[str, Any], offer: Mapping[str, Any], pattern: Pattern, suite: Suite) -> bytes:
-    """What ties a handshake to the hub's two clear frames: their complete payloads, and the choice (wire.md §5.3).
+    """The tie between a handshake and the hub's two clear frames: their payloads, and the choice (wire.md §5.3).
 
     The client passes the payloads as it parsed them, unknown fields included, the hub as it sent them.
     """
@@ -65,7 +65,7 @@ def public_key(private: Secret[bytes]) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """How a static key is shown to people: the SHA-256 of its 32 bytes, hex."""
+    """A static key as people see it: the SHA-256 of its 32 bytes, hex."""
     return hashlib.sha256(public).hexdigest()
 
 
@@ -288,7 +288,7 @@ class Handshake(_OneOfAKind):
 
 
 class _Working:
-    """What a handshake needs on its way and nobody may have afterwards. Keys are named as in the patterns: `s`, `e`."""
+    """The secrets of a handshake under way, dropped at its end. Keys are named as in the patterns: `s`, `e`."""
 
     __slots__ = ("local", "psk", "remote", "symmetric")
 

@@ -19,7 +19,7 @@ MAX_BODY: Final = 32 * MIB  # no peer puts more together
 
 
 class BodyKind(enum.IntEnum):
-    """What a body is. The value is the marker of one that is whole."""
+    """The format of a body. The value is the marker of one that is whole."""
 
     JSON = 0x00  # one JSON envelope, UTF-8
     WIRE1 = 0x01  # one WIRE-1 frame
@@ -50,7 +50,7 @@ class NoiseTransport:
 
     @property
     def next_timeout(self) -> float | None:
-        """When the chunked message that is open must be complete, in the caller's monotonic seconds."""
+        """The time at which the open chunked message must be complete, in the caller's monotonic seconds."""
         return None if self._chunked is None else self._chunked.deadline
 
     def seal(self, kind: BodyKind, body: bytes) -> list[bytes]:

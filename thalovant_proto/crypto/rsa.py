@@ -88,7 +88,7 @@ def encrypt(plaintext: bytes, recipient: RSAPublicKey) -> bytes:
 
 
 def decrypt(ciphertext: bytes, recipient: RSAPrivateKey) -> bytes:
-    """What `encrypt` was given. Raises `DecodeError`."""
+    """The plaintext that `encrypt` was given. Raises `DecodeError`."""
     try:
         return recipient.decrypt(ciphertext, _OAEP)
     except ValueError:

@@ -57,7 +57,7 @@ class Derivation:
 
 @frozen(kw_only=True)
 class Step:
-    """What to do next, in this order: say these in clear, derive that, take the keys, seal these.
+    """The next step of a handshake, in this order: say these in clear, derive that, take the keys, seal these.
 
     `completed` comes with the keys. `proves`: the peer has proven itself by the event that this step answers.
     """
@@ -76,7 +76,7 @@ Answer: TypeAlias = Callable[[Any], Step]
 
 @frozen(kw_only=True)
 class ClientSide:
-    """What a client brings to a connection.
+    """The client's contribution to a connection.
 
     `pin_id` names the hub in `trust.pins`. `crypto_key` is the text of the identity. `session` and `site_id` go into
     the sealed hello. `allow_legacy` takes v0 and v1 over carriers that are not `secure`; it never overrides a hub that

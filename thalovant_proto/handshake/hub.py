@@ -41,7 +41,7 @@ def _usable(instance: object, attribute: Any, value: Secret[str]) -> None:
 
 @frozen(kw_only=True)
 class HubSide:
-    """What a hub brings to the connection of one client: its own identity, and what it registered for the client.
+    """The hub's contribution to the connection of one client: its own identity, and the client's registered secrets.
 
     `generation` is the client's: it gets that handshake offered and no other. `peer` is the hub's name for the
     connection, `pubkey` the hub's RSA public key as PEM. `psk` is the client's cached Noise PSK, `pinned` its static
@@ -106,7 +106,7 @@ class HubHandshake:
         return self._hello, self._offer
 
     def opening_again(self) -> tuple[e.ClearEvent, ...]:
-        """What a client of v0 is told if it says nothing; others need no second time, or cannot stand it.
+        """The opening for a v0 client that stays silent; other clients need no second one, or fail by it.
 
         Those that cannot go by their key alone learn that the password does as well.
         """

@@ -1,6 +1,6 @@
 """The hub's end of one client, as one pure object: a link, and the connection that the link's credentials earn.
 
-Nothing is heard from a client, and nothing but the handshake is said to it, before a frame of its has authenticated.
+Before a frame of the client has authenticated, nothing that it says is reported, and it is sent the handshake only.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class HubPeer:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time at which `handle_timeout` wants to be called."""
         times = [self._opening_until, self._link.next_timeout]
         if self._connection is not None:
             times.append(self._connection.next_timeout)
@@ -155,7 +155,7 @@ class HubPeer:
             self._end_unless(self._answers(now), now)
 
     def outcomes(self) -> list[Outcome | e.Event]:
-        """What the hub should know, in order."""
+        """News for the hub, in order."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 

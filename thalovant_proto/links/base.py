@@ -1,4 +1,4 @@
-"""What every link is: one hub session on the wire, whatever number of sockets that takes.
+"""The interface of links. A link is one hub session on the wire, whatever number of sockets that takes.
 
 A link is pure: bytes and time in, events and bytes out. It never raises for what the peer did; its last event is
 `LinkClosed`, after which it only offers its goodbye and ignores input.
@@ -71,7 +71,7 @@ class Link(Protocol):
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, in the driver's monotonic seconds."""
+        """The time at which `handle_timeout` wants to be called, in the driver's monotonic seconds."""
 
     def socket_opened(self, now: float) -> list[LinkEvent]:
         """The driver's socket is up, TLS included."""

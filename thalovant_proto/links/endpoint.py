@@ -1,4 +1,4 @@
-"""Where a link dials and what it shows there: endpoint URLs, and the `authorization` query of WSS and HTTPS.
+"""Endpoint URLs, and the `authorization` query of WSS and HTTPS.
 
 Both directions live here, so that what a client writes and what a hub reads cannot drift apart.
 """
@@ -104,7 +104,7 @@ def portable_agent(user_agent: str) -> str:
 
 
 def read_authorization(request_target: str) -> Credentials | None:
-    """What a client shows in `request_target` (path and query), None if that is nothing a hub could use.
+    """The credentials in `request_target` (path and query), None if no hub could use them.
 
     Reads all that any hub generation reads: any path, other parameters, base64 raw or percent-encoded, with or without
     its padding, with a `+` that became a space on the way.

@@ -1,4 +1,4 @@
-"""What HTTP says in place of a hub: how long it wants to be left alone, and what to do about it.
+"""HTTP statuses in place of a hub's answer: hints for people, and the pause that `Retry-After` asks for.
 
 For both links that begin with a request: what stands between a client and its hub treats them alike.
 """

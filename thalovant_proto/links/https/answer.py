@@ -1,4 +1,4 @@
-"""What a hub's answers over HTTP mean to a client, whichever generation of hub gives them."""
+"""The meaning of a hub's answers over HTTP, whichever generation of hub gives them."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ class HttpsClientLink:
         return self._main
 
     def _deadline(self, request: _Request) -> float:
-        """When to give up on its answer: later for a large one that comes."""
+        """The time at which its answer is given up: later for a large one that comes."""
         return request.deadline + request.http.body_size / self._limits.slowest
 
     def _recall(self) -> None:
@@ -467,7 +467,7 @@ class HttpsClientLink:
         )
 
     def _fail(self, request: _Request, what: str, *, code: str, status: int | None = None) -> LinkClosed:
-        """What came, or did not, is not what a hub says."""
+        """End the link: what came, or did not, is not what a hub says."""
         asked = f"{request.resource.method} /{request.resource.value}"
         words = f"{asked} got {what} (state {self._phase.name})"
         error = RemoteProtocolError(words, code=code, hint=hint(code, status))

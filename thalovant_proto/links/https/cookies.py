@@ -45,7 +45,7 @@ class Cookies:
     _kept: dict[str, _Kept] = field(factory=dict, init=False, repr=False)
 
     def header(self, now: float) -> str:
-        """What is given back: the value of `Cookie`, empty if there is none."""
+        """The value of `Cookie` for a request, empty if there is none."""
         self._forget(now)
         return "; ".join(f"{name}={kept.value}" for name, kept in self._kept.items())
 

@@ -81,7 +81,7 @@ _Owed = Callable[[], _Reply]
 
 @frozen
 class _Caller:
-    """Who sent a request, as far as it shows."""
+    """The sender of a request, as far as it shows."""
 
     credentials: Credentials
     address: str
@@ -89,12 +89,12 @@ class _Caller:
 
     @property
     def place(self) -> tuple[Secret[str], str, str]:
-        """What a client without a cookie is known by."""
+        """The identity of a client without a cookie."""
         return self.credentials.access_key, self.address, self.credentials.user_agent
 
 
 class HttpsServerHub:
-    """Whose session is whose, for one listener.
+    """The sessions of one listener, and their owners.
 
     A session belongs to the client that got its cookie at `/connect`, which nobody else can guess. Until it has been
     returned once, the session also belongs to whoever shows the same access key, user agent and address: clients that
@@ -120,7 +120,7 @@ class HttpsServerHub:
         self._ready: dict[HttpsSession, None] = {}
 
     def __len__(self) -> int:
-        """How many sessions are alive."""
+        """The number of sessions that are alive."""
         return len(self._by_cookie)
 
     def connection(self, address: str, now: float) -> HttpsServerConnection:
@@ -253,7 +253,7 @@ _TOO_MANY: Final = "too many sessions of one access key"
 
 
 def _alive_at(session: HttpsSession) -> float:
-    """When it last had a claim to its place: anybody can keep a session busy that needs no proof."""
+    """The time of its last claim to a place: anybody can keep a session busy that needs no proof."""
     return session.heard_at if session.proven else session.began_at
 
 
@@ -324,7 +324,7 @@ def _cookie_digest(message: HttpMessage) -> bytes | None:
 
 
 def _digest(cookie: bytes) -> bytes:
-    """What a cookie is looked up by, so that the time a look-up takes tells nothing about it."""
+    """The key under which a cookie is looked up, so that the time that takes tells nothing about it."""
     return hashlib.sha256(cookie).digest()
 
 
@@ -381,7 +381,7 @@ class HttpsServerConnection:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called; at once if `data_to_send` has more to give."""
+        """The time at which `handle_timeout` wants to be called; at once if `data_to_send` has more to give."""
         if self._finished:
             return None
         return self._now if self._prompt else self._deadline

@@ -29,7 +29,7 @@ class _Waiting:
 
 @frozen
 class Ending:
-    """How a session ended. `code` is a WebSocket close code where its owner closed it, else None."""
+    """The end of a session. `code` is a WebSocket close code where its owner closed it, else None."""
 
     kind: CloseKind
     code: int | None
@@ -41,9 +41,9 @@ class HttpsSession:
 
     It never wants a socket: requests reach it by any `HttpsServerConnection`. What they brought is given out by
     `receive_data(b"", now)`, or `handle_timeout`, for which `next_timeout` is then due at once. Frames sent wait until
-    the client polls. A client that leaves too many of them, or does not poll for `session_time`, has lost the session:
-    a gap in the frames could not be mended. That, a goodbye, and a client that connects anew, end it from outside;
-    frames sent until the owner has heard of it are among `unsent`.
+    the client polls. A lost frame cannot be recovered, so the session ends when too many wait, or when the client does
+    not poll for `session_time`. So do `/disconnect` and a new `/connect` of the same client. Frames sent until the
+    owner has heard of the end are among `unsent`.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class HttpsSession:
         return []
 
     def receive_data(self, data: bytes, now: float) -> list[LinkEvent]:
-        """What requests have brought; `data` is of no use."""
+        """Report what requests have brought; `data` is not used."""
         return self._give_out()
 
     def eof(self, now: float) -> list[LinkEvent]:
@@ -112,7 +112,7 @@ class HttpsSession:
         return []
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
-        """What requests have brought, or the end of a client that no longer polls."""
+        """Report what requests have brought, or end the session of a client that no longer polls."""
         if self.ending is None and now >= self._polled_at + self._limits.session_time:
             self.end(CloseKind.LOST, "the client does not poll", now)
         return self._give_out()

@@ -1,4 +1,4 @@
-"""What both ends of the HTTPS polling link share: its five resources, limits, forms, JSON bodies and HTTP messages.
+"""Parts that both ends of the HTTPS polling link share: resources, limits, forms, JSON bodies and HTTP messages.
 
 h11 does HTTP/1.1; `HttpStream` adds the limits that it does not know and hands out whole messages, the same ones
 however the bytes were cut.
@@ -50,7 +50,7 @@ JSON_TYPE: Final = "application/json"
 
 @frozen(kw_only=True)
 class HttpsLimits:
-    """What one hub session over HTTP may cost, on either side. Sizes in bytes, times in seconds."""
+    """Limits of one hub session over HTTP, on either side. Sizes in bytes, times in seconds."""
 
     # Start line and headers; as much as common servers and proxies take.
     head: int = field(default=16 * KIB, validator=gt(0))
@@ -64,7 +64,8 @@ class HttpsLimits:
     # served. Real hubs drop frames beyond 256, however small; here it is bytes that count, for an app may well say
     # a thousand small things between two polls.
     queue_frames: int = field(default=4096, validator=gt(0))
-    # Of the former as many bytes as one message of the full 32 MiB has, as base64, and some; of the latter fewer.
+    # `queue_bytes`: room for one message of the full 32 MiB as base64. `received_bytes`: frames that were received and
+    # are not processed yet.
     queue_bytes: int = field(default=64 * MIB, validator=gt(0))
     received_bytes: int = field(default=16 * MIB, validator=gt(0))
     # How much of that a hub puts into one response; a single larger frame still goes, alone.
@@ -168,7 +169,7 @@ def decode_object(body: bytes, *, limit: int) -> dict[str, Any]:
 
 
 class HttpFault(DecodeError):
-    """What the peer sent is not HTTP/1.1, or over a limit. `code` names the fault, `status` is HTTP's word for it."""
+    """A message that is not HTTP/1.1, or over a limit. `code` names the fault, `status` is HTTP's word for it."""
 
     def __init__(self, message: str, *, code: str, status: int) -> None:
         super().__init__(message)
@@ -230,7 +231,7 @@ class HttpStream:
 
     @property
     def unread(self) -> int:
-        """How many bytes wait behind the message that is at hand."""
+        """The number of bytes that wait behind the message at hand."""
         return len(self._waiting) + len(self._http.trailing_data[0])
 
     @property
@@ -240,7 +241,7 @@ class HttpStream:
 
     @property
     def body_size(self) -> int:
-        """How much of the body has come, of the message that is being read."""
+        """The number of bytes of the body that have come, of the message that is being read."""
         return len(self._body)
 
     @property

@@ -1,9 +1,9 @@
 """The client's end of an MQTT link: a session with a broker, and the search for the hub behind it.
 
 A hub on MQTT speaks only when spoken to, on topics that changed over time, and keeps one session per access key. So:
-subscribe to every layout the hub may use, then wake it on each; the layout that answers is the hub's. What a new link
-may meet is the end of an old one: `offline` messages that are still under way, each of which ends the hub's session of
-that moment, the new one included (real-hubs.md §8).
+subscribe to every layout the hub may use, then wake it on each; the layout that answers is the hub's. Late
+`offline` messages of a previous link may still arrive. The hub applies each to the session that it has now, so they can
+end the new one too (real-hubs.md §8).
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class MqttClientLink:
 
     @property
     def next_timeout(self) -> float | None:
-        """When the broker is due with an answer, or the hub is to be called again."""
+        """The time at which the broker is due with an answer, or the hub is to be called again."""
         times = [*self._timers.values()]
         if (session := self._session.next_timeout) is not None:
             times.append(session)

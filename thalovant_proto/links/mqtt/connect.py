@@ -19,7 +19,7 @@ _SCHEMES: Final = {None: False, "mqtt": False, "tcp": False, "mqtts": True, "ssl
 
 
 def parse_broker(url: str, *, tls: bool = False) -> Target:
-    """Where the broker at `url` is: mqtt, tcp, mqtts or ssl, by default on port 1883 or, with TLS, 8883.
+    """The address of the broker at `url`: mqtt, tcp, mqtts or ssl, by default on port 1883 or, with TLS, 8883.
 
     `tls` asks for TLS whatever the scheme says, which then may be missing. Raises `ValueError` without the URL.
     """

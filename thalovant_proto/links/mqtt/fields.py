@@ -1,4 +1,4 @@
-"""What MQTT packets are made of: lengths, strings, topic names and topic filters.
+"""The fields of MQTT packets: lengths, strings, topic names and topic filters.
 
 Encoders raise `ValueError`, decoders `DecodeError`, both naming the clause (`[MQTT-x.x.x-n]`) and never the content.
 """

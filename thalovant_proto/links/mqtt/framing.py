@@ -44,7 +44,7 @@ class Framer:
 
     @property
     def buffered(self) -> int:
-        """How many bytes wait for the rest of their packet."""
+        """The number of bytes that wait for the rest of their packet."""
         return len(self._buffer) - self._at
 
     def feed(self, data: bytes) -> None:

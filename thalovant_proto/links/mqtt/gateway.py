@@ -64,7 +64,7 @@ class RivalSeen(GatewayEvent):
 
 @frozen(kw_only=True)
 class EchoMissed(GatewayEvent):
-    """What we said about ourselves did not come back: the broker drops what its access list does not allow."""
+    """Our own presence did not come back from the broker, which drops what its access list does not allow."""
 
 
 @frozen(kw_only=True)
@@ -228,7 +228,7 @@ class MqttHubGateway:
 
     @property
     def peers(self) -> int:
-        """How many clients have a link."""
+        """The number of clients that have a link."""
         return len(self._peers)
 
     @property
@@ -248,7 +248,7 @@ class MqttHubGateway:
 
     @property
     def next_timeout(self) -> float | None:
-        """When the broker is due with an answer, a client has been silent for too long, or a link has to be ended."""
+        """The time at which the broker owes an answer, a client was silent too long, or a link has to be ended."""
         if self._ended:
             return self._now
         times = [self._leave_by, self._greetings_by, self._session.next_timeout]

@@ -1,4 +1,4 @@
-"""What MQTT may cost, in one object. Sizes in bytes, times in seconds."""
+"""The limits of MQTT, in one object. Sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 

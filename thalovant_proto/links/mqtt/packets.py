@@ -42,7 +42,7 @@ def _valid_id(instance: object, attribute: object, packet_id: int) -> None:
 
 @frozen(kw_only=True)
 class Will:
-    """What the broker publishes for a client that goes without DISCONNECT."""
+    """The message that the broker publishes for a client that goes without DISCONNECT."""
 
     topic: str = field(repr=False)
     payload: bytes = field(repr=False)

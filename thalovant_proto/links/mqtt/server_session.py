@@ -69,7 +69,7 @@ class ClientClosed(ServerEvent):
 
 
 class ServerState(enum.Enum):
-    """Where the connection is."""
+    """The state of the connection."""
 
     CONNECTING = enum.auto()  # CONNECT is next [MQTT-3.1.0-1]
     DECIDING = enum.auto()  # `accept` or `refuse` is next; what the client sends meanwhile is parked unread
@@ -101,7 +101,7 @@ class ServerSession:
 
     @property
     def state(self) -> ServerState:
-        """Where the connection is."""
+        """The state of the connection."""
         return self._state
 
     @property
@@ -111,7 +111,7 @@ class ServerSession:
 
     @property
     def next_timeout(self) -> float | None:
-        """When CONNECT, or by the client's own keepalive its next packet, is overdue."""
+        """The time at which CONNECT, or by the client's own keepalive its next packet, is overdue."""
         return self._deadline
 
     def data_to_send(self) -> bytes:

@@ -87,7 +87,7 @@ class SessionClosed(SessionEvent):
 
 
 class State(enum.Enum):
-    """Where a session is."""
+    """The state of a session."""
 
     IDLE = enum.auto()  # CONNECT is not out
     CONNECTING = enum.auto()  # CONNACK is next [MQTT-3.2.0-1]
@@ -133,7 +133,7 @@ class MqttSession:
         self._framer = Framer(packet_limit, cut_oversize=cut_oversize)
         self._state = State.IDLE
         self._timers: dict[str, float] = {}
-        # Acknowledgements leave first: where they stand among the rest would tell how the broker's bytes were cut.
+        # Acknowledgements are sent first, so that the output does not depend on how the input was split.
         self._acknowledgements: list[bytes] = []
         self._out: list[bytes] = []
         self._undrained: list[int] = []  # tokens of what is in _out
@@ -155,7 +155,7 @@ class MqttSession:
 
     @property
     def state(self) -> State:
-        """Where the session is."""
+        """The state of the session."""
         return self._state
 
     @property
@@ -189,7 +189,7 @@ class MqttSession:
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time at which `handle_timeout` wants to be called."""
         return min(self._timers.values(), default=None)
 
     def data_to_send(self) -> bytes:

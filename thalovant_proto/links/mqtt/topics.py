@@ -1,4 +1,4 @@
-"""Where a client and its hub write to each other on a broker: the layouts of topics that hubs use.
+"""The layouts of topics on which a client and its hub write to each other.
 
 Topics hold the access key, so none is shown in a `repr` or an error.
 """

@@ -58,7 +58,7 @@ class WssClientLink(WssLink):
 
     @property
     def target(self) -> Target:
-        """Where the driver dials."""
+        """The address that the driver dials."""
         return self._target
 
     @property

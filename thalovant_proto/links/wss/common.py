@@ -1,4 +1,4 @@
-"""What both ends of a WSS link share: frames, sizes, pings, close codes and what is left to send.
+"""Parts that both ends of a WSS link share: frames, sizes, pings, close codes and the bytes left to send.
 
 One link is one WebSocket on one socket. wsproto does the framing; it knows no size and no time, so both are ours. The
 ends differ in the upgrade only: `wss_client` asks for it, `wss_server` grants it.
@@ -36,7 +36,7 @@ from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 
 @frozen(kw_only=True)
 class WssLimits:
-    """What one WebSocket may cost. Sizes in bytes, times in seconds."""
+    """Limits of one WebSocket. Sizes in bytes, times in seconds."""
 
     # One message, in however many frames it comes; also the most that we send as one.
     message: int = field(default=DEFAULT_LIMITS.frame, validator=gt(0))
@@ -159,7 +159,7 @@ class WssLink(abc.ABC):
 
     @property
     def next_timeout(self) -> float | None:
-        """When the upgrade, a ping, its answer or the peer's close is due; None before and after the socket's life."""
+        """The time at which the upgrade, a ping, its answer or the peer's close is due; None without a socket."""
         return self._deadline
 
     def socket_opened(self, now: float) -> list[LinkEvent]:
