@@ -24,11 +24,11 @@ from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret
 from .state import Role, State, next_state
 
-#: What we close with when the peer broke the protocol or failed to prove itself, as real hubs do (wire.md §1.5).
+#: The close code for a peer that broke the protocol or failed to prove itself, as real hubs have it (wire.md §1.5).
 POLICY_VIOLATION: Final = 1008
-#: When nobody is at fault, or nobody knows: peers try again.
+#: The close code where nobody is at fault, or nobody knows: peers try again.
 GOING_AWAY: Final = 1001
-#: When we were given something that cannot be used.
+#: The close code where we were given something that cannot be used.
 INTERNAL_ERROR: Final = 1011
 
 

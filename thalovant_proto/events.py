@@ -125,7 +125,7 @@ class ProofAnswer(Event):
     cipher: str = "AES-GCM"
 
 
-#: What travels in clear.
+#: The kinds that travel in clear.
 ClearEvent: TypeAlias = ClearHello | HubHello | Offer | Xx1 | Kk1 | Noise2 | Noise3 | Proof | ProofAnswer
 
 

@@ -52,7 +52,7 @@ Cell = tuple[Role, Kind]
 
 CLIENT, HUB = Role.CLIENT, Role.HUB
 
-#: What a client may say inside a session, and what a hub may (wire.md §1.6).
+#: The kinds that a client may send inside a session, and those that a hub may (wire.md §1.6).
 CLIENT_KINDS: Final[tuple[Kind, ...]] = (
     e.Bus, e.SharedBus, e.Broadcast, e.Propagate, e.Escalate, e.Query, e.Cascade, e.Ping, e.Rendezvous, e.Intercom,
     e.Binary,

@@ -20,7 +20,7 @@ from .. import events as e
 from ..failures import Failure
 from ..outcomes import AskEnded, AskFailed, AskFault, AskPiece, Delivery, Outcome
 
-#: How many settles make quiet: a skill that speaks twice within two seconds is heard out.
+#: Quiet lasts so many settles, so that a skill that speaks twice within two seconds is heard out.
 QUIET_SETTLES: Final = 8
 #: Events that one ask keeps. A hub that sends more has said enough: the ask ends with them.
 MAX_EVENTS: Final = 4096

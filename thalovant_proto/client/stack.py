@@ -33,7 +33,7 @@ from .subscriptions import Filter
 
 __all__ = ["SEND_TIMEOUT", "ClientLink", "ClientStack", "Dial", "Run", "Step", "Stop", "Wait"]
 
-#: How long queued messages may take to leave when a client closes, in seconds.
+#: Seconds that queued messages may take to leave when a client closes.
 SEND_TIMEOUT: Final = 8.0
 
 

@@ -44,7 +44,8 @@ class Cipher(enum.Enum):
     AES_GCM = "AES-GCM", (16, 12), _AES_KEYS
 
 
-# What JSON must escape in the two encodings that have it: B91 writes quotes, Z85P starts with its padding, raw.
+# Characters that JSON must escape, in the two encodings that have such: B91 writes quotes, Z85P begins with its raw
+# padding.
 _ESCAPES: Final = {Encoding.B91: {34: '\\"'}, Encoding.Z85P: {n: f"\\u000{n}" for n in range(4)}}
 
 

@@ -380,7 +380,7 @@ def _peer_key(raw: bytes, name: str) -> X25519PublicKey:
 
 _ANY_KEY: Final = X25519PrivateKey.from_private_bytes(bytes(KEY_SIZE))
 
-# What each message says, in order (wire.md §5.1). Messages alternate; the initiator writes the first.
+# The tokens of each message, in order (wire.md §5.1). Messages alternate; the initiator writes the first.
 _MESSAGES: Final[Mapping[Pattern, tuple[tuple[str, ...], ...]]] = {
     Pattern.XX: (("e",), ("e", "ee", "s", "es", "psk"), ("s", "se")),
     Pattern.KK: (("psk", "e", "es", "ss"), ("e", "ee", "se")),

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from ..errors import DecodeError
 from ..secret import Secret
 
-# What peers have is 2048 bits. Smaller is broken; larger than 8192 costs a verifier seconds.
+# The keys of peers have 2048 bits. Smaller is broken; larger than 8192 costs a verifier seconds.
 _MIN_BITS: Final = 2048
 _MAX_BITS: Final = 8192
 _MAX_PEM: Final = 16 * 1024  # characters; a private key of 8192 bits has 6.4 thousand

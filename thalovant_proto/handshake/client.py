@@ -70,7 +70,7 @@ class Step:
     proves: bool = False
 
 
-#: What a handshake does with the event that is due; the table in `state.py` has seen to it that it is of that kind.
+#: The handler of the event that is due; the table in `state.py` has made sure that it is of that kind.
 Answer: TypeAlias = Callable[[Any], Step]
 
 

@@ -23,7 +23,7 @@ from ..secret import Secret
 from . import password as hsub
 from .client import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Derivation, Step
 
-#: What a legacy client may choose from. `JSON-Z85P` is not offered: stable clients cannot read it (wire.md §0).
+#: The choice of encodings for a legacy client. `JSON-Z85P` is not offered: stable clients cannot read it (wire.md §0).
 OFFERED_ENCODINGS: Final = (
     Encoding.B64, Encoding.URLSAFE_B64, Encoding.B91, Encoding.Z85B, Encoding.B32, Encoding.HEX
 )  # fmt: skip

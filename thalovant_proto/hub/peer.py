@@ -22,7 +22,7 @@ from ..links.base import FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Outcome
 from ..secret import Secret
 
-#: What a hub says to an access key that it does not know (wire.md §7.0).
+#: The close reason for an access key that the hub does not know (wire.md §7.0).
 UNKNOWN_KEY: Final = "invalid api key"
 
 

@@ -43,7 +43,7 @@ from .stream import (
 )
 
 _RESOURCES: Final = {f"/{resource.value}".encode(): resource for resource in Resource}
-#: What stands before the path in a request that was meant for a proxy (RFC 9112 §3.2.2).
+#: The part before the path in a request that was meant for a proxy (RFC 9112 §3.2.2).
 _ORIGIN: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 _COOKIE_BYTES: Final = 32
 _TRUE: Final = (b"1", b"true", b"yes")

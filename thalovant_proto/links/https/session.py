@@ -15,7 +15,7 @@ from ...errors import LocalProtocolError
 from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .stream import HttpsLimits, Resource
 
-# What JSON puts around the frames of a response.
+# The bytes that JSON puts around the frames of a response.
 _ENVELOPE: Final = 256
 
 

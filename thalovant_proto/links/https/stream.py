@@ -41,7 +41,7 @@ FRAMES_FIELD: Final = {Resource.TEXT: "messages", Resource.BINARY: "b64_messages
 #: The cookie of real hubs, and the only one that published SDKs return; ours carries the session in it.
 SESSION_COOKIE: Final = "hivemind_http_replica"
 
-#: What a hub says when it holds no session for a client, whatever the status it says it with.
+#: The error of a hub that holds no session for a client, whatever the status.
 NOT_CONNECTED: Final = "Client is not connected"
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"

@@ -41,7 +41,7 @@ class _State(enum.Enum):
     CLOSED = enum.auto()
 
 
-# What the end of a socket says about where it ended.
+# Words for the state in which a socket ended.
 _WHEN: Final = {
     _State.CONNECTING: " before it answered CONNECT: is this its MQTT port?",
     _State.WAKING: " when it was asked for our topics: may this client use them?",

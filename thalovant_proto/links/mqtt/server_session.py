@@ -77,7 +77,7 @@ class ServerState(enum.Enum):
     CLOSED = enum.auto()
 
 
-# What a client may send once it is connected; a second CONNECT is not among it [MQTT-3.1.0-2].
+# The packets that a client may send once it is connected; a second CONNECT is not among it [MQTT-3.1.0-2].
 _FROM_CLIENT: Final = frozenset({Publish, Puback, Pubrec, Pubrel, Pubcomp, Subscribe, Unsubscribe, Pingreq, Disconnect})
 
 _PATIENCE: Final = 1.5  # keepalive intervals without a packet [MQTT-3.1.2-24]

@@ -470,7 +470,7 @@ def _violation(message: str) -> RemoteProtocolError:
     return RemoteProtocolError(message, code="mqtt_protocol_error")
 
 
-# What a broker may send us, and when; anything else is a violation [MQTT-4.8.0-1].
+# The packets that a broker may send us, by state; anything else is a violation [MQTT-4.8.0-1].
 _TABLE: Final[Mapping[State, Mapping[type, Callable[[MqttSession, Any, float], SessionEvent | None]]]] = {
     State.CONNECTING: {Connack: MqttSession._connack},
     State.READY: {

@@ -21,11 +21,11 @@ PREFIX_KEY: Final = "prefix/key"
 LEGACY: Final = "c2s"
 LEGACY_HUB: Final = "hub/c2s"
 
-#: What is said on status topics.
+#: The payloads of status topics.
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 
-#: What comes before the payload of a PUBLISH, at most: topic and packet id.
+#: The bytes before the payload of a PUBLISH, at most: topic and packet id.
 TOPIC_HEAD: Final = 2 + MAX_STRING + 2
 
 # In no topic of ours: wildcards, control characters, and surrogates, which are no characters.

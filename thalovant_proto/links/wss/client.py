@@ -16,7 +16,7 @@ from ..endpoint import authorization, parse_endpoint, portable_agent
 from ..http_status import retry_after, status_hint
 from .common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
-# What a hub's edge says of a client. Any other status is of something else: a portal, a proxy, another service.
+# Statuses that mean the client. Any other one is of something else in the hub's place: a portal, a proxy, a service.
 _OF_THE_CLIENT: Final = frozenset({401, 403})
 #: Characters of an access key that may not be shown; a shorter one keeps nobody out, and may be a word of the hub's.
 _A_SECRET: Final = 8

@@ -13,7 +13,7 @@ from ..base import LinkClosed, LinkEvent
 from ..endpoint import read_authorization
 from .common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
-# What a browser or a health check gets. No body: the question may have been HEAD.
+# The answer for a browser or a health check. No body: the question may have been HEAD.
 _REFUSAL: Final = (
     "HTTP/1.1 {status} {phrase}\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
