@@ -68,12 +68,13 @@ $(STAMPS)/fuzz: $(STAMPS)/dev
 # ── what is checked ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: lint
-lint: $(STAMPS)/dev ## ruff, strict types, import contracts, the shape of the product
+lint: $(STAMPS)/dev ## ruff, strict types, all of them known, import contracts, the shape of the product
 	@failed=0; \
 	$(BIN)/ruff check . || failed=1; \
 	$(BIN)/ruff format --check --quiet . || failed=1; \
 	$(BIN)/mypy || failed=1; \
 	$(BIN)/lint-imports || failed=1; \
+	.ci/verify-types $(BIN) || failed=1; \
 	$(BIN)/python .ci/structure.py || failed=1; \
 	exit $$failed
 

@@ -35,7 +35,7 @@ from .trust_store import TrustStore
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-log = logging.getLogger("thalovant")
+log: logging.Logger = logging.getLogger("thalovant")
 
 BinaryHandler = Callable[[wire.Binary], object]
 StateHandler = Callable[[str, ThalovantError | None], object]

@@ -38,7 +38,7 @@ __all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "Thal
 
 T = TypeVar("T")
 
-log = logging.getLogger("thalovant")
+log: logging.Logger = logging.getLogger("thalovant")
 
 _live: weakref.WeakSet[ThalovantClient] = weakref.WeakSet()
 

@@ -61,7 +61,7 @@ class _Conversation:
     """What both kinds of conversation have in common."""
 
     def __init__(self, session_id: str | None, lang: str, context: Mapping[str, Any] | None, *, site_id: str) -> None:
-        self.session_id = session_id or new_session_id()
+        self.session_id: str = session_id or new_session_id()
         self.lang = lang
         self.context: dict[str, Any] = dict(context or {})
         self._site_id = site_id

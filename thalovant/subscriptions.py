@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .client import ThalovantClient
 
-log = logging.getLogger("thalovant")
+log: logging.Logger = logging.getLogger("thalovant")
 
 #: Events that wait for a slow handler; beyond it the oldest are dropped and counted.
 HANDLER_BUFFER: Final = 1024
@@ -40,7 +40,7 @@ class AsyncThalovantSubscription:
 
     def __init__(self, event_name: str, handler: Callable[[Any], object]) -> None:
         self.event_name = event_name
-        self.dropped = 0
+        self.dropped: int = 0
         self._handler = handler
         self._waiting: deque[ThalovantEvent | Binary] = deque()
         self._bytes = 0

@@ -21,7 +21,7 @@ class SocketProtocol(asyncio.Protocol):
         self._runner = runner
         self._held = True
         self._linger: asyncio.TimerHandle | None = None
-        self.full = False  # takes no more bytes for now
+        self.full: bool = False  # takes no more bytes for now
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,7 +89,7 @@ class LoopRunner(Runner[OutcomeT]):
 
     def __init__(self, pump: Pump[OutcomeT], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pump)
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.wire: SocketProtocol | None = None
         self._timer: asyncio.TimerHandle | None = None
 

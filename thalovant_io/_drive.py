@@ -22,8 +22,8 @@ class Runner(ABC, Generic[OutcomeT]):
     __slots__ = ("_again", "_answered", "_effects", "_turning", "over", "pump")
 
     def __init__(self, pump: Pump[OutcomeT]) -> None:
-        self.pump = pump
-        self.over = False  # no more turns
+        self.pump: Pump[OutcomeT] = pump
+        self.over: bool = False  # no more turns
         self._turning = False
         self._again = False
         self._answered = False  # bytes were written since the last ones came

@@ -158,7 +158,7 @@ class ClientPump(Pump[OutcomeT]):
         self._tls_timeout = tls_timeout
         self._serial: int | None = None  # of the last socket that the stack asked for
         self._held = False  # it, or the attempt to open it, is still there
-        self.target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
+        self.target: Target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
 
     def connected(self, context: SSLContext | None, now: float) -> None:
         """The attempt gave a TCP connection; with `context`, TLS comes next."""

@@ -132,7 +132,7 @@ class SocketWire:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.held = True
+        self.held: bool = True
         self.leaving: float | None = None  # when it ends, whatever is left
         self._out = memoryview(b"")
 

@@ -73,9 +73,9 @@ class TlsPipe:
         A client's first bytes are ready at once. Raises ValueError for a `server_hostname` that no certificate can
         hold.
         """
-        self.peer = peer
-        self.ready = False  # the handshake is done: plaintext can travel
-        self.closed = False  # the peer said its TLS goodbye
+        self.peer: str = peer
+        self.ready: bool = False  # the handshake is done: plaintext can travel
+        self.closed: bool = False  # the peer said its TLS goodbye
         self.fault: TlsFault | None = None
         self._head: bytes | None = b""  # what came first, until it is long enough to tell TLS from something else
         self._out: list[bytes] = []

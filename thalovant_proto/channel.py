@@ -52,7 +52,7 @@ class NoiseChannel:
     __slots__ = ("_binarize", "_limits", "_transport")
 
     generation = e.Generation.NOISE
-    used_up = 0.0  # nonces are 64 bits wide
+    used_up: float = 0.0  # nonces are 64 bits wide
 
     def __init__(self, transport: NoiseTransport, *, binarize: bool, limits: Limits) -> None:
         self._transport = transport
@@ -103,7 +103,7 @@ class LegacyChannel:
         entropy: Entropy,
         limits: Limits,
     ) -> None:
-        self.generation = generation
+        self.generation: e.Generation = generation
         self._cipher = cipher
         self._text = text
         self._binary = binary

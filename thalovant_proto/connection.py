@@ -72,7 +72,7 @@ class HubConnection:
         # Handles the next handshake event. Replaced by `_refuse` when the handshake is over, which drops its secrets.
         self._answer: Answer
         if isinstance(side, ClientSide):
-            self.role = Role.CLIENT
+            self.role: Role = Role.CLIENT
             self._answer = ClientHandshake(side, carrier, entropy=entropy, limits=limits).receive
         else:
             self.role = Role.HUB

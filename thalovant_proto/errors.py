@@ -16,7 +16,7 @@ class ProtocolError(Exception):
     `code` is a stable word for programs, `hint` the next step for people (may be empty).
     """
 
-    code = "protocol_error"
+    code: str = "protocol_error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
         super().__init__(message)
@@ -28,25 +28,25 @@ class ProtocolError(Exception):
 class LocalProtocolError(ProtocolError):
     """We tried something that is not legal now. A bug on our side."""
 
-    code = "local_protocol_error"
+    code: str = "local_protocol_error"
 
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol, refused us, or is not who it was."""
 
-    code = "remote_protocol_error"
+    code: str = "remote_protocol_error"
 
 
 class CredentialsRefused(RemoteProtocolError):
     """The peer refused our credentials, or could not prove that it holds the same secret."""
 
-    code = "credentials_refused"
+    code: str = "credentials_refused"
 
 
 class PeerKeyChanged(RemoteProtocolError):
     """The peer's static key is not the one that is pinned. Holds both fingerprints (SHA-256, hex)."""
 
-    code = "peer_key_changed"
+    code: str = "peer_key_changed"
 
     def __init__(self, message: str, *, expected: str, received: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -57,19 +57,19 @@ class PeerKeyChanged(RemoteProtocolError):
 class DowngradeRefused(RemoteProtocolError):
     """The peer offers less than it must: an older generation than was seen or than is allowed here."""
 
-    code = "downgrade_refused"
+    code: str = "downgrade_refused"
 
 
 class CredentialsMissing(RemoteProtocolError):
     """The hub asks for a secret (password or crypto key) that we were not given."""
 
-    code = "credentials_missing"
+    code: str = "credentials_missing"
 
 
 class HandshakeTimeout(RemoteProtocolError):
     """The peer did not finish the handshake in time. Never a verdict on credentials."""
 
-    code = "handshake_timeout"
+    code: str = "handshake_timeout"
 
 
 class DecodeError(ValueError):

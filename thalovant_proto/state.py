@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from . import events as e
 from .errors import LocalProtocolError
@@ -21,7 +21,8 @@ class Role(enum.Enum):
 
     # Members are alike only if they are the same. The table is asked twice for each message, and an enum's own hash,
     # that of the name, is computed in Python.
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__
 
     @property
     def peer(self) -> Role:
@@ -44,7 +45,8 @@ class State(enum.Enum):
     READY = enum.auto()  # messages travel, both ways
     CLOSED = enum.auto()  # over: input is ignored, nothing can be sent
 
-    __hash__ = object.__hash__  # as with `Role`
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__  # as with `Role`
 
 
 Kind = type[e.Event]

@@ -68,7 +68,7 @@ class ClientConnection(HubPeer):
         self.client: Client | None = None
         self.completed: e.HandshakeCompleted | None = None
         self.routed: RoutedPeer | None = None  # once it is proven
-        self.gone = False
+        self.gone: bool = False
         self._known_psk = known_psk
         self._room: asyncio.Event | None = None
         super().__init__(link, lambda credentials: register(self, credentials), entropy=entropy, now=now, limits=limits)

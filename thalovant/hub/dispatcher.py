@@ -31,7 +31,7 @@ from .storage.keys import HubKeys
 if TYPE_CHECKING:
     from .hub import Hub
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 #: How much of what a client calls itself becomes part of its peer id.
 MAX_AGENT: Final = 64
@@ -58,10 +58,10 @@ class Dispatcher:
     ) -> None:
         self.hub = hub
         self.registry = registry
-        self.seats = ConnectionTable(settings)
-        self.stage = SkillRunner(repertoire, self, settings)
+        self.seats: ConnectionTable = ConnectionTable(settings)
+        self.stage: SkillRunner = SkillRunner(repertoire, self, settings)
         self.settings = settings
-        self.stopping = False
+        self.stopping: bool = False
         self._keys = keys
         self._loop = asyncio.get_running_loop()
         self._joined = asyncio.Event()

@@ -36,7 +36,7 @@ from .storage.clients import DEFAULT_ALLOWED, STATUS, Client, Registry
 from .storage.keys import HubKeys, certificates, load_keys
 from .storage.sqlite import Store
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 _TEND_EVERY: Final = 3600.0
 

@@ -35,7 +35,7 @@ class Routes:
         self._all = (first, *others)
         self._failed: dict[int, Failure] = {}  # in this round, or for good
         self._rests_until = 0.0
-        self.at = 0  # the number of the present one
+        self.at: int = 0  # the number of the present one
 
     @property
     def present(self) -> Route:

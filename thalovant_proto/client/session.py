@@ -69,8 +69,8 @@ class HubSession:
     ) -> None:
         self.config = config
         self.routes = routes
-        self.trust = trust
-        self.allow_kk = True
+        self.trust: Trust = trust
+        self.allow_kk: bool = True
         self._entropy = entropy
         self._tell = tell
         self._state = SessionState.IDLE

@@ -58,7 +58,7 @@ class LegacyCipher:
         if size not in cipher.key_sizes:
             raise ValueError(f"{cipher.value} takes a key of {cipher.key_sizes} bytes, not {size}")
         self._aead = (AESGCM if cipher is Cipher.AES_GCM else ChaCha20Poly1305)(key.reveal())
-        self.nonce_size = cipher.nonce_size
+        self.nonce_size: int = cipher.nonce_size
         self._nonce_sizes = cipher.nonce_sizes
         self._encode = encoding.encode
         self._decode = encoding.decode

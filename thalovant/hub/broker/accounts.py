@@ -18,7 +18,7 @@ from attrs import field, frozen
 from thalovant_proto.events import Generation
 from thalovant_proto.links.mqtt.fields import topic_matches
 from thalovant_proto.links.mqtt.packets import Connect
-from thalovant_proto.links.mqtt.topics import hub_layouts, topic_of
+from thalovant_proto.links.mqtt.topics import HubLayout, hub_layouts, topic_of
 from thalovant_proto.secret import Secret
 
 from ..storage.clients import Client, Registry
@@ -53,8 +53,8 @@ class Accounts:
     """The accounts of the hub and of its registered clients. `key` is the hub's, 32 random bytes."""
 
     def __init__(self, registry: Registry, key: Secret[bytes], *, prefix: str = PREFIX) -> None:
-        self.prefix = prefix.strip(" /")
-        self.layouts = hub_layouts(self.prefix, HUB_NAME, f"{self.prefix}/{HUB_NAME}")
+        self.prefix: str = prefix.strip(" /")
+        self.layouts: tuple[HubLayout, ...] = hub_layouts(self.prefix, HUB_NAME, f"{self.prefix}/{HUB_NAME}")
         self._registry = registry
         self._key = key
 

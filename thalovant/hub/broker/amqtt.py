@@ -21,7 +21,7 @@ from ..settings import Settings
 from .accounts import Accounts
 from .gatekeeper import BrokerEnd, Gatekeeper, MqttConnection
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 #: What to do about a missing amqtt.
 INSTALL: Final = "pip install 'thalovant[hub]'"

@@ -199,7 +199,7 @@ class Backpressure:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.visitors: dict[MqttConnection, tuple[str, str]] = {}  # and the place of each
-        self.on_the_way = 0
+        self.on_the_way: int = 0
 
     @property
     def full(self) -> bool:
@@ -235,7 +235,7 @@ class MqttConnection(Quiet):
         self._out = bytearray()
         self._held = False
         self._now = now
-        self.finished = False
+        self.finished: bool = False
 
     # --- the driver
 

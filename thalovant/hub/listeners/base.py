@@ -22,7 +22,7 @@ from ..errors import HubSetupError
 
 OutcomeT = TypeVar("OutcomeT")
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 
 class Port(ABC, Generic[OutcomeT]):

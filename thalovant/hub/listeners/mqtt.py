@@ -45,7 +45,7 @@ from ..errors import HubSetupError
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 #: How long a hub that starts waits for its broker before it goes on without.
 _FIRST_TRY: Final = 5.0
@@ -252,7 +252,7 @@ class MqttService:
             )
 
         self.board = board
-        self.address = make().target.host
+        self.address: str = make().target.host
         self._loop = asyncio.get_running_loop()
         self._peers: dict[MqttPeerLink, _Peer] = {}
         self._gateway = Gateway(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MeteredWssLink(WssServerLink):
     """A client's WebSocket that knows how many bytes of it wait for the socket."""
 
-    pending = 0
+    pending: int = 0
 
     def send(self, frame: Frame, now: float, *, token: int | None = None) -> None:
         super().send(frame, now, token=token)

@@ -26,7 +26,7 @@ from ..settings import Settings
 from .registry import InvalidSkillResult, NoAnswer, Skill, SkillFailure, SkillRegistry, choose
 from .turn import Conversation, Outlet, SyncTurn, TurnInfo, TurnState
 
-log = logging.getLogger("thalovant.hub")
+log: logging.Logger = logging.getLogger("thalovant.hub")
 
 
 @define(eq=False)
@@ -50,7 +50,7 @@ class SkillRunner:
         self._running: Counter[int] = Counter()  # by client id
         self._gates: dict[Skill, asyncio.Semaphore] = {}
         self._feeds: dict[str, _Feed] = {}  # by peer id
-        self.stopping = False  # it takes no more
+        self.stopping: bool = False  # it takes no more
 
     @property
     def turns(self) -> int:

@@ -68,8 +68,8 @@ class TurnState:
         self.conversation = conversation
         self.binary = binary
         self.slots: Mapping[str, str] = {}
-        self.waiting = False  # for the client; the skill's time stands still
-        self.since = 0.0  # the loop's time when the skill's own time began
+        self.waiting: bool = False  # for the client; the skill's time stands still
+        self.since: float = 0.0  # the loop's time when the skill's own time began
         self._marks: dict[str, str] = {}
         self._over = False
         self._stopped: asyncio.Future[None] | None = None
@@ -87,9 +87,9 @@ class TurnState:
         self._ended = False
         self._spoke = False
         bus = request.bus
-        self.text = bus.text.strip() if isinstance(bus, e.Utterance) else ""
+        self.text: str = bus.text.strip() if isinstance(bus, e.Utterance) else ""
         lang = bus.data.get("lang")
-        self.lang = lang if isinstance(lang, str) and lang else "en-us"
+        self.lang: str = lang if isinstance(lang, str) and lang else "en-us"
 
     def mark(self, skill: Skill) -> None:
         """Say on everything from now on which skill answers, as real hubs do."""

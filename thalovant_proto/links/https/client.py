@@ -19,7 +19,7 @@ from typing import Final
 import h11
 from attrs import evolve, field, frozen
 
-from ...carrier import Carrier, CloseKind, Frame, FrameType
+from ...carrier import Carrier, CloseKind, Frame, FrameType, Target
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
@@ -107,7 +107,7 @@ class HttpsClientLink:
     ) -> None:
         endpoint = parse_endpoint(url, name="HTTPS", plain="http", tls="https")
         prefix = endpoint.path.rstrip("/")
-        self.target = endpoint.target
+        self.target: Target = endpoint.target
         self._targets = {
             resource: Secret(evolve(endpoint, path=f"{prefix}/{resource.value}").request_target(user_agent, access_key))
             for resource in Resource

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from ...carrier import Carrier, CloseKind, Frame, FrameType
+from ...carrier import Carrier, CloseKind, Frame, FrameType, Target
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
@@ -85,7 +85,7 @@ class MqttClientLink:
     ) -> None:
         if qos not in (0, 1):
             raise ValueError("MQTT qos must be 0 or 1.")
-        self.target = parse_broker(url, tls=tls)
+        self.target: Target = parse_broker(url, tls=tls)
         self._qos = qos
         self._secure = secure
         self._limits = limits

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
-from ...carrier import Carrier, CloseKind, Credentials, Frame, FrameType
+from ...carrier import Carrier, CloseKind, Credentials, Frame, FrameType, Target
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
 from ...secret import Secret
 from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
@@ -203,7 +203,7 @@ class MqttHubGateway:
         secure: bool,
         limits: MqttLimits = DEFAULT_MQTT_LIMITS,
     ) -> None:
-        self.target = parse_broker(url, tls=tls)
+        self.target: Target = parse_broker(url, tls=tls)
         self.secure = secure
         self.limits = limits
         self._layouts = hub_layouts(topic_prefix, hub_name, legacy_prefix)
@@ -222,7 +222,7 @@ class MqttHubGateway:
         self._ended: list[GatewayEvent] = []  # to be reported
         self._now = 0.0
         #: Messages of new clients that got no answer since there were too many clients.
-        self.turned_away = 0
+        self.turned_away: int = 0
 
     # --- what it is now -----------------------------------------------------------------------------------------------
 
