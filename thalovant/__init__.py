@@ -1,6 +1,6 @@
-"""Talk to Thalovant and HiveMind hubs: clients, agents, identities, the control plane, and a hub of your own.
+"""Clients for Thalovant and HiveMind hubs, their identities, and a hub of your own (`thalovant.hub`).
 
-Importing this package is cheap: every name is loaded when it is first used.
+Importing this package is cheap: a name is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -100,85 +100,42 @@ if TYPE_CHECKING:
     )
     from .trust_store import TrustStore as TrustStore
 
-# Where each public name lives. A new one is a line here and a line above; a test compares the two.
-_HOME = {
-    "AsyncThalovantClient": "async_client",
-    "AsyncThalovantSubscription": "subscriptions",
-    "ThalovantClient": "client",
-    "ThalovantSubscription": "subscriptions",
-    "build_client_context": "context",
-    "build_location": "context",
-    "request_context": "context",
-    "AsyncThalovantConversation": "conversation",
-    "ThalovantConversation": "conversation",
-    "ThalovantAdmissionFailedError": "errors",
-    "ThalovantAdmissionTimeoutError": "errors",
-    "ThalovantAlreadyLinkedError": "errors",
-    "ThalovantAPIError": "errors",
-    "ThalovantAPIUnreachableError": "errors",
-    "ThalovantAuthError": "errors",
-    "ThalovantClientKeyRejectedError": "errors",
-    "ThalovantConnectionError": "errors",
-    "ThalovantDeviceLoginDenied": "errors",
-    "ThalovantDeviceLoginExpired": "errors",
-    "ThalovantDeviceLoginPending": "errors",
-    "ThalovantDisplacedError": "errors",
-    "ThalovantDowngradeError": "errors",
-    "ThalovantError": "errors",
-    "ThalovantHubKeyChangedError": "errors",
-    "ThalovantHubRefusedError": "errors",
-    "ThalovantIdentityError": "errors",
-    "ThalovantPlanError": "errors",
-    "ThalovantPolicyDeniedError": "errors",
-    "ThalovantQuota": "errors",
-    "ThalovantRuntimeError": "errors",
-    "ThalovantTimeoutError": "errors",
-    "ThalovantUnansweredError": "errors",
-    "ThalovantUnsupportedConnectionTypeError": "errors",
-    "ThalovantUnsupportedProtocolError": "errors",
-    "EVENT_AUDIO_QUEUE": "events",
-    "EVENT_INTENT_DESCRIBE": "events",
-    "EVENT_INTENT_DESCRIBE_RESPONSE": "events",
-    "EVENT_INTENT_FAILURE": "events",
-    "EVENT_INTENT_LIST": "events",
-    "EVENT_INTENT_LIST_RESPONSE": "events",
-    "EVENT_INTENT_UNMATCHED": "events",
-    "EVENT_OVOS_UTTERANCE_SPEAK": "events",
-    "EVENT_POLICY_DENIED": "events",
-    "EVENT_QUERY_TIMEOUT": "events",
-    "EVENT_RECOGNIZER_LOOP_UTTERANCE": "events",
-    "EVENT_SPEAK": "events",
-    "EVENT_UTTERANCE_HANDLED": "events",
-    "HIVE_BROADCAST": "events",
-    "HIVE_ESCALATE": "events",
-    "HIVE_INTERCOM": "events",
-    "HIVE_KINDS": "events",
-    "HIVE_PROPAGATE": "events",
-    "HIVE_RENDEZVOUS": "events",
-    "HOME_REQUEST": "events",
-    "HOME_RESPONSE": "events",
-    "EventHandler": "events",
-    "EventPredicate": "events",
-    "ThalovantEvent": "events",
-    "MqttBrokerCredentials": "identity",
-    "ThalovantIdentity": "identity",
-    "default_config_path": "identity",
-    "THALOVANT_CLAIMED_META_KEY": "models",
-    "ThalovantConnectionInfo": "models",
-    "ThalovantDoctorCheck": "models",
-    "ThalovantDoctorReport": "models",
-    "ThalovantHealth": "models",
-    "ThalovantReply": "models",
-    "DEFAULT_PROTOCOL_PREFERENCE": "protocols",
-    "HubDataPlaneEndpoints": "protocols",
-    "HubProtocol": "protocols",
-    "HubProtocolSettings": "protocols",
-    "SelectedHubEndpoint": "protocols",
-    "select_data_plane_endpoint": "protocols",
-    "ThalovantDisplayItem": "rich",
-    "strip_ssml": "rich",
-    "TrustStore": "trust_store",
+# The public names of each module; a test compares this with the imports above.
+_NAMES = {
+    "async_client": "AsyncThalovantClient",
+    "client": "ThalovantClient",
+    "context": "build_client_context build_location request_context",
+    "conversation": "AsyncThalovantConversation ThalovantConversation",
+    "errors": (
+        "ThalovantAdmissionFailedError ThalovantAdmissionTimeoutError ThalovantAlreadyLinkedError ThalovantAPIError "
+        "ThalovantAPIUnreachableError ThalovantAuthError ThalovantClientKeyRejectedError ThalovantConnectionError "
+        "ThalovantDeviceLoginDenied ThalovantDeviceLoginExpired ThalovantDeviceLoginPending ThalovantDisplacedError "
+        "ThalovantDowngradeError ThalovantError ThalovantHubKeyChangedError ThalovantHubRefusedError "
+        "ThalovantIdentityError ThalovantPlanError ThalovantPolicyDeniedError ThalovantQuota ThalovantRuntimeError "
+        "ThalovantTimeoutError ThalovantUnansweredError ThalovantUnsupportedConnectionTypeError "
+        "ThalovantUnsupportedProtocolError"
+    ),
+    "events": (
+        "EVENT_AUDIO_QUEUE EVENT_INTENT_DESCRIBE EVENT_INTENT_DESCRIBE_RESPONSE EVENT_INTENT_FAILURE "
+        "EVENT_INTENT_LIST EVENT_INTENT_LIST_RESPONSE EVENT_INTENT_UNMATCHED EVENT_OVOS_UTTERANCE_SPEAK "
+        "EVENT_POLICY_DENIED EVENT_QUERY_TIMEOUT EVENT_RECOGNIZER_LOOP_UTTERANCE EVENT_SPEAK "
+        "EVENT_UTTERANCE_HANDLED HIVE_BROADCAST HIVE_ESCALATE HIVE_INTERCOM HIVE_KINDS HIVE_PROPAGATE "
+        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE EventHandler EventPredicate ThalovantEvent"
+    ),
+    "identity": "MqttBrokerCredentials ThalovantIdentity default_config_path",
+    "models": (
+        "THALOVANT_CLAIMED_META_KEY ThalovantConnectionInfo ThalovantDoctorCheck ThalovantDoctorReport "
+        "ThalovantHealth ThalovantReply"
+    ),
+    "protocols": (
+        "DEFAULT_PROTOCOL_PREFERENCE HubDataPlaneEndpoints HubProtocol HubProtocolSettings SelectedHubEndpoint "
+        "select_data_plane_endpoint"
+    ),
+    "rich": "ThalovantDisplayItem strip_ssml",
+    "subscriptions": "AsyncThalovantSubscription ThalovantSubscription",
+    "trust_store": "TrustStore",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
