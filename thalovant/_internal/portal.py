@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
-from typing import Any, Final, TypeVar
+from concurrent.futures import Future
+from typing import Any, Final, Generic, TypeVar
 
 from ..errors import ThalovantRuntimeError
 
@@ -42,27 +43,11 @@ class Portal:
                 code="wrong_thread",
                 hint="Call it from handlers or threads, not from predicates.",
             )
-        gone = threading.Event()
-
-        async def tracked() -> T:
-            try:
-                return await work()
-            finally:
-                gone.set()
-
+        call = _Call(work)
         with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
             loop = self._loop or self._start()
-            future = asyncio.run_coroutine_threadsafe(tracked(), loop)
-        try:
-            return future.result()
-        except CancelledError:
-            raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed") from None
-        finally:
-            # Not done: this thread was interrupted. The coroutine goes, and has a moment to leave in order; the future
-            # is done as soon as it is cancelled, whatever the coroutine does.
-            if not future.done():
-                future.cancel()
-                gone.wait(CANCEL_WITHIN)
+            loop.call_soon_threadsafe(call.start)
+        return call.wait(loop)
 
     def run(self, work: Callable[[], T]) -> T:
         """Run a function on the loop and wait for its result."""
@@ -137,6 +122,63 @@ class Portal:
         thread.start()
         self._loop, self._thread = started.result(), thread
         return self._loop
+
+
+class _Call(Generic[T]):
+    """A coroutine on its way through the loop, and the thread that waits for its result.
+
+    A lock is the cheapest thing to wait for: the result is in place before it is released, and one wake-up takes it.
+    """
+
+    __slots__ = ("_error", "_over", "_result", "_task", "_work")
+
+    _result: T
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._over = threading.Lock()
+        self._over.acquire()
+
+    def start(self) -> None:
+        """Begin; called on the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._work()
+        except BaseException as error:  # it belongs to the caller
+            self._error = error
+        self._over.release()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before its first step, so that nothing of the above has run
+            self._error = asyncio.CancelledError()
+            self._over.release()
+
+    def wait(self, loop: asyncio.AbstractEventLoop) -> T:
+        """The result; raises what the coroutine raised. Whatever interrupts this thread cancels the coroutine."""
+        try:
+            self._over.acquire()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the coroutine with it
+                loop.call_soon_threadsafe(self._cancel)
+            self._over.acquire(timeout=CANCEL_WITHIN)  # the coroutine has a moment to leave in order
+            raise
+        if self._error is None:
+            return self._result
+        try:
+            if isinstance(self._error, asyncio.CancelledError):
+                raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed")
+            raise self._error
+        finally:
+            self._error = None  # its traceback holds this frame
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 class Handlers:
