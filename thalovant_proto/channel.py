@@ -6,7 +6,6 @@ and changes nothing by it, and `DecodeError` for one that is, but breaks the rul
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from . import events as e, jsontext
@@ -15,10 +14,9 @@ from .codec.envelope import encode, looks_like_text, parse_sealed
 from .crypto.legacy import LegacyCipher
 from .crypto.noise import Unauthentic
 from .crypto.noise_transport import Body, BodyKind, NoiseTransport
+from .entropy import Entropy
 from .errors import DecodeError, LocalProtocolError
 from .limits import Limits
-
-Entropy = Callable[[int], bytes]
 
 
 class Channel(Protocol):

@@ -13,10 +13,11 @@ from typing import Final
 
 from . import events as e
 from .carrier import Carrier, CloseKind, Frame
-from .channel import Channel, Entropy
+from .channel import Channel
 from .codec.envelope import clear_frame, handshake_in, parse_clear
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
+from .entropy import Entropy
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .handshake.hub import HubHandshake, HubSide

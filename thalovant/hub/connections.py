@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeAlias
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
-from thalovant_proto.channel import Entropy
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf
+from thalovant_proto.entropy import Entropy
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.limits import Limits

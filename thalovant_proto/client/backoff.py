@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ..channel import Entropy
+from ..entropy import Entropy
 
 FIRST_DELAY: Final = 0.05
 #: The backoff starts over only after a session has lasted this long. Otherwise a hub that accepts and closes at once

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from .. import events as e
 from ..carrier import CloseKind
-from ..channel import Entropy
+from ..entropy import Entropy
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
 from ..limits import DEFAULT_LIMITS, Limits
@@ -21,6 +21,7 @@ from ..secret import Secret
 from ..trust import Trust
 from .asks import Ask, Asks
 from .backoff import Redial
+from .message_context import message_context, new_request_id
 from .routes import Routes
 from .send_queue import Outbox, Outgoing
 from .subscriptions import Filter, Inbox
@@ -158,7 +159,7 @@ class HubSession:
         A message without a request id gets one. Raises `LocalProtocolError` as `send` does, and for a request id that
         is in flight already.
         """
-        request_id = message.request_id or f"thalovant-request-{self._entropy(16).hex()}"
+        request_id = message.request_id or new_request_id(self._entropy)
         if self._asks.known(request_id):
             raise LocalProtocolError("an ask with this request id is in flight")
         message = self._routed(message, request_id)
@@ -470,21 +471,9 @@ class HubSession:
         return token
 
     def _routed(self, message: e.Bus, request_id: str | None = None) -> e.Bus:
-        """The message with what hubs need on every one (real-hubs.md §3): source, destination and the session.
-
-        A request id stands at the top of the context, the one place from which every hub gives it back.
-        """
-        config, context = self.config, message.context
-        session = context.get("session")
-        session = dict(session) if isinstance(session, dict) else {}
-        if session.get("session_id") in (None, "", "default"):
-            session["session_id"] = config.session_id
-        session.setdefault("site_id", config.site_id)
-        agent = {"source": config.user_agent, "platform": config.user_agent, "destination": "HiveMind"}
-        routed = {**agent, **context, "session": session}
-        if request_id is not None and not routed.get("request_id"):
-            routed["request_id"] = request_id
-        return evolve(message, context=routed)
+        """The message with the context that hubs need; the same one where it has that already."""
+        context = message_context(message.context, self.config, request_id=request_id)
+        return message if context == message.context else evolve(message, context=context)
 
 
 def soonest(*times: float | None) -> float | None:

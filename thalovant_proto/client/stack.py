@@ -15,10 +15,10 @@ from attrs import evolve, frozen
 
 from .. import events as e
 from ..carrier import CloseKind, Target
-from ..channel import Entropy
 from ..connection import HubConnection
 from ..crypto.kdf import DeriveKey
 from ..dial import DialFailed
+from ..entropy import Entropy
 from ..errors import HandshakeTimeout, LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, from_close, from_dial, from_fault
 from ..handshake.client import ClientSide

@@ -15,12 +15,13 @@ from attrs import field, frozen
 
 from .. import events as e
 from ..carrier import Carrier
-from ..channel import Channel, Entropy, LegacyChannel, NoiseChannel
+from ..channel import Channel, LegacyChannel, NoiseChannel
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key
 from ..crypto.noise import Handshake, Pattern, Suite, prologue
 from ..crypto.noise_transport import NoiseTransport
+from ..entropy import Entropy
 from ..errors import (
     CredentialsMissing,
     CredentialsRefused,

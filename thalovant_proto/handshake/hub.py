@@ -10,12 +10,13 @@ from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from .. import events as e
-from ..channel import Entropy, LegacyChannel, NoiseChannel
+from ..channel import LegacyChannel, NoiseChannel
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key
 from ..crypto.noise import KEY_SIZE, Handshake, Pattern, Suite, prologue
 from ..crypto.noise_transport import NoiseTransport
+from ..entropy import Entropy
 from ..errors import CredentialsRefused, DecodeError, DowngradeRefused, RemoteProtocolError
 from ..jsontext import loads
 from ..limits import Limits

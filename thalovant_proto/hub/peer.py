@@ -12,9 +12,9 @@ from attrs import frozen
 
 from .. import events as e
 from ..carrier import CloseKind, Credentials
-from ..channel import Entropy
 from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, HubConnection
 from ..crypto.kdf import DeriveKey
+from ..entropy import Entropy
 from ..errors import HandshakeTimeout, LocalProtocolError, ProtocolError
 from ..handshake.hub import HubSide
 from ..limits import DEFAULT_LIMITS, Limits

@@ -19,11 +19,11 @@ from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
 from thalovant_proto.carrier import CloseKind
-from thalovant_proto.channel import Entropy
 from thalovant_proto.client.backoff import Redial
 from thalovant_proto.client.stack import Dial, Run, Stop, Wait
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
+from thalovant_proto.entropy import Entropy
 from thalovant_proto.links.mqtt.gateway import (
     EchoMissed,
     GatewayClosed,
