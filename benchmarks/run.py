@@ -22,6 +22,7 @@ SCRIPTS = {
     "P1": "p1_ask.py",
     "P1-real": "p1_real.py",
     "P2": "p2_codec.py",
+    "P2-stack": "p2_stack.py",
     "P3": "p3_startup.py",
     "P4": "p4_memory.py",
     "P5": "p5_hub.py",
