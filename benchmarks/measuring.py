@@ -182,7 +182,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 1 else 3
+    digits = 0 if value >= 1000 or isinstance(value, int) else 1 if value >= 100 else 2 if value >= 1 else 3
     return f"{value:,.{digits}f} {unit}"
 
 

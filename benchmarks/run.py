@@ -20,6 +20,7 @@ from measuring import Figure, table
 HERE = Path(__file__).parent
 SCRIPTS = {
     "P1": "p1_ask.py",
+    "P1-calls": "p1_calls.py",
     "P1-real": "p1_real.py",
     "P2": "p2_codec.py",
     "P2-stack": "p2_stack.py",
@@ -37,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and clients: to see that it works")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where figures and drawings go (default: a new one)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="P1, P1-real, P2 … P8 (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SCRIPTS)} (default: all)")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(SCRIPTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(SCRIPTS)}")
