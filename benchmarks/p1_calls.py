@@ -20,7 +20,7 @@ from measuring import Figure, Weather
 
 from thalovant import AsyncThalovantClient
 from thalovant.hub import Hub, Turn
-from thalovant.hub.writing import write_identity
+from thalovant.hub.export import write_identity
 
 SENDS, HEARS, ANSWERS, RECEIVES, REPLY = PHASES = (
     "the client sends", "the hub receives", "the skill answers", "the client receives", "the ask ends"
