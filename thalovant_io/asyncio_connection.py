@@ -32,11 +32,11 @@ class Connection(LoopRunner[OutcomeT]):
 
     __slots__ = ("_listener", "_peer_pump", "address")
 
-    def __init__(self, listener: Listener[OutcomeT], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Listener[OutcomeT], loop: asyncio.AbstractEventLoop, address: PeerAddress) -> None:
         self._peer_pump = PeerPump(partial(listener.make_peer, self))
         super().__init__(self._peer_pump, loop)
         self._listener = listener
-        self.address: PeerAddress
+        self.address = address
 
     def wake(self) -> None:
         """Do what the peer wants; call it after calls on the peer. Harmless when the connection is gone."""
@@ -67,14 +67,13 @@ class Connection(LoopRunner[OutcomeT]):
 
     def wire_up(self, wire: SocketProtocol) -> None:
         self.wire = wire
-        name = wire.transport.get_extra_info("peername")
-        if not self._listener.admit(self) or name is None:
-            self.abort()
+        if self.over:
+            wire.abort()  # it was ended before the loop had taken it
             return
-        context = self._listener.tls
-        self.address = PeerAddress(host=name[0], port=name[1], tls=context is not None)
-        tls = None if context is None else TlsPipe(context, f"{name[0]} port {name[1]}", server_side=True)
-        self.turn(partial(self._peer_pump.accepted, tls, tls_timeout=self._listener.timeouts.tls))
+        timeouts, context = self._listener.timeouts, self._listener.tls
+        name = f"{self.address.host} port {self.address.port}"
+        tls = None if context is None else TlsPipe(context, name, server_side=True)
+        self.turn(partial(self._peer_pump.accepted, tls, tls_timeout=timeouts.tls))
 
     def wire_gone(self, wire: SocketProtocol) -> None:
         self.finish()

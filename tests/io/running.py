@@ -18,7 +18,7 @@ from tests.io.stacks import EchoPeer, Outcome
 from thalovant_io._interfaces import ClientStack
 from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
-from thalovant_io.asyncio_listener import Listener, serve
+from thalovant_io.asyncio_listener import Listener
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_io.trio_driver import TrioDriver
 from thalovant_proto.carrier import Target
@@ -197,8 +197,6 @@ class RunningHub:
         self.grace = 0.0
         self._handler = handler
         self._options = {
-            "host": "127.0.0.1",
-            "port": 0,
             "make_peer": self._make_peer,
             "on_fault": self._fault,
             **options,
@@ -249,7 +247,8 @@ class RunningHub:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
         self._close = asyncio.Event()
-        self.listener = await serve(on_outcome=self._on_outcome, **self._options)
+        self.listener = Listener(on_outcome=self._on_outcome, **self._options)
+        await self.listener.listen("127.0.0.1", 0)
         self._started.set()
         await self._close.wait()
         await self.listener.close(grace=self.grace)

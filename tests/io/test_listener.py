@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import resource
 import socket
 import ssl
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +20,7 @@ from tests.io.pki import Pki
 from tests.io.running import DRIVERS, PATIENCE, Accepted, EchoConnection, Running, RunningHub, free_port
 from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
 from thalovant_io.asyncio_driver import AsyncioDriver
-from thalovant_io.asyncio_listener import serve
+from thalovant_io.asyncio_listener import Listener
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.carrier import Target
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
@@ -301,7 +304,8 @@ def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
             peers[connection] = EchoPeer()
             return peers[connection]
 
-        listener = await serve(make_peer, "127.0.0.1", 0, on_outcome=lambda connection, outcome: None)
+        listener = Listener(make_peer=make_peer, on_outcome=lambda connection, outcome: None)
+        await listener.listen("127.0.0.1", 0)
         host, port = listener.addresses[0]
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(framed(b"hello"))
@@ -330,9 +334,10 @@ def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
     """When the grace is over, or nobody wants to wait, the connections end hard and nothing is left."""
 
     async def main() -> None:
-        listener = await serve(
-            lambda connection: EchoPeer(), "127.0.0.1", 0, on_outcome=lambda connection, outcome: None, tls=pki.server()
+        listener = Listener(
+            make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None, tls=pki.server()
         )
+        await listener.listen("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(
             *listener.addresses[0], ssl=pki.client(), server_hostname="localhost"
         )
@@ -392,7 +397,8 @@ def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki
         await driver.closed()
 
     async def main() -> None:
-        listener = await serve(make_peer, "127.0.0.1", 0, on_outcome=on_outcome, tls=pki.server() if tls else None)
+        listener = Listener(make_peer=make_peer, on_outcome=on_outcome, tls=pki.server() if tls else None)
+        await listener.listen("127.0.0.1", 0)
         await client(listener.addresses[0][1])
         await listener.close()
         await asyncio.sleep(0)  # the loop lets go of the callback that it ran
@@ -409,7 +415,75 @@ def test_an_address_that_is_taken() -> None:
     """The fault of the operating system comes through."""
 
     async def main() -> None:
-        with free_port() as port, pytest.raises(OSError, match="address already in use"):
-            await serve(lambda connection: EchoPeer(), "127.0.0.1", port, on_outcome=lambda connection, outcome: None)
+        with free_port() as port, pytest.raises(OSError, match="Address already in use"):
+            await Listener(make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None).listen(
+                "127.0.0.1", port
+            )
 
     asyncio.run(main())
+
+
+@both
+def test_connections_are_refused_by_address_before_anything_is_made(tls: bool, pki: Pki) -> None:
+    """`admit` is asked first; `on_accepted` and `on_gone` are told of those that it let in, with a peer or not."""
+    seen: list[str] = []
+    gone = threading.Event()
+
+    def on_gone(connection: EchoConnection) -> None:
+        seen.append("gone")
+        gone.set()
+
+    with hub_of(
+        tls,
+        pki,
+        admit=lambda host: seen.append(host) or len(seen) > 1,  # type: ignore[func-returns-value]
+        on_accepted=lambda connection: seen.append(connection.address.host),
+        on_gone=on_gone,
+    ) as hub:
+        with dialed(hub) as first, contextlib.suppress(ConnectionError):
+            assert first.rest() == b""
+        assert (hub.listener.refused, hub.listener.connections) == (1, 0)
+        with dialed(hub) as second:
+            second.sock.shutdown(socket.SHUT_WR)
+            assert second.rest() == b""
+        assert gone.wait(PATIENCE)
+        assert seen == ["127.0.0.1", "127.0.0.1", "127.0.0.1", "gone"]
+
+
+def test_a_hook_that_raises_costs_one_connection() -> None:
+    """It goes to the loop's exception handler; the next connection is accepted."""
+    faults = [LookupError("the hub's fault")]
+
+    def admit(host: str) -> bool:
+        if faults:
+            raise faults.pop()
+        return True
+
+    with RunningHub(admit=admit) as hub:
+        with dialed(hub) as bad, contextlib.suppress(ConnectionError):
+            assert bad.rest() == b""
+        with dialed(hub) as good:
+            good.sock.sendall(framed(b"good"))
+            assert good.exactly(8) == framed(b"good")
+    assert [str(error) for error in hub.reported] == ["the hub's fault"]
+
+
+def test_accepting_pauses_while_file_descriptors_are_short(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever comes then waits, one line is logged, and all are served when there are descriptors again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with RunningHub() as hub, dialed(hub) as early, contextlib.ExitStack() as clients:
+        early.sock.sendall(framed(b"early"))
+        assert early.exactly(9) == framed(b"early")
+        late = [Accepted(clients.enter_context(socket.socket())) for _ in range(3)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(int(fd) for fd in os.listdir("/proc/self/fd")) + 1, hard))
+            for client in late:
+                client.sock.connect(("127.0.0.1", hub.port))
+                client.sock.sendall(framed(b"late"))
+            early.sock.sendall(framed(b"bye"))
+            assert early.exactly(7) == framed(b"bye")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for client in late:
+            assert client.exactly(8) == framed(b"late")
+    assert [record.getMessage() for record in caplog.records] == ["Accepting connections pauses: Too many open files"]

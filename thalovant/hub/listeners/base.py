@@ -14,7 +14,6 @@ from typing import Generic, Never, TypeAlias, TypeVar
 
 from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
 from thalovant_io.asyncio_listener import Listener
-from thalovant_io.dialer import DEFAULT_TIMEOUTS
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
@@ -45,7 +44,14 @@ class Port(ABC, Generic[OutcomeT]):
         self._host = host
         self._port = port
         self._setting = setting
-        self._listener = _Listener(self, make_peer, context, connections)
+        self._listener = Listener(
+            make_peer=make_peer,
+            on_outcome=self.heard,
+            on_fault=_fault,
+            on_gone=self.gone,
+            tls=context,
+            max_connections=connections,
+        )
 
     @property
     def port(self) -> int:
@@ -55,7 +61,7 @@ class Port(ABC, Generic[OutcomeT]):
     async def start(self) -> None:
         """Begin to accept. Raises `HubSetupError` if the address cannot be had."""
         try:
-            await self._listener.listen(self._host, self._port, 512)
+            await self._listener.listen(self._host, self._port)
         except OSError as error:
             raise self._trouble(error) from None
         self._port = self._listener.addresses[0][1]
@@ -105,24 +111,6 @@ class Quiet:
     def outcomes(self) -> Sequence[Never]:
         """None."""
         return ()
-
-
-class _Listener(Listener[OutcomeT]):
-    """A listener that tells its port when a connection is gone."""
-
-    def __init__(
-        self,
-        owner: Port[OutcomeT],
-        make_peer: MakePeer[OutcomeT],
-        context: ssl.SSLContext | None,
-        connections: int,
-    ) -> None:
-        super().__init__(make_peer, owner.heard, _fault, context, connections, DEFAULT_TIMEOUTS)
-        self._owner = owner
-
-    def forget(self, connection: Connection[OutcomeT]) -> None:
-        super().forget(connection)
-        self._owner.gone(connection)
 
 
 def _fault(address: PeerAddress, message: str) -> None:
