@@ -16,6 +16,7 @@ from thalovant_proto.client.subscriptions import Filter
 from thalovant_proto.outcomes import AskEnded, SessionState
 
 from . import context as contexts
+from ._internal.from_stored import FromStored
 from ._internal.session import UNCLOSED, Engine
 from ._internal.settings import DEFAULT_USERAGENT, check_times, make_plan, seconds, tls_source, verifies
 from .conversation import AsyncThalovantConversation, Carry
@@ -41,22 +42,11 @@ BinaryHandler = Callable[[wire.Binary], object]
 StateHandler = Callable[[str, ThalovantError | None], object]
 
 
-class AsyncThalovantClient:
+class AsyncThalovantClient(FromStored):
     """Talks to one hub as one client identity, on the running asyncio loop.
 
     It connects by itself when something is asked of it, reconnects by itself when the hub or the network went away,
     and keeps subscriptions over that. Use it as `async with`, or call `close`.
-
-    Times are in seconds. `connect_timeout` holds for each of name lookup, TCP and TLS; `handshake_timeout` for the
-    hub's handshake; `send_timeout` for a message to leave. `reply_settle_seconds`: how long `ask` waits for more where
-    more may come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by
-    the identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
-    what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
-    authorities. `noise_state_dir`: where keys and pins live. `allow_insecure` takes plain endpoints off this machine,
-    `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is sent again with
-    the same request id instead of failing; right where the hub's skills do no harm when run twice.
-
-    Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work.
     """
 
     def __init__(
@@ -79,6 +69,19 @@ class AsyncThalovantClient:
         allow_legacy: bool = False,
         retry: Literal["never", "idempotent"] = "never",
     ) -> None:
+        """Make a client, which connects when it is first used. Times are in seconds.
+
+        `connect_timeout` holds for each of name lookup, TCP and TLS; `handshake_timeout` for the hub's handshake;
+        `send_timeout` for a message to leave. `reply_settle_seconds`: how long `ask` waits for more where more may
+        come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by the
+        identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
+        what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
+        authorities. `noise_state_dir`: where keys and pins are stored. `allow_insecure` takes plain endpoints off this
+        machine, `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is
+        sent again with the same request id instead of failing; right where the hub's skills do no harm when run twice.
+
+        Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work.
+        """
         check_times(
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
@@ -113,25 +116,6 @@ class AsyncThalovantClient:
     def protocol(self) -> HubProtocol:
         """The transport in use, or tried now: "wss", "https" or "mqtt"."""
         return self._engine.protocol
-
-    # --- from what is stored ---
-
-    @classmethod
-    def from_identity_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
-        """A client for the identity in a JSON file; `options` are the constructor's."""
-        return cls(ThalovantIdentity.from_file(path), **options)
-
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """A client for the identity in `THALOVANT_*` variables; `options` are the constructor's."""
-        return cls(ThalovantIdentity.from_env(), **options)
-
-    @classmethod
-    def from_config(
-        cls, path: str | os.PathLike[str] | None = None, *, profile: str | None = None, **options: Any
-    ) -> Self:
-        """A client for a profile of the config file; `options` are the constructor's."""
-        return cls(ThalovantIdentity.from_config(path, profile=profile), **options)
 
     # --- the connection ---
 
@@ -404,9 +388,10 @@ class AsyncThalovantClient:
         request_id: str | None = None,
         predicate: EventPredicate | None = None,
     ) -> AsyncThalovantSubscription:
-        """Call `handler(event)` for every event of that name; coroutine functions are awaited, one event at a time.
+        """Call `handler(event)` for every event of that name, one event at a time.
 
-        Connects in the background. Subscriptions survive reconnects. What a handler raises is logged.
+        Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
+        the background. Subscriptions survive reconnects. What a handler raises is logged.
         """
         subscription = AsyncThalovantSubscription(event_name, handler)
         matches = self._filter(context, session_id, request_id, predicate)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
+from ._internal.twins import blocking, iterating, shaped
 from .context import new_session_id, with_ids
 from .events import EVENT_UTTERANCE_HANDLED, context_session_id
 
 if TYPE_CHECKING:
+    from ._internal.portal import Portal
     from .async_client import AsyncThalovantClient
     from .client import ThalovantClient
     from .events import EventHandler, EventPredicate, ThalovantEvent
@@ -28,6 +30,8 @@ CARRIED: Final = (
 )
 #: Sessions that one client remembers; then the one that was quiet longest is forgotten.
 SESSIONS: Final = 32
+
+C = TypeVar("C", bound="AsyncThalovantClient | ThalovantClient")
 
 
 class Carry:
@@ -57,14 +61,21 @@ class Carry:
                 self._sessions.popitem(last=False)
 
 
-class _Conversation:
-    """What both kinds of conversation have in common."""
+class _Conversation(Generic[C]):
+    """Session, language and context that the turns of a conversation share."""
 
-    def __init__(self, session_id: str | None, lang: str, context: Mapping[str, Any] | None, *, site_id: str) -> None:
+    def __init__(
+        self,
+        client: C,
+        *,
+        session_id: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.client = client
         self.session_id: str = session_id or new_session_id()
         self.lang = lang
         self.context: dict[str, Any] = dict(context or {})
-        self._site_id = site_id
 
     def _options(self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None) -> dict[str, Any]:
         """The options of a call on the client."""
@@ -82,26 +93,16 @@ class _Conversation:
         return {**merged, "session": session} if session else merged
 
     def _emitted(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
-        return with_ids(self._merged(context), site_id=self._site_id, lang=self.lang, session_id=self.session_id)
+        site_id = self.client.identity.site_id
+        return with_ids(self._merged(context), site_id=site_id, lang=self.lang, session_id=self.session_id)
 
 
-class AsyncThalovantConversation(_Conversation):
+class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
     """Turns that share one session. Made by `client.conversation`; as `async with` it only reads well.
 
     `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the
     conversation's; inside `session` both are merged.
     """
-
-    def __init__(
-        self,
-        client: AsyncThalovantClient,
-        *,
-        session_id: str | None = None,
-        lang: str = "en-us",
-        context: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(session_id, lang, context, site_id=client.identity.site_id)
-        self.client = client
 
     async def __aenter__(self) -> Self:
         return self
@@ -251,23 +252,21 @@ class AsyncThalovantConversation(_Conversation):
         )
 
 
-class ThalovantConversation(_Conversation):
+class ThalovantConversation(_Conversation["ThalovantClient"]):
     """Turns that share one session. Made by `client.conversation`; as `with` it only reads well.
 
     `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the
     conversation's; inside `session` both are merged.
     """
 
-    def __init__(
-        self,
-        client: ThalovantClient,
-        *,
-        session_id: str | None = None,
-        lang: str = "en-us",
-        context: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(session_id, lang, context, site_id=client.identity.site_id)
-        self.client = client
+    @property
+    def _original(self) -> AsyncThalovantConversation:
+        return AsyncThalovantConversation(
+            self.client._original, session_id=self.session_id, lang=self.lang, context=self.context
+        )
+
+    def _here(self) -> Portal:
+        return self.client._here()
 
     def __enter__(self) -> Self:
         return self
@@ -277,141 +276,16 @@ class ThalovantConversation(_Conversation):
     ) -> None:
         pass  # the connection is the client's
 
-    def ask(
-        self,
-        text: str,
-        *,
-        timeout: float = 12.0,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> ThalovantReply:
-        """`ask` of the client, in this session."""
-        return self.client.ask(text, timeout=timeout, **self._options(lang, context, request_id))
+    ask: Final = blocking(AsyncThalovantConversation.ask)
+    stream: Final = iterating(AsyncThalovantConversation.stream)
+    query: Final = blocking(AsyncThalovantConversation.query)
+    send_utterance: Final = blocking(AsyncThalovantConversation.send_utterance)
+    send_action: Final = blocking(AsyncThalovantConversation.send_action)
+    send_code: Final = blocking(AsyncThalovantConversation.send_code)
+    emit: Final = blocking(AsyncThalovantConversation.emit)
+    wait_for_event: Final = blocking(AsyncThalovantConversation.wait_for_event)
+    listen: Final = iterating(AsyncThalovantConversation.listen)
 
-    def stream(
-        self,
-        text: str,
-        *,
-        timeout: float = 12.0,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> Iterator[ThalovantEvent]:
-        """`stream` of the client, in this session."""
-        return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
-
-    def query(
-        self,
-        text: str,
-        *,
-        timeout: float = 12.0,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-        query_id: str | None = None,
-    ) -> ThalovantReply:
-        """`query` of the client, in this session."""
-        options = self._options(lang, context, request_id)
-        return self.client.query(text, timeout=timeout, query_id=query_id, **options)
-
-    def send_utterance(
-        self,
-        text: str,
-        *,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """`send_utterance` of the client, in this session."""
-        self.client.send_utterance(text, **self._options(lang, context, request_id))
-
-    def send_action(
-        self,
-        payload: str,
-        *,
-        title: str | None = None,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """`send_action` of the client, in this session."""
-        self.client.send_action(payload, title=title, **self._options(lang, context, request_id))
-
-    def send_code(
-        self,
-        value: str,
-        *,
-        kind: str = "code",
-        label: str | None = None,
-        lang: str | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """`send_code` of the client, in this session."""
-        self.client.send_code(value, kind=kind, label=label, **self._options(lang, context, request_id))
-
-    def emit(
-        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
-    ) -> None:
-        """`emit` of the client, in this session and without a request id."""
-        self.client.emit(event_type, data, self._emitted(context))
-
-    def on(
-        self,
-        event_name: str,
-        handler: EventHandler,
-        *,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-        predicate: EventPredicate | None = None,
-    ) -> ThalovantSubscription:
-        """`on` of the client, for events of this session."""
-        return self.client.on(
-            event_name,
-            handler,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-            predicate=predicate,
-        )
-
-    def wait_for_event(
-        self,
-        name: str,
-        *,
-        timeout: float = 12.0,
-        predicate: EventPredicate | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> ThalovantEvent:
-        """`wait_for_event` of the client, for an event of this session."""
-        return self.client.wait_for_event(
-            name,
-            timeout=timeout,
-            predicate=predicate,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-        )
-
-    def listen(
-        self,
-        name: str,
-        *,
-        timeout: float | None = None,
-        max_events: int | None = None,
-        predicate: EventPredicate | None = None,
-        context: Mapping[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> Iterator[ThalovantEvent]:
-        """`listen` of the client, for events of this session."""
-        return self.client.listen(
-            name,
-            timeout=timeout,
-            max_events=max_events,
-            predicate=predicate,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-        )
+    @shaped(AsyncThalovantConversation.on)
+    def on(self, event_name: str, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
+        return self.client.on(event_name, handler, session_id=self.session_id, **filters)

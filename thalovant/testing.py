@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ._internal.portal import Portal
+from ._internal.twins import running, shaped
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
 from .events import ThalovantEvent
@@ -133,16 +134,9 @@ class LocalHub:
 
     # --- how it answers ---
 
-    def skill(
-        self,
-        *phrases: str,
-        name: str | None = None,
-        when: Callable[[TurnInfo], object] | None = None,
-        fallback: bool = False,
-        timeout: float | None = None,
-    ) -> Callable[[SkillFunction], Skill]:
-        """Add a function as a skill, tried before those that the hub was made with. See `Hub.skill`."""
-        return self._hub.skill(*phrases, name=name, when=when, fallback=fallback, timeout=timeout)
+    @shaped(Hub.skill)
+    def skill(self, *phrases: str, **options: Any) -> Callable[[SkillFunction], Skill]:
+        return self._hub.skill(*phrases, **options)
 
     def on(self, type: str) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for each bus message of a type. See `Hub.on`."""
@@ -152,15 +146,8 @@ class LocalHub:
         """Call a function for raw bytes of a kind. See `Hub.on_binary`."""
         return self._hub.on_binary(kind)
 
-    def speak_to(self, client: str, text: str | Mapping[str, Any], *, session_id: str | None = None) -> int:
-        """Say something without being asked. See `Hub.speak_to`."""
-        return self._portal.run(lambda: self._hub.speak_to(client, text, session_id=session_id))
-
-    def emit_to(
-        self, client: str, type: str, data: Mapping[str, Any] | None = None, *, session_id: str | None = None
-    ) -> int:
-        """Send an event without being asked. See `Hub.emit_to`."""
-        return self._portal.run(lambda: self._hub.emit_to(client, type, data, session_id=session_id))
+    speak_to: Final = running(Hub.speak_to)
+    emit_to: Final = running(Hub.emit_to)
 
     # --- what it heard ---
 
@@ -186,6 +173,13 @@ class LocalHub:
         if event is None:
             raise ThalovantTimeoutError(f"The hub heard no {name!r} within {timeout:g}s.")
         return event
+
+    @property
+    def _original(self) -> Hub:
+        return self._hub
+
+    def _here(self) -> Portal:
+        return self._portal
 
     def _hear(self, turn: TurnInfo) -> None:
         with self._news:
