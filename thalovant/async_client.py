@@ -29,12 +29,13 @@ from .events import (
 )
 from .identity import ThalovantIdentity
 from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
-from .protocols import HubProtocol, choose_protocols
 from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
 from .trust_store import TrustStore
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from .protocols import HubProtocol
 
 log: logging.Logger = logging.getLogger("thalovant")
 
@@ -89,12 +90,11 @@ class AsyncThalovantClient(FromStored):
             reply_settle_seconds=reply_settle_seconds,
         )
         self.identity = identity
-        protocols = choose_protocols(identity, protocol, fallback=fallback)
-        self._connect_within = (connect_timeout + handshake_timeout) * len(protocols) + 1.0
         self._send_timeout = send_timeout
         plan = make_plan(
             identity,
-            protocols,
+            protocol,
+            fallback=fallback,
             user_agent=useragent,
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
@@ -106,6 +106,7 @@ class AsyncThalovantClient(FromStored):
             allow_legacy=allow_legacy,
             verified=ssl_context is None or verifies(ssl_context),
         )
+        self._connect_within = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
         store = TrustStore(noise_state_dir, identity)
         context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
         self._engine = Engine(plan, store=store, context=context)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from thalovant_proto.client.stack import ClientStack
 
 from ._internal.settings import DEFAULT_USERAGENT, check_times, make_plan
-from .protocols import HubProtocol, choose_protocols
 
 if TYPE_CHECKING:
     from thalovant_proto.trust import Trust
 
     from .identity import ThalovantIdentity
+    from .protocols import HubProtocol
 
 __all__ = ["make_stack"]
 
@@ -43,9 +43,10 @@ def make_stack(
     check_times(handshake_timeout=handshake_timeout, reply_settle_seconds=reply_settle_seconds)
     plan = make_plan(
         identity,
-        choose_protocols(identity, protocol, fallback=fallback),
+        protocol,
+        fallback=fallback,
         user_agent=useragent,
-        connect_timeout=handshake_timeout,  # for nobody: to dial is the driver's
+        connect_timeout=handshake_timeout,  # unused: the caller's driver dials
         handshake_timeout=handshake_timeout,
         settle=reply_settle_seconds,
         auto_reconnect=auto_reconnect,

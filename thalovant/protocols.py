@@ -1,18 +1,14 @@
-"""Over what a hub can be reached: protocols, their endpoints, and which one a client takes."""
+"""Protocols over which a hub can be reached, and their endpoints."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from ._internal.redact import redact_text
-from .errors import ThalovantUnsupportedProtocolError
-
-if TYPE_CHECKING:
-    from .identity import ThalovantIdentity
 
 HubProtocol: TypeAlias = Literal["wss", "https", "mqtt"]
 
@@ -144,66 +140,6 @@ def select_data_plane_endpoint(
         if endpoint and protocols.is_enabled(protocol):
             return SelectedHubEndpoint(protocol, endpoint)
     return None
-
-
-def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) -> HubProtocol:
-    """What a client of this identity talks: `protocol` if it can work, without one the best that the identity has.
-
-    That is WSS, then HTTPS, then MQTT, each if it is on and complete, and HTTPS again where nothing is on. Raises
-    `ThalovantUnsupportedProtocolError` where nothing can work.
-    """
-    match protocol:
-        case None:
-            return _best(identity)
-        case "https":
-            return "https"
-        case "wss":
-            if identity.endpoint_for("wss"):
-                return "wss"
-            raise _unsupported("WSS is enabled, but the identity does not include a WSS endpoint.")
-        case "mqtt":
-            if identity.mqtt is not None:
-                return "mqtt"
-            raise _unsupported("MQTT is enabled, but the identity does not include MQTT broker credentials.")
-    raise ThalovantUnsupportedProtocolError(
-        f"Unsupported protocol: {protocol}", hint='Use "wss", "https" or "mqtt", in lower case.'
-    )
-
-
-def choose_protocols(identity: ThalovantIdentity, protocol: str | None, *, fallback: bool) -> tuple[HubProtocol, ...]:
-    """What `choose_protocol` gives; with `fallback` what else is on and complete follows, best first."""
-    chosen = choose_protocol(identity, protocol)
-    others = (other for other in _usable(identity) if other != chosen) if fallback else ()
-    return (chosen, *others)
-
-
-def _best(identity: ThalovantIdentity) -> HubProtocol:
-    if usable := _usable(identity):
-        return usable[0]
-    if _has_https(identity):
-        return "https"
-    raise _unsupported("The identity does not include a usable WSS, HTTPS, or MQTT endpoint.")
-
-
-def _usable(identity: ThalovantIdentity) -> list[HubProtocol]:
-    """What is on and complete, in the order of preference."""
-    complete = {
-        "wss": bool(identity.endpoint_for("wss")),
-        "https": _has_https(identity),
-        "mqtt": identity.mqtt is not None,
-    }
-    return [one for one in identity.enabled_protocols() if complete[one]]
-
-
-def _has_https(identity: ThalovantIdentity) -> bool:
-    base = urlsplit(identity.endpoint_base())
-    return base.scheme in ("https", "http") and bool(base.netloc)
-
-
-def _unsupported(message: str) -> ThalovantUnsupportedProtocolError:
-    return ThalovantUnsupportedProtocolError(
-        message, hint="Switch the protocol on for the hub and create a fresh identity, or use another protocol."
-    )
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

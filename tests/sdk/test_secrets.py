@@ -23,7 +23,7 @@ from thalovant import (
     select_data_plane_endpoint,
 )
 from thalovant._internal.redact import redact_text, redact_values
-from thalovant.protocols import choose_protocol
+from thalovant._internal.settings import choose_protocol
 
 from .identities import write
 

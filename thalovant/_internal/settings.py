@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
@@ -49,8 +50,9 @@ class Plan:
 
 def make_plan(
     identity: ThalovantIdentity,
-    protocols: tuple[HubProtocol, ...],
+    protocol: str | None,
     *,
+    fallback: bool,
     user_agent: str,
     connect_timeout: float,
     handshake_timeout: float,
@@ -62,11 +64,12 @@ def make_plan(
     allow_legacy: bool,
     verified: bool,
 ) -> Plan:
-    """The plan for `protocols`, of which the later are for where the earlier do not lead to the hub.
+    """The plan for what `choose_protocols` gives: a later protocol is for where the earlier do not lead to the hub.
 
     `verified`: the TLS context checks certificates. Raises `ThalovantIdentityError` for an endpoint that cannot work,
     and for a plain one that is neither on loopback nor allowed; `ValueError` for an unknown `retry`.
     """
+    protocols = choose_protocols(identity, protocol, fallback=fallback)
     if retry not in ("never", "idempotent"):
         raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
     config = ClientConfig(
@@ -115,6 +118,66 @@ def _route(
             hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True (--allow-insecure).",
         )
     return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
+
+
+def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) -> HubProtocol:
+    """The protocol for a client of this identity: `protocol` if it can work, without one the best that there is.
+
+    That is WSS, then HTTPS, then MQTT, each if it is on and complete, and HTTPS again where nothing is on. Raises
+    `ThalovantUnsupportedProtocolError` where nothing can work.
+    """
+    match protocol:
+        case None:
+            return _best(identity)
+        case "https":
+            return "https"
+        case "wss":
+            if identity.endpoint_for("wss"):
+                return "wss"
+            raise _unsupported("WSS is enabled, but the identity does not include a WSS endpoint.")
+        case "mqtt":
+            if identity.mqtt is not None:
+                return "mqtt"
+            raise _unsupported("MQTT is enabled, but the identity does not include MQTT broker credentials.")
+    raise ThalovantUnsupportedProtocolError(
+        f"Unsupported protocol: {protocol}", hint='Use "wss", "https" or "mqtt", in lower case.'
+    )
+
+
+def choose_protocols(identity: ThalovantIdentity, protocol: str | None, *, fallback: bool) -> tuple[HubProtocol, ...]:
+    """`choose_protocol`; with `fallback` the others that are on and complete follow, best first."""
+    chosen = choose_protocol(identity, protocol)
+    others = (other for other in _usable(identity) if other != chosen) if fallback else ()
+    return (chosen, *others)
+
+
+def _best(identity: ThalovantIdentity) -> HubProtocol:
+    if usable := _usable(identity):
+        return usable[0]
+    if _has_https(identity):
+        return "https"
+    raise _unsupported("The identity does not include a usable WSS, HTTPS, or MQTT endpoint.")
+
+
+def _usable(identity: ThalovantIdentity) -> list[HubProtocol]:
+    """The protocols that are on and complete, in the order of preference."""
+    complete = {
+        "wss": bool(identity.endpoint_for("wss")),
+        "https": _has_https(identity),
+        "mqtt": identity.mqtt is not None,
+    }
+    return [one for one in identity.enabled_protocols() if complete[one]]
+
+
+def _has_https(identity: ThalovantIdentity) -> bool:
+    base = urlsplit(identity.endpoint_base())
+    return base.scheme in ("https", "http") and bool(base.netloc)
+
+
+def _unsupported(message: str) -> ThalovantUnsupportedProtocolError:
+    return ThalovantUnsupportedProtocolError(
+        message, hint="Switch the protocol on for the hub and create a fresh identity, or use another protocol."
+    )
 
 
 def is_loopback(host: str) -> bool:
