@@ -46,7 +46,9 @@ class Session:
         self._tls = None
         if parts.scheme == "wss":
             self._tls = TlsPipe(default_context(identity.ca_file), "the hub", server_hostname=parts.hostname)
-        self._link = WssClientLink(endpoint, access_key=Secret(identity.access_key), user_agent="load", secure=True)
+        self._link = WssClientLink(
+            endpoint, access_key=Secret(identity.access_key), user_agent="load", entropy=os.urandom, secure=True
+        )
         self._side = ClientSide(
             access_key=Secret(identity.access_key),
             password=Secret(identity.password),

@@ -8,6 +8,7 @@ with wsproto, which knows no limits, deadlines or tokens. Then: what one idle en
 
 from __future__ import annotations
 
+import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -27,7 +28,9 @@ IDLE = 500
 
 def pair() -> tuple[WssClientLink, WssServerLink]:
     """Both ends, open."""
-    client = WssClientLink("ws://127.0.0.1", access_key=Secret("key"), user_agent="bench", secure=True)
+    client = WssClientLink(
+        "ws://127.0.0.1", access_key=Secret("key"), user_agent="bench", entropy=os.urandom, secure=True
+    )
     hub = WssServerLink(secure=True)
     client.socket_opened(0.0)
     list(hub.receive_data(client.data_to_send(), 0.0))

@@ -140,7 +140,9 @@ class Client:
     def upgrade(self, key: Secret[str]) -> bytes:
         if self._link is not None:
             return b""
-        self._link = WssClientLink("ws://127.0.0.1:5678", access_key=key, user_agent="Sdk/1", secure=True)
+        self._link = WssClientLink(
+            "ws://127.0.0.1:5678", access_key=key, user_agent="Sdk/1", entropy=stream("link"), secure=True
+        )
         self._link.socket_opened(0.0)
         return self._link.data_to_send()
 

@@ -35,12 +35,22 @@ DOINGS: Final[list[Act | Do]] = [*Act, *Do]
 FIN, MASK, RSV = 1, 2, 4  # flags, each of which turns over what is lawful
 
 
+def sample(size: int) -> bytes:
+    """Entropy of the client: the key of an upgrade is the one of RFC 6455 §1.3, which recorded answers answer."""
+    return b"the sample nonce"[:size]
+
+
 def make(end: str) -> Driven:
     """A new link."""
     link: WssLink
     if end == CLIENT:
         link = WssClientLink(
-            "ws://127.0.0.1:5678/path", access_key=Secret("key"), user_agent="Sdk/1", limits=LIMITS, secure=True
+            "ws://127.0.0.1:5678/path",
+            access_key=Secret("key"),
+            user_agent="Sdk/1",
+            entropy=sample,
+            limits=LIMITS,
+            secure=True,
         )
     else:
         link = WssServerLink(limits=LIMITS, secure=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -59,7 +60,9 @@ class MqttConnection:
         self.aborted = False
         self.reads = True
         self._lab = lab
-        self._link = WssClientLink(PIN, access_key=Secret(access_key), user_agent=agent, secure=True)
+        self._link = WssClientLink(
+            PIN, access_key=Secret(access_key), user_agent=agent, entropy=os.urandom, secure=True
+        )
         self._link.socket_opened(lab.now)
         self._hub_link = MeteredWssLink(secure=True)
         self._turning = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import secrets
 import ssl
 import uuid
 from collections.abc import Callable
@@ -227,7 +228,13 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, se
     from thalovant_proto.links.wss.client import WssClientLink
 
     def make(trust: Trust) -> ClientLink:
-        return WssClientLink(endpoint, access_key=config.access_key, user_agent=config.user_agent, secure=secure)
+        return WssClientLink(
+            endpoint,
+            access_key=config.access_key,
+            user_agent=config.user_agent,
+            entropy=secrets.token_bytes,
+            secure=secure,
+        )
 
     return make
 

@@ -38,7 +38,13 @@ def over(port: int, name: str = "") -> Route:
     """A way by WSS to that port; its number is its name."""
 
     def make_link(known: Trust) -> ClientLink:
-        return WssClientLink(f"ws://127.0.0.1:{port}", access_key=Secret(ACCESS_KEY), user_agent="tests/1", secure=True)
+        return WssClientLink(
+            f"ws://127.0.0.1:{port}",
+            access_key=Secret(ACCESS_KEY),
+            user_agent="tests/1",
+            entropy=Entropy("link"),
+            secure=True,
+        )
 
     return Route(name=name or f"way {port}", pin_id=f"pin {port}", make_link=make_link)
 

@@ -390,7 +390,9 @@ def test_garbage_is_the_clients_fault(pieces, generation, upgraded):
     hub = Hub(hub_side(generation))
     peer = HubPeer(WssServerLink(secure=True), hub.known, entropy=Entropy("hub"), now=0.0)
     if upgraded:
-        client = WssClientLink("ws://127.0.0.1:5678", access_key=KEY, user_agent="tests/1", secure=True)
+        client = WssClientLink(
+            "ws://127.0.0.1:5678", access_key=KEY, user_agent="tests/1", entropy=Entropy("link"), secure=True
+        )
         client.socket_opened(0.0)
         peer.receive_data(client.data_to_send(), 0.0)
 

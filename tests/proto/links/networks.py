@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define
 
+from tests.proto.pair import stream
 from thalovant_proto.client.session import ClientConfig
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.hub.peer import HubPeer
@@ -133,9 +134,16 @@ class WssLinks:
     outlives_sockets = False
     notices = True  # it pings
 
+    def __init__(self) -> None:
+        self._entropy = stream("WSS")
+
     def client(self, config: ClientConfig) -> ClientLink:
         return WssClientLink(
-            "ws://127.0.0.1:5678", access_key=config.access_key, user_agent=config.user_agent, secure=True
+            "ws://127.0.0.1:5678",
+            access_key=config.access_key,
+            user_agent=config.user_agent,
+            entropy=self._entropy,
+            secure=True,
         )
 
     def hub(self) -> Link:

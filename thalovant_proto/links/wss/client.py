@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+import base64
+from collections.abc import Callable
+from typing import Final, cast
 
 from wsproto.connection import ConnectionType
 from wsproto.events import RejectConnection, Request
+from wsproto.frame_protocol import XorMaskerSimple
 from wsproto.utilities import RemoteProtocolError as BadUpgrade
 
 from ...carrier import CloseKind, Target
@@ -21,12 +24,18 @@ _OF_THE_CLIENT: Final = frozenset({401, 403})
 #: Characters of an access key that may not be shown; a shorter one keeps nobody out, and may be a word of the hub's.
 _A_SECRET: Final = 8
 
+# Where the payload begins, by the byte that says its length; elsewhere it does after that byte (RFC 6455 §5.2).
+_HEADER_SIZES: Final = {126: 4, 127: 10}
+
 
 class WssClientLink(WssLink):
     """One WebSocket to the hub at `url` (`ws://` or `wss://`, any path and query).
 
     `secure`: the driver verifies TLS, or the target is loopback. Raises `ValueError` for a URL, user agent or access
     key that cannot work; its message holds none of them.
+
+    `entropy(n)` gives n random bytes: 16 for the key of the upgrade, 4 for the mask of each frame, which nobody on the
+    way may be able to foretell (RFC 6455 §10.3).
 
     An HTTP answer other than 101 ends the link with its status as `code`: refused by 401 and 403, else lost.
     """
@@ -39,22 +48,25 @@ class WssClientLink(WssLink):
         *,
         access_key: Secret[str],
         user_agent: str,
+        entropy: Callable[[int], bytes],
         limits: WssLimits = DEFAULT_WSS_LIMITS,
         secure: bool,
     ) -> None:
         super().__init__(limits=limits, secure=secure)
         endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
         self._target = endpoint.target
+        self._entropy = entropy
         self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
         # compressed next to a secret tells of it (security.md §11).
-        self._request = self._handshake.send(
+        request = self._handshake.send(
             Request(
                 host=endpoint.host_header,
                 target=endpoint.request_target(user_agent, access_key),
                 extra_headers=[(b"User-Agent", portable_agent(user_agent).encode())],
             )
         )
+        self._request = self._with_own_key(request)
 
     @property
     def target(self) -> Target:
@@ -77,6 +89,20 @@ class WssClientLink(WssLink):
             if len(secret.reveal()) >= _A_SECRET:
                 words = words.replace(secret.reveal(), "…")
         return super()._shown(words)
+
+    def _with_own_key(self, request: bytes) -> bytes:
+        """`request` with a Sec-WebSocket-Key that follows from `entropy`; wsproto has put one of its own there."""
+        key = base64.b64encode(self._entropy(16))
+        theirs = cast(bytes, self._handshake._nonce)
+        self._handshake._nonce = key
+        return request.replace(theirs, key)
+
+    def _finish(self, frame: bytearray) -> bytes:
+        """`frame` with a mask of its own (RFC 6455 §5.3)."""
+        mask = self._entropy(4)
+        start = _HEADER_SIZES.get(frame[1], 2)
+        frame[1] |= 0x80
+        return b"".join((frame[:start], mask, XorMaskerSimple(mask).process(frame[start:])))
 
     def _is_http(self, head: bytearray) -> bool:
         return head.startswith(b"HTTP/"[: len(head)])

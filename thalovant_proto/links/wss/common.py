@@ -142,7 +142,11 @@ class WssLink(abc.ABC):
 
         self._handshake = H11Handshake(self._role)
         self._head = bytearray()
-        self._ws = FrameProtocol(self._role is ConnectionType.CLIENT, [_SizeLaw(limits)])
+        client = self._role is ConnectionType.CLIENT
+        self._ws = FrameProtocol(client, [_SizeLaw(limits)])
+        # A client's frames are made as a hub's are, without a mask, and masked afterwards: wsproto would draw the mask
+        # from the operating system, and the bytes would not follow from `entropy`.
+        self._framer = FrameProtocol(False, []) if client else self._ws
         self._message = bytearray()  # the parts of an unfinished message
 
         # What is left to send, in this order.
@@ -196,7 +200,7 @@ class WssLink(abc.ABC):
         if self._state is _State.OPEN and not self._pinged:
             self._pinged = True
             self._deadline = now + self._limits.ping_timeout
-            self._urgent.append(self._ws.ping())
+            self._urgent.append(self._finish(self._framer.ping()))
             return []
         self._hush()
         match self._state:
@@ -214,13 +218,13 @@ class WssLink(abc.ABC):
         if len(frame.data) > self._limits.message:
             raise LocalProtocolError(f"a frame of {len(frame.data)} bytes is over the limit of {self._limits.message}")
         if frame.type is FrameType.BINARY:
-            self._frames.append(self._ws.send_data(frame.data))
+            self._frames.append(self._finish(self._framer.send_data(frame.data)))
         elif frame.type is FrameType.TEXT:
             try:
                 text = frame.data.decode()
             except UnicodeDecodeError:
                 raise LocalProtocolError("a TEXT frame must be UTF-8") from None
-            self._frames.append(self._ws.send_data(text))
+            self._frames.append(self._finish(self._framer.send_data(text)))
         else:
             raise LocalProtocolError("a frame on a WebSocket must be TEXT or BINARY")
         if token is not None:
@@ -325,7 +329,7 @@ class WssLink(abc.ABC):
             return None  # after our close nothing counts but the peer's
         data = payload.encode() if isinstance(payload, str) else payload
         if frame.opcode is Opcode.PING:
-            self._pongs.append(self._ws.pong(data))
+            self._pongs.append(self._finish(self._framer.pong(data)))
             del self._pongs[: -self._limits.pending_pongs]
             return None
         if frame.opcode is Opcode.PONG:
@@ -375,7 +379,11 @@ class WssLink(abc.ABC):
 
     def _close_frame(self, code: int, reason: str = "") -> _Bytes:
         # a reason may quote JSON, and with it half of a surrogate pair
-        return self._ws.close(code, reason.encode("utf-8", "replace").decode())
+        return self._finish(self._framer.close(code, reason.encode("utf-8", "replace").decode()))
+
+    def _finish(self, frame: bytearray) -> _Bytes:
+        """A frame as it travels from this end; `frame` has no mask."""
+        return frame
 
     def _hush(self) -> None:
         """Say nothing more: the socket is gone, or nobody reads it."""

@@ -27,6 +27,7 @@ from .ws_wire import (
     client_link,
     hostile,
     hub_link,
+    in_order,
     link_of,
     opened,
     said,
@@ -79,7 +80,7 @@ def test_a_reason_is_one_printable_line(end):
 def test_a_reason_shows_no_secret():
     """A hub may repeat what it was told, as some do in their logs; errors are shown to anybody."""
     key, agent = "planted-access-key", "tests/1"
-    link = WssClientLink("ws://127.0.0.1", access_key=Secret(key), user_agent=agent, secure=True)
+    link = WssClientLink("ws://127.0.0.1", access_key=Secret(key), user_agent=agent, entropy=in_order, secure=True)
     hub = WssServerLink(secure=True)
     list(link.socket_opened(0.0))
     list(hub.receive_data(link.data_to_send(), 0.0))

@@ -31,8 +31,15 @@ REQUEST = (
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
+def in_order(size: int) -> bytes:
+    """Entropy whose masks are those of `raw_frame`."""
+    return bytes(range(1, size + 1))
+
+
 def client_link(limits: WssLimits = DEFAULT_WSS_LIMITS, url: str = "ws://127.0.0.1:5678") -> WssClientLink:
-    return WssClientLink(url, access_key=Secret("key"), user_agent="Sdk/1", limits=limits, secure=True)
+    return WssClientLink(
+        url, access_key=Secret("key"), user_agent="Sdk/1", entropy=in_order, limits=limits, secure=True
+    )
 
 
 def hub_link(limits: WssLimits = DEFAULT_WSS_LIMITS) -> WssServerLink:
