@@ -24,7 +24,7 @@ from .hub import Hub, Settings, Skill
 from .hub.broker import amqtt as broker
 from .hub.demo import SKILLS
 from .hub.skills.registry import SkillFunction
-from .hub.skills.turn import TurnInfo
+from .hub.skills.turn_state import TurnInfo
 from .identity import ThalovantIdentity
 
 #: The client that `LocalHub.client` makes if not told otherwise.

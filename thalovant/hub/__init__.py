@@ -5,8 +5,10 @@ from __future__ import annotations
 from .errors import HubSetupError
 from .hub import Hub
 from .settings import Settings
-from .skills.registry import NoAnswer, Skill, SkillFailure, skill, speech
-from .skills.turn import Input, SyncTurn, Turn
+from .skills.registry import Skill, skill
+from .skills.speech import NoAnswer, SkillFailure, speech
+from .skills.turn import SyncTurn, Turn
+from .skills.turn_state import Input
 
 __all__ = [
     "Hub",

@@ -10,7 +10,8 @@ import datetime
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from .skills.registry import Skill, skill, speech
+from .skills.registry import Skill, skill
+from .skills.speech import speech
 from .skills.turn import Turn
 
 _STEPS: Final = (

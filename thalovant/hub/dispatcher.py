@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
@@ -25,11 +25,9 @@ from .router import Router
 from .settings import Settings
 from .skills.registry import SkillRegistry
 from .skills.runner import SkillRunner
+from .skills.turn_state import HubView
 from .storage.clients import Client, Registry
 from .storage.keys import HubKeys
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
@@ -48,7 +46,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        hub: Hub,
+        hub: HubView,
         keys: HubKeys,
         registry: Registry,
         repertoire: SkillRegistry,

@@ -29,8 +29,10 @@ from .errors import HubSetupError
 from .listeners.all import ANY_HOST, Addresses, Broker, Listeners
 from .router import unasked
 from .settings import DEFAULT_SETTINGS, Settings
-from .skills.registry import Skill, SkillFunction, SkillRegistry, skill, spoken
-from .skills.turn import Turn, TurnInfo
+from .skills.registry import Skill, SkillFunction, SkillRegistry, skill
+from .skills.speech import spoken
+from .skills.turn import Turn
+from .skills.turn_state import TurnInfo
 from .storage.certificates import load_into, server_context
 from .storage.clients import DEFAULT_ALLOWED, STATUS, Client, Registry
 from .storage.keys import HubKeys, certificates, load_keys

@@ -13,7 +13,7 @@ import pytest
 
 from tests.hub.routing import heard, utterance, wrapped
 from tests.hub.skills.staging import Scene, play
-from thalovant.hub.skills.registry import NoAnswer, SkillFailure, speech
+from thalovant.hub.skills.speech import NoAnswer, SkillFailure, speech
 from thalovant.hub.skills.turn import SyncTurn, Turn
 from thalovant_proto import events as e
 

@@ -1,16 +1,15 @@
-"""Skills: functions that answer utterances, which phrases reach them, and what they may give back."""
+"""Skills: functions that answer utterances, and the phrases that reach them."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 from attrs import define, field
 
-if TYPE_CHECKING:
-    from .turn import SyncTurn, Turn, TurnInfo, TurnState
+from .turn_state import TurnInfo
 
 SkillFunction: TypeAlias = Callable[[Any], Any]
 """Takes the turn. Gives None, a text, a mapping (see `speech`), an iterable of these, or an asynchronous one."""
@@ -20,63 +19,6 @@ MAX_PHRASE_TEXT: Final = 500
 _SLOT: Final = re.compile(r"\{(\w+)\}")
 _WORD: Final = re.compile(r"\w+")
 _EDGES: Final = re.compile(r"^\W+|\W+$")
-
-#: What a `speak` may carry beside or instead of its text.
-MEDIA_KEYS: Final = frozenset(
-    ("table", "quick_replies", "buttons", "image", "images", "attachment", "attachments", "rich_media", "display")
-)
-
-
-class SkillFailure(Exception):
-    """Raise it in a skill to say that it cannot answer; the client is told the reason."""
-
-
-class NoAnswer(SkillFailure):
-    """Nobody answered the follow-up question in time, or something else was asked meanwhile."""
-
-
-class InvalidSkillResult(Exception):
-    """A skill gave something back that cannot be said. A bug of the skill."""
-
-
-def speech(
-    text: str = "",
-    *,
-    lang: str | None = None,
-    table: Any = None,
-    choices: Sequence[str | Mapping[str, Any]] | None = None,
-    images: Sequence[str | Mapping[str, Any]] | None = None,
-    attachments: Sequence[Mapping[str, Any]] | None = None,
-    silent: bool = False,
-    expect_response: bool = False,
-) -> dict[str, Any]:
-    """What a hub says, with rich media beside the text: a skill's result.
-
-    `table` is anything that is a table to the client, `choices` are texts or mappings with `title` and `payload`,
-    `images` URLs or mappings with `url`, `attachments` mappings with `title` and `url`. `silent` is for showing only.
-    """
-    optional = {
-        "lang": lang,
-        "table": table,
-        "quick_replies": None if choices is None else list(choices),
-        "images": None if images is None else list(images),
-        "attachments": None if attachments is None else list(attachments),
-        "silent": silent or None,
-    }
-    data = {key: value for key, value in optional.items() if value is not None}
-    return {"utterance": text, "expect_response": expect_response, **data}
-
-
-def spoken(item: object) -> dict[str, Any]:
-    """One item of a skill's result as the data of a `speak`. Raises `InvalidSkillResult`."""
-    if isinstance(item, str):
-        return {"utterance": item, "expect_response": False}
-    if isinstance(item, Mapping):
-        data = {("utterance" if key == "text" else key): value for key, value in item.items()}
-        if isinstance(data.setdefault("utterance", ""), str) and (data["utterance"] or MEDIA_KEYS & data.keys()):
-            return data
-        raise InvalidSkillResult("gave a mapping with neither a text nor rich media")
-    raise InvalidSkillResult(f"gave {type(item).__name__} where a text or a mapping must be")
 
 
 @define(eq=False)
@@ -103,7 +45,7 @@ class Skill:
         self._exact = frozenset(words(phrase) for phrase in self.phrases if not _SLOT.search(phrase))
         self._patterns = tuple(_pattern(phrase) for phrase in self.phrases if _SLOT.search(phrase))
 
-    def __call__(self, turn: Turn | SyncTurn) -> Any:
+    def __call__(self, turn: TurnInfo) -> Any:
         return self.function(turn)
 
     def match(self, text: str, heard: str) -> dict[str, str] | None:
@@ -161,7 +103,7 @@ class SkillRegistry:
         yield from self._last
 
     def add(self, one: Skill) -> Skill:
-        """Try a skill after those that were added before, and before those that the repertoire was made with."""
+        """Try a skill after those that were added before, and before those that the registry was made with."""
         self._first.append(one)
         return one
 
@@ -184,35 +126,6 @@ class SkillRegistry:
 
 def _handler(function: SkillFunction) -> Skill:
     return Skill(getattr(function, "__name__", type(function).__name__), function)
-
-
-def choose(skills: Iterable[Skill], core: TurnState, report: Callable[[Skill, Exception], None]) -> Skill | None:
-    """The skill that answers a turn, its slots put into the turn: the first that matches, fallbacks last.
-
-    What a `when` raises is reported and counts as no.
-    """
-    heard = words(core.text)
-    fallbacks = []
-    for one in skills:
-        if one.fallback:
-            fallbacks.append(one)
-        elif _takes(one, core, heard, report):
-            return one
-    return next((one for one in fallbacks if _takes(one, core, heard, report)), None)
-
-
-def _takes(one: Skill, core: TurnState, heard: str, report: Callable[[Skill, Exception], None]) -> bool:
-    slots = one.match(core.text, heard)
-    if slots is not None:
-        core.slots = slots
-        return True
-    if one.when is None:
-        return one.fallback and not one.phrases
-    try:
-        return bool(one.when(core.turn))
-    except Exception as error:
-        report(one, error)
-        return False
 
 
 def words(text: str) -> str:

@@ -23,8 +23,10 @@ from thalovant_proto import events as e
 from ..actions import HIVE, Request, RoutedPeer
 from ..router import UTTERANCES, busy
 from ..settings import Settings
-from .registry import InvalidSkillResult, NoAnswer, Skill, SkillFailure, SkillRegistry, choose
-from .turn import Conversation, Outlet, SyncTurn, TurnInfo, TurnState
+from .registry import Skill, SkillRegistry, words
+from .speech import InvalidSkillResult, NoAnswer, SkillFailure
+from .turn import SyncTurn, Turn
+from .turn_state import Conversation, Outlet, TurnInfo, TurnState
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
@@ -69,11 +71,11 @@ class SkillRunner:
             conversation.waiting.set_result(request)
             return
         core = TurnState(self._outlet, request, conversation)
-        found = choose(self._repertoire, core, _report_when)
+        found = choose(self._repertoire, core)
         if found is None:
             core.fail("no skill of this hub answers this")
         else:
-            core.mark(found)
+            core.mark(found.name, fallback=found.fallback)
             self._start(core, found)
 
     def hear_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
@@ -196,7 +198,7 @@ class SkillRunner:
     async def _run(self, core: TurnState, skill: Skill) -> None:
         try:
             if skill.is_async:
-                await _give(core, skill.function(core.turn))
+                await _give(core, skill.function(Turn(core)))
             else:
                 await _give(core, await self._in_thread(core, skill))
             core.end()
@@ -284,5 +286,33 @@ async def _say(core: TurnState, item: object) -> None:
     await core.drained()
 
 
-def _report_when(skill: Skill, error: Exception) -> None:
-    log.error("The `when` of skill %r raised", skill.name, exc_info=error)
+# --- the choice of a skill ---
+
+
+def choose(skills: Iterable[Skill], core: TurnState) -> Skill | None:
+    """The skill that answers a turn, its slots put into the turn: the first that matches, fallbacks last.
+
+    An exception in a `when` is logged and counts as no.
+    """
+    heard = words(core.text)
+    fallbacks = []
+    for one in skills:
+        if one.fallback:
+            fallbacks.append(one)
+        elif _takes(one, core, heard):
+            return one
+    return next((one for one in fallbacks if _takes(one, core, heard)), None)
+
+
+def _takes(one: Skill, core: TurnState, heard: str) -> bool:
+    slots = one.match(core.text, heard)
+    if slots is not None:
+        core.slots = slots
+        return True
+    if one.when is None:
+        return one.fallback and not one.phrases
+    try:
+        return bool(one.when(Turn(core)))
+    except Exception:
+        log.exception("The `when` of skill %r raised", one.name)
+        return False
