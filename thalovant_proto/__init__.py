@@ -7,6 +7,7 @@ Names are loaded when they are first used, so that a program pays only for the l
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .admission import AdmissionLimit as AdmissionLimit
     from .carrier import (
         Carrier as Carrier,
         CloseKind as CloseKind,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
 
 # The public names of each module; a test compares this with the imports above.
 _NAMES = {
+    "admission": "AdmissionLimit",
     "carrier": "Carrier CloseKind Credentials Frame FrameType Target",
     "client.routes": "Route",
     "client.session": "ClientConfig",

@@ -21,6 +21,7 @@ import h11
 from attrs import field, frozen
 
 from ... import jsontext
+from ...admission import AdmissionLimit
 from ...carrier import CloseKind, Credentials, Frame, FrameType
 from ...errors import DecodeError
 from ...secret import Secret
@@ -116,7 +117,10 @@ class HttpsServerHub:
         self._secure = secure
         self._by_cookie: dict[bytes, HttpsSession] = {}
         self._by_place: dict[tuple[Secret[str], str, str], HttpsSession] = {}
-        self._by_key: dict[Secret[str], list[HttpsSession]] = {}
+        # By access key; and by that and the address, since whoever only knows the key proves nothing.
+        places = {"total": limits.sessions, "per_source": limits.sessions_per_key}
+        self._proven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=limits.stale_time)
+        self._unproven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=limits.stale_time)
         self._ready: dict[HttpsSession, None] = {}
 
     def __len__(self) -> int:
@@ -179,13 +183,13 @@ class HttpsServerHub:
             if session is None or session.credentials.access_key != caller.credentials.access_key:
                 return None
             session.cookie_returned = True
-        session.heard_at = now
+        self._proven.touch(session, now)
         return session
 
     def _connect(self, caller: _Caller, session: HttpsSession | None, now: float) -> _Owed:
         if session is not None:
             session.end(CloseKind.LOST, "the client connected anew", now)
-        if not self._make_room(caller, now):
+        if not self._may_open(caller, now):
             return _refusal(503, "Too many sessions", ("Retry-After", str(_BUSY_FOR)))
         cookie = base64.urlsafe_b64encode(self._entropy(_COOKIE_BYTES)).rstrip(b"=")
         digest, place, key = _digest(cookie), caller.place, caller.credentials.access_key
@@ -194,9 +198,8 @@ class HttpsServerHub:
             del self._by_cookie[digest]
             if self._by_place.get(place) is session:
                 del self._by_place[place]
-            self._by_key[key].remove(session)
-            if not self._by_key[key]:
-                del self._by_key[key]
+            self._unproven.release(session)
+            self._proven.release(session)
 
         opened = HttpsSession(
             caller.credentials,
@@ -209,7 +212,8 @@ class HttpsServerHub:
             on_end=forget,
         )
         self._by_cookie[digest] = self._by_place[place] = opened
-        self._by_key.setdefault(key, []).append(opened)
+        if (stale := self._unproven.admit(opened, (key, caller.address), now)) is not None:
+            stale.end(CloseKind.DISPLACED, _TOO_MANY, now)
 
         def reply() -> _Reply:
             if opened.ending is not None:
@@ -220,41 +224,27 @@ class HttpsServerHub:
 
         return reply
 
-    def _make_room(self, caller: _Caller, now: float) -> bool:
-        """Whether there may be one more session of that key; one that has proven nothing may have to go for it."""
-        limit = self._limits.sessions_per_key
-        if len(self) >= self._limits.sessions:
-            return False
-        sessions = self._by_key.get(caller.credentials.access_key, [])
-        proven = [session for session in sessions if session.proven]
-        if len(proven) >= limit and self._stalest(proven, now) is None:
-            return False  # once proven, it would find no place
-        unproven = [session for session in sessions if not session.proven and session.address == caller.address]
-        if len(unproven) < limit:
-            return True
-        if (stalest := self._stalest(unproven, now)) is None:
-            return False
-        stalest.end(CloseKind.DISPLACED, _TOO_MANY, now)
-        return True
+    def _may_open(self, caller: _Caller, now: float) -> bool:
+        key = caller.credentials.access_key
+        full = len(self) >= self._limits.sessions or self._proven.refuses(
+            key, now
+        )  # once proven, it would find no place
+        return not full and not self._unproven.refuses((key, caller.address), now)
 
     def _proved(self, session: HttpsSession, now: float) -> None:
         """A session takes its place among the proven ones of its key; the stalest may have to go for it."""
-        sessions = self._by_key.get(session.credentials.access_key, [])
-        others = [one for one in sessions if one.proven and one is not session]
-        if len(others) >= self._limits.sessions_per_key and (stalest := self._stalest(others, now)) is not None:
-            stalest.end(CloseKind.DISPLACED, _TOO_MANY, now)
-
-    def _stalest(self, sessions: list[HttpsSession], now: float) -> HttpsSession | None:
-        stalest = min(sessions, key=_alive_at)
-        return stalest if now - _alive_at(stalest) >= self._limits.stale_time else None
+        if session.ending is not None:
+            return
+        key = session.credentials.access_key
+        self._unproven.release(session)
+        gone = self._proven.admit(session, key, now)
+        if gone is session:
+            self._proven.add(session, key, now)
+        elif gone is not None:
+            gone.end(CloseKind.DISPLACED, _TOO_MANY, now)
 
 
 _TOO_MANY: Final = "too many sessions of one access key"
-
-
-def _alive_at(session: HttpsSession) -> float:
-    """The time of its last claim to a place: anybody can keep a session busy that needs no proof."""
-    return session.heard_at if session.proven else session.began_at
 
 
 def _disconnect(session: HttpsSession | None, now: float) -> _Owed:

@@ -62,8 +62,6 @@ class HttpsSession:
         self.address = address  # that it was opened from
         self.proven: bool = False
         self.ending: Ending | None = None
-        self.began_at: float = now
-        self.heard_at: float = now  # of any request
         self.cookie_returned = False  # from then on it is required
         #: Called when the client has taken frames: there may be room for more.
         self.on_taken: Callable[[], None] = lambda: None
