@@ -7,7 +7,6 @@ Names are loaded when they are first used, so that a program pays only for the l
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .admission import AdmissionLimit as AdmissionLimit
     from .carrier import (
         Carrier as Carrier,
         CloseKind as CloseKind,
@@ -82,6 +81,7 @@ if TYPE_CHECKING:
     from .handshake.hub import HubSide as HubSide
     from .hub.peer import HubPeer as HubPeer, PeerClosed as PeerClosed, PeerIdentified as PeerIdentified
     from .limits import Limits as Limits
+    from .links.admission import AdmissionLimit as AdmissionLimit
     from .links.base import (
         Accepted as Accepted,
         FrameReceived as FrameReceived,
@@ -116,7 +116,6 @@ if TYPE_CHECKING:
 
 # The public names of each module; a test compares this with the imports above.
 _NAMES = {
-    "admission": "AdmissionLimit",
     "carrier": "Carrier CloseKind Credentials Frame FrameType Target",
     "client.routes": "Route",
     "client.session": "ClientConfig",
@@ -139,6 +138,7 @@ _NAMES = {
     "handshake.hub": "HubSide",
     "hub.peer": "HubPeer PeerClosed PeerIdentified",
     "limits": "Limits",
+    "links.admission": "AdmissionLimit",
     "links.base": "Accepted FrameReceived Link LinkClosed LinkEvent LinkOpened",
     "links.https.client": "HttpsClientLink",
     "links.https.server": "HttpsServerHub",

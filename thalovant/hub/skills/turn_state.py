@@ -116,9 +116,9 @@ class TurnState:
         self._ended = False
         self._spoke = False
         bus = request.bus
-        self.text = bus.text.strip() if isinstance(bus, e.Utterance) else ""
+        self.text: str = bus.text.strip() if isinstance(bus, e.Utterance) else ""
         lang = bus.data.get("lang")
-        self.lang = lang if isinstance(lang, str) and lang else "en-us"
+        self.lang: str = lang if isinstance(lang, str) and lang else "en-us"
 
     def mark(self, skill_id: str, *, fallback: bool) -> None:
         """Say on everything from now on which skill answers, as real hubs do."""

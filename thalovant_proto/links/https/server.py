@@ -21,10 +21,10 @@ import h11
 from attrs import field, frozen
 
 from ... import jsontext
-from ...admission import AdmissionLimit
 from ...carrier import CloseKind, Credentials, Frame, FrameType
 from ...errors import DecodeError
 from ...secret import Secret
+from ..admission import AdmissionLimit
 from ..endpoint import read_authorization
 from .cookies import read_cookie
 from .session import HttpsSession
