@@ -67,11 +67,6 @@ async def main() -> None:
             await turn.send_binary(payload)
         await turn.emit(SENT)
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-        writer.close()
-
     async def identity(*, name: str, generation: int = 3, pinned: bool = True) -> str:
         """The identity file of a client; `pinned`: client and hub know each other's keys."""
         given = hub.identity(name)
@@ -92,13 +87,11 @@ async def main() -> None:
         return resident()
 
     async def endpoints() -> dict[str, Any]:
-        """By protocol, and `echo`: a port that gives every byte back, without TLS."""
-        return {**hub.endpoints, "echo": echoing.sockets[0].getsockname()[1], "ca_file": str(hub.ca_file)}
+        """By protocol; and `ca_file`, the authority to trust."""
+        return {**hub.endpoints, "ca_file": str(hub.ca_file)}
 
     async with hub:
-        echoing = await asyncio.start_server(echo, "127.0.0.1")
         await serve_on_loop({call.__name__: call for call in (identity, spent, memory, endpoints)})
-        echoing.close()
 
 
 if __name__ == "__main__":

@@ -1,21 +1,29 @@
 """P1: how long an `ask` takes, over loopback with TLS, from a client in this process to a hub in another.
 
-    python benchmarks/p1_ask.py
+    python benchmarks/p1_ask.py [wss] [https] [mqtt]       # with a name: of these only, without published clients
 
 The hub answers at once, so all of it is the SDK, the hub's own code, TLS and the kernel. Medians of asks that follow
-each other. Beside it, in turns: the published SDK and hivemind-bus-client at the same hub, and a bare TCP echo between
-the same two processes, which is what the machine itself takes today.
+each other, of the round in which that was lowest. Beside it, in turns: a bare TCP exchange of as many bytes between two
+processes, each an asyncio protocol, awaited as an ask is, which is what the machine and two event loops take today; the
+published SDK and hivemind-bus-client at the same hub; and for the embedded broker mosquitto, with one ask and with 200
+at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
 
 import measuring
 import peers
@@ -25,28 +33,49 @@ from measuring import Figure, Weather, median, percentile
 
 from thalovant import AsyncThalovantClient
 
-TARGETS = {"wss": 1.5, "https": 25.0, "mqtt": 3.0, "mqtt, stock mosquitto": 3.0, "mqtt, embedded broker": None}  # ms
+MOSQUITTO, STOCK, EMBEDDED = "mqtt", "mqtt, stock mosquitto", "mqtt, embedded broker"
+#: Times of the bare exchange that an ask may take, by transport; the stock mosquitto holds packets back by itself.
+TARGETS = {"wss": 6, "https": 40, MOSQUITTO: 10, STOCK: None, EMBEDDED: 15}
+AT_ONCE = 200
 
-#: Who else asks: name, script, over what, and how often a round (None: half as often as ours over WSS).
+#: Who else asks: name, script, over what, and how often a round (None: a tenth as often as ours over WSS).
 PEERS: list[tuple[str, str, str, int | None]] = [
-    (peers.SDK, "child_sdk.py", "wss", 5),
-    (peers.SDK, "child_sdk.py", "https", 5),
-    (peers.SDK, "child_sdk.py", "mqtt", 5),
+    (peers.SDK, "child_sdk.py", "wss", 1),
+    (peers.SDK, "child_sdk.py", "https", 1),
+    (peers.SDK, "child_sdk.py", "mqtt", 1),
     (peers.BUS, "child_bus_client.py", "wss", None),
 ]
 
 
 class Ours:
-    """Our client, on a loop of its own."""
+    """Our client, and a bare exchange of as many bytes as one of its asks has, each on the same loop."""
 
-    def __init__(self, identity: str, protocol: str) -> None:
-        self._runner = asyncio.Runner()
+    def __init__(self, hub: Child, protocol: str, echo: Child, exits: ExitStack) -> None:
+        self._runner = exits.enter_context(asyncio.Runner())
+        identity = hub.ask("identity", name=f"ours-{protocol}")
         self._client = AsyncThalovantClient.from_identity_file(identity, protocol=protocol)
         self._runner.run(self._client.connect())
+        exits.callback(lambda: self._runner.run(self._client.close()))
+        self.ask(5)
+        port = urlsplit(hub.ask("endpoints")[protocol]).port or 0
+        before = _traffic(port)
+        self.ask(10)
+        self.up, self.down = (round((after - then) / 10) for after, then in zip(_traffic(port), before, strict=True))
+        self._exchange = self._runner.run(_dialed(echo.ask("port", up=self.up, down=self.down), self.up, self.down))
 
     def ask(self, count: int) -> list[float]:
-        """Seconds for each of `count` asks."""
+        """Seconds for each of `count` asks, one after the other."""
         return self._runner.run(self._ask(count))
+
+    def ask_at_once(self, count: int) -> list[float]:
+        """Seconds for `count` asks together."""
+        started = time.perf_counter()
+        self._runner.run(self._gather(count))
+        return [time.perf_counter() - started]
+
+    def exchange(self, count: int) -> list[float]:
+        """Seconds for each of `count` bare exchanges."""
+        return self._runner.run(self._exchange.run(count))
 
     async def _ask(self, count: int) -> list[float]:
         taken = []
@@ -57,73 +86,126 @@ class Ours:
             assert reply.text == "You said: hello"
         return taken
 
-    def close(self) -> None:
-        """Say goodbye."""
-        self._runner.run(self._client.close())
-        self._runner.close()
+    async def _gather(self, count: int) -> None:
+        replies = await asyncio.gather(*(self._client.ask("hello", timeout=60) for _ in range(count)))
+        assert {reply.text for reply in replies} == {"You said: hello"}
 
 
-def echo(sock: socket.socket, count: int) -> list[float]:
-    """Seconds for each of `count` round trips of as many bytes as an ask has."""
-    data, taken = bytes(700), []
-    for _ in range(count):
-        started = time.perf_counter()
-        sock.sendall(data)
-        left = len(data)
-        while left:
-            left -= len(sock.recv(left))
-        taken.append(time.perf_counter() - started)
-    return taken
+class Exchange(asyncio.Protocol):
+    """The client's end of a bare exchange."""
+
+    def __init__(self, up: int, down: int) -> None:
+        self._question, self._down = bytes(up), down
+        self._had = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._had += len(data)
+        if self._had >= self._down:
+            self._had -= self._down
+            self._answered.set_result(None)
+
+    async def run(self, count: int) -> list[float]:
+        """Seconds for each of `count`."""
+        taken, loop = [], asyncio.get_running_loop()
+        for _ in range(count):
+            started = time.perf_counter()
+            self._answered: asyncio.Future[None] = loop.create_future()
+            self._transport.write(self._question)
+            await self._answered
+            taken.append(time.perf_counter() - started)
+        return taken
+
+
+def _protocol(way: str) -> str:
+    return way.partition(",")[0]
+
+
+async def _dialed(port: int, up: int, down: int) -> Exchange:
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(partial(Exchange, up, down), "127.0.0.1", port))[1]
+
+
+def _traffic(port: int) -> tuple[int, int]:
+    """Bytes that this process has sent to a port and had from it, as the kernel counts them."""
+    sent = received = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            path = Path(f"/proc/self/fd/{name}").readlink()
+        except FileNotFoundError:  # that of the listing
+            continue
+        if not str(path).startswith("socket:"):
+            continue
+        with socket.socket(fileno=os.dup(int(name))) as sock:
+            try:
+                there = sock.family == socket.AF_INET and sock.getpeername()[1] == port
+            except OSError:
+                continue
+            if there:
+                information = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+                acknowledged, had = struct.unpack_from("=QQ", information, 120)  # <linux/tcp.h>
+                sent, received = sent + acknowledged, received + had
+    return sent, received
 
 
 def main() -> None:
     """The command."""
-    arguments = measuring.options(__doc__).parse_args()
-    rounds, count = (2, 50) if arguments.quick else (8, 250)
-    pythons = peers.interpreters()
+    parser = measuring.options(__doc__)
+    parser.add_argument("protocols", nargs="*", metavar="PROTOCOL", help="wss, https or mqtt (default: all)")
+    arguments = parser.parse_args()
+    protocols = arguments.protocols or ["wss", "https", "mqtt"]
+    rounds, count = (5, 50) if arguments.quick else (40, 50)
+    pythons = {} if arguments.protocols else peers.interpreters()
     weather = Weather()
     with ExitStack() as exits:
         hub = exits.enter_context(running_hub("--all"))
-        hubs = {"wss": hub, "https": hub, "mqtt, embedded broker": hub}
-        if program() is not None:
-            for way in ("mqtt, stock mosquitto", "mqtt"):
-                port, authority = exits.enter_context(mosquitto(tls=True, stock="stock" in way))
+        hubs = {way: hub for way in ("wss", "https", EMBEDDED) if _protocol(way) in protocols}
+        if "mqtt" in protocols and program() is not None:
+            for way in (STOCK, MOSQUITTO):
+                port, authority = exits.enter_context(mosquitto(tls=True, stock=way == STOCK))
                 place = f"mqtts://127.0.0.1:{port}"
                 hubs[way] = exits.enter_context(running_hub("--broker", place, str(authority)))
-        endpoints = hub.ask("endpoints")
-        bare = exits.enter_context(socket.create_connection(("127.0.0.1", endpoints["echo"])))
-        bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        runs: dict[str, Callable[[], list[float]]] = {"echo": lambda: echo(bare, count)}
-        for way, its_hub in hubs.items():
-            protocol = way.partition(",")[0]
-            ours = Ours(its_hub.ask("identity", name=f"ours-{protocol}"), protocol)
-            exits.callback(ours.close)
-            asks = count if protocol == "wss" else count // 3
-            runs[way] = partial(ours.ask, asks)
+        echo = exits.enter_context(Child("child_echo.py"))
+        runs: dict[str, Callable[[], list[float]]] = {}
+        ours = {way: Ours(its_hub, _protocol(way), echo, exits) for way, its_hub in hubs.items()}
+        for way, client in ours.items():
+            runs[way] = partial(client.ask, count if way == "wss" else count // 3)
+            runs[f"{way}: exchange"] = partial(client.exchange, 4 * count)
+        for way in (MOSQUITTO, EMBEDDED):
+            if way in ours:
+                runs[f"{way}: at once"] = partial(ours[way].ask_at_once, AT_ONCE)
+        ca_file = hub.ask("endpoints")["ca_file"]
         for name, script, way, asks in PEERS:
             if name not in pythons or way not in hubs:
                 continue
             home = exits.enter_context(tempfile.TemporaryDirectory())
-            trusted = authority if way == "mqtt" else endpoints["ca_file"]
+            trusted = authority if way == "mqtt" else ca_file
             peer = exits.enter_context(Child(script, home, python=pythons[name], **peers.trusting(trusted, home)))
             identity = hubs[way].ask("identity", name=f"{name}-{way}", pinned=False)
             peer.ask("connect", identity=identity, **({} if name == peers.BUS else {"protocol": way}))
-            runs[f"{name} {way}"] = partial(peer.ask, "ask", count=asks or count // 2)
-        taken: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(rounds):
-            for name, run in runs.items():
-                taken[name] += run()
-    middle = {name: median(times) * 1e3 for name, times in taken.items()}
+            runs[f"{name} {way}"] = partial(peer.ask, "ask", count=asks or count // 10)
+        taken = measuring.in_turns(rounds, runs)
+    middles = {name: [median(times) * 1e3 for times in each] for name, each in taken.items()}
+    tails = {name: percentile(chain.from_iterable(each), 99) * 1e3 for name, each in taken.items()}
     figures = []
     for way in (name for name in TARGETS if name in taken):
-        figures.append(Figure(id="P1", what=f"ask, {way}, median", ours=middle[way], unit="ms", most=TARGETS[way],
-                              peer="bare TCP echo", theirs=middle["echo"]))  # fmt: skip
-        figures.append(Figure(id="P1", what=f"ask, {way}, p99", ours=percentile(taken[way], 99) * 1e3, unit="ms",
-                              peer="bare TCP echo", theirs=percentile(taken["echo"], 99) * 1e3))  # fmt: skip
+        size = f"TCP, {ours[way].up} + {ours[way].down} B"
+        bare = f"{way}: exchange"
+        figures.append(Figure(id="P1", what=f"ask, {way}, best round", unit="ms", most_share=TARGETS[way], peer=size,
+                              **measuring.best_round(middles[way], middles[bare])))  # fmt: skip
+        figures.append(Figure(id="P1", what=f"ask, {way}, p99", ours=tails[way], unit="ms", peer=size,
+                              theirs=tails[bare]))  # fmt: skip
+    if MOSQUITTO in taken:
+        for what, suffix, most in (("ask", "", 1.5), (f"{AT_ONCE} asks at once", ": at once", 2)):
+            both = measuring.best_round(middles[EMBEDDED + suffix], middles[MOSQUITTO + suffix])
+            figures.append(Figure(id="P1", what=f"{what}, embedded broker, best round", unit="ms", most_share=most,
+                                  peer="mosquitto", **both))  # fmt: skip
     figures += [
-        Figure(id="P1", what=f"ask, {way}, median", ours=middle[way], unit="ms", peer=peers.NAMES[name],
-               theirs=middle[f"{name} {way}"])
-        for name, _, way, _ in PEERS if f"{name} {way}" in middle
+        Figure(id="P1", what=f"ask, {way}, best round", unit="ms", peer=peers.NAMES[name],
+               **measuring.best_round(middles[way], middles[f"{name} {way}"]))
+        for name, _, way, _ in PEERS if f"{name} {way}" in middles
     ]  # fmt: skip
     measuring.show(figures, weather, arguments)
 
