@@ -48,19 +48,23 @@ PEERS: list[tuple[str, str, str, int | None]] = [
 
 
 class Ours:
-    """Our client, and a bare exchange of as many bytes as one of its asks has, each on the same loop."""
+    """Our client, connected, on a loop of its own."""
 
-    def __init__(self, hub: Child, protocol: str, echo: Child, exits: ExitStack) -> None:
+    def __init__(self, hub: Child, protocol: str, exits: ExitStack) -> None:
         self._runner = exits.enter_context(asyncio.Runner())
         identity = hub.ask("identity", name=f"ours-{protocol}")
         self._client = AsyncThalovantClient.from_identity_file(identity, protocol=protocol)
         self._runner.run(self._client.connect())
         exits.callback(lambda: self._runner.run(self._client.close()))
+        self._port = urlsplit(hub.ask("endpoints")[protocol]).port or 0
+
+    def measure_traffic(self, echo: Child) -> None:
+        """Make bare exchanges possible, of as many bytes as one ask has."""
         self.ask(5)
-        port = urlsplit(hub.ask("endpoints")[protocol]).port or 0
-        before = _traffic(port)
+        before = _traffic(self._port)
         self.ask(10)
-        self.up, self.down = (round((after - then) / 10) for after, then in zip(_traffic(port), before, strict=True))
+        after = _traffic(self._port)
+        self.up, self.down = (round((now - then) / 10) for now, then in zip(after, before, strict=True))
         self._exchange = self._runner.run(_dialed(echo.ask("port", up=self.up, down=self.down), self.up, self.down))
 
     def ask(self, count: int) -> list[float]:
@@ -169,8 +173,9 @@ def main() -> None:
                 hubs[way] = exits.enter_context(running_hub("--broker", place, str(authority)))
         echo = exits.enter_context(Child("child_echo.py"))
         runs: dict[str, Callable[[], list[float]]] = {}
-        ours = {way: Ours(its_hub, _protocol(way), echo, exits) for way, its_hub in hubs.items()}
+        ours = {way: Ours(its_hub, _protocol(way), exits) for way, its_hub in hubs.items()}
         for way, client in ours.items():
+            client.measure_traffic(echo)
             runs[way] = partial(client.ask, count if way == "wss" else count // 3)
             runs[f"{way}: exchange"] = partial(client.exchange, 4 * count)
         for way in (MOSQUITTO, EMBEDDED):
