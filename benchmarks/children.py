@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import IO, Any, Self, TextIO
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 Commands = Mapping[str, Callable[..., Any]]
 
 
@@ -29,14 +29,27 @@ class ChildError(Exception):
 class Child:
     """A script of this folder as a process. Use it as `with`: it ends with the block."""
 
-    def __init__(self, script: str, *arguments: str, python: Path | None = None, **variables: str) -> None:
-        """`python` is the interpreter of another environment, to which nothing of this one leaks."""
+    def __init__(
+        self,
+        script: str,
+        *arguments: str,
+        python: Path | None = None,
+        root: Path = ROOT,
+        journal: IO[str] | None = None,
+        **variables: str,
+    ) -> None:
+        """`python` is the interpreter of another environment, to which nothing of this one leaks; `root` is another
+        checkout of ours, of which script and packages are taken; `journal` gets what it says on standard error.
+        """
         self._name = script
-        # What peers log is only shown if they fail.
-        self._journal = None if python is None else tempfile.TemporaryFile("w+")  # noqa: SIM115 - `close` does
+        if python is not None and journal is None:
+            journal = tempfile.TemporaryFile("w+")  # noqa: SIM115 - what peers say is only shown if they fail
+        self._journal = journal
         interpreter = [sys.executable] if python is None else [str(python), "-E"]
+        if root != ROOT:
+            variables["PYTHONPATH"] = str(root)
         self._process = subprocess.Popen(
-            [*interpreter, str(HERE / script), *arguments],
+            [*interpreter, str(root / "benchmarks" / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._journal,
@@ -99,11 +112,24 @@ class Child:
 
 
 @contextlib.contextmanager
-def running_hub(*arguments: str) -> Iterator[Child]:
-    """A hub of ours, in a process and a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder, Child("child_hub.py", *arguments, folder) as hub:
+def running_hub(*arguments: str, **options: Any) -> Iterator[Child]:
+    """A hub of ours, in a process and a folder of its own; `options` are those of `Child`."""
+    with tempfile.TemporaryDirectory() as folder, Child("child_hub.py", *arguments, folder, **options) as hub:
         hub.ask("endpoints")  # it is up
         yield hub
+
+
+@contextlib.contextmanager
+def checkout(commit: str) -> Iterator[Path | None]:
+    """An earlier state of this repository, in a folder; None where it cannot be had."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
+        if archive.returncode:
+            print(f"Commit {commit} is not here: nothing to compare with.", file=sys.stderr)
+            yield None
+            return
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        yield Path(folder)
 
 
 def answers() -> TextIO:
