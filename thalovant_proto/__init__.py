@@ -22,12 +22,15 @@ if TYPE_CHECKING:
         ClientStack as ClientStack,
         Dial as Dial,
         Run as Run,
+        Step as Step,
         Stop as Stop,
         Wait as Wait,
     )
+    from .client.subscriptions import Filter as Filter
     from .connection import HubConnection as HubConnection
-    from .crypto.kdf import DeriveKey as DeriveKey, derive as derive
+    from .crypto.kdf import DeriveKey as DeriveKey, Kdf as Kdf, derive as derive
     from .dial import DialFailed as DialFailed, DialFault as DialFault
+    from .entropy import Entropy as Entropy
     from .errors import (
         CredentialsMissing as CredentialsMissing,
         CredentialsRefused as CredentialsRefused,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
         HubHello as HubHello,
         IntentFailure as IntentFailure,
         Intercom as Intercom,
+        Json as Json,
         Kk1 as Kk1,
         Message as Message,
         Noise2 as Noise2,
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
         ThirdParty as ThirdParty,
         Utterance as Utterance,
         UtteranceHandled as UtteranceHandled,
+        WireKind as WireKind,
         Xx1 as Xx1,
     )
     from .failures import Failure as Failure, FailureKind as FailureKind
@@ -91,10 +96,27 @@ if TYPE_CHECKING:
         LinkOpened as LinkOpened,
     )
     from .links.https.client import HttpsClientLink as HttpsClientLink
-    from .links.https.server import HttpsServerHub as HttpsServerHub
+    from .links.https.cookies import Cookies as Cookies
+    from .links.https.server import HttpsServerConnection as HttpsServerConnection, HttpsServerHub as HttpsServerHub
+    from .links.https.session import HttpsSession as HttpsSession, HttpsSessionEnd as HttpsSessionEnd
+    from .links.https.stream import HttpsLimits as HttpsLimits
     from .links.mqtt.client import MqttClientLink as MqttClientLink
-    from .links.mqtt.gateway import MqttHubGateway as MqttHubGateway
+    from .links.mqtt.gateway import (
+        EchoMissed as EchoMissed,
+        GatewayClosed as GatewayClosed,
+        GatewayEvent as GatewayEvent,
+        GatewayReady as GatewayReady,
+        MqttHubGateway as MqttHubGateway,
+        MqttPeerLink as MqttPeerLink,
+        PeerArrived as PeerArrived,
+        PeerEnded as PeerEnded,
+        PeerInput as PeerInput,
+        RivalSeen as RivalSeen,
+    )
+    from .links.mqtt.limits import MqttLimits as MqttLimits
+    from .links.mqtt.topics import Topics as Topics
     from .links.wss.client import WssClientLink as WssClientLink
+    from .links.wss.common import WssLimits as WssLimits
     from .links.wss.server import WssServerLink as WssServerLink
     from .outcomes import (
         AskEnded as AskEnded,
@@ -103,6 +125,7 @@ if TYPE_CHECKING:
         AskPiece as AskPiece,
         Connected as Connected,
         Delivered as Delivered,
+        Delivery as Delivery,
         Outcome as Outcome,
         SendFailed as SendFailed,
         Sent as Sent,
@@ -112,26 +135,28 @@ if TYPE_CHECKING:
     )
     from .secret import Secret as Secret
     from .state import IGNORED as IGNORED, TRANSITIONS as TRANSITIONS, Role as Role, State as State
-    from .trust import Trust as Trust
+    from .trust import PskEntry as PskEntry, Trust as Trust
 
 # The public names of each module; a test compares this with the imports above.
 _NAMES = {
     "carrier": "Carrier CloseKind Credentials Frame FrameType Target",
     "client.routes": "Route",
     "client.session": "ClientConfig",
-    "client.stack": "ClientLink ClientStack Dial Run Stop Wait",
+    "client.stack": "ClientLink ClientStack Dial Run Step Stop Wait",
+    "client.subscriptions": "Filter",
     "connection": "HubConnection",
-    "crypto.kdf": "DeriveKey derive",
+    "crypto.kdf": "DeriveKey Kdf derive",
     "dial": "DialFailed DialFault",
+    "entropy": "Entropy",
     "errors": (
         "CredentialsMissing CredentialsRefused DecodeError DowngradeRefused HandshakeTimeout LocalProtocolError "
         "PeerKeyChanged ProtocolError RemoteProtocolError"
     ),
     "events": (
         "BinType Binary Broadcast Bus Cascade ClearHello ClientHello Closed Escalate Event Generation "
-        "HandshakeCompleted HubHello IntentFailure Intercom Kk1 Message Noise2 Noise3 Offer Ping PolicyDenied "
+        "HandshakeCompleted HubHello IntentFailure Intercom Json Kk1 Message Noise2 Noise3 Offer Ping PolicyDenied "
         "Proof ProofAnswer Propagate Proven Query Rendezvous SealedHandshake SharedBus Speak ThirdParty Utterance "
-        "UtteranceHandled Xx1"
+        "UtteranceHandled WireKind Xx1"
     ),
     "failures": "Failure FailureKind",
     "handshake.client": "ClientSide",
@@ -141,18 +166,27 @@ _NAMES = {
     "links.admission": "AdmissionLimit",
     "links.base": "Accepted FrameReceived Link LinkClosed LinkEvent LinkOpened",
     "links.https.client": "HttpsClientLink",
-    "links.https.server": "HttpsServerHub",
+    "links.https.cookies": "Cookies",
+    "links.https.server": "HttpsServerConnection HttpsServerHub",
+    "links.https.session": "HttpsSession HttpsSessionEnd",
+    "links.https.stream": "HttpsLimits",
     "links.mqtt.client": "MqttClientLink",
-    "links.mqtt.gateway": "MqttHubGateway",
+    "links.mqtt.gateway": (
+        "EchoMissed GatewayClosed GatewayEvent GatewayReady MqttHubGateway MqttPeerLink PeerArrived PeerEnded "
+        "PeerInput RivalSeen"
+    ),
+    "links.mqtt.limits": "MqttLimits",
+    "links.mqtt.topics": "Topics",
     "links.wss.client": "WssClientLink",
+    "links.wss.common": "WssLimits",
     "links.wss.server": "WssServerLink",
     "outcomes": (
-        "AskEnded AskFailed AskFault AskPiece Connected Delivered Outcome SendFailed Sent SessionState "
+        "AskEnded AskFailed AskFault AskPiece Connected Delivered Delivery Outcome SendFailed Sent SessionState "
         "StateChanged TrustChanged"
     ),
     "secret": "Secret",
     "state": "IGNORED Role State TRANSITIONS",
-    "trust": "Trust",
+    "trust": "PskEntry Trust",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import thalovant_proto
+from tests.signatures import hidden
 
 ROOT = Path(thalovant_proto.__file__).parent
 IMPURE = {
@@ -53,6 +54,17 @@ def test_public_name_is_there(name):
 
     assert found is getattr(thalovant_proto, name)
     assert name in dir(thalovant_proto)
+
+
+#: Their constructors are for those who make them: the listener's hub, the gateway.
+MADE_FOR_EMBEDDERS = (thalovant_proto.HttpsServerConnection, thalovant_proto.HttpsSession, thalovant_proto.MqttPeerLink)
+
+
+def test_types_in_public_signatures_are_public():
+    """Whoever annotates what a public function takes or gives finds the name in the package."""
+    public = [getattr(thalovant_proto, name) for name in thalovant_proto.__all__]
+
+    assert hidden(public, made=MADE_FOR_EMBEDDERS) == {}
 
 
 def test_unknown_names_are_refused():

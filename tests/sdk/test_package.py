@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import thalovant
+import thalovant.hub
+import thalovant.testing
+import thalovant_proto
+from tests.signatures import hidden
 
 HEAVY = {"asyncio", "attr", "attrs", "cattrs", "click", "cryptography", "dataclasses", "h11", "socket", "ssl", "yaml"}
 
@@ -43,6 +48,26 @@ def test_public_name_is_there(name):
     """Every promised name can be had from the package, is found by dir(), and is one and the same each time."""
     assert getattr(thalovant, name) is getattr(thalovant, name)
     assert name in dir(thalovant)
+
+
+def test_types_in_public_signatures_can_be_imported():
+    """Of the package, its hub and its testing module: from a module without an underscore, or from the protocol."""
+    paths = [
+        module.name for module in pkgutil.walk_packages(thalovant.__path__, "thalovant.") if "._" not in module.name
+    ]
+    homes = [thalovant_proto, *map(importlib.import_module, paths)]
+    importable = [
+        value
+        for home in homes
+        for name, value in vars(home).items()
+        if not name.startswith("_") and "._" not in getattr(value, "__module__", "")
+    ]
+    importable += [getattr(thalovant_proto, name) for name in thalovant_proto.__all__]
+    public = [getattr(thalovant, name) for name in thalovant.__all__]
+    public += [getattr(thalovant.hub, name) for name in thalovant.hub.__all__]
+    public += [thalovant.testing.hub, thalovant.testing.LocalHub]
+
+    assert hidden(public, importable) == {}
 
 
 def test_type_checkers_see_the_same_names():

@@ -22,6 +22,7 @@ from attrs import field, frozen
 
 from ... import jsontext
 from ...carrier import CloseKind, Credentials, Frame, FrameType
+from ...entropy import Entropy, checked
 from ...errors import DecodeError
 from ...secret import Secret
 from ..admission import AdmissionLimit
@@ -109,10 +110,8 @@ class HttpsServerHub:
     `entropy(n)` gives n random bytes. `secure`: the sockets are TLS or loopback.
     """
 
-    def __init__(
-        self, *, entropy: Callable[[int], bytes], limits: HttpsLimits = DEFAULT_HTTPS_LIMITS, secure: bool
-    ) -> None:
-        self._entropy = entropy
+    def __init__(self, *, entropy: Entropy, limits: HttpsLimits = DEFAULT_HTTPS_LIMITS, secure: bool) -> None:
+        self._entropy = checked(entropy)
         self._limits = limits
         self._secure = secure
         self._by_cookie: dict[bytes, HttpsSession] = {}
@@ -286,7 +285,7 @@ def _poll(session: HttpsSession | None, queue: Resource, now: float) -> _Owed:
     def reply() -> _Reply:
         if session.ending is not None:
             return _error(200, NOT_CONNECTED)
-        frames = b",".join(session.take(queue))
+        frames = b",".join(session.take_frames(binary=queue is Resource.BINARY))
         return _Reply(200, b'{"status":"messages retrieved","%b":[%b]}' % (FRAMES_FIELD[queue].encode(), frames))
 
     return reply

@@ -28,7 +28,7 @@ class _Waiting:
 
 
 @frozen
-class Ending:
+class HttpsSessionEnd:
     """The end of a session. `code` is a WebSocket close code where its owner closed it, else None."""
 
     kind: CloseKind
@@ -61,7 +61,7 @@ class HttpsSession:
         self.credentials = credentials
         self.address = address  # that it was opened from
         self.proven: bool = False
-        self.ending: Ending | None = None
+        self.ending: HttpsSessionEnd | None = None
         self.cookie_returned = False  # from then on it is required
         #: Called when the client has taken frames: there may be room for more.
         self.on_taken: Callable[[], None] = lambda: None
@@ -144,7 +144,7 @@ class HttpsSession:
     def close(self, now: float, *, code: int = 1000, reason: str = "") -> list[LinkEvent]:
         """End the session. The client learns it from the answer to its next request; what it has not polled is lost."""
         if self.ending is None:
-            self._finish(Ending(CloseKind.CLOSED, code, reason))
+            self._finish(HttpsSessionEnd(CloseKind.CLOSED, code, reason))
         return self._give_out()
 
     def prove(self, now: float) -> None:
@@ -168,10 +168,10 @@ class HttpsSession:
         """The client asked for its frames."""
         self._polled_at = now
 
-    def take(self, queue: Resource) -> list[bytes]:
-        """Frames for one response, as JSON strings, in order; the rest waits for the next poll."""
+    def take_frames(self, *, binary: bool) -> list[bytes]:
+        """Frames of one type for one response, as JSON strings, in order; the rest waits for the next poll."""
         taken: list[bytes] = []
-        size, waiting = 0, self._queues[queue]
+        size, waiting = 0, self._queues[Resource.BINARY if binary else Resource.TEXT]
         while waiting and (not taken or size + len(waiting[0].text) <= self._limits.poll):
             taken.append(waiting.popleft().text)
             size += len(taken[-1])
@@ -182,7 +182,7 @@ class HttpsSession:
 
     def end(self, kind: CloseKind, reason: str, now: float) -> None:
         """The session is over; its owner is told."""
-        self._finish(Ending(kind, None, reason))
+        self._finish(HttpsSessionEnd(kind, None, reason))
         self._make_ready(now)
 
     # --- inside
@@ -214,7 +214,7 @@ class HttpsSession:
             self._queues.clear()
         return events
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: HttpsSessionEnd) -> None:
         self.ending = ending
         self._on_end(self)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Final, cast
 
 from wsproto.connection import ConnectionType
@@ -12,6 +11,7 @@ from wsproto.frame_protocol import XorMaskerSimple
 from wsproto.utilities import RemoteProtocolError as BadUpgrade
 
 from ...carrier import CloseKind, Target
+from ...entropy import Entropy, checked
 from ...errors import RemoteProtocolError
 from ...secret import Secret
 from ..base import LinkClosed, LinkEvent
@@ -48,14 +48,14 @@ class WssClientLink(WssLink):
         *,
         access_key: Secret[str],
         user_agent: str,
-        entropy: Callable[[int], bytes],
+        entropy: Entropy,
         limits: WssLimits = DEFAULT_WSS_LIMITS,
         secure: bool,
     ) -> None:
         super().__init__(limits=limits, secure=secure)
         endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
         self._target = endpoint.target
-        self._entropy = entropy
+        self._entropy = checked(entropy)
         self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
         # compressed next to a secret tells of it (security.md §11).
