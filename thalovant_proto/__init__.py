@@ -7,23 +7,16 @@ Names are loaded when they are first used, so that a program pays only for the l
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    # fmt: off
+    # isort: off
     from .carrier import (
-        Carrier as Carrier,
-        CloseKind as CloseKind,
-        Credentials as Credentials,
-        Frame as Frame,
-        FrameType as FrameType,
+        Carrier as Carrier, CloseKind as CloseKind, Credentials as Credentials, Frame as Frame, FrameType as FrameType,
         Target as Target,
     )
     from .client.routes import Route as Route
     from .client.session import ClientConfig as ClientConfig
     from .client.stack import (
-        ClientLink as ClientLink,
-        ClientStack as ClientStack,
-        Dial as Dial,
-        Run as Run,
-        Step as Step,
-        Stop as Stop,
+        ClientLink as ClientLink, ClientStack as ClientStack, Dial as Dial, Run as Run, Step as Step, Stop as Stop,
         Wait as Wait,
     )
     from .client.subscriptions import Filter as Filter
@@ -32,54 +25,20 @@ if TYPE_CHECKING:
     from .dial import DialFailed as DialFailed, DialFault as DialFault
     from .entropy import Entropy as Entropy
     from .errors import (
-        CredentialsMissing as CredentialsMissing,
-        CredentialsRefused as CredentialsRefused,
-        DecodeError as DecodeError,
-        DowngradeRefused as DowngradeRefused,
-        HandshakeTimeout as HandshakeTimeout,
-        LocalProtocolError as LocalProtocolError,
-        PeerKeyChanged as PeerKeyChanged,
-        ProtocolError as ProtocolError,
+        CredentialsMissing as CredentialsMissing, CredentialsRefused as CredentialsRefused, DecodeError as DecodeError,
+        DowngradeRefused as DowngradeRefused, HandshakeTimeout as HandshakeTimeout,
+        LocalProtocolError as LocalProtocolError, PeerKeyChanged as PeerKeyChanged, ProtocolError as ProtocolError,
         RemoteProtocolError as RemoteProtocolError,
     )
     from .events import (
-        Binary as Binary,
-        BinType as BinType,
-        Broadcast as Broadcast,
-        Bus as Bus,
-        Cascade as Cascade,
-        ClearHello as ClearHello,
-        ClientHello as ClientHello,
-        Closed as Closed,
-        Escalate as Escalate,
-        Event as Event,
-        Generation as Generation,
-        HandshakeCompleted as HandshakeCompleted,
-        HubHello as HubHello,
-        IntentFailure as IntentFailure,
-        Intercom as Intercom,
-        Json as Json,
-        Kk1 as Kk1,
-        Message as Message,
-        Noise2 as Noise2,
-        Noise3 as Noise3,
-        Offer as Offer,
-        Ping as Ping,
-        PolicyDenied as PolicyDenied,
-        Proof as Proof,
-        ProofAnswer as ProofAnswer,
-        Propagate as Propagate,
-        Proven as Proven,
-        Query as Query,
-        Rendezvous as Rendezvous,
-        SealedHandshake as SealedHandshake,
-        SharedBus as SharedBus,
-        Speak as Speak,
-        ThirdParty as ThirdParty,
-        Utterance as Utterance,
-        UtteranceHandled as UtteranceHandled,
-        WireKind as WireKind,
-        Xx1 as Xx1,
+        BinType as BinType, Binary as Binary, Broadcast as Broadcast, Bus as Bus, Cascade as Cascade,
+        ClearHello as ClearHello, ClientHello as ClientHello, Closed as Closed, Escalate as Escalate, Event as Event,
+        Generation as Generation, HandshakeCompleted as HandshakeCompleted, HubHello as HubHello,
+        IntentFailure as IntentFailure, Intercom as Intercom, Json as Json, Kk1 as Kk1, Message as Message,
+        Noise2 as Noise2, Noise3 as Noise3, Offer as Offer, Ping as Ping, PolicyDenied as PolicyDenied, Proof as Proof,
+        ProofAnswer as ProofAnswer, Propagate as Propagate, Proven as Proven, Query as Query, Rendezvous as Rendezvous,
+        SealedHandshake as SealedHandshake, SharedBus as SharedBus, Speak as Speak, ThirdParty as ThirdParty,
+        Utterance as Utterance, UtteranceHandled as UtteranceHandled, WireKind as WireKind, Xx1 as Xx1,
     )
     from .failures import Failure as Failure, FailureKind as FailureKind
     from .handshake.client import ClientSide as ClientSide
@@ -88,12 +47,8 @@ if TYPE_CHECKING:
     from .limits import Limits as Limits
     from .links.admission import AdmissionLimit as AdmissionLimit
     from .links.base import (
-        Accepted as Accepted,
-        FrameReceived as FrameReceived,
-        Link as Link,
-        LinkClosed as LinkClosed,
-        LinkEvent as LinkEvent,
-        LinkOpened as LinkOpened,
+        Accepted as Accepted, FrameReceived as FrameReceived, Link as Link, LinkClosed as LinkClosed,
+        LinkEvent as LinkEvent, LinkOpened as LinkOpened,
     )
     from .links.https.client import HttpsClientLink as HttpsClientLink
     from .links.https.cookies import Cookies as Cookies
@@ -102,16 +57,9 @@ if TYPE_CHECKING:
     from .links.https.stream import HttpsLimits as HttpsLimits
     from .links.mqtt.client import MqttClientLink as MqttClientLink
     from .links.mqtt.gateway import (
-        EchoMissed as EchoMissed,
-        GatewayClosed as GatewayClosed,
-        GatewayEvent as GatewayEvent,
-        GatewayReady as GatewayReady,
-        MqttHubGateway as MqttHubGateway,
-        MqttPeerLink as MqttPeerLink,
-        PeerArrived as PeerArrived,
-        PeerEnded as PeerEnded,
-        PeerInput as PeerInput,
-        RivalSeen as RivalSeen,
+        EchoMissed as EchoMissed, GatewayClosed as GatewayClosed, GatewayEvent as GatewayEvent,
+        GatewayReady as GatewayReady, MqttHubGateway as MqttHubGateway, MqttPeerLink as MqttPeerLink,
+        PeerArrived as PeerArrived, PeerEnded as PeerEnded, PeerInput as PeerInput, RivalSeen as RivalSeen,
     )
     from .links.mqtt.limits import MqttLimits as MqttLimits
     from .links.mqtt.topics import Topics as Topics
@@ -119,23 +67,16 @@ if TYPE_CHECKING:
     from .links.wss.common import WssLimits as WssLimits
     from .links.wss.server import WssServerLink as WssServerLink
     from .outcomes import (
-        AskEnded as AskEnded,
-        AskFailed as AskFailed,
-        AskFault as AskFault,
-        AskPiece as AskPiece,
-        Connected as Connected,
-        Delivered as Delivered,
-        Delivery as Delivery,
-        Outcome as Outcome,
-        SendFailed as SendFailed,
-        Sent as Sent,
-        SessionState as SessionState,
-        StateChanged as StateChanged,
+        AskEnded as AskEnded, AskFailed as AskFailed, AskFault as AskFault, AskPiece as AskPiece,
+        Connected as Connected, Delivered as Delivered, Delivery as Delivery, Outcome as Outcome,
+        SendFailed as SendFailed, Sent as Sent, SessionState as SessionState, StateChanged as StateChanged,
         TrustChanged as TrustChanged,
     )
     from .secret import Secret as Secret
-    from .state import IGNORED as IGNORED, TRANSITIONS as TRANSITIONS, Role as Role, State as State
+    from .state import IGNORED as IGNORED, Role as Role, State as State, TRANSITIONS as TRANSITIONS
     from .trust import PskEntry as PskEntry, Trust as Trust
+    # isort: on
+    # fmt: on
 
 # The public names of each module; a test compares this with the imports above.
 _NAMES = {
