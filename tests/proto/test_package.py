@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import enum
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import thalovant_proto
-from tests.signatures import hidden
+from tests.proto.pair import client_side
+from tests.signatures import hidden, scope
+from thalovant_proto import ClientLink, Link, Secret, WssServerLink
 
 ROOT = Path(thalovant_proto.__file__).parent
 IMPURE = {
@@ -86,3 +91,60 @@ def test_type_checkers_see_the_same_names():
     }
 
     assert seen == set(thalovant_proto._HOME.items())
+
+
+#: An argument for each annotation, where no class says how to make one; a URL for each class that wants one.
+SAMPLES: dict[str, object] = {
+    "str": "text",
+    "int": 1,
+    "float": 0.0,
+    "bool": True,
+    "bytes": b"",
+    "Json": {},
+    "T": "any",
+    "int | None": None,
+    "Secret[str]": Secret("key"),
+    "Secret[bytes]": Secret(bytes(32)),
+    "Entropy": bytes,
+    "Delivery": "no",
+    "tuple[e.Bus, ...]": (),
+    "Link": WssServerLink(secure=True),
+    "ClientSide | HubSide": client_side(),
+    "Literal['dns', 'connect', 'tls']": "dns",
+}
+URLS = {"HttpsClientLink": "https://hub", "MqttClientLink": "mqtts://hub", "MqttHubGateway": "mqtt://hub"}
+CONSTRUCTED = [
+    found
+    for found in (getattr(thalovant_proto, name) for name in thalovant_proto.__all__)
+    if isinstance(found, type)
+    and not issubclass(found, enum.Enum | BaseException)
+    and found not in (*MADE_FOR_EMBEDDERS, Link, ClientLink)
+]
+
+
+@pytest.mark.parametrize("cls", CONSTRUCTED)
+def test_default_arguments_do_not_raise(cls):
+    """Every public class can be made of what it requires alone."""
+    assert isinstance(made(cls), cls)
+
+
+def made(cls: type) -> Any:
+    arguments = inspect.signature(cls).parameters.values()
+    values = [
+        (argument, URLS.get(cls.__name__, "wss://hub") if argument.name == "url" else sample(argument.annotation, cls))
+        for argument in arguments
+        if argument.default is argument.empty and argument.kind is not argument.VAR_POSITIONAL
+    ]
+    return cls(
+        *(value for argument, value in values if argument.kind is not argument.KEYWORD_ONLY),
+        **{argument.name: value for argument, value in values if argument.kind is argument.KEYWORD_ONLY},
+    )
+
+
+def sample(annotation: str, cls: type) -> object:
+    if annotation in SAMPLES:
+        return SAMPLES[annotation]
+    if annotation.startswith("Callable"):
+        return lambda *arguments: None
+    kind = eval(annotation, scope(cls.__module__))
+    return next(iter(kind)) if issubclass(kind, enum.Enum) else made(kind)

@@ -272,7 +272,7 @@ def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, s
             client_id=client_id,
             username=broker.username,
             password=Secret(broker.password),
-            topic_prefix=broker.topic_prefix,
+            topic_prefix=broker.topic_prefix or "",
             topics=explicit,
             hub_id=broker.hub_id,
             hash_topics=broker.hash_topics,

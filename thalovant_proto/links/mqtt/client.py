@@ -21,7 +21,7 @@ from .connect import kind_of, login, parse_broker
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
 from .session import MessageReceived, MqttSession, Published, SessionClosed, SessionEvent, Subscribed
-from .topics import OFFLINE, ONLINE, TOPIC_HEAD, Layout, Topics, candidate_layouts
+from .topics import DEFAULT_PREFIX, OFFLINE, ONLINE, TOPIC_HEAD, Layout, Topics, candidate_layouts
 
 #: A hello that tells nothing: the hub answers with its own. Hubs that read bit frames only drop it unread and answer
 #: too: any frame wakes them (seen with all three generations).
@@ -73,7 +73,7 @@ class MqttClientLink:
         client_id: str,
         username: str | None = None,
         password: Secret[str] | None = None,
-        topic_prefix: str | None = None,
+        topic_prefix: str = DEFAULT_PREFIX,
         topics: Topics | None = None,
         hub_id: str | None = None,
         hash_topics: bool = False,

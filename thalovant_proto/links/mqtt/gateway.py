@@ -22,7 +22,7 @@ from .connect import kind_of, login, parse_broker
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
 from .session import Connected, MessageReceived, MqttSession, SessionClosed, SessionEvent, State, Subscribed
-from .topics import OFFLINE, ONLINE, TOPIC_HEAD, HubLayout, client_of, hub_layouts, topic_of
+from .topics import DEFAULT_PREFIX, OFFLINE, ONLINE, TOPIC_HEAD, HubLayout, client_of, hub_layouts, topic_of
 
 
 @frozen(kw_only=True)
@@ -196,7 +196,7 @@ class MqttHubGateway:
         client_id: str,
         username: str | None = None,
         password: Secret[str] | None = None,
-        topic_prefix: str = "hivemind",
+        topic_prefix: str = DEFAULT_PREFIX,
         legacy_prefix: str | None = None,
         hub_name: str = "master",
         tls: bool = False,

@@ -21,6 +21,9 @@ PREFIX_KEY: Final = "prefix/key"
 LEGACY: Final = "c2s"
 LEGACY_HUB: Final = "hub/c2s"
 
+#: The prefix of hubs that were told no other.
+DEFAULT_PREFIX: Final = "hivemind"
+
 #: The payloads of status topics.
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
@@ -53,7 +56,7 @@ class Layout:
 def candidate_layouts(
     *,
     access_key: Secret[str],
-    topic_prefix: str | None = None,
+    topic_prefix: str = DEFAULT_PREFIX,
     topics: Topics | None = None,
     hub_id: str | None = None,
     hash_topics: bool = False,
@@ -73,7 +76,7 @@ def candidate_layouts(
             raise ValueError("MQTT topics of the two directions must not be the same.")
         # "c2s" is what only older hubs call the way up.
         return (Layout(name=EXPLICIT, topics=topics, text_up="c2s" not in topics.up.split("/")),)
-    prefix = (topic_prefix or "").strip(" /")
+    prefix = topic_prefix.strip(" /")
     if not prefix:
         raise ValueError("MQTT credentials must include topic_prefix.")
     _check("topic_prefix", prefix)
