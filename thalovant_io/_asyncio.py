@@ -1,36 +1,45 @@
-"""What the asyncio driver and the asyncio listener share: one socket's protocol, and a runner on the loop."""
+"""The parts that all endpoints on asyncio share: one socket's protocol, time on the loop, and the dialer."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
+from ssl import SSLContext
 from typing import Any, cast
 
-from ._drive import Runner
-from ._endpoint import OutcomeT, Pump
+from thalovant_proto.carrier import Target
+
+from ._endpoint import Endpoint, OutcomeT
+from ._interfaces import Machine
+from .dialer import DEFAULT_TIMEOUTS, ContextSource, Resolver, Timeouts, Until, attempt, resolve
 
 
 class SocketProtocol(asyncio.Protocol):
     """One socket. Passes bytes on while it is held; left, it delivers the last ones and ends."""
 
-    __slots__ = ("_held", "_linger", "_runner", "full", "transport")
+    __slots__ = ("_endpoint", "_held", "_linger", "_socket", "full", "transport", "write")
 
-    def __init__(self, runner: LoopRunner[Any]) -> None:
-        self._runner = runner
+    def __init__(self, endpoint: WiredEndpoint[Any]) -> None:
+        self._endpoint = endpoint
         self._held = True
         self._linger: asyncio.TimerHandle | None = None
-        self.full: bool = False  # takes no more bytes for now
+        self._socket: socket.socket
+        self.full = False  # takes no more bytes for now
         self.transport: asyncio.Transport
+        self.write: Callable[[bytes], None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._runner.wire_up(self)
+        self.write = self.transport.write
+        self._socket = transport.get_extra_info("socket")
+        self._endpoint.wire_up(self)
 
     def data_received(self, data: bytes) -> None:
         if self._held:
-            self._runner.received(data, self.transport.get_extra_info("socket"))
+            self._endpoint.received(data, self._socket)
 
     def eof_received(self) -> None:
         self._ended("")  # the transport closes itself afterwards, its bytes written
@@ -39,11 +48,11 @@ class SocketProtocol(asyncio.Protocol):
         self._ended("" if exc is None else getattr(exc, "strerror", None) or type(exc).__name__)
         if self._linger is not None:
             self._linger.cancel()
-        self._runner.wire_gone(self)
+        self._endpoint.wire_gone(self)
 
     def _ended(self, reason: str) -> None:
         if self._held:
-            self._runner.turn(partial(self._runner.pump.eof, reason=reason))
+            self._endpoint.socket_ended(reason)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -51,12 +60,12 @@ class SocketProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.full = False
         if self._held:
-            self._runner.turn()
+            self._endpoint.wake()
         else:
             self._shut()
 
     def leave(self, linger: float) -> None:
-        """Write what is left, then end: within `linger` seconds, or hard.
+        """Write the bytes that wait, then end: within `linger` seconds, or hard.
 
         The socket closes when the peer has closed it too. Closing it earlier resets the connection if the peer is
         still sending, and a reset takes our last bytes away from under the peer.
@@ -64,7 +73,7 @@ class SocketProtocol(asyncio.Protocol):
         if not self._held:
             return
         self._held = False
-        self._linger = self._runner.loop.call_later(linger, self.transport.abort)
+        self._linger = self._endpoint.loop.call_later(linger, self.transport.abort)
         self.transport.resume_reading()  # whoever held it back is gone, and the peer's end has to be seen
         self.transport.set_write_buffer_limits(0)  # so that `resume_writing` means: all is written
         if not self.transport.get_write_buffer_size():
@@ -82,56 +91,53 @@ class SocketProtocol(asyncio.Protocol):
         self.transport.abort()
 
 
-class LoopRunner(Runner[OutcomeT]):
-    """A runner on an asyncio loop, with at most one wire and one timer."""
+class LoopEndpoint(Endpoint[OutcomeT, SocketProtocol]):
+    """An endpoint on an asyncio loop, with at most one socket and one timer."""
 
-    __slots__ = ("_timer", "loop", "wire")
+    __slots__ = ("_timer", "_timer_at", "loop")
 
-    def __init__(self, pump: Pump[OutcomeT], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(pump)
-        self.loop: asyncio.AbstractEventLoop = loop
-        self.wire: SocketProtocol | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, machine: Machine[OutcomeT] | None, loop: asyncio.AbstractEventLoop, **role: Any) -> None:
+        super().__init__(machine, **role)
+        self.loop = loop
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
 
     @property
     def now(self) -> float:
-        """The loop's time: the `now` for calls on the stack."""
+        """The loop's time: the `now` for calls on the machine."""
         return self.loop.time()
-
-    @property
-    def full(self) -> bool:
-        return self.wire is not None and self.wire.full
-
-    def write(self, data: bytes) -> None:
-        if self.wire is not None:
-            self.wire.transport.write(data)
 
     def finish(self) -> None:
         super().finish()
-        self.turned()
+        self.settled()
 
-    def turned(self) -> None:
+    def settled(self) -> None:
         # A timer that comes too early stays: most deadlines move away with each message, and early is harmless.
-        when = None if self.over else self.pump.next_timeout
-        if self._timer is not None and (when is None or when < self._timer.when()):
+        when = None if self.over else self.next_timeout
+        if self._timer is not None and (when is None or when < self._timer_at):
             self._timer.cancel()
             self._timer = None
         if when is not None and self._timer is None:
-            self._timer = self.loop.call_at(when, self._timed_out)
+            self._timer = self.loop.call_at(when, self._timer_ended)
+            self._timer_at = when
 
-    def _timed_out(self) -> None:
+    def _timer_ended(self) -> None:
         self._timer = None
-        self.turn(self.pump.handle_timeout)
+        self.timed_out()
 
     def post(self, call: Callable[[], None]) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self.loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits
 
     def report(self, message: str, error: Exception) -> None:
         """Tell the loop's exception handler."""
         self.loop.call_exception_handler({"message": message, "exception": error})
+
+
+class WiredEndpoint(LoopEndpoint[OutcomeT]):
+    """An endpoint on a loop whose bytes travel by sockets."""
+
+    __slots__ = ()
 
     @abstractmethod
     def wire_up(self, wire: SocketProtocol) -> None:
@@ -140,3 +146,53 @@ class LoopRunner(Runner[OutcomeT]):
     @abstractmethod
     def wire_gone(self, wire: SocketProtocol) -> None:
         """The socket of `wire` is closed."""
+
+
+async def dial(
+    target: Target,
+    *,
+    tls: ContextSource = None,
+    resolver: Resolver = resolve,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> tuple[socket.socket, SSLContext | None]:
+    """Connect to `target` over TCP. Returns the socket and, if the target takes TLS, the context.
+
+    Raises `DialError`; leaves nothing behind, also when cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    steps = attempt(target, tls, resolver, timeouts, loop.time)
+    try:
+        while True:
+            await _wait(loop, next(steps))
+    except StopIteration as done:
+        sock, context = done.value
+        return sock, context
+    finally:
+        steps.close()
+
+
+async def _wait(loop: asyncio.AbstractEventLoop, until: Until) -> None:
+    """Wait for whatever comes first."""
+    came = asyncio.Event()
+    timers = [] if until.deadline is None else [loop.call_at(until.deadline, came.set)]
+    watched: list[socket.socket] = []
+
+    def done(future: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(came.set)
+
+    if until.future is not None:
+        until.future.add_done_callback(done)
+    try:
+        for sock in until.sockets:
+            try:
+                loop.add_writer(sock, came.set)
+                watched.append(sock)
+            except NotImplementedError:  # Windows has loops that watch no sockets: look again soon
+                timers.append(loop.call_later(0.02, came.set))
+        await came.wait()
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for sock in watched:
+            loop.remove_writer(sock)

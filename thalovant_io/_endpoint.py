@@ -1,30 +1,47 @@
-"""Everything between a socket and a stack that needs no socket: TLS, its deadline, and what to do next.
+"""The part between a socket and a machine that needs neither socket nor event loop: TLS, its deadline, the next step.
 
-A driver moves bytes between its socket and a pump and obeys the pump's orders. All drivers and the listener share
-these, so nothing is decided twice.
+An input goes in; then orders, bytes, effects and outcomes come out until there are no more. All drivers and the
+listener build on this, so nothing is decided twice.
 """
 
 from __future__ import annotations
 
 import enum
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from ssl import SSLContext
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from thalovant_proto.carrier import Target
-from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.secret import Secret
 
-from ._interfaces import ClientStack, Dial, HubPeer, Machine, Run, Stop
+from ._interfaces import ClientStack, Dial, Machine, Run, Stop
+from .derivation import start_derivation
+from .dialer import address_of, quick_ack
 from .tls import TlsFault, TlsPipe
 
+
+class Wire(Protocol):
+    """The present socket of an endpoint."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more bytes for now."""
+
+    def write(self, data: bytes) -> None:
+        """Write, and keep what the socket does not take."""
+
+
 OutcomeT = TypeVar("OutcomeT")
+WireT = TypeVar("WireT", bound=Wire)
 
 
 class Order(enum.Enum):
-    """What a driver does about its socket, after writing the bytes that come with the order."""
+    """What a driver does about its socket, after writing the bytes that belong there."""
 
     KEEP = "keep"  # hold it, or go on with the attempt to open it
     DROP = "drop"  # hold none: give up an attempt, leave a socket
@@ -32,102 +49,180 @@ class Order(enum.Enum):
     STOP = "stop"  # as DROP; then end
 
 
-class Pump(ABC, Generic[OutcomeT]):
-    """One machine, and the TLS of the socket that it has at the moment, if any."""
+class Endpoint(ABC, Generic[OutcomeT, WireT]):
+    """One machine, and the TLS of the socket that it has at the moment, if any.
 
-    __slots__ = ("_deadline", "_machine", "_tls", "_up")
+    What the machine raises is a bug of ours; it ends the endpoint, and loudly.
+    """
+
+    __slots__ = ("_again", "_answered", "_deadline", "_effects", "_running", "_tls", "_up", "machine", "over", "wire")
 
     def __init__(self, machine: Machine[OutcomeT] | None) -> None:
-        self._machine = machine  # None: a connection that has not finished TLS yet
+        self.machine = machine  # None: a connection that has not finished TLS yet
+        self.wire: WireT | None = None
+        self.over = False  # nothing goes in or out any more
         self._tls: TlsPipe | None = None
         self._deadline: float | None = None  # of the TLS handshake, while it goes on
         self._up = False  # bytes travel between the socket and the machine
+        self._running = False
+        self._again = False
+        self._answered = False  # bytes were written since the last ones came
+        self._effects: dict[int, Future[Secret[bytes]]] = {}
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Bytes from the socket."""
-        plaintext = data
-        if self._tls is not None:
-            plaintext = self._tls.receive(data)
-            if self._tls.ready and self._deadline is not None:
-                self._open(now)
-        if self._up and self._machine is not None and plaintext:
-            self._machine.receive_data(plaintext, now)
-        if self._tls is not None and (self._tls.closed or self._tls.fault is not None):
-            self._end(self._tls.fault, now)
+    # --- inputs ---
 
-    def eof(self, now: float, reason: str = "") -> None:
+    def received(self, data: bytes, sock: socket.socket) -> None:
+        """Take bytes that `sock` has brought, and do what follows."""
+        if self.over:
+            return
+        self._answered = False
+        try:
+            now = self.now
+            if (tls := self._tls) is not None:
+                data = tls.receive(data)
+                if self._deadline is not None and tls.ready:
+                    self._open(now)
+            if data and self._up and self.machine is not None:
+                self.machine.receive_data(data, now)
+            if tls is not None and (tls.closed or tls.fault is not None):
+                self._end(tls.fault, now)
+            self._run()
+        except Exception as exc:
+            self.crashed(exc)
+        if not self._answered:
+            self.unanswered(sock)
+
+    def wake(self) -> None:
+        """Do what the machine wants; call it after calls on the machine, unless an outcome's handler made them.
+
+        Harmless at any time.
+        """
+        if self.over:
+            return
+        try:
+            self._run()
+        except Exception as exc:
+            self.crashed(exc)
+
+    def socket_ended(self, reason: str = "") -> None:
         """The socket ended: cleanly, or as `reason` says."""
-        self._end(None if self._tls is None else self._tls.eof(reason), now, reason)
+        self._feed(self._socket_ended, reason)
+
+    def timed_out(self) -> None:
+        """Time has passed; harmless if early."""
+        self._feed(self._handle_timeout)
 
     @property
     def next_timeout(self) -> float | None:
-        """When to call `handle_timeout`."""
-        when = None if self._machine is None else self._machine.next_timeout
+        """When to call `timed_out`."""
+        when = None if self.machine is None else self.machine.next_timeout
         if self._deadline is None or when is None:
             return self._deadline if when is None else when
         return min(self._deadline, when)
 
-    def handle_timeout(self, now: float) -> None:
-        """Time has passed; harmless if early."""
-        if self._tls is not None and self._deadline is not None and now >= self._deadline:
-            self._end(self._tls.overdue(), now)
-        if self._machine is not None:
-            self._machine.handle_timeout(now)
+    def finish(self) -> None:
+        """Take nothing more, and wait for no derivation. Harmless if repeated."""
+        self.over = True
+        for future in self._effects.values():
+            future.cancel()
+        self._effects.clear()
 
-    def effects(self) -> Sequence[DeriveKey]:
-        """Slow work to start; it ends in `effect_done` or `effect_failed`."""
-        return () if self._machine is None else self._machine.effects()
+    # --- what follows from an input ---
 
-    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
-        """A key is there."""
-        if self._machine is not None:
-            self._machine.effect_done(id, key, now)
+    def _feed(self, take: Callable[..., None], *values: Any) -> None:
+        if self.over:
+            return
+        try:
+            take(*values, self.now)
+            self._run()
+        except Exception as exc:
+            self.crashed(exc)
 
-    def effect_failed(self, error: BaseException, now: float) -> None:
+    def _run(self) -> None:
+        """Hand out what there is until there is no more."""
+        self._again = True
+        if self._running:
+            return  # a handler of outcomes has called: whoever runs goes on
+        self._running = True
+        try:
+            while self._again and not self.over:
+                self._tell_outcomes()
+                self._again = False
+                if self.over:
+                    break
+                order = self._order()
+                if self._write_output(order):
+                    self._again = True  # the machine may have waited for that
+                if order is not Order.KEEP:
+                    self._tell_outcomes()  # those of the last bytes
+                    if not self.over:
+                        self.obey(order)
+        finally:
+            self._running = False
+        self.settled()
+
+    def _tell_outcomes(self) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        for effect in machine.effects():
+            future = self._effects[effect.id] = start_derivation(effect)
+            future.add_done_callback(partial(self._derived_in_thread, effect.id))
+        for outcome in machine.outcomes():
+            self.tell(outcome)
+            if self.over:
+                return
+
+    def _write_output(self, order: Order) -> bool:
+        """Write what belongs to the present socket. A full one gets no more, unless these are its last bytes."""
+        wire, tls, last = self.wire, self._tls, order is not Order.KEEP
+        if wire is not None and wire.full and not last:
+            return False
+        # The bytes of a machine that wants another socket are for that one.
+        fresh = self.machine is None or not self._up or order is Order.DIAL
+        data = b"" if fresh or self.machine is None else self.machine.data_to_send()
+        if tls is not None:
+            if data:
+                tls.send(data)
+            if last:
+                tls.close()
+            data = tls.data_to_send()
+        if last:
+            self._tls = self._deadline = None
+            self._up = False
+        if not data:
+            return False
+        if wire is not None:
+            wire.write(data)
+            self._answered = True
+        return True
+
+    def _derived_in_thread(self, id: int, future: Future[Secret[bytes]]) -> None:
+        self.post(partial(self._derived, id, future))
+
+    def _derived(self, id: int, future: Future[Secret[bytes]]) -> None:
+        if self._effects.get(id) is not future:
+            return  # nobody waits any more
+        del self._effects[id]
+        if (error := future.exception()) is None and self.machine is not None:
+            self._feed(self.machine.effect_done, id, future.result())
+        else:
+            self._feed(self._effect_failed, error)
+
+    def _effect_failed(self, error: BaseException, now: float) -> None:
         """A key will never be there (no memory, no such algorithm): the connection that waits for it ends."""
         if self._up:
             self._end(None, now, f"the session key could not be derived: {type(error).__name__}")
 
-    def outcomes(self) -> Sequence[OutcomeT]:
-        """News for the application, in order."""
-        return () if self._machine is None else self._machine.outcomes()
+    def _handle_timeout(self, now: float) -> None:
+        if self._tls is not None and self._deadline is not None and now >= self._deadline:
+            self._end(self._tls.overdue(), now)
+        if self.machine is not None:
+            self.machine.handle_timeout(now)
 
-    def turn(self, *, full: bool = False) -> tuple[Order, bytes]:
-        """What to do now, and the bytes to write to the present socket before that.
+    # --- the socket ---
 
-        Call it after every input. With `full` (the socket takes no more for now) the machine keeps its bytes, unless
-        they are the last ones.
-        """
-        order = self._order()
-        if order is Order.KEEP and full:
-            return order, b""
-        # The bytes of a machine that wants another socket are for that one.
-        fresh = self._machine is None or not self._up or order is Order.DIAL
-        data = b"" if fresh or self._machine is None else self._machine.data_to_send()
-        if self._tls is not None:
-            if data:
-                self._tls.send(data)
-            if order is not Order.KEEP:
-                self._tls.close()
-            data = self._tls.data_to_send()
-        if order is not Order.KEEP:
-            self._tls = self._deadline = None
-            self._up = False
-        return order, data
-
-    @abstractmethod
-    def _order(self) -> Order:
-        """Ask the machine."""
-
-    @abstractmethod
-    def _opened(self, now: float) -> None:
-        """The socket is up, TLS included: tell the machine."""
-
-    @abstractmethod
-    def _ended(self, fault: TlsFault | None, now: float, reason: str) -> None:
-        """The socket ended before it was up (`fault` says why) or after: tell the machine."""
-
-    def _start(self, tls: TlsPipe | None, now: float, tls_timeout: float) -> None:
+    def _start(self, tls: TlsPipe | None, tls_timeout: float, now: float) -> None:
         """TCP is there."""
         self._tls = tls
         if tls is None:
@@ -138,42 +233,95 @@ class Pump(ABC, Generic[OutcomeT]):
     def _open(self, now: float) -> None:
         self._deadline = None
         self._up = True
-        self._opened(now)
+        self._socket_up(now)
+
+    def _socket_ended(self, reason: str, now: float) -> None:
+        self._end(None if self._tls is None else self._tls.eof(reason), now, reason)
 
     def _end(self, fault: TlsFault | None, now: float, reason: str = "") -> None:
         if self._up or self._deadline is not None:
-            self._ended(fault, now, reason)
+            self._socket_down(fault, now, reason)
             self._deadline = None
             self._up = False
 
+    # --- the role ---
 
-class ClientPump(Pump[OutcomeT]):
-    """The pump of a client stack, over all its sockets."""
+    @abstractmethod
+    def _order(self) -> Order:
+        """Ask the machine what to do about sockets."""
 
-    __slots__ = ("_held", "_serial", "_stack", "_tls_timeout", "target")
+    @abstractmethod
+    def _socket_up(self, now: float) -> None:
+        """Tell the machine that the socket is up, TLS included."""
+
+    @abstractmethod
+    def _socket_down(self, fault: TlsFault | None, now: float, reason: str) -> None:
+        """Tell the machine that the socket ended, before it was up (`fault` says why) or after."""
+
+    # --- the driver ---
+
+    @property
+    @abstractmethod
+    def now(self) -> float:
+        """The time for calls on the machine."""
+
+    @abstractmethod
+    def tell(self, outcome: OutcomeT) -> None:
+        """Hand an outcome to the application."""
+
+    @abstractmethod
+    def obey(self, order: Order) -> None:
+        """Carry out an order other than KEEP."""
+
+    @abstractmethod
+    def settled(self) -> None:
+        """Wait for the next input, until `next_timeout` at most: there is no more to do."""
+
+    @abstractmethod
+    def post(self, call: Callable[[], None]) -> None:
+        """Have `call` made where the endpoint runs. Called from other threads; harmless when all is over."""
+
+    @abstractmethod
+    def crashed(self, error: Exception) -> None:
+        """End because of a bug of ours, and see that somebody learns of it."""
+
+    def unanswered(self, sock: socket.socket) -> None:
+        """Acknowledge what `sock` has brought, unless something was written meanwhile."""
+        if not self._answered:
+            quick_ack(sock)
+
+
+class ClientEndpoint(Endpoint[OutcomeT, WireT]):
+    """A client stack, over all its sockets."""
 
     def __init__(self, stack: ClientStack[OutcomeT], *, tls_timeout: float) -> None:
         super().__init__(stack)
+        self.target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
         self._stack = stack
         self._tls_timeout = tls_timeout
         self._serial: int | None = None  # of the last socket that the stack asked for
         self._held = False  # it, or the attempt to open it, is still there
-        self.target: Target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
 
-    def connected(self, context: SSLContext | None, now: float) -> None:
+    def connected(self, context: SSLContext | None) -> None:
         """The attempt gave a TCP connection; with `context`, TLS comes next."""
+        self._feed(self._connected, context)
+
+    def dial_failed(self, failure: DialFailed) -> None:
+        """The attempt ended without a socket."""
+        self._feed(self._dial_failed, failure)
+
+    def _connected(self, context: SSLContext | None, now: float) -> None:
         tls = None
         if context is not None:
             try:
                 tls = TlsPipe(context, address_of(self.target), server_hostname=server_name(self.target.host))
             except ValueError:
                 message = f"{address_of(self.target)}: no certificate can be for this host name; check the host"
-                self.dial_failed(DialFailed(phase="tls", fault=DialFault.CERTIFICATE_HOST, message=message), now)
+                self._dial_failed(DialFailed(phase="tls", fault=DialFault.CERTIFICATE_HOST, message=message), now)
                 return
-        self._start(tls, now, self._tls_timeout)
+        self._start(tls, self._tls_timeout, now)
 
-    def dial_failed(self, failure: DialFailed, now: float) -> None:
-        """The attempt ended without a socket."""
+    def _dial_failed(self, failure: DialFailed, now: float) -> None:
         self._held = False
         self._stack.dial_failed(failure, now)
 
@@ -190,53 +338,15 @@ class ClientPump(Pump[OutcomeT]):
                 return Order.STOP
         return Order.DROP
 
-    def _opened(self, now: float) -> None:
+    def _socket_up(self, now: float) -> None:
         self._stack.socket_opened(now)
 
-    def _ended(self, fault: TlsFault | None, now: float, reason: str) -> None:
+    def _socket_down(self, fault: TlsFault | None, now: float, reason: str) -> None:
         self._held = False
         if self._up:
             self._stack.eof(now, reason if fault is None else fault.message)
         elif fault is not None:
             self._stack.dial_failed(DialFailed(phase="tls", fault=fault.fault, message=fault.message), now)
-
-
-class PeerPump(Pump[OutcomeT]):
-    """The pump of one accepted connection. The hub's peer is made when TLS is done."""
-
-    __slots__ = ("_make", "_over", "_peer", "fault")
-
-    def __init__(self, make: Callable[[], HubPeer[OutcomeT]]) -> None:
-        super().__init__(None)
-        self._make: Callable[[], HubPeer[OutcomeT]] | None = make
-        self._peer: HubPeer[OutcomeT] | None = None
-        self._over = False
-        self.fault: TlsFault | None = None  # why there was never a peer
-
-    def accepted(self, tls: TlsPipe | None, now: float, tls_timeout: float) -> None:
-        """The TCP connection is there."""
-        self._start(tls, now, tls_timeout)
-
-    def _order(self) -> Order:
-        return Order.STOP if self._over or (self._peer is not None and self._peer.finished) else Order.KEEP
-
-    def _opened(self, now: float) -> None:
-        if self._make is not None:
-            self._machine = self._peer = self._make()
-            self._make = None  # it refers to our owner; a busy hub cannot wait for the garbage collector
-
-    def _ended(self, fault: TlsFault | None, now: float, reason: str) -> None:
-        self._over = True
-        self._make = None
-        if self._peer is not None:
-            self._peer.eof(now, reason if fault is None else fault.message)
-        else:
-            self.fault = fault
-
-
-def address_of(target: Target) -> str:
-    """How messages call a target: "hub.example:443", "[::1]:443"."""
-    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
 
 
 def server_name(host: str) -> str:

@@ -1,130 +1,30 @@
-"""What the blocking driver and the trio driver share: plain non-blocking sockets, and who waits for them is open."""
+"""The parts that the blocking driver and the trio driver share: plain non-blocking sockets, waited for in two ways."""
 
 from __future__ import annotations
 
 import socket
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from functools import partial
-from ssl import SSLContext
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from thalovant_proto.carrier import Target
-
-from ._drive import Runner
-from ._endpoint import ClientPump, Order, OutcomeT
+from ._endpoint import ClientEndpoint, Order, OutcomeT
 from ._interfaces import ClientStack
 from .dialer import (
     DEFAULT_TIMEOUTS,
-    LOOKUP_ERRORS,
-    Address,
+    PENDING,
+    Attempt,
     ContextSource,
     DialError,
-    Race,
     Resolver,
     Timeouts,
-    context_failed,
-    lookup_failed,
-    new_socket,
-    prepare_socket,
+    Until,
+    attempt,
     resolve,
-    start_context,
-    start_lookup,
 )
 
 _READ: Final = 256 * 1024
-_PENDING: Final = (BlockingIOError, InterruptedError)
-
-
-@frozen
-class Until:
-    """What an attempt waits for: a future, one of its sockets to be writable, or a time, whichever is first."""
-
-    deadline: float | None
-    future: Future[Any] | None = None
-    sockets: Sequence[socket.socket] = ()
-
-
-Attempt: TypeAlias = Generator[Until, None, tuple[socket.socket, SSLContext | None]]
-
-
-def attempt(
-    target: Target, source: ContextSource, resolver: Resolver, timeouts: Timeouts, clock: Callable[[], float]
-) -> Attempt:
-    """Dial `target` step by step: resume it when what it waits for may have come; closing it ends all its sockets.
-
-    Returns the socket and, if the target takes TLS, the context. Raises `DialError`.
-    """
-    context = None
-    if target.tls:
-        making = start_context(source)
-        while not making.done():
-            yield Until(None, making)
-        try:
-            context = making.result()
-        except Exception as exc:
-            raise DialError(context_failed(target, exc)) from None
-    deadline = clock() + timeouts.dns
-    lookup = start_lookup(target, resolver)
-    try:
-        while not lookup.done() and clock() < deadline:
-            yield Until(deadline, lookup)
-        race = Race(target, lookup.result(timeout=0), clock(), timeouts)
-    except LOOKUP_ERRORS as exc:  # TimeoutError is an OSError
-        raise DialError(lookup_failed(target, exc)) from None
-    finally:
-        lookup.cancel()
-    running: dict[socket.socket, Address] = {}
-    try:
-        while True:
-            while (address := race.next(clock())) is not None:
-                _begin(race, running, address, clock)
-            for sock in tuple(running):
-                if _up(race, running, sock, clock):
-                    del running[sock]
-                    return sock, context
-            if (failure := race.lost(clock())) is not None:
-                raise DialError(failure)
-            yield Until(race.next_timeout, sockets=tuple(running))
-    finally:
-        for sock in running:
-            sock.close()
-
-
-def _begin(race: Race, running: dict[socket.socket, Address], address: Address, clock: Callable[[], float]) -> None:
-    try:
-        sock = new_socket(address)
-    except OSError as exc:
-        race.failed(address, exc, clock())
-        return
-    running[sock] = address
-    try:
-        sock.connect(address[1])
-    except _PENDING:
-        pass
-    except OSError as exc:
-        del running[sock]
-        sock.close()
-        race.failed(address, exc, clock())
-
-
-def _up(race: Race, running: dict[socket.socket, Address], sock: socket.socket, clock: Callable[[], float]) -> bool:
-    try:
-        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(error, "")
-        try:
-            sock.getpeername()
-        except OSError:
-            return False  # not yet
-        prepare_socket(sock)
-    except OSError as exc:
-        sock.close()
-        race.failed(running.pop(sock), exc, clock())
-        return False
-    return True
 
 
 class SocketWire:
@@ -151,7 +51,7 @@ class SocketWire:
         while self._out:
             try:
                 self._out = self._out[self.sock.send(self._out) :]
-            except _PENDING:
+            except PENDING:
                 return
             except OSError:
                 self._out = memoryview(b"")
@@ -169,8 +69,8 @@ class SocketWire:
 
 
 @define(eq=False, repr=False, slots=False)
-class SocketRunner(Runner[OutcomeT]):
-    """A runner of a client stack on plain sockets. The driver waits, and calls `advance`, `readable`, `writable`.
+class SocketEndpoint(ClientEndpoint[OutcomeT, SocketWire]):
+    """A client stack on plain sockets. The driver waits, and calls `advance`, `readable`, `writable`.
 
     `on_outcome` is called where the driver runs, in order; it may call the stack. What it raises ends the run. `tls` is
     for targets with TLS: a context, or a function that makes one, called in a thread.
@@ -181,29 +81,14 @@ class SocketRunner(Runner[OutcomeT]):
     tls: ContextSource = field(default=None, kw_only=True)
     timeouts: Timeouts = field(default=DEFAULT_TIMEOUTS, kw_only=True)
     resolver: Resolver = field(default=resolve, kw_only=True)
-    client_pump: ClientPump[OutcomeT] = field(init=False)
-    wire: SocketWire | None = field(init=False, default=None)
     error: Exception | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        self.client_pump = ClientPump(self.stack, tls_timeout=self.timeouts.tls)
-        super().__init__(self.client_pump)
-
-    def wake(self) -> None:
-        """Do what the stack wants; call it after calls on the stack, unless they were made by `on_outcome`."""
-        self.turn()
+        super().__init__(self.stack, tls_timeout=self.timeouts.tls)
 
     def abort(self) -> None:
         """End at once, without goodbye. Nothing is told any more."""
         self.end()
-
-    @property
-    def full(self) -> bool:
-        return self.wire is not None and self.wire.full
-
-    def write(self, data: bytes) -> None:
-        if self.wire is not None:
-            self.wire.write(data)
 
     def tell(self, outcome: OutcomeT) -> None:
         self.on_outcome(outcome)
@@ -218,8 +103,7 @@ class SocketRunner(Runner[OutcomeT]):
             self.wire.leave(self.now + self.timeouts.linger)
             self.wire = None
         if order is Order.DIAL:
-            target = self.client_pump.target
-            self.begin(attempt(target, self.tls, self.resolver, self.timeouts, lambda: self.now))
+            self.begin(attempt(self.target, self.tls, self.resolver, self.timeouts, lambda: self.now))
         elif order is Order.STOP:
             self.finish()
 
@@ -230,9 +114,9 @@ class SocketRunner(Runner[OutcomeT]):
         except StopIteration as done:
             sock, context = done.value
             self.wire = self.new_wire(sock)
-            self.turn(partial(self.client_pump.connected, context))
+            self.connected(context)
         except DialError as exc:
-            self.turn(partial(self.client_pump.dial_failed, exc.failure))
+            self.dial_failed(exc.failure)
         except Exception as exc:  # a resolver that raises what it must not
             self.crashed(exc)
         return None
@@ -242,21 +126,21 @@ class SocketRunner(Runner[OutcomeT]):
         data, reason = b"", ""
         try:
             data = wire.sock.recv(_READ)
-        except _PENDING:
+        except PENDING:
             return True
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
         if wire.held and data:
             self.received(data, wire.sock)
         elif wire.held:
-            self.turn(partial(self.pump.eof, reason=reason))
+            self.socket_ended(reason)
         return bool(data)
 
     def writable(self, wire: SocketWire) -> None:
         """Write what waits, and then what else there is."""
         wire.flush()
         if wire.held and not wire.full:
-            self.turn()
+            self.wake()
 
     @abstractmethod
     def begin(self, steps: Attempt) -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import partial
 from ssl import SSLContext
 
 from thalovant_proto.carrier import Target
 
-from ._asyncio import LoopRunner, SocketProtocol
-from ._endpoint import ClientPump, Order, OutcomeT
+from ._asyncio import SocketProtocol, WiredEndpoint, dial
+from ._endpoint import ClientEndpoint, Order, OutcomeT
 from ._interfaces import ClientStack
-from .asyncio_dialer import context_for, dial
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, connect_failed, resolve
 
 
-class AsyncioDriver(LoopRunner[OutcomeT]):
+class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProtocol]):
     """Runs one client stack on the running loop. Not thread safe; use it on that loop only."""
 
     def __init__(
@@ -25,6 +23,8 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         stack: ClientStack[OutcomeT],
         *,
         on_outcome: Callable[[OutcomeT], None],
+        on_socket_up: Callable[[float], None] = lambda now: None,
+        on_crash: Callable[[Exception], None] = lambda error: None,
         tls: ContextSource = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         resolver: Resolver = resolve,
@@ -32,12 +32,16 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         """`on_outcome` is called on the loop, in order; it may call the stack. What it raises goes to the loop's
         exception handler, and the driver goes on.
 
+        `on_socket_up` is called when a socket is up, TLS included, before the stack learns of it. `on_crash` is called
+        when the stack raised something: a bug, which the loop's exception handler was told of, and the driver's end.
+
         `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
         """
-        self._pump = ClientPump(stack, tls_timeout=timeouts.tls)
-        super().__init__(self._pump, asyncio.get_running_loop())
+        super().__init__(stack, asyncio.get_running_loop(), tls_timeout=timeouts.tls)
         self._on_outcome = on_outcome
-        self._tls = tls
+        self._on_socket_up = on_socket_up
+        self._on_crash = on_crash
+        self._tls_source = tls
         self._timeouts = timeouts
         self._resolver = resolver
         self._attempt: asyncio.Task[None] | None = None  # to open a socket
@@ -49,11 +53,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
 
     def start(self) -> None:
         """Begin: dial if the stack says so."""
-        self.turn()
-
-    def wake(self) -> None:
-        """Do what the stack wants; call it after calls on the stack, unless they were made by `on_outcome`."""
-        self.turn()
+        self.wake()
 
     async def closed(self) -> None:
         """Wait until the stack has stopped, or `abort`, and nothing is left: no task, timer or socket.
@@ -89,7 +89,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
             self.wire.leave(self._timeouts.linger)
             self.wire = None
         if order is Order.DIAL:
-            self._attempt = self.loop.create_task(self._dial(self._pump.target))
+            self._attempt = self.loop.create_task(self._dial(self.target))
             self._tasks.add(self._attempt)
             self._attempt.add_done_callback(self._task_done)
         elif order is Order.STOP:
@@ -100,6 +100,11 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
         self._error = error
         self.report("A client stack failed", error)
         self.abort()
+        self._on_crash(error)
+
+    def _socket_up(self, now: float) -> None:
+        self._on_socket_up(now)
+        super()._socket_up(now)
 
     def wire_up(self, wire: SocketProtocol) -> None:
         self._wires.add(wire)
@@ -108,7 +113,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
             return
         context = self._coming[1]
         self.wire, self._coming, self._attempt = wire, None, None
-        self.turn(partial(self._pump.connected, context))
+        self.connected(context)
 
     def wire_gone(self, wire: SocketProtocol) -> None:
         self._wires.discard(wire)
@@ -116,8 +121,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
 
     async def _dial(self, target: Target) -> None:
         try:
-            context = await context_for(target, self._tls)
-            sock = await dial(target, resolver=self._resolver, timeouts=self._timeouts)
+            sock, context = await dial(target, tls=self._tls_source, resolver=self._resolver, timeouts=self._timeouts)
             wire = SocketProtocol(self)
             self._coming = (wire, context)
             try:
@@ -127,8 +131,7 @@ class AsyncioDriver(LoopRunner[OutcomeT]):
                 raise
         except (DialError, OSError) as exc:
             self._attempt = self._coming = None
-            failure = exc.failure if isinstance(exc, DialError) else connect_failed(target, exc)
-            self.turn(partial(self._pump.dial_failed, failure))
+            self.dial_failed(exc.failure if isinstance(exc, DialError) else connect_failed(target, exc))
         except Exception as exc:  # a resolver that raises what it must not
             self.crashed(exc)
 

@@ -12,11 +12,12 @@ from selectors import EVENT_READ, EVENT_WRITE
 from attrs import define, field
 
 from ._endpoint import OutcomeT
-from ._sockets import Attempt, SocketRunner, SocketWire
+from ._sockets import SocketEndpoint, SocketWire
+from .dialer import Attempt
 
 
 @define(eq=False, repr=False, slots=False)
-class BlockingDriver(SocketRunner[OutcomeT]):
+class BlockingDriver(SocketEndpoint[OutcomeT]):
     """Runs one client stack in the thread that calls `run`. Only `call_soon` and `abort` are for other threads."""
 
     _steps: Attempt | None = field(init=False, default=None)
@@ -38,7 +39,7 @@ class BlockingDriver(SocketRunner[OutcomeT]):
         self._nudge.setblocking(False)
         try:
             with selectors.DefaultSelector() as self._selector:
-                self.turn()
+                self.wake()
                 while not self.over or self._wires:
                     self._round(nudged)
         finally:
@@ -70,7 +71,7 @@ class BlockingDriver(SocketRunner[OutcomeT]):
             wire.sock.close()
         self._wires.clear()
 
-    def turned(self) -> None:
+    def settled(self) -> None:
         pass  # `run` looks at the timers itself
 
     def post(self, call: Callable[[], None]) -> None:
@@ -107,7 +108,7 @@ class BlockingDriver(SocketRunner[OutcomeT]):
             if until.future is not None:
                 until.future.add_done_callback(lambda _: self.call_soon(_nothing))
         if not self.over:
-            times.append(self.pump.next_timeout)
+            times.append(self.next_timeout)
         self._watch(wanted)
         if self._calls:  # made before there was anything to nudge
             times.append(self.now)
@@ -120,9 +121,9 @@ class BlockingDriver(SocketRunner[OutcomeT]):
             self._serve(wire, masks.get(wire.sock, 0))
         while self._calls:
             self._calls.popleft()()
-            self.turn()
-        if not self.over and (when := self.pump.next_timeout) is not None and when <= self.now:
-            self.turn(self.pump.handle_timeout)
+            self.wake()
+        if not self.over and (when := self.next_timeout) is not None and when <= self.now:
+            self.timed_out()
 
     def _serve(self, wire: SocketWire, mask: int) -> None:
         if mask & EVENT_WRITE:

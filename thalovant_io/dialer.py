@@ -9,7 +9,7 @@ import errno
 import functools
 import os
 import socket
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from concurrent.futures import Future
 from ssl import SSLContext
 from typing import Any, Final, TypeAlias
@@ -20,7 +20,6 @@ from attrs.validators import gt
 from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
 
-from ._endpoint import address_of
 from ._threads import SingleFlight
 from .tls import CaFileError, default_context
 
@@ -32,6 +31,9 @@ Resolver: TypeAlias = Callable[[str, int], Sequence[Address]]
 
 LOOKUP_ERRORS: Final = (OSError, ValueError, OverflowError)
 """A name that is not there, that cannot be one, and a port that cannot be one."""
+
+PENDING: Final = (BlockingIOError, InterruptedError)
+"""A call on a non-blocking socket that goes on by itself."""
 
 ContextSource: TypeAlias = Callable[[], SSLContext] | SSLContext | None
 """A context, a function that makes one (called in a thread), or None for `tls.default_context`."""
@@ -143,6 +145,94 @@ class Race:
         return DialFailed(phase="connect", fault=fault, message=message)
 
 
+@frozen
+class Until:
+    """What an attempt waits for: a future, one of its sockets to be writable, or a time, whichever is first."""
+
+    deadline: float | None
+    future: Future[Any] | None = None
+    sockets: Sequence[socket.socket] = ()
+
+
+Attempt: TypeAlias = Generator[Until, None, tuple[socket.socket, SSLContext | None]]
+
+
+def attempt(
+    target: Target, source: ContextSource, resolver: Resolver, timeouts: Timeouts, clock: Callable[[], float]
+) -> Attempt:
+    """Dial `target` step by step: resume it when what it waits for may have come; closing it ends all its sockets.
+
+    Returns the socket and, if the target takes TLS, the context. Raises `DialError`.
+    """
+    context = None
+    if target.tls:
+        making = start_context(source)
+        while not making.done():
+            yield Until(None, making)
+        try:
+            context = making.result()
+        except Exception as exc:
+            raise DialError(context_failed(target, exc)) from None
+    deadline = clock() + timeouts.dns
+    lookup = start_lookup(target, resolver)
+    try:
+        while not lookup.done() and clock() < deadline:
+            yield Until(deadline, lookup)
+        race = Race(target, lookup.result(timeout=0), clock(), timeouts)
+    except LOOKUP_ERRORS as exc:  # TimeoutError is an OSError
+        raise DialError(lookup_failed(target, exc)) from None
+    finally:
+        lookup.cancel()
+    running: dict[socket.socket, Address] = {}
+    try:
+        while True:
+            while (address := race.next(clock())) is not None:
+                _begin(race, running, address, clock)
+            for sock in tuple(running):
+                if _up(race, running, sock, clock):
+                    del running[sock]
+                    return sock, context
+            if (failure := race.lost(clock())) is not None:
+                raise DialError(failure)
+            yield Until(race.next_timeout, sockets=tuple(running))
+    finally:
+        for sock in running:
+            sock.close()
+
+
+def _begin(race: Race, running: dict[socket.socket, Address], address: Address, clock: Callable[[], float]) -> None:
+    try:
+        sock = new_socket(address)
+    except OSError as exc:
+        race.failed(address, exc, clock())
+        return
+    running[sock] = address
+    try:
+        sock.connect(address[1])
+    except PENDING:
+        pass
+    except OSError as exc:
+        del running[sock]
+        sock.close()
+        race.failed(address, exc, clock())
+
+
+def _up(race: Race, running: dict[socket.socket, Address], sock: socket.socket, clock: Callable[[], float]) -> bool:
+    try:
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, "")
+        try:
+            sock.getpeername()
+        except OSError:
+            return False  # not yet
+        prepare_socket(sock)
+    except OSError as exc:
+        sock.close()
+        race.failed(running.pop(sock), exc, clock())
+        return False
+    return True
+
+
 def new_socket(address: Address) -> socket.socket:
     """A non-blocking TCP socket for `address`."""
     sock = socket.socket(address[0], socket.SOCK_STREAM)
@@ -199,6 +289,11 @@ def context_failed(target: Target, error: Exception) -> DialFailed:
     cause = str(error) if isinstance(error, CaFileError) else f"no TLS context ({type(error).__name__})"
     message = f"cannot verify {address_of(target)}: {cause}"
     return DialFailed(phase="tls", fault=DialFault.CERTIFICATE_UNTRUSTED, message=message)
+
+
+def address_of(target: Target) -> str:
+    """The name of a target in messages: "hub.example:443", "[::1]:443"."""
+    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
 
 
 _NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}

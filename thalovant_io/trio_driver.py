@@ -14,11 +14,12 @@ except ImportError:
     raise ImportError("the trio driver needs trio: pip install thalovant[trio]") from None
 
 from ._endpoint import OutcomeT
-from ._sockets import Attempt, SocketRunner, SocketWire, Until
+from ._sockets import SocketEndpoint, SocketWire
+from .dialer import Attempt, Until
 
 
 @define(eq=False, repr=False, slots=False)
-class TrioDriver(SocketRunner[OutcomeT]):
+class TrioDriver(SocketEndpoint[OutcomeT]):
     """Runs one client stack in the task that calls `run`. Use it in that run of trio only."""
 
     _changed: trio.Event = field(init=False, factory=trio.Event)  # the wait for the timer has become too long
@@ -49,8 +50,8 @@ class TrioDriver(SocketRunner[OutcomeT]):
         self.finish()
         self._all.cancel()
 
-    def turned(self) -> None:
-        when = self.pump.next_timeout
+    def settled(self) -> None:
+        when = self.next_timeout
         if self.over or (when is not None and when < self._armed):
             self._changed.set()
 
@@ -76,15 +77,15 @@ class TrioDriver(SocketRunner[OutcomeT]):
         return wire
 
     async def _keep_time(self) -> None:
-        self.turn()
+        self.wake()
         while not self.over:
-            when = self.pump.next_timeout
+            when = self.next_timeout
             self._armed = math.inf if when is None else when
             self._changed = trio.Event()
             with trio.move_on_at(self._armed) as timer:
                 await self._changed.wait()
             if timer.cancelled_caught:
-                self.turn(self.pump.handle_timeout)
+                self.timed_out()
 
     async def _dial(self, steps: Attempt, scope: trio.CancelScope) -> None:
         try:

@@ -15,7 +15,7 @@ import pytest
 from tests.io.pki import Pki
 from tests.io.running import PATIENCE, Accepted, BlackHole, Server, echo, free_port
 from tests.io.stacks import Failed, FrameClient, Heard, Opened, Outcome
-from thalovant_io.asyncio_dialer import context_for, dial
+from thalovant_io._asyncio import dial
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.derivation import start_derivation
 from thalovant_io.dialer import Address, DialError, Timeouts
@@ -54,10 +54,10 @@ def test_a_dial_can_be_cancelled_at_every_await(dead: bool, pki: Pki) -> None:
 
         async def call() -> None:
             target = Target(host="hub.example", port=1, tls=True)
-            assert await context_for(target, lambda: default_context(pki.ca_file)) is not None
-            timeouts = Timeouts(attempt=1e-9)
-            sock = await dial(target, resolver=resolver, timeouts=timeouts)
+            source = lambda: default_context(pki.ca_file)  # noqa: E731
+            sock, context = await dial(target, tls=source, resolver=resolver, timeouts=Timeouts(attempt=1e-9))
             sock.close()
+            assert context is not None
 
         async def main() -> None:
             turns = 0
@@ -158,17 +158,17 @@ def test_a_key_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.records == []
 
 
-def test_dial_and_context_outside_a_driver(pki: Pki) -> None:
-    """Both are usable on their own, with faults as `DialError`."""
+def test_dialing_outside_a_driver() -> None:
+    """It is usable on its own, with faults as `DialError`."""
 
     async def main(server: Server) -> None:
-        with await dial(server.target) as sock:
-            assert sock.getpeername() == ("127.0.0.1", server.port)
+        sock, context = await dial(server.target)
+        with sock:
+            assert (sock.getpeername(), context) == (("127.0.0.1", server.port), None)
         with free_port() as port, pytest.raises(DialError) as caught:
             await dial(Target(host="127.0.0.1", port=port, tls=False))
         assert caught.value.failure.fault is DialFault.REFUSED
         assert str(caught.value) == caught.value.failure.message
-        assert await context_for(server.target, None) is None
 
     with Server(listen) as server:
         asyncio.run(main(server))

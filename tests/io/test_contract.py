@@ -44,9 +44,7 @@ def test_drivers_know_nothing_of_the_protocol(path: Path) -> None:
             assert (node.module or "").removeprefix("thalovant_proto.") in allowed
 
 
-@pytest.mark.parametrize(
-    "module", ["tls", "dialer", "_endpoint", "_drive", "_interfaces", "_sockets", "derivation", "_threads"]
-)
+@pytest.mark.parametrize("module", ["tls", "dialer", "_endpoint", "_interfaces", "_sockets", "derivation", "_threads"])
 def test_shared_parts_belong_to_no_event_loop(module: str) -> None:
     """Neither asyncio nor trio is imported by what all drivers share."""
     for node in ast.walk(ast.parse((FOLDER / f"{module}.py").read_text())):

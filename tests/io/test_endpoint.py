@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from collections.abc import Callable
+
 from tests.io.pki import Pki
-from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
-from thalovant_io._endpoint import ClientPump, Order, PeerPump, address_of, server_name
+from tests.io.stacks import Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
+from thalovant_io._endpoint import ClientEndpoint, Order, server_name
 from thalovant_io._interfaces import Dial, Run, Stop, Wait
+from thalovant_io.dialer import address_of
 from thalovant_io.tls import TlsPipe
 from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
@@ -24,152 +29,192 @@ class Willful(FrameClient):
         return self.forced or super().step()
 
 
-def pump_of(stack: FrameClient) -> ClientPump[Outcome]:
-    """A pump that has been told to dial."""
-    pump = ClientPump(stack, tls_timeout=10.0)
-    assert pump.turn() == (Order.DIAL, b"")
-    return pump
+class Endpoint(ClientEndpoint[Outcome, "Wire"]):
+    """A driver on a desk: time is set by hand, what it is told to do is written down."""
+
+    def __init__(self, stack: FrameClient) -> None:
+        super().__init__(stack, tls_timeout=10.0)
+        self.time = 0.0
+        self.told: list[Outcome] = []
+        self.done: list[Order | bytes] = []  # since the last look
+
+    def look(self) -> list[Order | bytes]:
+        """The orders it was given and the bytes it wrote, in order, since the last look."""
+        done, self.done = self.done, []
+        return done
+
+    def look_after_waking(self) -> list[Order | bytes]:
+        """The same, after an input that brings nothing."""
+        self.wake()
+        return self.look()
+
+    @property
+    def now(self) -> float:
+        return self.time
+
+    def tell(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
+
+    def obey(self, order: Order) -> None:
+        self.done.append(order)
+        self.wire = None
+        if order is Order.STOP:
+            self.finish()
+
+    def settled(self) -> None:
+        """Time is set by hand."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        raise NotImplementedError
+
+    def crashed(self, error: Exception) -> None:
+        raise error
+
+    def connect(self, context: ssl.SSLContext | None) -> None:
+        """The attempt gave a TCP connection."""
+        self.wire = Wire(self)
+        self.connected(context)
+
+    def receive(self, data: bytes) -> None:
+        """The socket brought something."""
+        with socket.socket() as sock:
+            self.received(data, sock)
+
+
+class Wire:
+    """The socket of an endpoint on a desk."""
+
+    full = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def write(self, data: bytes) -> None:
+        self._endpoint.done.append(data)
+
+
+def dialing(stack: FrameClient) -> Endpoint:
+    """An endpoint that has been told to dial."""
+    endpoint = Endpoint(stack)
+    assert endpoint.look_after_waking() == [Order.DIAL]
+    return endpoint
 
 
 def test_one_dial_for_each_serial() -> None:
-    """While the attempt goes on the order is to keep it; a failed one is not repeated unless the stack says so anew."""
+    """While the attempt goes on it is kept; a failed one is not repeated unless the stack says so anew."""
     stack = Willful(FIRST, SECOND)
-    pump = pump_of(stack)
-    assert pump.target == FIRST
-    assert pump.turn() == (Order.KEEP, b"")
+    endpoint = dialing(stack)
+    assert endpoint.target == FIRST
+    assert endpoint.look_after_waking() == []
 
-    pump.dial_failed(FAILED, 1.0)
-    assert pump.outcomes() == [Failed(FAILED)]
-    assert pump.turn() == (Order.DIAL, b"")
-    assert pump.target == SECOND
+    endpoint.dial_failed(FAILED)
+    assert endpoint.told == [Failed(FAILED)]
+    assert endpoint.look() == [Order.DIAL]
+    assert endpoint.target == SECOND
 
     stack.forced = Dial(SECOND, 2)
-    pump.dial_failed(FAILED, 2.0)
-    assert pump.turn() == (Order.DROP, b"")
+    endpoint.dial_failed(FAILED)
+    assert endpoint.look() == [Order.DROP]
 
 
 def test_a_socket_that_the_stack_does_not_mean_is_dropped() -> None:
     """Run names the dial that it is about."""
     stack = Willful(FIRST)
-    pump = pump_of(stack)
-    pump.connected(None, 1.0)
-    assert pump.turn() == (Order.KEEP, b"")
+    endpoint = dialing(stack)
+    endpoint.connect(None)
+    assert endpoint.look() == []
     stack.forced = Run(7)
-    assert pump.turn() == (Order.DROP, b"")
+    assert endpoint.look_after_waking() == [Order.DROP]
 
 
 def test_bytes_for_the_next_socket_do_not_leave_on_the_old_one() -> None:
     """A stack that dials anew may have bytes for the new socket already: they wait for it."""
     stack = Willful(FIRST)
-    pump = pump_of(stack)
-    pump.connected(None, 1.0)
-    pump.turn()
+    endpoint = dialing(stack)
+    endpoint.connect(None)
     stack.send(b"for the new one")
     stack.forced = Dial(FIRST, 2)
-    assert pump.turn() == (Order.DIAL, b"")
-    stack.forced = Dial(FIRST, 2)
-    assert pump.turn() == (Order.KEEP, b"")
-    pump.connected(None, 2.0)
+    assert endpoint.look_after_waking() == [Order.DIAL]
+    assert endpoint.look_after_waking() == []
     stack.forced = Run(2)
-    assert pump.turn() == (Order.KEEP, framed(b"for the new one"))
+    endpoint.connect(None)
+    assert endpoint.look() == [framed(b"for the new one")]
 
 
 def test_bytes_of_a_socket_that_ended_wait_for_the_next() -> None:
     """After the end nothing is taken from the stack."""
     stack = Willful(FIRST)
-    pump = pump_of(stack)
-    pump.connected(None, 1.0)
-    pump.eof(2.0, "reset")
-    pump.eof(2.0, "told twice")
-    pump.receive(framed(b"late"), 2.0)
-    assert pump.outcomes() == [Opened(1), Ended("reset")]
+    endpoint = dialing(stack)
+    endpoint.connect(None)
     stack.forced = Wait()
+    endpoint.socket_ended("reset")
+    endpoint.socket_ended("told twice")
     stack.send(b"for the new one")
-    assert pump.turn() == (Order.DROP, b"")
+    endpoint.receive(framed(b"late"))
+    assert endpoint.told == [Opened(1), Ended("reset")]
+    assert {*endpoint.look()} == {Order.DROP}
     assert stack.drained == 0
 
 
 def test_last_words_leave_even_if_the_socket_is_full() -> None:
     """A full socket holds bytes back, but not the last ones."""
     stack = FrameClient(FIRST)
-    pump = pump_of(stack)
-    pump.connected(None, 1.0)
+    endpoint = dialing(stack)
+    endpoint.connect(None)
+    assert endpoint.wire is not None
+    endpoint.wire.full = True
     stack.send(b"hello")
-    assert pump.turn(full=True) == (Order.KEEP, b"")
+    assert endpoint.look_after_waking() == []
     stack.leave()
-    assert pump.turn(full=True) == (Order.DROP, framed(b"hello"))
-    assert pump.turn() == (Order.STOP, b"")
+    assert endpoint.look_after_waking() == [framed(b"hello"), Order.DROP, Order.STOP]
 
 
 def test_tls_comes_first_and_says_goodbye(pki: Pki) -> None:
     """The stack hears of the socket when TLS is up, and speaks through it; at the end TLS says goodbye."""
     stack = FrameClient(SECOND)
-    pump = pump_of(stack)
+    endpoint = dialing(stack)
     server = TlsPipe(pki.server(), "client", server_side=True)
-    pump.connected(pki.client(), 1.0)
-    assert pump.next_timeout == 11.0
+    endpoint.time = 1.0
+    endpoint.connect(pki.client())
+    assert endpoint.next_timeout == 11.0
     stack.set_alarm(5.0)
-    assert pump.next_timeout == 5.0
+    assert endpoint.next_timeout == 5.0
     stack.put_off_alarms(100.0)
-    pump.handle_timeout(10.9)  # early: no effect
+    endpoint.time = 10.9
+    endpoint.timed_out()  # early: no effect
     while not (server.ready and stack.step() == Run(1)):
-        order, data = pump.turn()
-        assert order is Order.KEEP
-        server.receive(data)
-        pump.receive(server.data_to_send(), 2.0)
-    assert pump.outcomes() == [Opened(1)]
-    assert pump.next_timeout == 105.0
+        for data in endpoint.look():
+            assert isinstance(data, bytes)
+            server.receive(data)
+        endpoint.receive(server.data_to_send())
+    assert endpoint.told == [Opened(1)]
+    assert endpoint.next_timeout == 105.0
 
     stack.send(b"hello")
-    assert server.receive(pump.turn()[1]) == framed(b"hello")
+    (data,) = endpoint.look_after_waking()
+    assert isinstance(data, bytes)
+    assert server.receive(data) == framed(b"hello")
     server.send(framed(b"hi") + framed(b"bye"))
     server.close()
-    pump.receive(server.data_to_send(), 3.0)
-    assert pump.outcomes() == [Heard(b"hi"), Heard(b"bye"), Ended("")]
-    order, data = pump.turn()
+    endpoint.receive(server.data_to_send())
+    assert endpoint.told == [Opened(1), Heard(b"hi"), Heard(b"bye"), Ended("")]
+    data, order = endpoint.look()
     assert order is Order.STOP
+    assert isinstance(data, bytes)
     server.receive(data)
     assert server.closed
 
 
 def test_the_tls_handshake_has_a_deadline(pki: Pki) -> None:
     """Without a peer that answers, the dial fails at the deadline."""
-    pump = pump_of(FrameClient(SECOND))
-    pump.connected(pki.client(), 1.0)
-    pump.turn()
-    pump.handle_timeout(11.0)
-    (failed,) = pump.outcomes()
+    endpoint = dialing(FrameClient(SECOND))
+    endpoint.connect(pki.client())
+    endpoint.time = 10.0
+    endpoint.timed_out()
+    (failed,) = endpoint.told
     assert isinstance(failed, Failed)
     assert (failed.failure.phase, failed.failure.fault) == ("tls", DialFault.TIMEOUT)
-    assert pump.next_timeout is None
-
-
-def test_a_key_that_cannot_be_derived_ends_what_is_up_and_nothing_else(pki: Pki) -> None:
-    """The failure may come when the next socket is being opened already: that one is not to blame."""
-    stack = FrameClient(SECOND)
-    pump = pump_of(stack)
-    pump.effect_failed(MemoryError(), 1.0)
-    pump.connected(pki.client(), 1.0)
-    pump.effect_failed(MemoryError(), 1.0)
-    assert pump.outcomes() == []
-    assert pump.turn()[0] is Order.KEEP
-
-
-def test_a_peer_lives_until_it_has_finished() -> None:
-    """A hub's pump keeps the socket until the peer has finished or the socket ended; then it stops."""
-    for end in ("bye", "eof"):
-        pump = PeerPump(EchoPeer)
-        assert (list(pump.outcomes()), list(pump.effects()), pump.next_timeout) == ([], [], None)
-        pump.accepted(None, 1.0, 10.0)
-        assert pump.turn() == (Order.KEEP, b"")
-        pump.receive(framed(b"hello"), 2.0)
-        assert pump.turn() == (Order.KEEP, framed(b"hello"))
-        if end == "bye":
-            pump.receive(framed(b"bye"), 3.0)
-            assert pump.turn() == (Order.STOP, framed(b"bye"))
-        else:
-            pump.eof(3.0)
-            assert pump.turn() == (Order.STOP, b"")
+    assert endpoint.next_timeout is None
 
 
 def test_names_in_messages_and_certificates() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.io.stacks import Derived, EchoPeer, Ended, Heard, Outcome, Rang, framed
-from thalovant_io.asyncio_session import SessionRunner
+from thalovant_io.asyncio_connection import SessionRunner
 
 PATIENCE = 20.0
 
@@ -82,7 +82,7 @@ def test_a_peer_that_is_finished_ends_once() -> None:
         assert (session.told, session.ends) == ([Heard(b"bye")], 1)
 
         session.runner.receive(framed(b"late"))
-        session.runner.eof()
+        session.runner.socket_ended()
         session.runner.abort()
         assert (session.told, session.ends) == ([Heard(b"bye")], 1)
 
@@ -93,7 +93,7 @@ def test_the_end_of_its_link_is_told_to_the_peer() -> None:
     """With the reason."""
 
     async def act(session: Session) -> None:
-        session.runner.eof("the broker has gone")
+        session.runner.socket_ended("the broker has gone")
 
         assert (session.told, session.ends) == ([Ended("the broker has gone")], 1)
 

@@ -57,28 +57,6 @@ QueryHandler = Callable[[wire.Query | wire.Cascade], None]
 _inherited: list[object] = []
 
 
-class _Stack(ClientStack):
-    """A stack that tells when its socket is up."""
-
-    on_socket: Callable[[float], None]
-
-    def socket_opened(self, now: float) -> None:
-        self.on_socket(now)
-        super().socket_opened(now)
-
-
-class _Driver(AsyncioDriver[Any]):
-    """A driver whose crash, a bug of ours, is told: else those who wait would wait for ever."""
-
-    def __init__(self, stack: ClientStack, *, on_crash: Callable[[Exception], None], **options: Any) -> None:
-        super().__init__(stack, **options)
-        self._on_crash = on_crash
-
-    def crashed(self, error: Exception) -> None:
-        super().crashed(error)
-        self._on_crash(error)
-
-
 class Engine:
     """The connection of one client, over all its links."""
 
@@ -98,8 +76,8 @@ class Engine:
     def _begin_anew(self) -> None:
         """Forget what belongs to a loop or a process that is gone."""
         self._pid = os.getpid()
-        self._stack: _Stack | None = None
-        self._driver: _Driver | None = None
+        self._stack: ClientStack | None = None
+        self._driver: AsyncioDriver[Any] | None = None
         self._guard: AsyncGenerator[None, None] | None = None
         self._starting = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
@@ -174,9 +152,10 @@ class Engine:
             if trust is not None:
                 stack = self._stack = self._make_stack(trust)
             assert stack is not None  # noqa: S101 - there was one, or one was made
-            driver = self._driver = _Driver(
+            driver = self._driver = AsyncioDriver(
                 stack,
                 on_outcome=self._outcome,
+                on_socket_up=lambda now: self._timings.socket_up(now),
                 on_crash=self._crashed,
                 tls=self._context,
                 timeouts=self._plan.timeouts,
@@ -187,9 +166,8 @@ class Engine:
             driver.start()
             return stack
 
-    def _make_stack(self, trust: Trust) -> _Stack:
-        stack = _Stack(self._plan.config, *self._plan.routes, trust=trust, entropy=secrets.token_bytes)
-        stack.on_socket = lambda now: self._timings.socket_up(now)
+    def _make_stack(self, trust: Trust) -> ClientStack:
+        stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=secrets.token_bytes)
         self._subscribers.move(stack, self._now)
         return stack
 
@@ -269,7 +247,7 @@ class Engine:
             self._loop.call_soon_threadsafe(self.abort)
         return True
 
-    async def _guarding(self, driver: _Driver) -> AsyncGenerator[None, None]:
+    async def _guarding(self, driver: AsyncioDriver[Any]) -> AsyncGenerator[None, None]:
         """Suspended as long as the session lasts. A loop that ends earlier ends what is suspended, so that it is told.
 
         Otherwise the garbage collector would find the sockets of a closed loop, and complain about each.

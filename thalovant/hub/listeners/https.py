@@ -7,7 +7,7 @@ import os
 import ssl
 from typing import TYPE_CHECKING
 
-from thalovant_io.asyncio_session import SessionRunner
+from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_proto.events import Proven
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession

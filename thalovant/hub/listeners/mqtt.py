@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_io.asyncio_driver import AsyncioDriver
-from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.client.backoff import Redial
@@ -357,7 +357,8 @@ class _Peer:
         self._waiting: deque[bytes] = deque()  # while it is held
         self._waiting_bytes = 0
         self.seat: ClientConnection = service.board.accept(link, self, address=service.address)
-        self._runner = _Runner(self.seat, service, on_outcome=self._tell, on_end=self._end)
+        # Its frames leave by the gateway.
+        self._runner = SessionRunner(self.seat, on_outcome=self._tell, on_end=self._end, on_settled=service.flush)
 
     @property
     def unread(self) -> int:
@@ -377,7 +378,7 @@ class _Peer:
 
     def eof(self) -> None:
         """The link has ended."""
-        self._runner.eof()
+        self._runner.socket_ended()
 
     def wake(self) -> None:
         self._runner.wake()
@@ -400,25 +401,4 @@ class _Peer:
         self._link.close(self._runner.now, code=1011)  # harmless if it has ended
         self._service.forget(self._link)
         self._service.board.left(self.seat)
-        self._service.flush()
-
-
-class _Runner(SessionRunner[PeerOutcome]):
-    """A runner that has its peer's frames written: they leave by the gateway."""
-
-    __slots__ = ("_service",)
-
-    def __init__(
-        self,
-        seat: ClientConnection,
-        service: MqttService,
-        *,
-        on_outcome: Callable[[PeerOutcome], None],
-        on_end: Callable[[], None],
-    ) -> None:
-        self._service = service
-        super().__init__(seat, on_outcome=on_outcome, on_end=on_end)
-
-    def turned(self) -> None:
-        super().turned()
         self._service.flush()

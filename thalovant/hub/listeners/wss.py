@@ -47,9 +47,7 @@ class _Socket:
         self._connection.wake()
 
     def hold(self, hold: bool) -> None:
-        if self._connection.wire is not None:
-            transport = self._connection.wire.transport
-            (transport.pause_reading if hold else transport.resume_reading)()
+        self._connection.hold(hold)
 
     def abort(self) -> None:
         self._connection.abort()
