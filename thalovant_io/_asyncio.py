@@ -27,7 +27,7 @@ class SocketProtocol(asyncio.Protocol):
         self._held = True
         self._linger: asyncio.TimerHandle | None = None
         self._socket: socket.socket
-        self.full = False  # takes no more bytes for now
+        self.full: bool = False  # takes no more bytes for now
         self.transport: asyncio.Transport
         self.write: Callable[[bytes], None]
 
@@ -98,7 +98,7 @@ class LoopEndpoint(Endpoint[OutcomeT, SocketProtocol]):
 
     def __init__(self, machine: Machine[OutcomeT] | None, loop: asyncio.AbstractEventLoop, **role: Any) -> None:
         super().__init__(machine, **role)
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
 

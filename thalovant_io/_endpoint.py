@@ -55,12 +55,12 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
     What the machine raises is a bug of ours; it ends the endpoint, and loudly.
     """
 
-    __slots__ = ("_again", "_answered", "_deadline", "_effects", "_running", "_tls", "_up", "machine", "over", "wire")
+    __slots__ = ("_again", "_answered", "_deadline", "_effects", "_machine", "_running", "_tls", "_up", "over", "wire")
 
     def __init__(self, machine: Machine[OutcomeT] | None) -> None:
-        self.machine = machine  # None: a connection that has not finished TLS yet
+        self._machine: Machine[OutcomeT] | None = machine  # None: a connection that has not finished TLS yet
         self.wire: WireT | None = None
-        self.over = False  # nothing goes in or out any more
+        self.over: bool = False  # nothing goes in or out any more
         self._tls: TlsPipe | None = None
         self._deadline: float | None = None  # of the TLS handshake, while it goes on
         self._up = False  # bytes travel between the socket and the machine
@@ -82,8 +82,8 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
                 data = tls.receive(data)
                 if self._deadline is not None and tls.ready:
                     self._open(now)
-            if data and self._up and self.machine is not None:
-                self.machine.receive_data(data, now)
+            if data and self._up and self._machine is not None:
+                self._machine.receive_data(data, now)
             if tls is not None and (tls.closed or tls.fault is not None):
                 self._end(tls.fault, now)
             self._run()
@@ -115,7 +115,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
     @property
     def next_timeout(self) -> float | None:
         """When to call `timed_out`."""
-        when = None if self.machine is None else self.machine.next_timeout
+        when = None if self._machine is None else self._machine.next_timeout
         if self._deadline is None or when is None:
             return self._deadline if when is None else when
         return min(self._deadline, when)
@@ -162,7 +162,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
         self.settled()
 
     def _tell_outcomes(self) -> None:
-        machine = self.machine
+        machine = self._machine
         if machine is None:
             return
         for effect in machine.effects():
@@ -179,8 +179,8 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
         if wire is not None and wire.full and not last:
             return False
         # The bytes of a machine that wants another socket are for that one.
-        fresh = self.machine is None or not self._up or order is Order.DIAL
-        data = b"" if fresh or self.machine is None else self.machine.data_to_send()
+        fresh = self._machine is None or not self._up or order is Order.DIAL
+        data = b"" if fresh or self._machine is None else self._machine.data_to_send()
         if tls is not None:
             if data:
                 tls.send(data)
@@ -204,8 +204,8 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
         if self._effects.get(id) is not future:
             return  # nobody waits any more
         del self._effects[id]
-        if (error := future.exception()) is None and self.machine is not None:
-            self._feed(self.machine.effect_done, id, future.result())
+        if (error := future.exception()) is None and self._machine is not None:
+            self._feed(self._machine.effect_done, id, future.result())
         else:
             self._feed(self._effect_failed, error)
 
@@ -217,8 +217,8 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
     def _handle_timeout(self, now: float) -> None:
         if self._tls is not None and self._deadline is not None and now >= self._deadline:
             self._end(self._tls.overdue(), now)
-        if self.machine is not None:
-            self.machine.handle_timeout(now)
+        if self._machine is not None:
+            self._machine.handle_timeout(now)
 
     # --- the socket ---
 
@@ -296,7 +296,7 @@ class ClientEndpoint(Endpoint[OutcomeT, WireT]):
 
     def __init__(self, stack: ClientStack[OutcomeT], *, tls_timeout: float) -> None:
         super().__init__(stack)
-        self.target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
+        self.target: Target = Target(host="", port=0, tls=False)  # where to, after the order DIAL
         self._stack = stack
         self._tls_timeout = tls_timeout
         self._serial: int | None = None  # of the last socket that the stack asked for

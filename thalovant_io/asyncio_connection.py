@@ -33,7 +33,7 @@ class Connection(WiredEndpoint[OutcomeT]):
 
     def __init__(self, listener: Listener[OutcomeT], loop: asyncio.AbstractEventLoop, address: PeerAddress) -> None:
         super().__init__(None, loop)
-        self.address = address
+        self.address: PeerAddress = address
         self._listener = listener
         self._peer: HubPeer[OutcomeT] | None = None
         self._ended = False  # the socket has
@@ -86,7 +86,7 @@ class Connection(WiredEndpoint[OutcomeT]):
         return Order.STOP if self._ended or (self._peer is not None and self._peer.finished) else Order.KEEP
 
     def _socket_up(self, now: float) -> None:
-        self.machine = self._peer = self._listener.make_peer(self)
+        self._machine = self._peer = self._listener.make_peer(self)
 
     def _socket_down(self, fault: TlsFault | None, now: float, reason: str) -> None:
         self._ended = True
