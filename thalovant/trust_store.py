@@ -29,7 +29,15 @@ from attrs import evolve
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import KEY_SIZE, MAX_PSKS, PskEntry, Trust, fingerprint
 
-from ._internal.secret_files import TooPermissive, create_secret, locked, private_folder, read_secret, write_secret
+from ._internal.secret_files import (
+    LockHeld,
+    TooPermissive,
+    create_secret,
+    locked,
+    private_folder,
+    read_secret,
+    write_secret,
+)
 from .errors import ThalovantError, ThalovantHubKeyChangedError, ThalovantIdentityError
 from .identity import ThalovantIdentity
 from .protocols import HubProtocol
@@ -292,10 +300,11 @@ def _changing(folder: Path) -> Iterator[None]:
     except ThalovantError:
         raise
     except OSError as error:
+        hint = "Let noise_state_dir name a folder that this user may write, and that outlives the process."
+        if isinstance(error, LockHeld):
+            hint = f"Look for a process that is stopped and has {folder / LOCK_FILE} open, and end it."
         raise ThalovantIdentityError(
-            f"Unable to write to the trust folder: {folder}: {error.strerror or error}.",
-            code="trust_folder",
-            hint="Let noise_state_dir name a folder that this user may write, and that outlives the process.",
+            f"Unable to write to the trust folder: {folder}: {error.strerror or error}.", code="trust_folder", hint=hint
         ) from None
 
 

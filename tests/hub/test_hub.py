@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from thalovant._internal.secret_files import locked
 from thalovant.async_client import AsyncThalovantClient
 from thalovant.errors import (
     ThalovantConnectionError,
@@ -23,6 +24,7 @@ from thalovant.hub import Hub, HubSetupError, Turn
 from thalovant.hub.demo import SKILLS
 from thalovant.hub.export import prepare_trust, write_identity
 from thalovant.identity import ThalovantIdentity
+from thalovant.trust_store import LOCK_FILE
 from thalovant_proto.events import BinType
 
 PATIENCE = 30.0
@@ -618,6 +620,22 @@ def test_identities_are_written_for_clients_that_there_are(run: Run, tmp_path: P
             await write_identity(hub, "kiosk", tmp_path / "file" / "out")
         assert caught.value.setting == "write"
         assert not (tmp_path / "out").exists()
+
+    run(act)
+
+
+def test_client_that_froze_while_it_saved_does_not_stop_a_hub(run: Run, tmp_path: Path) -> None:
+    """Whoever prepares a client's trust waits for the lock of its folder; the hub serves others meanwhile."""
+
+    async def act(world: World) -> None:
+        hub = await world.hub()
+        hub.add_client("kiosk")
+        with locked(tmp_path / LOCK_FILE):
+            preparing = asyncio.create_task(prepare_trust(hub, "kiosk", tmp_path))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not preparing.done()
+        await preparing
 
     run(act)
 

@@ -14,6 +14,7 @@ import pytest
 
 from thalovant._internal.secret_files import (
     MAX_SIZE,
+    LockHeld,
     NotAFile,
     TooPermissive,
     create_secret,
@@ -302,15 +303,65 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_lock_dies_with_its_holder(tmp_path):
-    """A process that is killed leaves no lock behind."""
-    holder = subprocess.Popen(
+@pytest.fixture
+def holder(tmp_path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds `lock`, until it is killed or its input ends."""
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout.readline() == b"held\n"
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
 
+
+def test_lock_dies_with_its_holder(holder, tmp_path):
+    """A process that is killed leaves no lock behind."""
     holder.kill()
     holder.communicate()
 
     with locked(tmp_path / "lock"):
         assert holder.returncode != 0
+
+
+def test_lock_that_is_not_given_back(holder, tmp_path):
+    """Waiting for it ends, with an error that says so; what it guards is not touched."""
+    with (
+        pytest.raises(LockHeld, match="another process has held its lock for 0 s"),
+        locked(tmp_path / "lock", within=0),
+    ):
+        raise AssertionError
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from thalovant._internal.secret_files import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()
+    if child:
+        print("held", flush=True)
+        sys.stdin.readline()
+if child:
+    print("left", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ends", ["leaves", "killed"])
+def test_lock_does_not_stay_with_a_forked_child(ends, tmp_path):
+    """A child that was forked under the lock lives on, without it; nor can it give back what the parent holds."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORK, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout.readline() == b"held\n"
+        with pytest.raises(LockHeld), locked(tmp_path / "lock", within=0):
+            raise AssertionError
+        if ends == "killed":
+            parent.kill()
+            parent.wait()
+        else:
+            parent.stdin.write(b"\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == b"left\n"
+
+        with locked(tmp_path / "lock"):
+            pass

@@ -11,18 +11,26 @@ import contextlib
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 MAX_SIZE: Final = 1 << 20  # identities and trust are a few kB; more is not what was meant
-_PLAIN: Final = getattr(os, "O_PLAIN", 0) | getattr(os, "O_BINARY", 0)
+#: How long to wait for a lock, in seconds. A save on a slow disk takes a few; who holds it longer is frozen.
+LOCK_TIME: Final = 10.0
+_LOCK_PAUSE: Final = 0.01  # between two tries
+_BINARY: Final = getattr(os, "O_BINARY", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # a FIFO in the place of a file must not hang the reader
 
 
 class TooPermissive(OSError):
     """Group or others may read the file (or write it, where that is all that matters)."""
+
+
+class LockHeld(TimeoutError):
+    """Another process, or thread, did not give the lock back in time."""
 
 
 class NotAFile(OSError):
@@ -36,7 +44,7 @@ def read_secret(path: Path, *, follow: bool = False, forbidden: int = 0o077) -> 
     to the same rule. `forbidden` are the mode bits that must not be set.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _PLAIN | _NONBLOCK | (0 if follow else _NOFOLLOW))
+        descriptor = os.open(path, os.O_RDONLY | _BINARY | _NONBLOCK | (0 if follow else _NOFOLLOW))
     except OSError:
         if path.is_symlink() and not follow:
             raise NotAFile("it is a symbolic link") from None
@@ -99,28 +107,46 @@ def private_folder(folder: Path) -> None:
         os.chmod(folder, 0o700)
 
 
+# Descriptors whose locks are held, so that a forked child can let go of its copies.
+_held: set[int] = set()
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` alone, among processes and threads. Waits as long as it takes; dies with us."""
+def locked(path: Path, *, within: float = LOCK_TIME) -> Iterator[None]:
+    """Hold the lock file `path` alone, among processes and threads; it is released when this process dies.
+
+    Raises `LockHeld` if it cannot be had `within` so many seconds.
+    """
     private_parents(path)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN | _NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY | _NOFOLLOW, 0o600)
+    _held.add(descriptor)
     try:
         if os.fstat(descriptor).st_mode & 0o600 != 0o600:
             os.chmod(path, 0o600)  # a umask took our own bits away
-        _lock(descriptor)
+        deadline = time.monotonic() + within
+        while not _lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"another process has held its lock for {within:g} s")
+            time.sleep(_LOCK_PAUSE)
         yield
     finally:
-        os.close(descriptor)  # which unlocks
+        if descriptor in _held:  # otherwise this is a child that was forked meanwhile: the lock is its parent's
+            _held.remove(descriptor)
+            _unlock(descriptor)
+            os.close(descriptor)
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
-        while True:
-            with contextlib.suppress(OSError):  # it gives up after ten tries, one a second
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-                return
+    def _lock(descriptor: int) -> bool:
+        with contextlib.suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+
+    def _unlock(descriptor: int) -> None:
+        """Closing does it: no other process can have a copy of the descriptor there."""
 
     def _sync_folder(folder: Path) -> None:
         """A folder cannot be opened there."""
@@ -128,11 +154,25 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    def _lock(descriptor: int) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    def _unlock(descriptor: int) -> None:
+        # Closing is not enough: a child that was forked at the wrong moment has a copy, and would keep the lock.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _forked() -> None:
+        for descriptor in _held:
+            os.close(descriptor)
+        _held.clear()
+
+    os.register_at_fork(after_in_child=_forked)
 
     def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | _PLAIN)
+        descriptor = os.open(folder, os.O_RDONLY | _BINARY)
         try:
             with contextlib.suppress(OSError):  # some network file systems cannot
                 os.fsync(descriptor)
@@ -144,7 +184,7 @@ else:
 def _written(path: Path, data: bytes) -> Iterator[Path]:
     """The data whole and on disk, in a file beside `path` that is gone afterwards if it still has that name."""
     beside = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN | _NOFOLLOW, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb") as file:
             os.chmod(beside, 0o600)  # a umask may have taken our own bits away

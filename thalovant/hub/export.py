@@ -6,6 +6,7 @@ would learn at first contact, and nothing that an earlier hub at the same addres
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from collections.abc import Mapping
@@ -103,8 +104,8 @@ async def prepare_trust(hub: Hub, name: str, folder: Path | None) -> None:
     store = TrustStore(folder, identity)
     pins = [pin_id(identity, protocol) for protocol in identity.enabled_protocols()]
     for pin in pins:
-        store.forget(pin)
-    trust = store.load()
+        await asyncio.to_thread(store.forget, pin)  # a frozen client may hold the folder's lock
+    trust = await asyncio.to_thread(store.load)
     own = X25519PrivateKey.from_private_bytes(trust.static_key.reveal()).public_key().public_bytes_raw()
     introduced = await hub.introduce(name, own)
     if introduced is not None:  # before v3 there are no keys to know
@@ -112,7 +113,7 @@ async def prepare_trust(hub: Hub, name: str, folder: Path | None) -> None:
             trust = trust.with_pin(pin, introduced.public_key)
         access_key, password = Secret(identity.access_key), Secret(identity.password)
         trust = trust.with_psk(access_key, introduced.node_id, password, introduced.psk)
-        store.store(trust)
+        await asyncio.to_thread(store.store, trust)
 
 
 def _config(name: str, values: Mapping[str, object]) -> bytes:
