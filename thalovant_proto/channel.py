@@ -81,11 +81,12 @@ class LegacyChannel:
 
     Remembering every nonce, ours too, is what refuses replay and reflection within the session. `text` and `binary`
     say which frames the peer reads. Text frames get nonces as long as those of the peer's last one: some peers open no
-    others.
+    others. With `in_kind` a peer whose messages come as binary frames, where frames have no types, is answered by such.
     """
 
     __slots__ = (
-        "_binarize", "_binary", "_cipher", "_entropy", "_limits", "_nonce_size", "_nonces", "_text", "generation",
+        "_binarize", "_binary", "_cipher", "_entropy", "_in_kind", "_limits", "_nonce_size", "_nonces", "_text",
+        "generation",
     )  # fmt: skip
 
     next_timeout: float | None = None
@@ -100,12 +101,14 @@ class LegacyChannel:
         binarize: bool,
         entropy: Entropy,
         limits: Limits,
+        in_kind: bool = False,
     ) -> None:
         self.generation: e.Generation = generation
         self._cipher = cipher
         self._text = text
         self._binary = binary
         self._binarize = binarize and binary
+        self._in_kind = in_kind
         self._entropy = entropy
         self._limits = limits
         self._nonces: set[bytes] = set()
@@ -137,7 +140,10 @@ class LegacyChannel:
         self._nonces.add(nonce)
         if kind is BodyKind.JSON:
             self._nonce_size = len(nonce)
-        return parse_sealed(Body(kind, data), self._limits)
+        event = parse_sealed(Body(kind, data), self._limits)
+        if self._in_kind and frame.type is FrameType.UNTYPED and not isinstance(event, e.Binary):
+            self._binarize = kind is BodyKind.WIRE1
+        return event
 
     def handle_timeout(self, now: float) -> None:
         """Nothing is ever unfinished: legacy frames are whole."""

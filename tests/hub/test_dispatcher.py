@@ -439,6 +439,27 @@ def test_a_v0_client_that_lost_the_greeting_gets_another() -> None:
     experiment(act)
 
 
+@pytest.mark.parametrize("generation", [3, 1, 0])
+def test_every_conversation_of_a_connection_has_its_own_memory(generation: int) -> None:
+    """Answers carry the session of the message, and what is remembered in one session is not known in another."""
+
+    async def act(lab: Lab) -> None:
+        async def remember(turn: Any) -> str:
+            turn.memory.setdefault("said", []).append(turn.text)
+            return " and ".join(turn.memory["said"])
+
+        lab.repertoire.add(skill(fallback=True)(remember))
+        visitor = lab.visit(lab.client(generation=generation)).shake_hands()
+        for text, session in (("red", "a"), ("blue", "b"), ("green", "a")):
+            visitor.say(utterance(text, session={"session_id": session}))
+        await lab.until(lambda: len(visitor.bus()) == 3)
+        assert sorted((bus.session_id, bus.data["utterance"]) for bus in visitor.bus()) == [
+            ("a", "red"), ("a", "red and green"), ("b", "blue"),
+        ]  # fmt: skip
+
+    experiment(act)
+
+
 def test_unproven_connections_are_bounded_in_all() -> None:
     """Beyond the limit a newcomer is told to come later; the proven ones do not count."""
 

@@ -98,6 +98,7 @@ def test_answers_go_back_with_everything_that_the_client_wrote() -> None:
     assert (context["request_id"], context["user"]) == ("r1", {"id": "u"})
 
 
+@pytest.mark.parametrize("generation", [3, 1, 0])
 @pytest.mark.parametrize(
     ("context", "session_id"),
     [
@@ -110,25 +111,14 @@ def test_answers_go_back_with_everything_that_the_client_wrote() -> None:
         ({}, "own-1"),
     ],
 )
-def test_a_noise_clients_session_is_the_messages_own(context: dict[str, Any], session_id: str) -> None:
-    """One connection carries many sessions; without one it is that of the hello."""
-    hive = Hive()
-
-    request = heard(hive.say(hive.peer(), utterance(**context))).request
-
-    assert session_id == request.session_id == request.reply_context["session"]["session_id"]
-    assert request.context["session"] == request.reply_context["session"]
-
-
-@pytest.mark.parametrize("generation", [1, 0])
-@pytest.mark.parametrize("context", [{"session": {"session_id": "other", "lang": "de"}}, {"session_id": "top"}, {}])
-def test_a_legacy_clients_session_is_the_connections(generation: int, context: dict[str, Any]) -> None:
-    """Another id in a message is ignored, and the answer carries that of the hello (real-hubs.md §3)."""
+def test_a_session_is_the_messages_own(context: dict[str, Any], session_id: str, generation: int) -> None:
+    """One connection carries many sessions, whatever its generation; without one it is that of the hello."""
     hive = Hive()
 
     request = heard(hive.say(hive.peer(generation=generation), utterance(**context))).request
 
-    assert "own-1" == request.session_id == request.reply_context["session"]["session_id"]
+    assert request.session_id == request.reply_context["session"]["session_id"] == session_id
+    assert request.context["session"] == request.reply_context["session"]
 
 
 def test_a_session_is_echoed_whole() -> None:

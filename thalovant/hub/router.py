@@ -84,9 +84,7 @@ class Router:
     def _request(self, peer: RoutedPeer, bus: e.Bus, query: Query | None = None) -> Request:
         context = dict(bus.context)
         context.pop(_NEVER_INBOUND, None)
-        session_id = peer.session_id
-        if peer.generation is e.Generation.NOISE:
-            session_id = bus.session_id or session_id  # legacy sessions are the connection's (real-hubs.md §3)
+        session_id = bus.session_id or peer.session_id
         given = context.get("session")
         session = {**(given if isinstance(given, dict) else peer.session), "session_id": session_id}
         if peer.site_id and not session.get("site_id"):

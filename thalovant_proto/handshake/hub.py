@@ -205,11 +205,12 @@ class HubHandshake:
         return LegacyChannel(
             LegacyCipher(key, cipher, encoding),
             generation=generation,
-            text=True,  # every client reads both, also one that may send only one of them
+            text=True,
             binary=True,
             binarize=binarize,
             entropy=self._entropy,
             limits=self._limits,
+            in_kind=generation is e.Generation.PRESHARED,
         )
 
 

@@ -83,7 +83,7 @@ def test_the_client_says_nothing_in_clear(carrier):
 
 
 def test_an_old_hub_behind_mqtt_gets_bit_frames_only():
-    """JSON text is not understood there (real-hubs.md §8); what comes down is text all the same."""
+    """JSON text is not understood there (real-hubs.md §8); ours answers in kind."""
     pair = Pair(V0, carrier=LEGACY_MQTT).drive()
     pair.send(Role.CLIENT, e.Utterance(text="hello")).drive()
     pair.send(Role.HUB, e.Speak(text="hello")).drive()
@@ -91,7 +91,7 @@ def test_an_old_hub_behind_mqtt_gets_bit_frames_only():
     cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
     *up, down = [(sender, frame.data) for sender, frame in pair.travelled[2:]]
     assert [cipher.open_binary(data)[1][0] for _, data in up] == [0x8D, 0x83]  # hello, bus; compressed
-    assert down[1].startswith(b'{"ciphertext"')
+    assert cipher.open_binary(down[1])[1][0] == 0x83
     with pytest.raises(LocalProtocolError):
         pair.client.send(e.Intercom(), 0.0)
 
@@ -254,6 +254,35 @@ def test_text_frames_are_answered_with_nonces_like_their_own(size):
     assert len(cipher.open_binary(said(e.Binary(payload=b"abc")))[0]) == 16
     assert heard(text=False) == [e.Ping()]
     assert len(cipher.open_text(json.loads(said(e.Ping())))[0]) == size
+
+
+@pytest.mark.parametrize(("carrier", "mirrored"), [(MQTT, True), (LEGACY_MQTT, True), (WSS, False)])
+def test_where_frames_have_no_types_a_hub_answers_in_kind(carrier, mirrored):
+    """A client that seals binary frames may read no others; raw bytes say nothing of that, and mesh fields need JSON."""
+    hub = HubConnection(hub_side(V0), carrier, entropy=stream("hub"), now=0.0)
+    hub.frames_to_send()
+    cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
+    nonces = stream("nonces")
+
+    def answered_in_text(heard: e.Message | None, *, text: bool = True, answer: e.Message | None = None) -> bool:
+        if heard is not None:
+            body = encode(heard, text=text, binarize=False, compress=True).data
+            frame = cipher.seal_text(body, nonces(16)) if text else cipher.seal_binary(body, nonces(16))
+            kind = FrameType.TEXT if text else FrameType.BINARY
+            assert hub.receive(carried(Frame(frame, kind), carrier), 0.0)[-1] == heard
+        hub.send(answer or e.Bus(type="app.event"), 0.0)
+        ((sent, _),) = hub.frames_to_send()
+        is_text = sent.type is FrameType.TEXT
+        assert len((cipher.open_text(json.loads(sent.data)) if is_text else cipher.open_binary(sent.data))[0]) == 16
+        return is_text
+
+    bus, audio = e.Bus(type="app.event"), e.Binary(payload=b"abc")
+    assert answered_in_text(bus)
+    assert answered_in_text(audio, text=False)
+    assert answered_in_text(bus, text=False) is not mirrored
+    assert answered_in_text(bus, text=False, answer=e.Propagate(payload={}, route=[{"source": "a", "targets": []}]))
+    assert answered_in_text(None) is not mirrored
+    assert answered_in_text(bus)
 
 
 def test_where_frames_have_types_they_count():
