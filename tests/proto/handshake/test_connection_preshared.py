@@ -258,7 +258,7 @@ def test_text_frames_are_answered_with_nonces_like_their_own(size):
 
 @pytest.mark.parametrize(("carrier", "mirrored"), [(MQTT, True), (LEGACY_MQTT, True), (WSS, False)])
 def test_where_frames_have_no_types_a_hub_answers_in_kind(carrier, mirrored):
-    """A client that seals binary frames may read no others; raw bytes say nothing of that, and mesh fields need JSON."""
+    """A client that seals binary frames may read no others; raw bytes say nothing of it, and mesh fields need JSON."""
     hub = HubConnection(hub_side(V0), carrier, entropy=stream("hub"), now=0.0)
     hub.frames_to_send()
     cipher = LegacyCipher(Secret(CRYPTO_KEY.as_bytes()), Cipher.AES_GCM, Encoding.HEX)
