@@ -354,8 +354,8 @@ def conversations(role: Role) -> Iterator[bytes]:
 
 def seal_with(peer: HubPeer, body: bytes, now: float) -> None:
     """Have a hub's peer send these bytes under its keys, if it has any, whatever they hold."""
-    connection, link = peer._connection, peer._link
-    frames = seal(connection, binary=False, body=body) if connection is not None else []
+    linked = peer._linked
+    frames = seal(linked.connection, binary=False, body=body) if linked.connection is not None else []
     with suppress(LocalProtocolError):  # the link may be over
         for frame in frames:
-            link.send(frame, now)
+            linked.link.send(frame, now)

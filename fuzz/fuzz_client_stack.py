@@ -13,7 +13,7 @@ from tests.proto.links.frame_link import FrameLinks
 from tests.proto.links.networks import WssLinks
 from tests.proto.world import Hub, World, config, echo, hub_side
 from thalovant_proto import events as e
-from thalovant_proto.client.stack import Stop
+from thalovant_proto.client.stack import Run, Stop
 from thalovant_proto.dial import DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import Limits
@@ -136,13 +136,23 @@ class Life:
             case Do.RAW:
                 data = tape.chunk()
                 if self.wss:  # the other link is a test's own
-                    world.stack.receive_data(data, world.now)
+                    self._raw(data)
             case Do.LISTEN:
                 world.hub.listening, world.hub.fault = bool(tape.byte() & 1), tape.pick(FAULTS)
             case Do.HOLD:
                 world.held = bool(tape.byte() & 1)
             case Do.DEAF:
                 world.hears = not tape.byte() & 1
+
+    def _raw(self, data: bytes) -> None:
+        stack, now = self.world.stack, self.world.now
+        running = isinstance(stack.step(), Run)
+        try:
+            stack.receive_data(data, now)
+        except LocalProtocolError:
+            assert not running, "bytes are refused that may come"
+        else:
+            assert running, "bytes are taken from a socket that is not there"
 
     def check(self) -> None:
         """What was told since the last time."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         Carrier as Carrier, CloseKind as CloseKind, Credentials as Credentials, Frame as Frame, FrameType as FrameType,
         Target as Target,
     )
+    from .client.config import ClientConfig as ClientConfig
     from .client.routes import Route as Route
-    from .client.session import ClientConfig as ClientConfig
     from .client.stack import (
         ClientLink as ClientLink, ClientStack as ClientStack, Dial as Dial, Run as Run, Step as Step, Stop as Stop,
         Wait as Wait,
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "carrier": "Carrier CloseKind Credentials Frame FrameType Target",
     "client.routes": "Route",
-    "client.session": "ClientConfig",
+    "client.config": "ClientConfig",
     "client.stack": "ClientLink ClientStack Dial Run Step Stop Wait",
     "client.subscriptions": "Filter",
     "connection": "HubConnection",

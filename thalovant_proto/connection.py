@@ -17,7 +17,7 @@ from .channel import Channel
 from .codec.envelope import clear_frame, handshake_in, parse_clear
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
-from .entropy import Entropy
+from .entropy import BadEntropy, Entropy
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .handshake.hub import HubHandshake, HubSide
@@ -48,6 +48,7 @@ class HubConnection:
         entropy: Entropy,
         now: float,
         limits: Limits = DEFAULT_LIMITS,
+        last_effect: int = 0,
     ) -> None:
         self._carrier = carrier
         self._limits = limits
@@ -59,7 +60,7 @@ class HubConnection:
         self._claimed: e.ClearHello | None = None
         self._opening: dict[type[e.ClearEvent], e.HubHello | e.Offer] = {}
         self._derivation: Derivation | None = None
-        self._effect_id = 0
+        self.last_effect = last_effect  # the id of the last derivation; they count on from there
         self._effects: list[DeriveKey] = []
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0
@@ -164,7 +165,7 @@ class HubConnection:
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> list[e.Event]:
         """The result of a derivation, then the parked frames. Results that nobody waits for are dropped."""
         derivation = self._derivation
-        if derivation is None or id != self._effect_id or self._state is State.CLOSED:
+        if derivation is None or id != self.last_effect or self._state is State.CLOSED:
             return []
         self._derivation = None
 
@@ -368,9 +369,9 @@ class HubConnection:
             self._say(clear)
         if (derivation := step.derive) is not None:
             self._derivation = derivation
-            self._effect_id += 1
+            self.last_effect += 1
             self._effects.append(
-                DeriveKey(id=self._effect_id, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
+                DeriveKey(id=self.last_effect, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
             )
         if step.channel is not None:
             if self._channel is not None:
@@ -404,6 +405,9 @@ class HubConnection:
             events.append(self._closed(error))
         except DecodeError as error:
             events.append(self._closed(RemoteProtocolError(f"{error} (state {self._state.name})")))
+        except BadEntropy:
+            self.close()
+            raise
         except LocalProtocolError as error:
             events.append(self._closed(error))  # what we were given to send or to compare cannot be used
         return events

@@ -17,8 +17,8 @@ from attrs import define, evolve, field
 from tests.proto.links.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.routes import Route
-from thalovant_proto.client.session import ClientConfig
 from thalovant_proto.client.stack import ClientLink, ClientStack, Dial, Run, Stop
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
@@ -152,7 +152,9 @@ class World:
         self.network.world = self
         self.hub_limits = hub_limits
         route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
-        self.stack = ClientStack(self.config, route, trust=knows or trust(), entropy=Entropy("client"))
+        self.stack = ClientStack(
+            self.config, route, trust=knows or trust(), entropy=lambda size: self.entropy(size), wire_events=True
+        )
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came
         self.dials: list[float] = []  # when
@@ -160,7 +162,8 @@ class World:
         self.derivations = 0
         self.held = False  # derivations wait
         self.hears = True  # the network delivers
-        self._hub_entropy = Entropy("hub")
+        self.entropy: Callable[[int], bytes] = Entropy("client")
+        self.hub_entropy: Callable[[int], bytes] = Entropy("hub")
         self._serial: int | None = None
         self._link: ClientLink | None = None
         self._socket: Socket | None = None
@@ -228,7 +231,7 @@ class World:
 
     def join(self, link: Link) -> HubPeer:
         """A link has come up at the hub: what it gets there."""
-        peer = HubPeer(link, self.hub.known, entropy=self._hub_entropy, now=self.now, limits=self.hub_limits)
+        peer = HubPeer(link, self.hub.known, entropy=self.hub_entropy, now=self.now, limits=self.hub_limits)
         self.hub.peers.append(peer)
         self.hub.live.append(peer)
         return peer

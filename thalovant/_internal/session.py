@@ -299,17 +299,17 @@ class Engine:
 
     async def ask(self, message: wire.Bus, timeout: float) -> AskEnded:
         """Ask, and wait for the end. Raises when there is no answer."""
-        stack, id, ask = await self._ask(message, timeout)
+        stack, id, ask = await self._ask(message, timeout, pieces=False)
         try:
-            while not isinstance(item := await ask.next(), AskEnded):
-                pass  # the end has all pieces
-            return item
+            ended = await ask.next()
+            assert isinstance(ended, AskEnded)  # noqa: S101 - pieces were not asked for
+            return ended
         finally:
             self._forget(stack, id)
 
     async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus | AskEnded, None]:
         """Ask, and yield the pieces of speech, then the end. Raises when there is no speech to yield."""
-        stack, id, ask = await self._ask(message, timeout)
+        stack, id, ask = await self._ask(message, timeout, pieces=True)
         try:
             while not isinstance(item := await ask.next(), AskEnded):
                 yield item
@@ -317,14 +317,14 @@ class Engine:
         finally:
             self._forget(stack, id)
 
-    async def _ask(self, message: wire.Bus, timeout: float) -> tuple[ClientStack, int, Ask]:
+    async def _ask(self, message: wire.Bus, timeout: float, *, pieces: bool) -> tuple[ClientStack, int, Ask]:
         deadline = self._here().time() + timeout
         try:
             async with asyncio.timeout_at(deadline):
                 stack = await self.open()
         except TimeoutError:
             raise ask_timeout(timeout, "no", None if self._stack is None else self._stack.failure) from None
-        id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now))
+        id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
         ask = self._callers.asks[id] = Ask(timeout)
         self.wake()
         return stack, id, ask

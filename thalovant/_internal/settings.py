@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from attrs import evolve, frozen
 
 from thalovant_io.dialer import Timeouts
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.routes import Route
-from thalovant_proto.client.session import ClientConfig
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret

@@ -97,6 +97,8 @@ class Dispatcher:
         elif isinstance(outcome, e.Proven):
             self._proven(seat)
         elif isinstance(outcome, PeerClosed):
+            if outcome.cause is not None:
+                log.error("The client at %s could not be looked up", seat.address, exc_info=outcome.cause)
             if outcome.error is not None:
                 log.info("%s: %s", seat.peer_id or seat.address, outcome.error)
             self.left(seat)

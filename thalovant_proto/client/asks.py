@@ -40,6 +40,7 @@ class Ask:
     message: e.Bus = field(repr=False)
     request_id: str
     deadline: float
+    reports_pieces: bool = True
     delivery: Delivery = "no"
     waiting: bool = False  # the utterance is with the link, or gone: answers may come
     retried: bool = False  # it may have left on an earlier link
@@ -53,8 +54,8 @@ class Ask:
 class Asks:
     """All asks of a session. What becomes of them is told in order: `AskPiece`, `AskEnded`, `AskFailed`."""
 
-    def __init__(self, tell: Callable[[Outcome], None], *, settle: float) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[Outcome], None], *, settle: float) -> None:
+        self._report = report
         self._settle = settle
         self._asks: dict[int, Ask] = {}
         self._by_request: dict[str, Ask] = {}
@@ -110,7 +111,7 @@ class Asks:
             self._forget(ask)
         return ask
 
-    def hear(self, event: e.Bus, now: float, *, own_session: str | None) -> bool:
+    def on_message(self, event: e.Bus, now: float, *, own_session: str | None) -> bool:
         """Take an event if it answers one of the asks.
 
         `own_session` is the hello's session id where the hub answers with nothing else (legacy), else None.
@@ -169,7 +170,8 @@ class Asks:
     def _spoke(self, ask: Ask, event: e.Bus, now: float) -> None:
         ask.pieces.append(event)
         ask.soft = None  # a fallback answered after all
-        self._tell(AskPiece(ask=ask.id, event=event))
+        if ask.reports_pieces:
+            self._report(AskPiece(ask=ask.id, event=event))
         if ask.handled:
             self._end(ask)
         else:
@@ -194,12 +196,12 @@ class Asks:
         if ask.pieces or (ask.handled and failure is None):
             pieces, events = tuple(ask.pieces), tuple(ask.events)
             handled = ask.handled and failure is None
-            self._tell(AskEnded(ask=ask.id, pieces=pieces, events=events, handled=handled, failure=failure))
+            self._report(AskEnded(ask=ask.id, pieces=pieces, events=events, handled=handled, failure=failure))
             return
         if failure is not None:
             fault = _fault(failure)
         assert fault is not None  # noqa: S101 - an ask ends by speech, handled, an event or a fault
-        self._tell(AskFailed(ask=ask.id, fault=fault, delivery=ask.delivery, event=failure, failure=link))
+        self._report(AskFailed(ask=ask.id, fault=fault, delivery=ask.delivery, event=failure, failure=link))
 
     def _end_at(self, ask: Ask, at: float) -> None:
         ask.ends_at = at

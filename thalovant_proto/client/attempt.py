@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
-
-from attrs import define, field
+from typing import Final, Protocol, runtime_checkable
 
 from .. import events as e
-from ..carrier import Target
-from ..connection import HubConnection
-from ..failures import Progress
+from ..carrier import CloseKind, Target
+from ..clock import soonest
+from ..entropy import Entropy
+from ..failures import Failure, FailureKind, Progress, from_close, from_fault
+from ..limits import Limits
+from ..linked import LinkedConnection
 from ..links.base import Link, LinkClosed, LinkEvent
+from .steps import Run
 
 
 class ClientLink(Link, Protocol):
@@ -38,21 +40,25 @@ class PresenceLink(Protocol):
         """Say that the client is there; once the hub is proven."""
 
 
-@define(eq=False)
-class Attempt:
+class Attempt(LinkedConnection[ClientLink]):
     """One link, from the first dial to its end."""
 
-    link: ClientLink
-    serial: int
-    connected: bool = False  # the driver's socket is up
-    opening_until: float | None = None
-    connection: HubConnection | None = None
-    receipts: bool = False
-    handed: list[int] = field(factory=list)  # tokens in the link's buffer
-    greeted: bool = False
-    completed: e.HandshakeCompleted | None = None
-    sealed_at: float | None = None
-    farewell: bool = False  # the link has its goodbye; waiting for its end
+    __slots__ = (
+        "completed", "dial_until", "eager", "farewell", "greeted", "handed", "receipts", "run", "sealed_at", "serial",
+    )  # fmt: skip
+
+    def __init__(self, link: ClientLink, serial: int, *, entropy: Entropy, limits: Limits, last_effect: int) -> None:
+        super().__init__(link, entropy=entropy, limits=limits, last_effect=last_effect)
+        self.serial = serial
+        self.run: Run | None = None  # while the driver's socket is up
+        self.dial_until: float | None = None  # when it must be, while it is asked for
+        self.receipts = False
+        self.handed: list[int] = []  # tokens in the link's buffer
+        self.eager: bool | None = None  # what the link was told of its pace
+        self.greeted = False
+        self.completed: e.HandshakeCompleted | None = None
+        self.sealed_at: float | None = None
+        self.farewell = False  # the link has its goodbye; waiting for its end
 
     def progress(self, now: float) -> Progress:
         """The progress of the attempt."""
@@ -60,21 +66,59 @@ class Attempt:
         return Progress(
             greeted=self.greeted,
             completed=done is not None,
-            proven=connection is not None and connection.proven,
+            proven=self.proven,
             generation=None if done is None else done.generation,
             pattern=connection.pattern if connection is not None else None,
             sealed_for=None if self.sealed_at is None else now - self.sealed_at,
             node_id=connection.node_id if connection is not None else None,
         )
 
+    @property
+    def next_timeout(self) -> float | None:
+        """When the link or the connection wants to be called, or something must have come."""
+        return soonest(self.dial_until, super().next_timeout)
+
+    def await_dial(self, until: float) -> None:
+        """There is no socket: an answer is due by then, if one is asked for."""
+        if not self.link.wants_socket:
+            self.dial_until = None
+        elif self.dial_until is None:
+            self.dial_until = until
+
+    def pace(self, eager: bool, now: float) -> None:
+        """Tell the link whether somebody waits for an answer, if that is news."""
+        if eager is not self.eager:
+            self.eager = eager
+            self.link.pace(eager, now)
+
+    def verdict_on_link(self, closed: LinkClosed, reason: str, now: float) -> Failure:
+        """The failure that the end of the link is; `reason` is what the driver knows of it."""
+        if self.farewell:
+            return CLOSED
+        if closed.error is not None:
+            return from_fault(closed.error, closed.code)
+        return from_close(closed.kind, closed.code, reason or closed.reason, self.progress(now))
+
+    def verdict_on_connection(self, closed: e.Closed, now: float) -> Failure:
+        """The failure that the end of the connection is."""
+        if closed.error is not None:
+            return from_fault(closed.error)
+        if closed.kind in (CloseKind.FORGOTTEN, CloseKind.LOST):
+            return from_close(closed.kind, None, closed.reason, self.progress(now))
+        return RENEWED
+
     def abandon(self, now: float, *, code: int, reason: str) -> tuple[bytes, tuple[int, ...]]:
         """End the link from our side: what is left to write, goodbye included, and the tokens that never left."""
         link = self.link
         events = link.close(now, code=code, reason=reason)
-        goodbye = link.data_to_send() if self.connected else b""
+        goodbye = link.data_to_send() if self.run is not None else b""
         return goodbye, unsent_of([*events, *link.eof(now)])
 
 
 def unsent_of(events: Iterable[LinkEvent]) -> tuple[int, ...]:
     """The tokens that a link names as it ends; of messages that it had not let go."""
     return next((event.unsent for event in events if isinstance(event, LinkClosed)), ())
+
+
+CLOSED: Final = Failure(kind=FailureKind.CLOSED, message="the session was closed")
+RENEWED: Final = Failure(kind=FailureKind.RENEWED, message="the keys of the session were used up")

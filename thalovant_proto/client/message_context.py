@@ -9,7 +9,7 @@ from .. import events as e
 
 if TYPE_CHECKING:
     from ..entropy import Entropy
-    from .session import ClientConfig
+    from .config import ClientConfig
 
 
 def message_context(

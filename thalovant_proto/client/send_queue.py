@@ -24,22 +24,22 @@ class Outgoing:
     token: int
     message: e.Message
     ask: bool = False
-    left: bool = False  # at least a part was handed to a socket
+    written: bool = False  # at least a part was handed to a socket
 
 
-class Outbox:
+class SendQueue:
     """The messages of a session, in the order of their tokens."""
 
-    def __init__(self, tell: Callable[[Outcome], None], *, limit: int) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[Outcome], None], *, limit: int) -> None:
+        self._report = report
         self._limit = limit
-        self._queue: deque[Outgoing] = deque()
+        self.waiting: deque[Outgoing] = deque()
         self._held: dict[int, Outgoing] = {}
 
     @property
     def queued(self) -> int:
         """The number of messages that wait for a link."""
-        return len(self._queue)
+        return len(self.waiting)
 
     @property
     def held(self) -> int:
@@ -49,35 +49,35 @@ class Outbox:
     @property
     def flushed(self) -> bool:
         """Whether nothing waits here or in the link's buffer."""
-        return not self._queue and all(one.left for one in self._held.values())
+        return not self.waiting and all(one.written for one in self._held.values())
 
     def put(self, one: Outgoing) -> None:
         """Queue a message. Raises `LocalProtocolError` if as many wait as may."""
-        if len(self._queue) >= self._limit:
+        if len(self.waiting) >= self._limit:
             raise LocalProtocolError(f"{self._limit} messages already wait to be sent")
-        self._queue.append(one)
+        self.waiting.append(one)
 
-    def take(self) -> Outgoing | None:
+    def next_message(self) -> Outgoing | None:
         """The next message, for the link from now on. None if there is none, or the link has enough."""
-        if not self._queue or len(self._held) >= WINDOW:
+        if not self.waiting or len(self._held) >= WINDOW:
             return None
-        one = self._queue.popleft()
+        one = self.waiting.popleft()
         self._held[one.token] = one
         return one
 
-    def left(self, token: int, *, final: bool) -> None:
+    def written(self, token: int, *, final: bool) -> None:
         """The link handed a message to the socket; `final` if it will not say more about it."""
         if (one := self._held.get(token)) is None:
             return  # it was given up
-        one.left = True
+        one.written = True
         if final:
             del self._held[token]
-            self._tell(Sent(token=token, delivery="unknown"))
+            self._report(Sent(token=token, delivery="unknown"))
 
     def receipted(self, token: int) -> None:
         """The next hop took a message."""
         if self._held.pop(token, None) is not None:
-            self._tell(Sent(token=token, delivery="yes"))
+            self._report(Sent(token=token, delivery="yes"))
 
     def rejected(self, token: int, failure: Failure) -> None:
         """A message cannot be framed: it will never travel."""
@@ -92,9 +92,9 @@ class Outbox:
         if (held := self._held.get(token)) is not None and held.ask is of_ask:
             del self._held[token]
             return "unknown"
-        for one in self._queue:
+        for one in self.waiting:
             if one.token == token:
-                self._queue.remove(one)
+                self.waiting.remove(one)
                 return "no"
         return None
 
@@ -105,30 +105,30 @@ class Outbox:
         """
         back = []
         for one in self._held.values():
-            if one.left and one.token not in unsent:
+            if one.written and one.token not in unsent:
                 self._fail(one, "unknown", failure)
             else:
-                one.left = False
+                one.written = False
                 back.append(one)
         self._held.clear()
-        self.again(back)
+        self.requeue(back)
         return [one.token for one in back]
 
-    def again(self, messages: Collection[Outgoing]) -> None:
+    def requeue(self, messages: Collection[Outgoing]) -> None:
         """Queue messages once more, in front of what was queued after them, whatever the limit says."""
         if messages:
-            self._queue = deque(sorted((*messages, *self._queue), key=lambda one: one.token))
+            self.waiting = deque(sorted((*messages, *self.waiting), key=lambda one: one.token))
 
     def keep(self, wanted: Callable[[Outgoing], bool]) -> None:
         """Drop what is queued and not wanted any more, without an outcome."""
-        self._queue = deque(filter(wanted, self._queue))
+        self.waiting = deque(filter(wanted, self.waiting))
 
     def fail(self, failure: Failure) -> None:
         """Nothing will travel any more."""
-        for one in self._queue:
+        for one in self.waiting:
             self._fail(one, "no", failure)
-        self._queue.clear()
+        self.waiting.clear()
 
     def _fail(self, one: Outgoing, delivery: Delivery, failure: Failure) -> None:
         if not one.ask:
-            self._tell(SendFailed(token=one.token, delivery=delivery, failure=failure))
+            self._report(SendFailed(token=one.token, delivery=delivery, failure=failure))

@@ -8,23 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from .. import events as e
 from ..carrier import CloseKind
+from ..clock import soonest
 from ..entropy import Entropy
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
-from ..limits import DEFAULT_LIMITS, Limits
+from ..handshake.client import ClientSide
 from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
-from ..secret import Secret
 from ..trust import Trust
 from .asks import Ask, Asks
 from .backoff import Redial
+from .config import ClientConfig
 from .message_context import message_context, new_request_id
 from .routes import Routes
-from .send_queue import Outbox, Outgoing
-from .subscriptions import Filter, Inbox
+from .send_queue import Outgoing, SendQueue
+from .subscriptions import Filter, Subscriptions
 
 #: A polling link hurries this long after the last thing that was sent or heard.
 EAGER_FOR: Final = 10.0
@@ -36,45 +37,24 @@ RENEW_AT: Final = 0.75
 HOLD_AT: Final = 0.95
 
 
-@frozen(kw_only=True)
-class ClientConfig:
-    """Identity and behaviour of a client. Times in seconds.
+class HubSession:
+    """One client's session with one hub, across links. What users should know goes to `report`, in order.
 
-    `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
-    for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
-    session was ever up. `idempotent`: an ask whose link died is sent again under the same request id instead of
-    failing. `queue`: messages that wait to be sent, at most.
+    To be read from outside: `state`; `legacy`, whether the present keys are of a generation before v3; `steady`,
+    whether messages travel and nothing is about to end; `queue`, what waits for a link.
     """
 
-    access_key: Secret[str]
-    password: Secret[str] | None = None
-    crypto_key: Secret[str] | None = None
-    session_id: str
-    site_id: str = ""
-    user_agent: str = "thalovant"
-    binarize: bool = False
-    allow_legacy: bool = False
-    settle: float = 0.25
-    attempts: int = 1
-    auto_reconnect: bool = True
-    idempotent: bool = False
-    queue: int = 256
-    limits: Limits = DEFAULT_LIMITS
-
-
-class HubSession:
-    """One client's session with one hub, across links. What users should know goes to `tell`, in order."""
-
     def __init__(
-        self, config: ClientConfig, routes: Routes, *, trust: Trust, entropy: Entropy, tell: Callable[[Outcome], None]
+        self, config: ClientConfig, routes: Routes, *, trust: Trust, entropy: Entropy, report: Callable[[Outcome], None]
     ) -> None:
         self.config = config
         self.routes = routes
         self.trust: Trust = trust
         self.allow_kk: bool = True
         self._entropy = entropy
-        self._tell = tell
-        self._state = SessionState.IDLE
+        self._report = report
+        self.state = SessionState.IDLE
+        self.legacy = self.steady = False
         self._failure: Failure | None = None
         self._redial = Redial(entropy)
         self._dial_at: float | None = None
@@ -91,16 +71,11 @@ class HubSession:
         self._active_until = 0.0
         # Utterances that a legacy hub owes a *handled*, by request id; no more than its keys can seal.
         self._unanswered: dict[str | None, None] = {}
-        self._outbox = Outbox(tell, limit=config.queue)
-        self._asks = Asks(tell, settle=config.settle)
-        self._inbox = Inbox(tell)
+        self.queue = SendQueue(report, limit=config.queue)
+        self._asks = Asks(report, settle=config.settle)
+        self._subscriptions = Subscriptions(report)
 
     # --- what it is now ---
-
-    @property
-    def state(self) -> SessionState:
-        """For users."""
-        return self._state
 
     @property
     def failure(self) -> Failure | None:
@@ -115,12 +90,17 @@ class HubSession:
     @property
     def dropped(self) -> int:
         """Kept events that were dropped for newer ones."""
-        return self._inbox.dropped
+        return self._subscriptions.dropped
 
     @property
     def over(self) -> bool:
         """Whether the session wants no link, now and later."""
-        return self._state in _OVER
+        return self.state in _OVER
+
+    @property
+    def idle(self) -> bool:
+        """Whether room in a link would change nothing."""
+        return self.steady and not self.queue.waiting
 
     def dials(self, now: float) -> bool:
         """Whether the next attempt is due."""
@@ -128,15 +108,15 @@ class HubSession:
 
     def eager(self, now: float) -> bool:
         """Whether somebody waits for an answer, so that a polling link should hurry."""
-        return self._completed is None or now < self._active_until or len(self._asks) > 0
+        return self._completed is None or now < self._active_until or bool(self._asks)
 
     # --- what the application wants ---
 
     def open(self, now: float) -> None:
         """Have a connection from now on. No effect if that is already so; while closing, it begins after the end."""
-        if self._state is SessionState.CLOSING:
+        if self.state is SessionState.CLOSING:
             self._reopen = True
-        if self._state not in _OVER:
+        if self.state not in _OVER:
             return
         self._redial = Redial(self._entropy)
         self.routes.begin()
@@ -150,10 +130,10 @@ class HubSession:
     def send(self, message: e.Message, now: float) -> int:
         """Queue a message; returns its token. Raises `LocalProtocolError` if closed or the queue is full."""
         token = self._put(self._routed(message) if isinstance(message, e.Bus) else message)
-        self._inbox.expect(now)
+        self._subscriptions.expect(now)
         return token
 
-    def ask(self, message: e.Bus, now: float, *, timeout: float) -> int:
+    def ask(self, message: e.Bus, now: float, *, timeout: float, pieces: bool) -> int:
         """Queue an utterance and collect what answers it; returns the ask's id, which is also its token.
 
         A message without a request id gets one. Raises `LocalProtocolError` as `send` does, and for a request id that
@@ -164,7 +144,9 @@ class HubSession:
             raise LocalProtocolError("an ask with this request id is in flight")
         message = self._routed(message, request_id)
         id = self._put(message, ask=True)
-        self._asks.start(Ask(id=id, message=message, request_id=request_id, deadline=now + timeout))
+        self._asks.start(
+            Ask(id=id, message=message, request_id=request_id, deadline=now + timeout, reports_pieces=pieces)
+        )
         return id
 
     def cancel(self, token: int) -> Delivery | None:
@@ -173,7 +155,7 @@ class HubSession:
         What a link holds already may still travel: then that is `unknown`.
         """
         ask = self._asks.cancel(token)
-        withdrawn = self._outbox.withdraw(token, of_ask=ask is not None)
+        withdrawn = self.queue.withdraw(token, of_ask=ask is not None)
         return withdrawn if ask is None else ask.delivery
 
     def subscribe(
@@ -187,24 +169,24 @@ class HubSession:
     ) -> int:
         """Have bus events of a type (None: all) delivered; returns the subscription's id."""
         id = self._next_id()
-        self._inbox.subscribe(id, name, now, matches=matches, kept=kept, limit=limit)
+        self._subscriptions.subscribe(id, name, now, matches=matches, kept=kept, limit=limit)
         return id
 
     def unsubscribe(self, id: int) -> None:
         """End a subscription."""
-        self._inbox.unsubscribe(id)
+        self._subscriptions.unsubscribe(id)
 
     def close(self, now: float, *, timeout: float) -> None:
         """End the session. What is queued is sent first, for `timeout` at most, unless there is no link to send it on.
 
         0 ends at once, also what an earlier call began.
         """
-        if self._state in _OVER:
+        if self.state in _OVER:
             return
         self._reopen = False
         if timeout <= 0:
             self._flush_until = self._linger_until = None
-        elif self._state is not SessionState.CLOSING:
+        elif self.state is not SessionState.CLOSING:
             self._flush_until = now + timeout
             self._linger_until = now + min(timeout, LINGER)
         self._dial_at = None
@@ -212,13 +194,29 @@ class HubSession:
 
     def leaves(self) -> bool:
         """Whether a closing session is done with its link: all is sent and answered that must be, or time is up."""
-        if self._state is not SessionState.CLOSING:
+        if self.state is not SessionState.CLOSING:
             return False
-        if self._flush_until is not None and self._attempting and not self._outbox.flushed:
+        if self._flush_until is not None and self._attempting and not self.queue.flushed:
             return False
         return not self._unanswered or self._linger_until is None
 
     # --- what happens to links ---
+
+    def side(self) -> ClientSide:
+        """What a new connection needs to know of this client."""
+        config = self.config
+        return ClientSide(
+            access_key=config.access_key,
+            password=config.password,
+            crypto_key=config.crypto_key,
+            trust=self.trust,
+            pin_id=self.routes.present.pin_id,
+            session={"session_id": config.session_id, "site_id": config.site_id},
+            site_id=config.site_id,
+            binarize=config.binarize,
+            allow_legacy=config.allow_legacy,
+            allow_kk=self.allow_kk,
+        )
 
     def attempt_started(self) -> None:
         """The stack has a link and wants a socket for it."""
@@ -232,47 +230,47 @@ class HubSession:
 
     def take(self, used_up: float) -> Outgoing | None:
         """The next message for the connection, if one can travel under keys that are spent so far (0 to 1)."""
-        if self._completed is None or used_up >= HOLD_AT or (one := self._outbox.take()) is None:
+        if self._completed is None or used_up >= HOLD_AT or (one := self.queue.next_message()) is None:
             return None
-        self._asks.sent(one.token)
-        if self._legacy and isinstance(one.message, e.Utterance):
+        if one.ask:
+            self._asks.sent(one.token)
+        if self.legacy and isinstance(one.message, e.Utterance):
             self._unanswered[one.message.request_id] = None
         return one
 
     def rejected(self, token: int, failure: Failure) -> None:
         """A message cannot be framed."""
-        self._outbox.rejected(token, failure)
+        self.queue.rejected(token, failure)
         self._asks.unsent(token)
         self._asks.lose([token], failure)
 
-    def left(self, token: int, now: float, *, final: bool) -> None:
+    def written(self, token: int, now: float, *, final: bool) -> None:
         """A message was handed to the socket; `final` if the link will not say more about it."""
         self._active_until = now + EAGER_FOR
-        self._outbox.left(token, final=final)
+        self.queue.written(token, final=final)
 
     def receipted(self, token: int) -> None:
         """The next hop took a message."""
-        self._outbox.receipted(token)
+        self.queue.receipted(token)
         self._asks.receipted(token)
 
-    def heard(self, event: e.Event, now: float) -> None:
-        """An event of the connection, `Closed` excepted."""
-        match event:
-            case e.Bus():
-                self._active_until = now + EAGER_FOR
-                own = None
-                if self._legacy:
-                    own = self.config.session_id
-                    if isinstance(event, e.UtteranceHandled):
-                        self._answered(event.request_id)
-                taken = self._asks.hear(event, now, own_session=own)
-                self._inbox.hear(event, now, keep=not taken)
-            case e.HandshakeCompleted():
-                self._completed = event
-                self._unproven_until = now + self.config.limits.proof_time
-                self._go_on(SessionState.READY)
-            case e.Proven():
-                self._proved(now)
+    def heard(self, event: e.Bus, now: float) -> None:
+        """A message of the bus arrived."""
+        self._active_until = now + EAGER_FOR
+        own = None
+        if self.legacy:
+            own = self.config.session_id
+            if isinstance(event, e.UtteranceHandled):
+                self._answered(event.request_id)
+        taken = self._asks.on_message(event, now, own_session=own)
+        self._subscriptions.on_message(event, now, keep=not taken)
+
+    def handshake_completed(self, completed: e.HandshakeCompleted, now: float) -> None:
+        """Both ends hold the keys: messages may travel."""
+        self._completed = completed
+        self.legacy = completed.generation is not e.Generation.NOISE
+        self._unproven_until = now + self.config.limits.proof_time
+        self._go_on(SessionState.READY)
 
     def attempt_ended(
         self,
@@ -291,9 +289,10 @@ class HubSession:
         """
         had_keys, was_up = self.ready, self.ready and self._unproven_until is None
         self._completed = self._unproven_until = None
+        self.legacy = False
         self._attempting = False
         self._sort(unsent, failure)
-        if self._state is SessionState.CLOSING:
+        if self.state is SessionState.CLOSING:
             self._stop(SessionState.CLOSED, failure)
             if self._reopen:
                 self._reopen = False
@@ -357,12 +356,12 @@ class HubSession:
             self._flush_until = None
         if self._linger_until is not None and now >= self._linger_until:
             self._linger_until = None
-        if self._asks.handle_timeout(now, failure=self._failure) and self._outbox.queued:
+        if self._asks.handle_timeout(now, failure=self._failure) and self.queue.queued:
             self._drop_unasked()  # they were told that nothing was sent
 
     def wants_renewal(self, used_up: float) -> bool:
         """Whether the keys should be renewed now: they are mostly spent (0 to 1) and nobody waits for an answer."""
-        if used_up < RENEW_AT or self._outbox.held or any(ask.waiting for ask in self._asks):
+        if used_up < RENEW_AT or self.queue.held or any(ask.waiting for ask in self._asks):
             return False
         return not self._unanswered or used_up >= HOLD_AT
 
@@ -371,21 +370,18 @@ class HubSession:
         trust = change(self.trust)
         if trust != self.trust:
             self.trust = trust
-            self._tell(TrustChanged(trust=trust))
+            self._report(TrustChanged(trust=trust))
 
     # --- inside ---
 
-    @property
-    def _legacy(self) -> bool:
-        return self._completed is not None and self._completed.generation is not e.Generation.NOISE
-
     def _enter(self, state: SessionState, failure: Failure | None = None) -> None:
-        if state is not self._state:
-            self._state = state
-            self._tell(StateChanged(state=state, failure=failure))
+        if state is not self.state:
+            self.state = state
+            self.steady = state is SessionState.READY and not self.legacy
+            self._report(StateChanged(state=state, failure=failure))
 
     def _go_on(self, state: SessionState) -> None:
-        if self._state is SessionState.CLOSING:
+        if self.state is SessionState.CLOSING:
             return
         if state is SessionState.READY:
             self._failure = None
@@ -395,16 +391,17 @@ class HubSession:
         self._dial_at = self._flush_until = self._linger_until = None
         self._failure = None if state is SessionState.CLOSED else failure
         self._asks.lose([ask.id for ask in self._asks], failure)
-        self._outbox.fail(failure)
+        self.queue.fail(failure)
         self._enter(state, failure)
 
     def _up(self, *, proven: bool) -> None:
         self._unproven_until = None
         self._ever_up = True
         self.routes.worked()
-        self._tell(Connected(proven=proven))
+        self._report(Connected(proven=proven))
 
-    def _proved(self, now: float) -> None:
+    def proved(self, now: float) -> None:
+        """The hub has shown that it holds the keys."""
         self._redial.proven(now)
         self._unread = 0
         self.allow_kk = True
@@ -433,23 +430,23 @@ class HubSession:
 
     def _sort(self, unsent: Collection[int], failure: Failure) -> None:
         """Return what the link held to the queue, or lose it; send what waited for an answer once more, or lose it."""
-        for token in self._outbox.reclaim(unsent, failure):
+        for token in self.queue.reclaim(unsent, failure):
             self._asks.unsent(token)
         self._unanswered.clear()
-        retries = self.config.idempotent and self._state is not SessionState.CLOSING
-        again: list[Outgoing] = []
+        retries = self.config.idempotent and self.state is not SessionState.CLOSING
+        retried: list[Outgoing] = []
         for ask in self._asks:
             if ask.waiting and retries and not ask.events:
                 self._asks.retry(ask)
-                again.append(Outgoing(token=ask.id, message=ask.message, ask=True))
+                retried.append(Outgoing(token=ask.id, message=ask.message, ask=True))
             elif ask.waiting:
                 self._asks.lose([ask.id], failure)
-        self._outbox.again(again)
+        self.queue.requeue(retried)
         self._drop_unasked()
 
     def _drop_unasked(self) -> None:
         """Send nothing of asks that have ended: nobody waits for the answer, and nobody expects it to happen now."""
-        self._outbox.keep(lambda one: not one.ask or one.token in self._asks)
+        self.queue.keep(lambda one: not one.ask or one.token in self._asks)
 
     def _answered(self, request_id: str | None) -> None:
         if request_id is None:
@@ -462,27 +459,18 @@ class HubSession:
         return self._last_id
 
     def _put(self, message: e.Message, *, ask: bool = False) -> int:
-        if self._state in _OVER:
-            raise LocalProtocolError(f"nothing can be sent while the session is {self._state.value}: open it first")
-        if self._state is SessionState.CLOSING:
+        if self.state in _OVER:
+            raise LocalProtocolError(f"nothing can be sent while the session is {self.state.value}: open it first")
+        if self.state is SessionState.CLOSING:
             raise LocalProtocolError("nothing can be sent while the session is closing")
         token = self._next_id()
-        self._outbox.put(Outgoing(token=token, message=message, ask=ask))
+        self.queue.put(Outgoing(token=token, message=message, ask=ask))
         return token
 
     def _routed(self, message: e.Bus, request_id: str | None = None) -> e.Bus:
         """The message with the context that hubs need; the same one where it has that already."""
         context = message_context(message.context, self.config, request_id=request_id)
         return message if context == message.context else evolve(message, context=context)
-
-
-def soonest(*times: float | None) -> float | None:
-    """The first of the times that are not None."""
-    first = None
-    for time in times:
-        if time is not None and (first is None or time < first):
-            first = time
-    return first
 
 
 _OVER: Final = frozenset((SessionState.IDLE, SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED))

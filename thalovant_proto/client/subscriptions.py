@@ -31,15 +31,15 @@ class _Subscription:
         return self.matches is None or self.matches(event)
 
 
-class Inbox:
+class Subscriptions:
     """Hands events to every subscription that they match, and keeps for a while what nobody took.
 
     Kept are events that follow a send of ours, oldest dropped; each is given once, in order, to the first subscription
     that asks for kept ones and matches.
     """
 
-    def __init__(self, tell: Callable[[Outcome], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[Outcome], None]) -> None:
+        self._report = report
         self._subscriptions: dict[int, _Subscription] = {}
         self._kept: deque[tuple[float, e.Bus]] = deque()
         self._keep_until: float | None = None
@@ -84,7 +84,7 @@ class Inbox:
         """We sent something: what follows is worth keeping."""
         self._keep_until = now + KEPT_FOR
 
-    def hear(self, event: e.Bus, now: float, *, keep: bool) -> None:
+    def on_message(self, event: e.Bus, now: float, *, keep: bool) -> None:
         """Hand an event on. `keep` is off for what an ask has consumed."""
         taken = False
         for subscription in tuple(self._subscriptions.values()):
@@ -100,7 +100,7 @@ class Inbox:
         self._kept.append((now, event))
 
     def _deliver(self, subscription: _Subscription, event: e.Bus) -> None:
-        self._tell(Delivered(subscription=subscription.id, event=event))
+        self._report(Delivered(subscription=subscription.id, event=event))
         if subscription.left is not None:
             subscription.left -= 1
             if subscription.left <= 0:

@@ -6,19 +6,22 @@ Before a frame of the client has authenticated, nothing that it says is reported
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Final
 
 from attrs import frozen
 
 from .. import events as e
 from ..carrier import CloseKind, Credentials
-from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, HubConnection
+from ..clock import forward
+from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION
 from ..crypto.kdf import DeriveKey
-from ..entropy import Entropy
-from ..errors import HandshakeTimeout, LocalProtocolError, ProtocolError
+from ..entropy import BadEntropy, Entropy, checked
+from ..errors import LocalProtocolError, ProtocolError
 from ..handshake.hub import HubSide
 from ..limits import DEFAULT_LIMITS, Limits
-from ..links.base import FrameReceived, Link, LinkClosed, LinkEvent, LinkOpened
+from ..linked import LinkedConnection, check_effect
+from ..links.base import Link, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Outcome
 from ..secret import Secret
 
@@ -35,12 +38,16 @@ class PeerIdentified(Outcome):
 
 @frozen(kw_only=True)
 class PeerClosed(Outcome):
-    """The last outcome: the link has ended, or is about to. `error` names whose fault it was, if anybody's."""
+    """The last outcome: the link has ended, or is about to. `error` names whose fault it was, if anybody's.
+
+    `cause` is what `register` raised: a bug of the hub's, worth a line in its log.
+    """
 
     kind: CloseKind
     code: int | None = None
     reason: str = ""
     error: ProtocolError | None = None
+    cause: Exception | None = None
 
 
 class HubPeer:
@@ -60,17 +67,16 @@ class HubPeer:
         now: float,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._link = link
+        self._linked = LinkedConnection(link, entropy=checked(entropy), limits=limits)
+        self._linked.opening_until = now + limits.handshake_time
         self._register = register
-        self._entropy = entropy
-        self._limits = limits
-        self._connection: HubConnection | None = None
-        self._opening_until: float | None = now + limits.handshake_time
         self._closed = False
         self._proven = False
         self._completed: e.HandshakeCompleted | None = None  # to be told with the proof
         self._outcomes: list[Outcome | e.Event] = []
-        self._take(link.socket_opened(now), now)
+        # The time is not held to the ones that follow: who makes a peer for bytes that came read the clock before.
+        self._now = -inf
+        self._receive(link.socket_opened(now), now)
 
     # --- what it is now ---
 
@@ -82,25 +88,25 @@ class HubPeer:
     @property
     def generation(self) -> e.Generation | None:
         """The wire generation of the session, None before its keys."""
-        return None if self._connection is None else self._connection.generation
+        return self._linked.generation
 
     @property
     def finished(self) -> bool:
         """Whether the socket is to be closed once `data_to_send` is written."""
-        return self._closed and not self._link.wants_socket
+        return self._closed and not self._linked.link.wants_socket
 
     # --- the hub ---
 
     def send(self, event: e.Message, now: float, *, token: int | None = None) -> None:
         """Send a message. Raises `LocalProtocolError` unless the client is proven, and for what cannot be framed."""
-        connection = self._connection
-        if connection is None or not self.proven:
+        self._now = forward(self._now, now)
+        linked, connection = self._linked, self._linked.connection
+        if connection is None or not self._proven or self._closed:
             raise LocalProtocolError("the client is not proven, or gone: nothing can be sent to it")
-        connection.send(event, now, token=token)
         try:
-            self._flush(now)
+            linked.send(connection, event, now, token)
         except LocalProtocolError:
-            if connection.generation is e.Generation.NOISE:  # the number of that frame is gone: nothing fits after it
+            if linked.broken:
                 self.close(now, code=INTERNAL_ERROR)
             raise
         if connection.used_up >= 1:
@@ -108,127 +114,136 @@ class HubPeer:
 
     def close(self, now: float, *, code: int = 1000, reason: str = "") -> None:
         """Say goodbye to the client."""
+        self._now = forward(self._now, now)
         if not self._closed:
-            self._shut(e.Closed(kind=CloseKind.CLOSED, code=code, reason=reason), now)
+            self._shut(PeerClosed(kind=CloseKind.CLOSED, code=code, reason=reason), now)
 
     # --- the driver ---
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
-        self._take(self._link.receive_data(data, now), now)
+        self._now = forward(self._now, now)
+        self._receive(self._linked.link.receive_data(data, now), now)
 
     def eof(self, now: float, reason: str = "") -> None:
         """The socket has ended; `reason` says how if it is known."""
-        self._take(self._link.eof(now), now, reason=reason)
+        self._now = forward(self._now, now)
+        self._receive(self._linked.link.eof(now), now, reason=reason)
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
-        return self._link.data_to_send()
+        return self._linked.link.data_to_send()
 
     @property
     def next_timeout(self) -> float | None:
-        """The time at which `handle_timeout` wants to be called."""
-        times = [self._opening_until, self._link.next_timeout]
-        if self._connection is not None:
-            times.append(self._connection.next_timeout)
-        return min((time for time in times if time is not None), default=None)
+        """When `handle_timeout` wants to be called."""
+        return self._linked.next_timeout
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early."""
-        if self._opening_until is not None and now >= self._opening_until:
-            self._opening_until = None
-            error = HandshakeTimeout(f"the client did not open the link within {self._limits.handshake_time:g} s")
-            self._shut(e.Closed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, error=error), now)
-        if self._connection is not None:
-            self._hear(self._connection.handle_timeout(now), now)
-            self._end_unless(self._answers(now), now)
-        self._take(self._link.handle_timeout(now), now)
+        self._now = forward(self._now, now)
+        linked = self._linked
+        if (error := linked.overdue("client", now)) is not None:
+            self._shut(PeerClosed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, error=error), now)
+        if linked.connection is not None:
+            self._handle(linked.connection.handle_timeout(now), now)
+            self._end_unless(self._answer(now), now)
+        self._receive(linked.link.handle_timeout(now), now)
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start off the loop, each once."""
-        return [] if self._connection is None else self._connection.effects()
+        return self._linked.effects()
 
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
-        """The result of a derivation; dropped if nobody waits for it."""
-        if self._connection is not None:
-            self._hear(self._connection.effect_done(id, key, now), now)
-            self._end_unless(self._answers(now), now)
+        """The result of a derivation; dropped if nobody waits for it any more.
+
+        Raises `LocalProtocolError` for an id that no derivation had.
+        """
+        self._now = forward(self._now, now)
+        linked = self._linked
+        check_effect(id, linked.last_effect)
+        if linked.connection is not None:
+            self._handle(linked.connection.effect_done(id, key, now), now)
+            self._end_unless(self._answer(now), now)
 
     def outcomes(self) -> list[Outcome | e.Event]:
-        """News for the hub, in order."""
+        """What the hub should know, in order."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     # --- inside ---
 
-    def _take(self, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
-        taken = True
+    def _receive(self, events: Iterable[LinkEvent], now: float, *, reason: str = "") -> None:
+        answered = True
         for event in events:
-            match event:
-                case FrameReceived(frame=frame):
-                    if self._connection is not None:
-                        self._hear(self._connection.receive(frame, now), now)
-                case LinkOpened() if not self._closed:
-                    self._opened(event, now)
-                case LinkClosed():
-                    self._end(
-                        PeerClosed(kind=event.kind, code=event.code, reason=reason or event.reason, error=event.error)
-                    )
+            if isinstance(event, LinkClosed):
+                self._end(
+                    PeerClosed(kind=event.kind, code=event.code, reason=reason or event.reason, error=event.error)
+                )
+            else:
+                self._handle(self._linked.received(event, now), now)
             # What this one is answered with is said whatever the next one is: a client that a hub has lost learns it
             # from the hello that comes before its frame is refused.
-            taken = self._answers(now) and taken
-        self._end_unless(taken, now)
+            answered = self._answer(now) and answered
+        self._end_unless(answered, now)
 
-    def _opened(self, opened: LinkOpened, now: float) -> None:
-        self._opening_until = None
-        side = None if opened.credentials is None else self._register(opened.credentials)
-        if side is None or opened.credentials is None:
-            self._shut(e.Closed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, reason=UNKNOWN_KEY), now)
-            return
-        self._outcomes.append(PeerIdentified(credentials=opened.credentials))
-        self._connection = HubConnection(side, opened.carrier, entropy=self._entropy, now=now, limits=self._limits)
-
-    def _hear(self, events: Iterable[e.Event], now: float) -> None:
+    def _handle(self, events: Iterable[LinkEvent | e.Event], now: float) -> None:
         for event in events:
             match event:
+                case e.Message():
+                    if self._proven:
+                        self._outcomes.append(event)
+                case LinkOpened():
+                    if not self._closed:
+                        self._opened(event, now)
                 case e.Closed():
-                    self._shut(event, now)
+                    self._shut(
+                        PeerClosed(kind=event.kind, code=event.code, reason=event.reason, error=event.error), now
+                    )
                 case e.HandshakeCompleted():
                     self._completed = event
                 case e.Proven():
                     self._proven = True
                     self._outcomes += [event] if self._completed is None else [self._completed, event]
-                case _ if self._proven:
-                    self._outcomes.append(event)
 
-    def _answers(self, now: float) -> bool:
-        """Say what the connection owes; whether the link takes it, which one that has ended does not."""
+    def _opened(self, opened: LinkOpened, now: float) -> None:
+        self._linked.opening_until = None
         try:
-            self._flush(now)
-        except LocalProtocolError:
-            return False
+            side = None if opened.credentials is None else self._register(opened.credentials)
+        except Exception as error:
+            self._shut(PeerClosed(kind=CloseKind.CLOSED, code=INTERNAL_ERROR, cause=error), now)
+            return
+        if side is None or opened.credentials is None:
+            self._shut(PeerClosed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, reason=UNKNOWN_KEY), now)
+            return
+        self._outcomes.append(PeerIdentified(credentials=opened.credentials))
+        self._linked.opened(opened, side, now)
+
+    def _answer(self, now: float) -> bool:
+        """Say what the connection owes; whether the link takes it, which one that has ended does not."""
+        if not self._closed:
+            try:
+                self._linked.flush(now)
+            except BadEntropy:
+                raise
+            except LocalProtocolError:
+                return False
         return True
 
-    def _end_unless(self, taken: bool, now: float) -> None:
+    def _end_unless(self, answered: bool, now: float) -> None:
         """A client that misses something of a handshake would wait for it; where the link has ended, it has said so."""
-        if not taken:
+        if not answered:
             self.close(now, code=INTERNAL_ERROR)
 
-    def _flush(self, now: float) -> None:
-        if self._connection is None or self._closed:
-            return
-        for frame, token in self._connection.frames_to_send():
-            self._link.send(frame, now, token=token)
-
-    def _shut(self, closed: e.Closed, now: float) -> None:
-        self._end(PeerClosed(kind=closed.kind, code=closed.code, reason=closed.reason, error=closed.error))
-        self._link.close(now, code=closed.code or 1000, reason=closed.reason)
+    def _shut(self, closed: PeerClosed, now: float) -> None:
+        self._end(closed)
+        self._linked.link.close(now, code=closed.code or 1000, reason=closed.reason)
 
     def _end(self, closed: PeerClosed) -> None:
         if self._closed:
             return
         self._closed = True
-        self._opening_until = None
-        if self._connection is not None:
-            self._connection.close()
+        self._linked.opening_until = None
+        if self._linked.connection is not None:
+            self._linked.connection.close()
         self._outcomes.append(closed)

@@ -298,8 +298,8 @@ def test_ask_that_has_not_left_has_no_answer():
     asks, told = started()
     asks.unsent(0)
 
-    assert not asks.hear(e.Speak(text="?", context={"request_id": "0"}), 0.0, own_session=None)
-    assert not asks.hear(e.Speak(text="?"), 0.0, own_session=None)
+    assert not asks.on_message(e.Speak(text="?", context={"request_id": "0"}), 0.0, own_session=None)
+    assert not asks.on_message(e.Speak(text="?"), 0.0, own_session=None)
     assert told == []
 
 
@@ -334,7 +334,7 @@ def test_endless_talk_ends():
     """A hub that sends more than an ask keeps has said enough."""
     asks, told = started()
     for _ in range(MAX_EVENTS + 1):
-        asks.hear(e.Speak(text="and"), 0.0, own_session=None)
+        asks.on_message(e.Speak(text="and"), 0.0, own_session=None)
 
     (ended,) = [one for one in told if isinstance(one, AskEnded)]
     assert MAX_EVENTS == len(ended.events) == len(ended.pieces)
@@ -346,9 +346,9 @@ def test_time_costs_no_look_at_every_ask():
     asks, told = started(3)
     assert asks.next_timeout == 10.0
 
-    asks.hear(e.Speak(text="a", context={"request_id": "1"}), 1.0, own_session=None)
+    asks.on_message(e.Speak(text="a", context={"request_id": "1"}), 1.0, own_session=None)
     assert asks.next_timeout == 1.0 + QUIET
-    asks.hear(e.UtteranceHandled(context={"request_id": "1"}), 1.5, own_session=None)
+    asks.on_message(e.UtteranceHandled(context={"request_id": "1"}), 1.5, own_session=None)
     told.clear()
 
     assert not asks.handle_timeout(2.0, failure=None)
@@ -386,7 +386,7 @@ def test_lost_link_ends_what_was_sent(heard, outcome):
     """Whatever was heard by then is the reply."""
     asks, told = started()
     for event in heard:
-        asks.hear(event, 0.0, own_session=None)
+        asks.on_message(event, 0.0, own_session=None)
 
     asks.lose([0, 7], Failure(kind=FailureKind.LOST, message="gone"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thalovant_proto import events as e
-from thalovant_proto.client.send_queue import WINDOW, Outbox, Outgoing
+from thalovant_proto.client.send_queue import WINDOW, Outgoing, SendQueue
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import Failure, FailureKind
 from thalovant_proto.outcomes import Outcome, SendFailed, Sent
@@ -13,21 +13,21 @@ from thalovant_proto.outcomes import Outcome, SendFailed, Sent
 GONE = Failure(kind=FailureKind.LOST, message="gone")
 
 
-def outbox(count: int, *, ask: bool = False, taken: int = 0) -> tuple[Outbox, list[Outcome]]:
+def outbox(count: int, *, ask: bool = False, taken: int = 0) -> tuple[SendQueue, list[Outcome]]:
     """An outbox with messages 1 to `count`, so many of them with the link."""
     told: list[Outcome] = []
-    box = Outbox(told.append, limit=count + 2)
+    box = SendQueue(told.append, limit=count + 2)
     for token in range(1, count + 1):
         box.put(Outgoing(token=token, message=e.Bus(type="status"), ask=ask))
     for _ in range(taken):
-        box.take()
+        box.next_message()
     return box, told
 
 
-def rest(box: Outbox) -> list[int]:
+def rest(box: SendQueue) -> list[int]:
     """What is still queued, in order."""
     found = []
-    while (one := box.take()) is not None:
+    while (one := box.next_message()) is not None:
         found.append(one.token)
     return found
 
@@ -37,8 +37,8 @@ def test_window():
     box, _ = outbox(WINDOW + 2)
     assert rest(box) == list(range(1, WINDOW + 1))
 
-    box.left(1, final=True)
-    box.left(2, final=False)
+    box.written(1, final=True)
+    box.written(2, final=False)
     box.receipted(3)
 
     assert rest(box) == [WINDOW + 1, WINDOW + 2]
@@ -51,7 +51,7 @@ def test_what_was_given_up_is_told_of_nowhere():
     assert [box.withdraw(token) for token in (1, 2, 3)] == ["unknown"] * 3
     assert box.withdraw(1) is None
 
-    box.left(1, final=True)
+    box.written(1, final=True)
     box.receipted(2)
     box.rejected(3, GONE)
 
@@ -62,9 +62,9 @@ def test_flushed_means_nothing_is_in_our_hands():
     """Neither queued nor in the link's buffer; what waits for a receipt has left."""
     box, _ = outbox(1)
     assert not box.flushed
-    box.take()
+    box.next_message()
     assert not box.flushed
-    box.left(1, final=False)
+    box.written(1, final=False)
     assert box.flushed
 
 
@@ -72,7 +72,7 @@ def test_reclaimed_messages_keep_their_order():
     """What never left comes back in front of what was queued meanwhile; the rest is failed as unknown."""
     box, told = outbox(5, taken=4)
     for token in (1, 2, 3):
-        box.left(token, final=False)
+        box.written(token, final=False)
 
     assert box.reclaim({2}, GONE) == [2, 4]
 
@@ -86,9 +86,9 @@ def test_reclaimed_messages_keep_their_order():
 def test_messages_of_asks_fail_silently():
     """An ask has an end of its own; that it left is told."""
     box, told = outbox(4, ask=True, taken=3)
-    box.left(1, final=True)
+    box.written(1, final=True)
     box.rejected(2, GONE)
-    box.left(3, final=False)
+    box.written(3, final=False)
     box.reclaim((), GONE)
     box.fail(GONE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from tests.proto.links.frame_link import RECEIPTS, FrameLinks, record
 from tests.proto.world import World, config, echo, ready, states
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier, CloseKind
-from thalovant_proto.client.stack import Dial, Run, Stop, Wait
+from thalovant_proto.client.stack import DIAL_TIMEOUT, ClientStack, Dial, Run, Stop, Wait
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.failures import FailureKind
@@ -82,24 +84,132 @@ def test_waiting_holds_no_socket():
     assert world.stack.next_timeout > world.now
 
 
-def test_stray_calls_change_nothing():
-    """Drivers may be late: bytes, ends and results of a socket that is gone are ignored."""
+REFUSED = DialFailed(phase="connect", fault=DialFault.REFUSED, message="x")
+KEY = Secret(b"\0" * 32)
+
+
+def test_late_ends_change_nothing():
+    """Drivers may be late: the end of a socket or a dial that nobody waits for is ignored, as are its last bytes."""
     world = World()
     stack = world.stack
 
-    stack.receive_data(b"HTTP/1.1 101\r\n\r\n", world.now)
     stack.eof(world.now)
-    stack.socket_opened(world.now)
-    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
-    stack.effect_done(1, Secret(b"\0" * 32), world.now)
-    stack.handle_timeout(world.now)
+    stack.dial_failed(REFUSED, world.now)
     world.open()
-    stack.socket_opened(world.now)
-    stack.dial_failed(DialFailed(phase="connect", fault=DialFault.REFUSED, message="x"), world.now)
+    stack.dial_failed(REFUSED, world.now)
+    stack.close(world.now, timeout=0)
+    stack.receive_data(b"\x81\x01x", world.now)
     world.drive()
+    stack.eof(world.now)
+    world.open()
 
     assert stack.state is SessionState.READY
-    assert len(world.dials) == 1
+    assert len(world.dials) == 2
+
+
+def at(world: World, moment: str) -> None:
+    """Bring a session to a moment."""
+    if moment in ("dialed", "ready", "left"):
+        world.stack.open(world.now)
+    if moment in ("ready", "left"):
+        world.drive()
+    if moment == "left":
+        world.stack.close(world.now, timeout=0)
+        world.stack.step()
+
+
+Call = Callable[[ClientStack, float], object]
+
+#: Calls that are not legal, and when.
+MISUSES: dict[str, tuple[Call, list[str]]] = {
+    "bytes": (lambda stack, now: stack.receive_data(b"HTTP/1.1 101\r\n", now), ["new", "dialed", "left"]),
+    "a socket": (lambda stack, now: stack.socket_opened(now), ["new", "ready", "left"]),
+    "a key": (lambda stack, now: stack.effect_done(7, KEY, now), ["new", "dialed", "ready", "left"]),
+    "a key without a number": (lambda stack, now: stack.effect_done(0, KEY, now), ["new", "ready"]),
+}
+
+
+@pytest.mark.parametrize(("misuse", "moment"), [(name, at) for name, (_, when) in MISUSES.items() for at in when])
+def test_misuse_is_an_error_at_the_call(misuse, moment):
+    """And changes nothing: the session goes on."""
+    world = World()
+    at(world, moment)
+    before = (world.stack.step(), world.stack.state, world.stack.next_timeout)
+
+    with pytest.raises(LocalProtocolError):
+        MISUSES[misuse][0](world.stack, world.now)
+
+    assert (world.stack.step(), world.stack.state, world.stack.next_timeout) == before
+    assert world.drive().open().stack.state is SessionState.READY
+
+
+#: Every call that is told the time.
+TIMED: dict[str, Call] = {
+    "open": lambda stack, now: stack.open(now),
+    "close": lambda stack, now: stack.close(now),
+    "send": lambda stack, now: stack.send(e.Bus(type="x"), now),
+    "ask": lambda stack, now: stack.ask(e.Utterance(text="x"), now),
+    "subscribe": lambda stack, now: stack.subscribe(None, now),
+    "dial_failed": lambda stack, now: stack.dial_failed(REFUSED, now),
+    "socket_opened": lambda stack, now: stack.socket_opened(now),
+    "receive_data": lambda stack, now: stack.receive_data(b"x", now),
+    "eof": lambda stack, now: stack.eof(now),
+    "handle_timeout": lambda stack, now: stack.handle_timeout(now),
+    "effect_done": lambda stack, now: stack.effect_done(1, KEY, now),
+}
+
+
+@pytest.mark.parametrize("call", TIMED)
+@pytest.mark.parametrize("back", [0.001, 1e9, math.nan])
+def test_clock_that_runs_back_is_an_error_at_the_call(call, back):
+    """Whatever the call would have done: a timer that lives in two times fires never, or at once."""
+    world = ready()
+
+    with pytest.raises(LocalProtocolError) as caught:
+        TIMED[call](world.stack, world.now - back)
+
+    assert caught.value.code == "clock_ran_back"
+    assert world.drive().stack.state is SessionState.READY
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 31, "text"])
+@pytest.mark.parametrize(
+    ("generation", "use"),
+    [
+        *((generation, lambda world: world.open()) for generation in GENERATIONS),
+        *((generation, lambda world: world.stack.send(e.Bus(type="x"), world.now)) for generation in (0, 1)),
+        (3, lambda world: world.stack.ask(e.Utterance(text="x"), world.now)),
+    ],
+    ids=["handshake 0", "handshake 1", "handshake 3", "seal 0", "seal 1", "ask"],
+)
+def test_entropy_of_another_length_is_an_error_at_the_call(generation, use, given, request):
+    """In the handshake, where a message is sealed with it, and where an ask is named by it."""
+    world = World(generation)
+    if "handshake" not in request.node.name:
+        world.open()
+    world.entropy = lambda size: given
+
+    with pytest.raises(LocalProtocolError) as caught:
+        use(world)
+
+    assert "entropy(" in str(caught.value)
+
+
+def test_dial_without_an_answer_ends():
+    """For drivers that have no deadline of their own. It counts as a failed one, and is tried again."""
+    world = World(client=config(attempts=1))
+    world.stack.open(world.now)
+    first = world.stack.step()
+    assert world.stack.next_timeout == world.now + DIAL_TIMEOUT
+
+    world.stack.handle_timeout(world.now + DIAL_TIMEOUT - 0.1)
+    assert world.stack.step() == first
+    world.stack.handle_timeout(world.now + DIAL_TIMEOUT)
+
+    assert world.stack.failure.kind is FailureKind.CONNECT
+    assert world.stack.step() not in (first, Stop())
+    world.stack.handle_timeout(world.now + 3 * DIAL_TIMEOUT)
+    assert world.stack.step() == Stop()
 
 
 def test_calling_early_changes_nothing():

@@ -6,14 +6,14 @@ import pytest
 
 from tests.proto.world import World, echo, ready
 from thalovant_proto import events as e
-from thalovant_proto.client.subscriptions import KEPT_EVENTS, KEPT_FOR, Inbox
+from thalovant_proto.client.subscriptions import KEPT_EVENTS, KEPT_FOR, Subscriptions
 from thalovant_proto.outcomes import AskEnded, Delivered, Outcome
 
 
-def inbox(*, expecting: bool = True) -> tuple[Inbox, list[Outcome]]:
+def inbox(*, expecting: bool = True) -> tuple[Subscriptions, list[Outcome]]:
     """An inbox whose client has just sent something, at time 0."""
     told: list[Outcome] = []
-    made = Inbox(told.append)
+    made = Subscriptions(told.append)
     if expecting:
         made.expect(0.0)
     return made, told
@@ -44,9 +44,9 @@ def test_every_subscription_that_matches_has_the_event():
     box.subscribe(3, "speak", 0.0, matches=lambda event: event.data["utterance"] == "b")
     box.subscribe(4, "another", 0.0)
 
-    box.hear(speak("a"), 1.0, keep=True)
-    box.hear(speak("b"), 1.0, keep=True)
-    box.hear(e.Bus(type="else"), 1.0, keep=True)
+    box.on_message(speak("a"), 1.0, keep=True)
+    box.on_message(speak("b"), 1.0, keep=True)
+    box.on_message(e.Bus(type="else"), 1.0, keep=True)
 
     assert given(told) == [(1, "a"), (2, "a"), (1, "b"), (2, "b"), (3, "b"), (2, "else")]
 
@@ -59,7 +59,7 @@ def test_unsubscribed_means_no_more():
     box.unsubscribe(1)
     box.unsubscribe(1)
     box.unsubscribe(7)
-    box.hear(speak("a"), 1.0, keep=True)
+    box.on_message(speak("a"), 1.0, keep=True)
 
     assert told == []
 
@@ -70,7 +70,7 @@ def test_subscription_with_a_limit_ends_by_itself():
     box.subscribe(1, "speak", 0.0, limit=2)
 
     for text in "abc":
-        box.hear(speak(text), 1.0, keep=True)
+        box.on_message(speak(text), 1.0, keep=True)
     box.subscribe(2, "speak", 2.0, kept=True)
 
     assert given(told) == [(1, "a"), (1, "b"), (2, "c")]
@@ -82,8 +82,8 @@ def test_filter_may_end_a_subscription_of_another():
     box.subscribe(1, "speak", 0.0, matches=lambda event: not box.unsubscribe(2))
     box.subscribe(2, "speak", 0.0)
 
-    box.hear(speak("a"), 1.0, keep=True)
-    box.hear(speak("b"), 1.0, keep=True)
+    box.on_message(speak("a"), 1.0, keep=True)
+    box.on_message(speak("b"), 1.0, keep=True)
 
     assert given(told) == [(1, "a"), (2, "a"), (1, "b")]
 
@@ -95,7 +95,7 @@ def test_kept_events_are_given_once_in_order():
     """To the first that asks for kept ones and matches; those of others stay where they are."""
     box, told = inbox()
     for event in (speak("a"), e.Bus(type="else"), speak("b"), speak("c")):
-        box.hear(event, 1.0, keep=True)
+        box.on_message(event, 1.0, keep=True)
 
     box.subscribe(1, "speak", 2.0)
     assert told == []
@@ -110,11 +110,11 @@ def test_kept_events_are_given_as_many_as_are_wanted():
     """`wait_for_event` twice after two answers: each takes one."""
     box, told = inbox()
     for text in "abc":
-        box.hear(speak(text), 1.0, keep=True)
+        box.on_message(speak(text), 1.0, keep=True)
 
     box.subscribe(1, "speak", 2.0, kept=True, limit=1)
     box.subscribe(2, "speak", 2.0, kept=True, limit=1)
-    box.hear(speak("d"), 2.0, keep=True)
+    box.on_message(speak("d"), 2.0, keep=True)
     box.subscribe(3, "speak", 2.0, kept=True, limit=9)
 
     assert given(told) == [(1, "a"), (2, "b"), (3, "c"), (3, "d")]
@@ -124,7 +124,7 @@ def test_taken_events_are_not_kept():
     """One subscription is enough to have an event taken."""
     box, told = inbox()
     box.subscribe(1, "speak", 0.0)
-    box.hear(speak("a"), 1.0, keep=True)
+    box.on_message(speak("a"), 1.0, keep=True)
     box.unsubscribe(1)
 
     box.subscribe(2, "speak", 2.0, kept=True)
@@ -135,11 +135,11 @@ def test_taken_events_are_not_kept():
 def test_only_what_follows_a_send_is_kept():
     """A client that only listens keeps nothing; thirty seconds after the last send it is one of those again."""
     box, told = inbox(expecting=False)
-    box.hear(speak("before"), 0.0, keep=True)
+    box.on_message(speak("before"), 0.0, keep=True)
     box.expect(1.0)
-    box.hear(speak("after"), 1.0, keep=True)
-    box.hear(speak("in time"), 1.0 + KEPT_FOR - 0.1, keep=True)
-    box.hear(speak("too late"), 1.0 + KEPT_FOR, keep=True)
+    box.on_message(speak("after"), 1.0, keep=True)
+    box.on_message(speak("in time"), 1.0 + KEPT_FOR - 0.1, keep=True)
+    box.on_message(speak("too late"), 1.0 + KEPT_FOR, keep=True)
 
     box.subscribe(1, None, 1.0 + KEPT_FOR - 0.1, kept=True)
 
@@ -149,9 +149,9 @@ def test_only_what_follows_a_send_is_kept():
 def test_kept_events_grow_old():
     """Thirty seconds, then they are gone: to no counter, since nobody wanted them."""
     box, told = inbox()
-    box.hear(speak("old"), 1.0, keep=True)
+    box.on_message(speak("old"), 1.0, keep=True)
     box.expect(20.0)
-    box.hear(speak("young"), 20.0, keep=True)
+    box.on_message(speak("young"), 20.0, keep=True)
 
     box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
 
@@ -163,7 +163,7 @@ def test_oldest_are_dropped_and_counted():
     """Sixty-four of them, whatever a hub sends."""
     box, told = inbox()
     for number in range(KEPT_EVENTS + 10):
-        box.hear(speak(number), 1.0, keep=True)
+        box.on_message(speak(number), 1.0, keep=True)
 
     assert box.dropped == 10
     box.subscribe(1, None, 2.0, kept=True)
@@ -174,9 +174,9 @@ def test_room_is_made_by_age_first():
     """What has grown old makes way without being counted."""
     box, told = inbox()
     for number in range(KEPT_EVENTS):
-        box.hear(speak(number), 1.0, keep=True)
+        box.on_message(speak(number), 1.0, keep=True)
     box.expect(20.0)
-    box.hear(speak("new"), 1.0 + KEPT_FOR, keep=True)
+    box.on_message(speak("new"), 1.0 + KEPT_FOR, keep=True)
 
     box.subscribe(1, None, 1.0 + KEPT_FOR, kept=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from thalovant_proto.errors import HandshakeTimeout, LocalProtocolError, RemoteP
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import HubPeer, PeerClosed, PeerIdentified
 from thalovant_proto.limits import Limits
+from thalovant_proto.links.base import LinkClosed
 from thalovant_proto.links.wss.client import WssClientLink
 from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
@@ -41,6 +44,7 @@ class Door:
 
     def __init__(self, side: HubSide | None = None, *, limits: Limits = Limits(), **link: Any) -> None:  # noqa: B008
         self.asked: list[Credentials] = []
+        self.fault: Exception | None = None  # of the hub, where it looks for the client
         self.side = side or hub_side()
         self.link = FrameLink(PLAIN, **link)
         self.peer = HubPeer(self.link, self._register, entropy=Entropy("hub"), now=0.0, limits=limits)
@@ -49,6 +53,8 @@ class Door:
 
     def _register(self, credentials: Credentials) -> HubSide | None:
         self.asked.append(credentials)
+        if self.fault is not None:
+            raise self.fault
         return self.side if credentials.access_key == KEY else None
 
     def enter(self, key: Secret[str] = KEY) -> Door:
@@ -155,6 +161,55 @@ def test_unknown_access_key_is_told_so():
     assert door.peer.finished
 
 
+def test_hub_that_cannot_say_whom_it_knows_loses_this_client_only():
+    """What `register` raised is told, to be logged; the client learns that it is not its fault."""
+    door = Door()
+    fault = RuntimeError("the database is locked")
+    door.fault = fault
+
+    door.enter()
+
+    assert door.closed() == PeerClosed(kind=CloseKind.CLOSED, code=1011, cause=fault)
+    assert door.heard() == [LinkClosed(kind=CloseKind.REFUSED, code=1011)]
+
+
+#: Calls that are not legal, with the time.
+MISUSES: dict[str, Callable[[HubPeer, float], object]] = {
+    "effect_done": lambda peer, now: peer.effect_done(7, Secret(b"\0" * 32), now),
+    "send": lambda peer, now: peer.send(e.Bus(type="x"), now - 1),
+    "close": lambda peer, now: peer.close(now - 1),
+    "receive_data": lambda peer, now: peer.receive_data(b"x", now - 1),
+    "eof": lambda peer, now: peer.eof(now - 1),
+    "handle_timeout": lambda peer, now: peer.handle_timeout(math.nan),
+}
+
+
+@pytest.mark.parametrize("misuse", MISUSES)
+def test_misuse_is_an_error_at_the_call(misuse):
+    """A derivation that there never was, and times that run back. The session goes on."""
+    world = ready()
+
+    with pytest.raises(LocalProtocolError):
+        MISUSES[misuse](world.hub.peer, world.now)
+
+    assert world.drive().hub.peer.proven
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("size", [0, 15, 17])
+def test_entropy_of_another_length_is_an_error_at_the_call(generation, size):
+    """Where an answer is sealed with it, or earlier, in the handshake."""
+    world = World(generation)
+    world.hub.answer = echo
+    world.hub_entropy = lambda _: bytes(size)
+
+    with pytest.raises(LocalProtocolError) as caught:
+        world.open().stack.ask(e.Utterance(text="x"), world.now)
+        world.drive()
+
+    assert "entropy(" in str(caught.value)
+
+
 def test_hub_is_asked_once():
     """About each connection, whatever comes over it later."""
     links = FrameLinks(outlives_sockets=True)
@@ -212,10 +267,9 @@ def test_link_that_opens_too_late_opens_nothing():
 
 @pytest.mark.parametrize("generation", [1, 3])
 def test_late_derivation_is_dropped(generation):
-    """The client went while its key was derived; also a result before there is anything to derive is harmless."""
+    """The client went while its key was derived."""
     world = World(generation)
     world.held = True
-    HubPeer(WssServerLink(secure=True), world.hub.known, entropy=Entropy("x"), now=0.0).effect_done(1, KEY_BYTES, 0.0)
     world.open()
     for effect in world.stack.effects():
         world.stack.effect_done(effect.id, stub_key(effect), world.now)
@@ -229,8 +283,6 @@ def test_late_derivation_is_dropped(generation):
     assert [type(outcome) for outcome in peer.outcomes()] == [PeerClosed]
     assert peer.data_to_send() == b""
 
-
-KEY_BYTES = Secret(b"\0" * 32)
 
 # --- once it is proven ---
 

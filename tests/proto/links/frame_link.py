@@ -18,7 +18,7 @@ from typing import Any
 from attrs import define, field
 
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType, Target
-from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
 from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.secret import Secret

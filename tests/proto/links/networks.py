@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define
 
 from tests.proto.pair import stream
-from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.links.base import Link

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.proto.links.https.https_world import entropy, response
 from tests.proto.links.networks import Machine
 from thalovant_proto.carrier import CloseKind
-from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.links.https.client import HttpsClientLink

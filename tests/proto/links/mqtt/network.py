@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.proto.links.mqtt.broker import Broker, Connection
 from tests.proto.links.networks import Machine, Wire
 from thalovant.hub.listeners.mqtt import Gateway
-from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink, Dial, Run
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.hub.peer import HubPeer

@@ -1,0 +1,35 @@
+"""The orders of a client stack to its driver."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ..carrier import Target
+
+
+@frozen
+class Dial:
+    """Open a socket to `target`, then report `socket_opened` or `dial_failed`. One dial for each `serial`."""
+
+    target: Target
+    serial: int
+
+
+@frozen
+class Run:
+    """Keep the socket of this dial: read, write, wait for the timer."""
+
+    serial: int
+
+
+@frozen
+class Wait:
+    """Write what `data_to_send` returns, leave the socket if there is one, wait for the timer or the application."""
+
+
+@frozen
+class Stop:
+    """The session is over: write what is left, close, end. `open` begins again."""
+
+
+Step = Dial | Run | Wait | Stop

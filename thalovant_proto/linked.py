@@ -1,0 +1,110 @@
+"""A link and the protocol over it, joined: what `ClientStack` and `HubPeer` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from . import events as e
+from .clock import soonest
+from .connection import HubConnection
+from .crypto.kdf import DeriveKey
+from .entropy import Entropy
+from .errors import HandshakeTimeout, LocalProtocolError
+from .handshake.client import ClientSide
+from .handshake.hub import HubSide
+from .limits import Limits
+from .links.base import FrameReceived, Link, LinkEvent, LinkOpened
+
+LinkT = TypeVar("LinkT", bound=Link)
+
+
+class LinkedConnection(Generic[LinkT]):
+    """One link, and the connection over it from the moment it is open.
+
+    Frames of the link become events of the connection (`received`), and what the connection has to say becomes frames
+    of the link (`flush`). A link makes an event when it is asked for it: flush after each, so that the next one is
+    judged by what was said to this one.
+    """
+
+    __slots__ = ("_entropy", "_last_effect", "_limits", "broken", "connection", "link", "opening_until")
+
+    def __init__(self, link: LinkT, *, entropy: Entropy, limits: Limits, last_effect: int = 0) -> None:
+        self._entropy = entropy
+        self._limits = limits
+        self._last_effect = last_effect  # ids go on from there, so that one belongs to one connection only
+        self.link = link
+        self.connection: HubConnection | None = None
+        self.opening_until: float | None = None  # when the link must be open
+        self.broken = False  # the link did not take a frame, and nothing fits behind the gap
+
+    @property
+    def proven(self) -> bool:
+        """Whether something of the peer has authenticated under the session keys."""
+        return self.connection is not None and self.connection.proven
+
+    @property
+    def generation(self) -> e.Generation | None:
+        """The wire generation of the session, None before its keys."""
+        return None if self.connection is None else self.connection.generation
+
+    @property
+    def last_effect(self) -> int:
+        """The highest id of a derivation so far."""
+        return self._last_effect if self.connection is None else self.connection.last_effect
+
+    def opened(self, opened: LinkOpened, side: ClientSide | HubSide, now: float) -> None:
+        """Begin the connection over the link, which has just opened."""
+        self.opening_until = None
+        self.connection = HubConnection(
+            side, opened.carrier, entropy=self._entropy, now=now, limits=self._limits, last_effect=self._last_effect
+        )
+
+    def overdue(self, peer: str, now: float) -> HandshakeTimeout | None:
+        """The fault of a link that has not opened in time, told once."""
+        if self.opening_until is None or now < self.opening_until:
+            return None
+        self.opening_until = None
+        return HandshakeTimeout(f"the {peer} did not open the link within {self._limits.handshake_time:g} s")
+
+    def received(self, event: LinkEvent, now: float) -> Sequence[LinkEvent | e.Event]:
+        """What an event of the link means: a frame what the connection makes of it, any other itself."""
+        if not isinstance(event, FrameReceived):
+            return (event,)
+        return () if self.connection is None else self.connection.receive(event.frame, now)
+
+    def flush(self, now: float) -> None:
+        """Hand the link what the connection has to say. Raises `LocalProtocolError` if it does not take a frame."""
+        if self.connection is None:
+            return
+        try:
+            for frame, token in self.connection.frames_to_send():
+                self.link.send(frame, now, token=token)
+        except LocalProtocolError:
+            self.broken = True
+            raise
+
+    def send(self, connection: HubConnection, message: e.Message, now: float, token: int | None) -> None:
+        """Seal a message and hand it to the link. Raises `LocalProtocolError` for one that cannot be sent."""
+        connection.send(message, now, token=token)
+        try:
+            self.flush(now)
+        except LocalProtocolError:
+            self.broken = connection.generation is e.Generation.NOISE  # other frames have no numbers
+            raise
+
+    def effects(self) -> list[DeriveKey]:
+        """Derivations to start, each once."""
+        return [] if self.connection is None else self.connection.effects()
+
+    @property
+    def next_timeout(self) -> float | None:
+        """When the link or the connection wants to be called, or the link must be open."""
+        due = None if self.connection is None else self.connection.next_timeout
+        return soonest(self.opening_until, self.link.next_timeout, due)
+
+
+def check_effect(id: int, last: int) -> None:
+    """Raises `LocalProtocolError` for the id of a derivation that there never was; `last` is the last one's."""
+    if not 0 < id <= last:
+        raise LocalProtocolError(f"no derivation has the id {id!r}", code="unknown_effect")
