@@ -135,7 +135,7 @@ class _Call(Generic[T]):
     _result: T
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._work = work
+        self._work: Callable[[], Coroutine[Any, Any, T]] | None = work
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._over = threading.Lock()
@@ -147,8 +147,12 @@ class _Call(Generic[T]):
         self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
+        work, self._work = self._work, None
+        assert work is not None  # noqa: S101 - it is run once
         try:
-            self._result = await self._work()
+            coroutine = work()
+            del work  # it holds the client, which its user may drop as soon as there is a result
+            self._result = await coroutine
         except BaseException as error:  # it belongs to the caller
             self._error = error
         self._over.release()
