@@ -110,7 +110,7 @@ class Hub:
             registry = Registry(state)
             board = Dispatcher(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
             transports = Listeners(board, Accounts(registry, broker_key(state)), self._places, context)
-            await transports.start(keys.authority.pem)
+            await transports.start()
             exits.push_async_callback(transports.close, self.settings.goodbye_time)
             exits.callback(board.goodbye)
             self._running = running = _Running(

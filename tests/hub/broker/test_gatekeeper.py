@@ -1,11 +1,11 @@
-"""The front door of the embedded broker, without a broker or a socket: who comes in, and how it ends."""
+"""Sign-in at the gatekeeper of the embedded broker, without a broker or a socket: who comes in, and how it ends."""
 
 from __future__ import annotations
 
 import pytest
 from attrs import evolve
 
-from tests.hub.broker.doorstep import Guest, World, topic
+from tests.hub.broker.world import Device, HubSide, World, topic
 from thalovant.hub.broker.accounts import HUB_NAME, Accounts
 from thalovant.hub.broker.gatekeeper import CONNECTIONS
 from thalovant_proto.events import Generation
@@ -15,6 +15,7 @@ from thalovant_proto.links.mqtt.packets import (
     Connect,
     ConnectCode,
     Pingreq,
+    Puback,
     Publish,
     Will,
 )
@@ -24,17 +25,30 @@ from thalovant_proto.secret import Secret
 
 
 def test_the_broker_sees_no_secret_and_keeps_nothing():
-    """Its CONNECT has an id of ours, no user, no password, no keepalive, a clean session, and a will it can publish."""
+    """Its CONNECT has an id of ours, no user, no password, no will, no keepalive, and a clean session."""
     world = World()
     will = Will(topic=topic(world.ada, "status"), payload=b"offline", qos=2, retain=True)
 
-    guest = world.inside(world.ada, "mine", clean_session=False, keepalive=7, will=will)
+    device = world.inside(world.ada, "mine", clean_session=False, keepalive=7, will=will)
     other = world.inside(world.ada, "")
 
-    disguised = evolve(will, qos=1, retain=False)
-    assert guest.room.heard == [Connect(client_id="visitor-1", keepalive=0, will=disguised)]
-    assert other.room.heard == [Connect(client_id="visitor-2", keepalive=0)]
-    assert len(world.door) == 2
+    assert device.end.received == [Connect(client_id="connection-1", keepalive=0)]
+    assert other.end.received == [Connect(client_id="connection-2", keepalive=0)]
+    assert len(world.gatekeeper) == 2
+
+
+def test_nothing_is_read_before_the_broker_has_accepted():
+    """CONNACK comes first, whatever the client sends behind its CONNECT [MQTT-3.2.0-1]."""
+    world = World()
+    hub, device = HubSide(world), Device(world)
+    hello = Publish(topic=topic(world.ada, "in"), payload=b"x", qos=1, packet_id=1)
+
+    assert device.sends(world.credentials(world.ada), hello) == []
+    assert hub.received() == []
+
+    assert device.broker_sends(Connack()) == [Connack(), Puback(1)]
+    assert hub.received() == [Publish(topic=hello.topic, payload=b"x")]
+    assert device.wire.holds == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -52,23 +66,31 @@ def test_the_broker_sees_no_secret_and_keeps_nothing():
 def test_who_does_not_show_its_password_stays_outside(wrong):
     """CONNACK 4 and the end, the same for a name that is known and one that is not; the broker hears nothing."""
     world = World()
-    guest = Guest(world)
+    device = Device(world)
 
-    answers = guest.says(evolve(world.connect(world.ada), **wrong), Pingreq())
+    answers = device.sends(evolve(world.credentials(world.ada), **wrong), Pingreq())
 
     assert answers == [Connack(code=ConnectCode.CREDENTIALS)]
-    assert guest.visitor.finished
-    assert world.rooms == []
+    assert device.connection.finished
+    assert world.ends == []
+
+
+def test_nobody_signs_in_as_the_hub():
+    """Its session needs no socket: the password that would go with its name opens nothing."""
+    world = World()
+    hub = evolve(world.ada, access_key=Secret(HUB_NAME))
+
+    assert Device(world).sends(world.credentials(hub)) == [Connack(code=ConnectCode.CREDENTIALS)]
 
 
 def test_a_removed_client_stays_outside():
     """Its password is the right one still, and opens nothing."""
     world = World()
-    connect = world.connect(world.ada)
+    connect = world.credentials(world.ada)
     world.registry.remove("ada")
-    guest = Guest(world)
+    device = Device(world)
 
-    assert guest.says(connect) == [Connack(code=ConnectCode.CREDENTIALS)]
+    assert device.sends(connect) == [Connack(code=ConnectCode.CREDENTIALS)]
 
 
 @pytest.mark.parametrize("level", ["in", "out", "status"])
@@ -76,11 +98,11 @@ def test_a_will_on_anothers_topic_is_refused(level):
     """CONNACK 5: amqtt would publish it for anybody."""
     world = World()
     will = Will(topic=topic(world.bob, level), payload=b"offline")
-    guest = Guest(world)
+    device = Device(world)
 
-    assert guest.says(world.connect(world.ada, will=will)) == [Connack(code=ConnectCode.NOT_AUTHORIZED)]
-    assert guest.visitor.finished
-    assert world.rooms == []
+    assert device.sends(world.credentials(world.ada, will=will)) == [Connack(code=ConnectCode.NOT_AUTHORIZED)]
+    assert device.connection.finished
+    assert world.ends == []
 
 
 @pytest.mark.parametrize(
@@ -97,67 +119,69 @@ def test_a_will_on_anothers_topic_is_refused(level):
 def test_whatever_is_no_connect_ends_the_connection(first):
     """At its first bytes, and without an answer."""
     world = World()
-    guest = Guest(world)
+    device = Device(world)
 
-    assert guest.says(first) == []
-    assert guest.visitor.finished
+    assert device.sends(first) == []
+    assert device.connection.finished
 
 
 def test_another_version_is_told_so():
     """CONNACK 1, as the standard wants it."""
     world = World()
-    guest = Guest(world)
+    device = Device(world)
 
-    assert guest.says(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00") == [Connack(code=ConnectCode.VERSION)]
+    assert device.sends(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00") == [Connack(code=ConnectCode.VERSION)]
 
 
 def test_who_says_nothing_is_shown_out():
     """After 10 s, to the second."""
     world = World()
-    guest = Guest(world)
-    due = guest.visitor.next_timeout
+    device = Device(world)
+    due = device.connection.next_timeout
     assert due == world.now + 10
 
-    guest.visitor.handle_timeout(due - 0.001)
-    assert not guest.visitor.finished
-    guest.visitor.handle_timeout(due)
+    device.connection.handle_timeout(due - 0.001)
+    assert not device.connection.finished
+    device.connection.handle_timeout(due)
 
-    assert guest.visitor.finished
-    assert guest.visitor.next_timeout is None
+    assert device.connection.finished
+    assert device.connection.next_timeout is None
 
 
 def test_a_flood_of_silent_connections_leaves_room_for_clients():
     """As many wait as the settings say; a newcomer has to go, until the oldest has had its time."""
     world = World(unproven=3, unproven_grace=5.0)
-    silent = [Guest(world) for _ in range(3)]
+    silent = [Device(world) for _ in range(3)]
 
-    early = Guest(world)
-    assert early.visitor.finished
+    early = Device(world)
+    assert early.connection.finished
     world.now += 5
-    late = Guest(world)
+    late = Device(world)
 
-    assert [one.visitor.finished for one in silent] == [True, False, False]
-    assert late.says(world.connect(world.ada)) == []
-    assert not late.visitor.finished
-    assert not Guest(world).visitor.finished  # a client that is in takes no place of those who wait
+    assert [one.connection.finished for one in silent] == [True, False, False]
+    assert late.sends(world.credentials(world.ada)) == []
+    assert not late.connection.finished
+    assert not Device(world).connection.finished  # a client that is in takes no place of those who wait
 
 
 # --- whose place it is -----------------------------------------------------------------------------------------------
 
 
 def test_a_second_connection_of_the_same_client_id_takes_over():
-    """The first one ends before the broker hears of the second, so that its will comes first [MQTT-3.1.4-2]."""
+    """The first one ends before the second begins, so that its will comes first [MQTT-3.1.4-2]."""
     world = World()
-    first = world.inside(world.ada, "app")
-    room = first.room
+    hub = HubSide(world)
+    first = world.inside(world.ada, "app", will=Will(topic=topic(world.ada, "status"), payload=b"offline"))
+    end = first.end
 
     second = world.inside(world.ada, "app")
+    second.sends(Publish(topic=topic(world.ada, "in"), payload=b"hello"))
 
-    assert room.left
-    assert first.visitor.finished
+    assert end.ended
+    assert first.connection.finished
     assert first.wire.wakes
-    assert second.room.before is room
-    assert len(world.door) == 1
+    assert len(world.gatekeeper) == 1
+    assert [packet.payload for packet in hub.received() if isinstance(packet, Publish)] == [b"offline", b"hello"]
 
 
 def test_nobody_takes_the_place_of_another_identity():
@@ -165,11 +189,10 @@ def test_nobody_takes_the_place_of_another_identity():
     world = World()
     ada = world.inside(world.ada, "app")
 
-    bob = world.inside(world.bob, "app")
+    world.inside(world.bob, "app")
 
-    assert not ada.room.left
-    assert bob.room.before is None
-    assert len(world.door) == 2
+    assert not ada.end.ended
+    assert len(world.gatekeeper) == 2
 
 
 def test_clients_without_an_id_do_not_meet():
@@ -177,19 +200,19 @@ def test_clients_without_an_id_do_not_meet():
     world = World()
     first, second = world.inside(world.ada, ""), world.inside(world.ada, "")
 
-    assert not first.visitor.finished
-    assert not second.visitor.finished
+    assert not first.connection.finished
+    assert not second.connection.finished
 
 
 def test_an_account_has_a_few_connections():
     """Beyond that the oldest makes place: it has most likely broken unseen. Others are not affected."""
     world = World()
     bob = world.inside(world.bob, "")
-    guests = [world.inside(world.ada, f"app-{number}") for number in range(CONNECTIONS + 2)]
+    devices = [world.inside(world.ada, f"app-{number}") for number in range(CONNECTIONS + 2)]
 
-    assert [guest.visitor.finished for guest in guests] == [True, True, *[False] * CONNECTIONS]
-    assert not bob.visitor.finished
-    assert len(world.door) == CONNECTIONS + 1
+    assert [device.connection.finished for device in devices] == [True, True, *[False] * CONNECTIONS]
+    assert not bob.connection.finished
+    assert len(world.gatekeeper) == CONNECTIONS + 1
 
 
 def test_an_end_that_comes_late_does_not_end_the_successor():
@@ -198,43 +221,43 @@ def test_an_end_that_comes_late_does_not_end_the_successor():
     first = world.inside(world.ada)
     second = world.inside(world.ada)
 
-    first.visitor.eof(world.now)
+    first.connection.eof(world.now)
     third = world.inside(world.ada)
 
-    assert second.visitor.finished
-    assert not third.visitor.finished
+    assert second.connection.finished
+    assert not third.connection.finished
 
 
 # --- how it ends -----------------------------------------------------------------------------------------------------
 
 
 def test_the_broker_may_end_it():
-    """Then the socket ends too, and the room is not told what it said itself."""
+    """Then the socket ends too, and the broker is not told what it said itself."""
     world = World()
-    guest = world.inside(world.ada)
-    room = guest.room
+    device = world.inside(world.ada)
+    end = device.end
 
-    guest.visitor.ended()
-    guest.visitor.ended()
+    device.connection.broker_ended()
+    device.connection.broker_ended()
 
-    assert guest.visitor.finished
-    assert not room.left
-    assert guest.wire.wakes
-    assert guest.told(Publish(topic="a", payload=b"x")) == []
+    assert device.connection.finished
+    assert not end.ended
+    assert device.wire.wakes
+    assert device.broker_sends(Publish(topic="a", payload=b"x")) == []
 
 
-def test_nothing_is_said_to_the_room_of_who_has_left():
+def test_the_broker_hears_nothing_of_a_connection_that_is_over():
     """Its last bytes may still come in."""
     world = World()
-    guest = world.inside(world.ada)
-    room = guest.room
-    guest.visitor.close()
-    heard = room.data
+    device = world.inside(world.ada)
+    end = device.end
+    device.connection.close()
+    received = end.data
 
-    guest.says(Publish(topic=topic(world.ada, "in"), payload=b"x"))
+    device.sends(Publish(topic=topic(world.ada, "in"), payload=b"x"))
 
-    assert room.data == heard
-    assert room.left
+    assert end.data == received
+    assert end.ended
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
@@ -251,14 +274,13 @@ def test_credentials_stay_the_same_and_are_each_clients_own():
     assert again.credentials(world.ada)[1] == password
     assert password != elsewhere.credentials(world.ada)[1]
     assert password != world.accounts.credentials(world.bob)[1]
-    assert password != world.accounts.hub_credentials()[1]
     assert len(password.reveal()) == 43
 
 
 def test_accounts_show_no_key():
     """Topics hold the access key."""
     world = World()
-    account = world.accounts.authenticate(world.connect(world.ada))
+    account = world.accounts.authenticate(world.credentials(world.ada))
 
     assert "ada" in repr(account)
     assert world.ada.access_key.reveal() not in repr(account)
@@ -290,6 +312,6 @@ def test_identities_of_older_generations_name_their_topics(generation):
 
     topics = {"c2s_topic": "in", "s2c_topic": "out", "status_topic": "status"}
     assert {name: f"hivemind/{key}/{level}" for name, level in topics.items()} == {name: block[name] for name in topics}
-    account = world.accounts.authenticate(world.connect(world.ada))
+    account = world.accounts.authenticate(world.credentials(world.ada))
     assert account.may_publish(block["c2s_topic"]) and account.may_publish(block["status_topic"])
     assert account.may_subscribe(block["s2c_topic"])

@@ -1,11 +1,11 @@
-"""What passes the front door of the embedded broker, in both directions, and how much of it."""
+"""Messages that pass the gatekeeper of the embedded broker, in both directions, and how many of them."""
 
 from __future__ import annotations
 
 import pytest
 from attrs import evolve
 
-from tests.hub.broker.doorstep import Guest, World, older, topic
+from tests.hub.broker.world import Device, HubSide, World, older, topic
 from thalovant.hub.broker.accounts import HUB_NAME
 from thalovant.hub.broker.gatekeeper import ON_THE_WAY, UNACKNOWLEDGED, UNANSWERED, UNRELEASED
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
@@ -14,6 +14,7 @@ from thalovant_proto.links.mqtt.packets import (
     SUBSCRIPTION_REFUSED,
     Connack,
     Disconnect,
+    Packet,
     Pingreq,
     Pingresp,
     Puback,
@@ -24,29 +25,92 @@ from thalovant_proto.links.mqtt.packets import (
     Subscribe,
     Unsuback,
     Unsubscribe,
+    Will,
 )
 
 # --- what may pass ---------------------------------------------------------------------------------------------------
 
 
-def test_what_is_the_clients_own_passes_as_it_came():
-    """Its messages in both layouts, its presence, and its goodbye; what is to be retained is for the door to keep."""
+def test_what_is_the_clients_own_reaches_the_hub():
+    """Its messages in both layouts, its presence and its will, each acknowledged at once; the broker is not needed."""
     world = World()
-    guest = world.inside(world.ada)
+    will = Will(topic=topic(world.ada, "status"), payload=b"offline", qos=1)
+    hub, device = HubSide(world), world.inside(world.ada, will=will)
     sent = [
         Publish(topic=topic(world.ada, "in"), payload=b"{}", qos=1, packet_id=1),
         Publish(topic=topic(world.ada, "status"), payload=b"online", qos=1, retain=True, packet_id=2),
         Publish(topic=older(world.ada, "c2s"), payload=b"\x82"),
         Publish(topic=older(world.ada, "status"), payload=b"online"),
-        Disconnect(),
     ]
-    room = guest.room
 
-    guest.says(*sent)
+    answers = device.sends(*sent)
+    device.connection.eof(world.now)
 
-    assert room.heard[1:] == [evolve(one, retain=False) if isinstance(one, Publish) else one for one in sent]
-    assert room.left
-    assert guest.visitor.finished
+    assert answers == [Puback(1), Puback(2)]
+    assert hub.wakes
+    assert hub.received() == [Publish(topic=one.topic, payload=one.payload) for one in (*sent, will)]
+    assert world.published == []
+
+
+def test_who_says_goodbye_leaves_no_will():
+    """DISCONNECT makes it void [MQTT-3.14.4-3]."""
+    world = World()
+    hub = HubSide(world)
+    device = world.inside(world.ada, will=Will(topic=topic(world.ada, "status"), payload=b"offline"))
+    end = device.end
+
+    device.sends(Disconnect())
+
+    assert device.connection.finished
+    assert end.ended
+    assert hub.received() == []
+
+
+def test_the_hub_reaches_those_that_subscribed():
+    """At once, also before the SUBACK, at the lower QoS of the two; the hub has its PUBACK whatever clients do."""
+    world = World()
+    hub = HubSide(world)
+    devices = [world.inside(world.ada, "") for _ in range(3)]
+    bob = world.inside(world.bob)
+    out, status = topic(world.ada, "out"), topic(world.ada, "status")
+    for device, filters in zip(devices, (((out, 1),), ((out, 0), (status, 1)), ((status, 1),)), strict=True):
+        device.sends(Subscribe(packet_id=9, filters=filters))
+    bob.sends(Subscribe(packet_id=9, filters=((topic(world.bob, "out"), 1),)))
+
+    answers = hub.sends(
+        Publish(topic=out, payload=b"1", qos=1, packet_id=1),
+        Publish(topic=out, payload=b"2"),
+        Publish(topic=status, payload=b"offline", qos=1, retain=True, packet_id=2),
+        Publish(topic=topic(world.ada, "nowhere"), payload=b"3", qos=1, packet_id=3),
+        Pingreq(),
+    )
+
+    echo = Publish(topic=status, payload=b"offline")  # it listens to presence itself
+    assert answers == [Puback(1), Puback(2), echo, Puback(3), Pingresp()]
+    first, second = Publish(topic=out, payload=b"1"), Publish(topic=out, payload=b"2")
+    assert devices[0].received() == [evolve(first, qos=1, packet_id=1), second]
+    assert devices[1].received() == [first, second, evolve(echo, qos=1, packet_id=1)]
+    assert devices[2].received() == [evolve(echo, qos=1, packet_id=1)]
+    assert bob.received() == []
+    assert world.published == []
+    assert all(device.wire.wakes for device in devices)
+
+
+def test_the_broker_carries_what_connections_of_one_account_say_to_each_other():
+    """Only where one of them listens; the hub hears it from the gatekeeper, once."""
+    world = World()
+    hub = HubSide(world)
+    speaker, listener = world.inside(world.ada, "1"), world.inside(world.ada, "2")
+    status = topic(world.ada, "status")
+    online = Publish(topic=status, payload=b"online", qos=1, packet_id=1)
+    speaker.sends(online)
+    listener.sends(Subscribe(packet_id=1, filters=((status, 1),)))
+
+    assert speaker.sends(online) == [Puback(1)]
+
+    assert hub.received() == [Publish(topic=status, payload=b"online")] * 2
+    assert world.published == [(status, b"online")]
+    assert speaker.passed == []
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -54,7 +118,8 @@ def test_what_is_the_clients_own_passes_as_it_came():
 def test_what_is_anothers_does_not_pass(name, qos):
     """Dropped, and acknowledged as the standard wants it: nobody learns what there is."""
     world = World()
-    guest = world.inside(world.ada)
+    hub = HubSide(world)
+    device = world.inside(world.ada)
     topics = {
         "hub": f"hivemind/{HUB_NAME}/status",
         "own out": topic(world.ada, "out"),
@@ -65,90 +130,77 @@ def test_what_is_anothers_does_not_pass(name, qos):
     where = topics.get(name) or topic(world.bob, name)
     packet_id = 5 if qos else None
 
-    answers = guest.says(Publish(topic=where, payload=b"x", qos=qos, packet_id=packet_id))
+    answers = device.sends(Publish(topic=where, payload=b"x", qos=qos, packet_id=packet_id))
 
     assert answers == ([Puback(5)] if qos else [])
-    assert guest.passed == []
-    assert not guest.visitor.finished
+    assert hub.received() == []
+    assert (device.passed, world.published) == ([], [])
+    assert not device.connection.finished
 
 
 @pytest.mark.parametrize("name", ["#", "hivemind/#", "hivemind/+/out", "+/+/+", "$SYS/#", "bob", "own in", "wild own"])
 def test_nobody_listens_to_others(name):
     """Neither by name nor by wildcard; the broker is not asked, and the answer is 0x80."""
     world = World()
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
     own = world.ada.access_key.reveal()
     special = {"bob": topic(world.bob, "out"), "own in": topic(world.ada, "in"), "wild own": f"hivemind/{own}/+"}
 
-    answers = guest.says(Subscribe(packet_id=3, filters=((special.get(name, name), 1),)))
+    answers = device.sends(Subscribe(packet_id=3, filters=((special.get(name, name), 1),)))
 
     assert answers == [Suback(packet_id=3, codes=(SUBSCRIPTION_REFUSED,))]
-    assert guest.passed == []
+    assert device.passed == []
 
 
 def test_of_several_filters_the_own_ones_are_granted():
     """In the order of the request, at QoS 1 at most; the broker sees the allowed ones only."""
     world = World()
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
     out, status, other = topic(world.ada, "out"), topic(world.ada, "status"), topic(world.bob, "out")
 
-    guest.says(Subscribe(packet_id=9, filters=((other, 1), (out, 2), ("#", 0), (status, 0))))
-    answers = guest.told(Suback(packet_id=9, codes=(1, 0)))
+    device.sends(Subscribe(packet_id=9, filters=((other, 1), (out, 2), ("#", 0), (status, 0))))
+    answers = device.broker_sends(Suback(packet_id=9, codes=(1, 0)))
 
-    assert guest.passed == [Subscribe(packet_id=9, filters=((out, 1), (status, 0)))]
+    assert device.passed == [Subscribe(packet_id=9, filters=((out, 1), (status, 0)))]
     assert answers == [Suback(packet_id=9, codes=(SUBSCRIPTION_REFUSED, 1, SUBSCRIPTION_REFUSED, 0))]
 
 
-def test_only_what_was_subscribed_to_is_told():
-    """What a client no longer wants, or never did, stops here, acknowledged in the client's place."""
+def test_only_what_was_subscribed_to_is_written():
+    """What a client no longer wants, or never did, or was refused, stops here, whoever it is from."""
     world = World()
-    guest = world.inside(world.ada)
-    out, other = topic(world.ada, "out"), topic(world.bob, "status")
+    hub, device = HubSide(world), world.inside(world.ada)
+    out, status = topic(world.ada, "out"), topic(world.ada, "status")
+    fromhub, frombroker = Publish(topic=out, payload=b"x"), Publish(topic=status, payload=b"online")
 
-    before = guest.told(
-        Publish(topic=other, payload=b"online", retain=True),
-        Publish(topic=other, payload=b"online", qos=1, retain=True, packet_id=1),
-        Publish(topic=out, payload=b"x"),
-    )
-    guest.says(Subscribe(packet_id=1, filters=((out, 1),)))
-    told = guest.told(Publish(topic=out, payload=b"x", qos=1, packet_id=2), Suback(packet_id=1, codes=(1,)))
-    guest.says(Unsubscribe(packet_id=2, filters=(out,)))
-    after = guest.told(Unsuback(2), Publish(topic=out, payload=b"y"))
+    def written() -> list[Packet]:
+        hub.sends(fromhub)
+        return device.broker_sends(frombroker)
 
-    assert before == []
-    assert told == [Publish(topic=out, payload=b"x", qos=1, packet_id=2), Suback(packet_id=1, codes=(1,))]
-    assert after == [Unsuback(2)]
-    assert Puback(1) in guest.passed
-
-
-def test_the_broker_need_not_wait_for_anybody():
-    """Each message is acknowledged to it at once, and once, whatever the client does about it and when."""
-    world = World()
-    guest = world.inside(world.ada)
-    out = topic(world.ada, "out")
-    guest.says(Subscribe(packet_id=1, filters=((out, 1),)))
-    guest.told(Suback(packet_id=1, codes=(1,)), Publish(topic=out, payload=b"x", qos=1, packet_id=7))
-    assert guest.passed[1:] == [Puback(7)]
-
-    guest.says(Puback(7), Puback(7), Puback(8))
-
-    assert guest.passed[1:] == [Puback(7)]
-    assert not guest.visitor.finished
+    assert written() == []
+    device.sends(Subscribe(packet_id=1, filters=((out, 1), (status, 1))))
+    assert written() == [fromhub, evolve(frombroker, qos=1, packet_id=1)]
+    assert device.broker_sends(Suback(packet_id=1, codes=(1, SUBSCRIPTION_REFUSED))) == [
+        Suback(packet_id=1, codes=(1, SUBSCRIPTION_REFUSED))
+    ]
+    assert written() == [fromhub]
+    device.sends(Unsubscribe(packet_id=2, filters=(out, "unknown")))
+    assert written() == []
+    assert device.broker_sends(Unsuback(2)) == [Unsuback(2)]
 
 
-def test_pings_are_answered_at_the_door():
+def test_pings_are_answered_by_the_gatekeeper():
     """The broker need not know."""
     world = World()
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
 
-    assert guest.says(Pingreq(), Pingreq()) == [Pingresp(), Pingresp()]
-    assert guest.passed == []
+    assert device.sends(Pingreq(), Pingreq()) == [Pingresp(), Pingresp()]
+    assert device.passed == []
 
 
 @pytest.mark.parametrize(
     "breach",
     [
-        lambda world: world.connect(world.ada),
+        lambda world: world.credentials(world.ada),
         lambda world: b"".join(
             Publish(topic=topic(world.ada, "in"), payload=b"", qos=qos, packet_id=1).encode() for qos in (2, 1)
         ),
@@ -177,177 +229,225 @@ def test_pings_are_answered_at_the_door():
     ],
 )  # fmt: skip
 def test_who_breaks_the_protocol_is_out(breach):
-    """The connection ends, and the broker learns that its client has left, so that it publishes the will."""
+    """The connection ends, and the broker learns that its client is gone."""
     world = World()
-    guest = world.inside(world.ada)
-    room = guest.room
+    device = world.inside(world.ada)
+    end = device.end
 
-    guest.says(breach(world))
+    device.sends(breach(world))
 
-    assert guest.visitor.finished
-    assert room.left
-    assert len(world.door) == 0
+    assert device.connection.finished
+    assert end.ended
+    assert len(world.gatekeeper) == 0
 
 
 def test_who_misses_its_own_keepalive_is_out():
     """One and a half of it, as the standard says."""
     world = World()
-    guest = world.inside(world.ada, keepalive=10)
-    room = guest.room
-    assert guest.visitor.next_timeout == world.now + 15
+    device = world.inside(world.ada, keepalive=10)
+    end = device.end
+    assert device.connection.next_timeout == world.now + 15
 
-    guest.visitor.handle_timeout(world.now + 15)
+    device.connection.handle_timeout(world.now + 15)
 
-    assert guest.visitor.finished
-    assert room.left
+    assert device.connection.finished
+    assert end.ended
 
 
 def test_packets_of_one_piece_pass_in_pieces():
     """However the bytes are cut, the broker gets the same."""
     world = World()
-    whole, cut = Guest(world), Guest(world)
+    whole, cut = Device(world), Device(world)
     data = (
-        world.connect(world.ada, "").encode()
+        world.credentials(world.ada, "").encode()
         + Subscribe(packet_id=1, filters=((topic(world.ada, "out"), 1), ("#", 1))).encode()
         + Publish(topic=topic(world.ada, "in"), payload=b"x" * 300, qos=1, packet_id=2).encode()
     )
 
-    whole.says(data)
+    hub = HubSide(world)
+    whole.sends(data)
+    whole.broker_sends(Connack())
+    heard = hub.received()
     for byte in data:
-        cut.says(bytes((byte,)))
+        cut.connection.receive_data(bytes((byte,)), world.now)
+    cut.broker_sends(Connack())
 
     assert whole.passed == cut.passed
-    assert len(whole.passed) == 2
+    assert len(whole.passed) == 1
+    assert heard == hub.received()
+    assert len(heard) == 1
 
 
 # --- what is bounded -------------------------------------------------------------------------------------------------
 
 
-def test_who_sends_faster_than_the_hub_hears_is_held_back():
+def test_who_sends_faster_than_the_hub_reads_is_held_back():
     """At a quarter of a MiB on the way nothing more is read, over all connections of the account; others go on."""
     world = World()
-    hub = world.hub()
+    hub = HubSide(world)
     ada, also_ada, bob = world.inside(world.ada, "1"), world.inside(world.ada, "2"), world.inside(world.bob)
-    message = Publish(topic=topic(world.ada, "in"), payload=b"x" * (ON_THE_WAY // 2))
+    message = Publish(topic=topic(world.ada, "in"), payload=b"x" * (ON_THE_WAY // 2), qos=1, packet_id=1)
 
-    ada.says(message, message, message, message)
-    also_ada.says(Pingreq(), message)
-    bob.says(Publish(topic=topic(world.bob, "in"), payload=b"x"))
-    held = [len(one.passed) for one in (ada, also_ada, bob)]
-    hub.told(message)
-    resumed = [len(one.passed) for one in (ada, also_ada, bob)]
-    for _ in range(4):
-        hub.told(message)
+    def answered() -> list[int]:
+        return [len(device.received()) for device in (ada, also_ada, bob)]
 
-    assert held == [2, 0, 1]
-    assert resumed == [3, 0, 1]  # at the bound again
-    assert [len(one.passed) for one in (ada, also_ada, bob)] == [4, 1, 1]
-    assert ada.wire.holds[:4] == [True, False, True, False]
-    assert ada.visitor.next_timeout is not None
+    for device in (ada, also_ada):
+        device.connection.receive_data(message.encode() * 3, world.now)
+    bob.connection.receive_data(Publish(topic=topic(world.bob, "in"), payload=b"x", qos=1, packet_id=1).encode(), 0)
+
+    assert answered() == [2, 1, 1]  # a bound is seen behind the message that crosses it
+    assert len(hub.received()) == 4
+    assert sum(answered()) == 2  # both have sent another one
+    assert len(hub.received()) == 2
+    assert sum(answered()) == 1
+    assert ada.wire.holds[2:4] == [True, False]  # the first pair is that of CONNACK
+    assert ada.connection.next_timeout is not None
+
+
+@pytest.mark.parametrize("release", ["arrives", "unsubscribed", "gone"])
+def test_who_sends_faster_than_the_broker_passes_on_is_held_back(release):
+    """What waits in the broker for another connection counts until that has it, or never will."""
+    world = World()
+    speaker, listener = world.inside(world.ada, "1"), world.inside(world.ada, "2")
+    status = topic(world.ada, "status")
+    listener.sends(Subscribe(packet_id=1, filters=((status, 1),)))
+    listener.broker_sends(Suback(packet_id=1, codes=(1,)))
+    message = Publish(topic=status, payload=b"x" * ON_THE_WAY)
+
+    speaker.sends(message, message)
+    assert len(world.published) == 1
+    if release == "arrives":
+        listener.broker_sends(message)
+    elif release == "gone":
+        listener.connection.eof(world.now)
+    else:
+        listener.sends(Unsubscribe(packet_id=2, filters=(status,)))
+        listener.broker_sends(Unsuback(2))
+
+    assert len(world.published) == (2 if release == "arrives" else 1)  # or nobody listens any more
+    assert speaker.sends(Pingreq()) == ([] if release == "arrives" else [Pingresp()])
 
 
 def test_time_does_not_pass_for_who_is_held_back():
     """It may have sent its ping; nobody has read it."""
     world = World()
-    hub = world.hub()
-    guest = world.inside(world.ada, keepalive=10)
+    hub = HubSide(world)
+    device = world.inside(world.ada, keepalive=10)
     message = Publish(topic=topic(world.ada, "in"), payload=b"x" * ON_THE_WAY)
-    guest.says(message, Pingreq())
+    device.sends(message, Pingreq())
 
-    assert guest.visitor.next_timeout is None
-    guest.visitor.handle_timeout(world.now + 1000)
-    assert not guest.visitor.finished
+    assert device.connection.next_timeout is None
+    device.connection.handle_timeout(world.now + 1000)
+    assert not device.connection.finished
     world.now += 1000
-    hub.told(message)
+    hub.received()
 
-    assert guest.answers() == [Pingresp()]
+    assert device.received() == [Pingresp()]
 
 
-def test_a_hub_that_goes_lets_everybody_go_on():
+@pytest.mark.parametrize("how", ["goodbye", "another session"])
+def test_a_hub_that_goes_lets_everybody_go_on(how):
     """What is on the way never arrives then."""
     world = World()
-    hub = world.hub()
-    guest = world.inside(world.ada)
-    message = Publish(topic=topic(world.ada, "in"), payload=b"x" * ON_THE_WAY)
-    guest.says(message, message)
-    assert len(guest.passed) == 1
+    hub, device = HubSide(world), world.inside(world.ada)
+    message = Publish(topic=topic(world.ada, "in"), payload=b"x" * ON_THE_WAY, qos=1, packet_id=1)
+    assert device.sends(message, message) == [Puback(1)]
 
-    hub.visitor.eof(world.now)
-    guest.says(message)
-
-    assert len(guest.passed) == 3  # nobody counts while there is no hub
+    if how == "goodbye":
+        hub.sends(Disconnect())
+        assert device.received() == [Puback(1)]
+        assert device.sends(message, message) == [Puback(1)] * 2  # nobody counts while there is no hub
+    else:
+        HubSide(world)
+        assert device.received() == [Puback(1)]
 
 
 def test_unanswered_subscriptions_hold_a_client_back():
     """Sixteen at a time."""
     world = World()
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
     out = topic(world.ada, "out")
 
-    guest.says(*(Subscribe(packet_id=n, filters=((out, 1),)) for n in range(1, UNANSWERED + 3)))
-    held = len(guest.passed)
-    guest.told(Suback(packet_id=1, codes=(1,)))
+    device.sends(*(Subscribe(packet_id=n, filters=((out, 1),)) for n in range(1, UNANSWERED + 3)))
+    held = len(device.passed)
+    device.broker_sends(Suback(packet_id=1, codes=(1,)))
 
     assert held == UNANSWERED
-    assert len(guest.passed) == UNANSWERED + 1
+    assert len(device.passed) == UNANSWERED + 1
 
 
-def test_who_does_not_read_is_cut_off():
-    """Beyond the settings' bound, at once and without goodbye; the hub is not: others' flows bound what it gets."""
-    world = World(unread=10_000)
-    hub, guest = world.hub(), world.inside(world.ada)
-    room = guest.room
-    out = topic(world.ada, "out")
-    guest.says(Subscribe(packet_id=1, filters=((out, 1),)))
+@pytest.mark.parametrize("teller", ["hub", "broker"])
+def test_who_does_not_read_is_cut_off(teller):
+    """Beyond the settings' bound, at once and without goodbye. How much waits is known of the one that reads."""
+    world = World(unread=10_000, unread_pause=5000)
+    hub, device, other = HubSide(world), world.inside(world.ada, "1"), world.inside(world.ada, "2")
+    end, owner = device.end, world.ada.access_key.reveal()
+    level = "out" if teller == "hub" else "status"
+    message = Publish(topic=topic(world.ada, level), payload=b"x" * 4000)
+    for one in (device, other):
+        one.sends(Subscribe(packet_id=1, filters=((message.topic, 1),)))
+    assert world.gatekeeper.unread(owner) == 0
 
+    waiting = []
     for _ in range(3):
-        guest.visitor.said(Publish(topic=out, payload=b"x" * 4000).encode())
-        hub.visitor.said(Publish(topic=topic(world.ada, "in"), payload=b"x" * 4000).encode())
+        if teller == "hub":
+            hub.sends(message)
+        else:
+            device.connection.receive_from_broker(message.encode())
+            other.connection.receive_from_broker(message.encode())
+        waiting.append(world.gatekeeper.unread(owner) // 4000)
+        other.received()
 
-    assert guest.wire.aborted
-    assert guest.visitor.finished
-    assert room.left
-    assert not hub.wire.aborted
+    assert waiting == [1, 1, 1]
+    assert device.wire.aborted
+    assert device.connection.finished
+    assert end.ended
+    assert not other.wire.aborted
+    assert hub.drained == 0
+    other.connection.receive_from_broker(message.encode() * 2)
+    other.received()
+    assert hub.drained == 1
 
 
 @pytest.mark.parametrize("kind", ["ping", "refused", "dropped"])
 def test_who_does_not_read_its_answers_is_cut_off(kind):
     """Two bytes in are two bytes out, and who only writes could fill the memory with them."""
     world = World(unread=1000)
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
     packet = {
         "ping": Pingreq(),
         "refused": Subscribe(packet_id=1, filters=(("#", 1),)),
         "dropped": Publish(topic=topic(world.bob, "in"), payload=b"", qos=1, packet_id=1),
     }[kind]
 
-    guest.visitor.receive_data(packet.encode() * 2000, world.now)
+    device.connection.receive_data(packet.encode() * 2000, world.now)
 
-    assert guest.wire.aborted
-    assert guest.visitor.finished
-    assert len(guest.visitor.data_to_send()) < 1100
+    assert device.wire.aborted
+    assert device.connection.finished
+    assert len(device.connection.data_to_send()) < 1100
 
 
 def test_who_acknowledges_nothing_is_cut_off():
     """It would be sent everything again, if brokers did that."""
     world = World()
-    guest = world.inside(world.ada)
+    hub, device = HubSide(world), world.inside(world.ada)
     out = topic(world.ada, "out")
-    guest.says(Subscribe(packet_id=1, filters=((out, 1),)))
+    device.sends(Subscribe(packet_id=1, filters=((out, 1),)))
 
     for packet_id in range(1, UNACKNOWLEDGED + 1):
-        guest.told(Publish(topic=out, payload=b"x", qos=1, packet_id=packet_id))
-    assert not guest.wire.aborted
-    guest.told(Publish(topic=out, payload=b"x", qos=1, packet_id=UNACKNOWLEDGED + 1))
+        hub.sends(Publish(topic=out, payload=b"x", qos=1, packet_id=packet_id))
+        device.received()
+    assert not device.wire.aborted
+    hub.sends(Publish(topic=out, payload=b"x", qos=1, packet_id=UNACKNOWLEDGED + 1))
 
-    assert guest.wire.aborted
+    assert device.wire.aborted
 
 
 def test_messages_over_the_frame_limit_end_the_connection():
     """At their first bytes."""
     world = World(mqtt=MqttLimits(frame=1000))
-    guest = world.inside(world.ada)
+    device = world.inside(world.ada)
 
-    guest.says(b"\x30" + encode_length(1000 + 70_000))
+    device.sends(b"\x30" + encode_length(1000 + 70_000))
 
-    assert guest.visitor.finished
+    assert device.connection.finished

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from thalovant.hub.listeners.mqtt import BrokerLost, Gateway
+from thalovant.hub.listeners.mqtt import BrokerLost, BrokerSession
 from thalovant_proto.client.stack import Dial
 from thalovant_proto.links.mqtt.gateway import MqttHubGateway
 
 
 def test_a_timer_that_ends_a_session_begins_the_next() -> None:
     """The first try after a loss is at once: that is no timer that stays where it is."""
-    gateway = Gateway(
+    lost: list[BrokerLost] = []
+    session = BrokerSession(
         lambda: MqttHubGateway("mqtt://broker", client_id="hub", secure=True),
-        on_event=lambda event: None,
-        on_room=lambda: None,
-        known=lambda: (),
+        on_event=lambda event, now: None,
+        on_lost=lost.append,
+        on_drained=lambda: None,
         pause=1 << 20,
         entropy=bytes,
     )
-    first = gateway.step()
-    gateway.socket_opened(100.0)
-    gateway.data_to_send()
-    due = gateway.next_timeout
+    first = session.step()
+    session.socket_opened(100.0)
+    session.data_to_send()
+    due = session.next_timeout
     assert due is not None
 
-    gateway.handle_timeout(due)  # no CONNACK
+    session.handle_timeout(due)  # no CONNACK
 
-    assert [type(outcome) for outcome in gateway.outcomes()] == [BrokerLost]
-    assert gateway.next_timeout is None
-    again = gateway.step()
+    assert [one.final for one in lost] == [False]
+    assert session.next_timeout is None
+    again = session.step()
     assert isinstance(first, Dial)
     assert isinstance(again, Dial)
     assert first.serial != again.serial

@@ -16,7 +16,6 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from thalovant_proto.events import Generation
-from thalovant_proto.links.mqtt.fields import topic_matches
 from thalovant_proto.links.mqtt.packets import Connect
 from thalovant_proto.links.mqtt.topics import HubLayout, hub_layouts, topic_of
 from thalovant_proto.secret import Secret
@@ -32,17 +31,16 @@ HUB_NAME: Final = "hub"
 
 @frozen(kw_only=True)
 class Account:
-    """Somebody who signed in: a client, or the hub itself. `owner` tells accounts apart."""
+    """A client that signed in. `owner` tells accounts apart."""
 
     name: str
     owner: str = field(repr=False)
     publishes: tuple[str, ...] = field(repr=False)
     subscribes: tuple[str, ...] = field(repr=False)
-    is_hub: bool = False
 
     def may_publish(self, topic: str) -> bool:
         """Whether this topic, or a will on it, is the account's."""
-        return any(topic_matches(own, topic) for own in self.publishes)
+        return topic in self.publishes
 
     def may_subscribe(self, topic_filter: str) -> bool:
         """Whether this filter is the account's, to the letter: a wildcard that covers others is not."""
@@ -50,7 +48,7 @@ class Account:
 
 
 class Accounts:
-    """The accounts of the hub and of its registered clients. `key` is the hub's, 32 random bytes."""
+    """The accounts of a hub's registered clients. `key` is the hub's, 32 random bytes."""
 
     def __init__(self, registry: Registry, key: Secret[bytes], *, prefix: str = PREFIX) -> None:
         self.prefix: str = prefix.strip(" /")
@@ -62,10 +60,6 @@ class Accounts:
     def legacy_prefix(self) -> str:
         """What stands above the topics of the older layout."""
         return f"{self.prefix}/{HUB_NAME}"
-
-    def hub_credentials(self) -> tuple[str, Secret[str]]:
-        """User name and password of the hub itself."""
-        return HUB_NAME, self._password(HUB_NAME)
 
     def credentials(self, client: Client) -> tuple[str, Secret[str]]:
         """User name and password of a client."""
@@ -98,13 +92,7 @@ class Accounts:
         given = b"" if connect.password is None else connect.password.reveal()
         right = hmac.compare_digest(self._password(username).as_bytes(), given)
         client = self._registry.with_key(Secret(username))
-        if not right:
-            return None
-        if username == HUB_NAME:
-            said = tuple(topic for layout in self.layouts for topic in (layout.down, layout.status, layout.hub_status))
-            heard = tuple(topic for layout in self.layouts for topic in (layout.up, layout.status))
-            return Account(name="the hub", owner=username, publishes=said, subscribes=heard, is_hub=True)
-        if client is None:
+        if not right or client is None:
             return None
         own = [(layout, topic_of(layout.status, username)) for layout in self.layouts]
         return Account(

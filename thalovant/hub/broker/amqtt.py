@@ -1,4 +1,4 @@
-"""The embedded MQTT broker: amqtt in this process, without a socket of its own, behind our front door."""
+"""The embedded MQTT broker: amqtt in this process, without a socket of its own, behind the gatekeeper."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import asyncio
 import logging
 import ssl
 import traceback
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Coroutine
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from typing import Any, Final
 
-from thalovant_proto.links.mqtt.packets import Connect, Disconnect
+from thalovant_proto.links.mqtt.packets import Connect
 
 from ..errors import HubSetupError
 from ..listeners.base import QuietConnection, QuietPort
 from ..settings import Settings
 from .accounts import Accounts
-from .gatekeeper import BrokerEnd, Gatekeeper, MqttConnection
+from .gatekeeper import Gatekeeper, MqttConnection
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
@@ -29,15 +28,9 @@ INSTALL: Final = "pip install 'thalovant[hub]'"
 _LISTENER: Final = "default"  # amqtt wants one of that name
 _CONFIG: Final = {
     "listeners": {_LISTENER: {"type": "external"}},
-    # Everybody whom the door let in; and no other plugins, some of which publish what the hub is doing.
+    # Everybody whom the gatekeeper let in, and no other plugins: some publish what the hub is doing.
     "plugins": {"amqtt.plugins.base.BaseAuthPlugin": {}},
 }
-#: Bytes of a DISCONNECT, the last thing that a client says.
-_GOODBYE: Final = len(Disconnect().encode())
-#: Turns of the loop in which amqtt has taken up what it was given: from the packet to its queue, and from there on.
-_STEPS: Final = 8
-#: And how many it gets, whatever it still has by then: some tens of milliseconds.
-_PATIENCE: Final = 4096
 #: How long sessions may take to end after their connections.
 _ENDING: Final = 2.0
 
@@ -54,9 +47,9 @@ class BrokerListener(QuietPort):
         self, accounts: Accounts, host: str, port: int, context: ssl.SSLContext | None, *, settings: Settings
     ) -> None:
         super().__init__(self._make_peer, host, port, context, setting="mqtt_port", connections=settings.connections)
-        self._door = Gatekeeper(accounts.authenticate, self._enter, settings=settings)
-        self._visitors: dict[QuietConnection, MqttConnection] = {}
-        self._sessions: set[asyncio.Task[None]] = set()
+        self.gatekeeper = Gatekeeper(accounts.authenticate, self, settings=settings)
+        self._connections: dict[QuietConnection, MqttConnection] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._broker: Any = None  # amqtt has no types
 
@@ -78,55 +71,58 @@ class BrokerListener(QuietPort):
 
     async def close(self, grace: float) -> None:
         """Accept no more, and end all connections: who has said goodbye has done so to the hub."""
-        for visitor in tuple(self._visitors.values()):
-            visitor.close()
+        for connection in tuple(self._connections.values()):
+            connection.close()
         await super().close(grace)
-        if self._sessions:
-            await asyncio.wait(self._sessions, timeout=_ENDING)
-        for session in self._sessions:
-            session.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ENDING)
+        for task in self._tasks:
+            task.cancel()
         await self._broker.shutdown()
 
     def gone(self, connection: QuietConnection) -> None:
-        if (visitor := self._visitors.pop(connection, None)) is not None:
-            visitor.close()
+        if (machine := self._connections.pop(connection, None)) is not None:
+            machine.close()
+
+    # --- for the gatekeeper
+
+    def connect(self, connection: MqttConnection, connect: Connect) -> _AmqttEnd:
+        """Begin a session for a client that signed in."""
+        end = _AmqttEnd(connection, next(self._numbers))
+        end.receive_data(connect.encode())
+        self._start(self._run_session(end, connection))
+        return end
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Pass a message to the sessions that subscribed to its topic, at QoS 0."""
+        self._start(self._broker.internal_message_broadcast(topic, payload, 0))  # only puts it into a queue
+
+    # --- inside
 
     def _make_peer(self, connection: QuietConnection) -> MqttConnection:
         loop = asyncio.get_running_loop()
-        visitor = self._door.visitor(_Wire(connection, loop), loop.time())
-        self._visitors[connection] = visitor
-        return visitor
+        machine = self.gatekeeper.connection(_Wire(connection, loop), loop.time())
+        self._connections[connection] = machine
+        return machine
 
-    def _enter(self, visitor: MqttConnection, connect: Connect, before: BrokerEnd | None) -> BrokerEnd:
-        room = _AmqttEnd(visitor, next(self._numbers), partial(self._unsaid, connect.client_id))
-        room.hear(connect.encode())
-        after = before.session if isinstance(before, _AmqttEnd) else None
-        room.session = asyncio.create_task(self._run(room, visitor, after))
-        self._sessions.add(room.session)
-        room.session.add_done_callback(self._sessions.discard)
-        return room
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _unsaid(self, client_id: str) -> bool:
-        """Whether the broker still holds something that it has acknowledged to this client, and not passed on."""
-        session, _ = self._broker.sessions.get(client_id, (None, None))
-        return session is not None and not session.delivered_message_queue.empty()
-
-    async def _run(self, room: _AmqttEnd, visitor: MqttConnection, after: asyncio.Task[None] | None) -> None:
-        """One session with the broker, once the one whose place it takes is over and its will published."""
-        if after is not None:
-            await asyncio.wait([after])
+    async def _run_session(self, end: _AmqttEnd, connection: MqttConnection) -> None:
         try:
-            await self._broker.external_connected(room, room, _LISTENER)
+            await self._broker.external_connected(end, end, _LISTENER)
         except Exception as error:
             # Without its words, which may hold topics, and with them access keys.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("The MQTT broker failed in a session: %s\n%s", type(error).__name__, where)
-        room.leave()  # what is left of a session that failed still reads
-        visitor.ended()
+        end.feed_eof()  # what is left of a session that failed still reads
+        connection.broker_ended()
 
 
 class _Wire:
-    """The wire of a visitor. Wakes once for all that happens at a time."""
+    """The socket of a connection. Wakes once for all that happens at a time."""
 
     __slots__ = ("_connection", "_loop", "_waking")
 
@@ -154,66 +150,50 @@ class _Wire:
 
 
 class _AmqttEnd:
-    """A connection as amqtt sees it: its reader and its writer in one. `unsaid`: something is still to be passed on."""
+    """A connection as amqtt sees it: its reader and its writer in one."""
 
-    def __init__(self, visitor: MqttConnection, number: int, unsaid: Callable[[], bool]) -> None:
-        self.session: asyncio.Task[None]
-        self._visitor = visitor
+    def __init__(self, connection: MqttConnection, number: int) -> None:
+        self._connection = connection
         self._number = number
-        self._unsaid = unsaid
-        self._unread = bytearray()
-        self._left = False
+        self._received = bytearray()
+        self._closed = False
         self._news = asyncio.Event()
 
-    # --- the door's side
+    # --- the gatekeeper's side
 
-    def hear(self, data: bytes) -> None:
-        self._unread += data
+    def receive_data(self, data: bytes) -> None:
+        self._received += data
         self._news.set()
 
-    def leave(self) -> None:
-        self._left = True
+    def feed_eof(self) -> None:
+        self._closed = True
         self._news.set()
 
     # --- amqtt's side
 
     async def read(self, n: int) -> bytes:
-        """`n` bytes; fewer only if the client has left."""
-        while len(self._unread) < n and not self._left:
+        """`n` bytes; fewer only if the client is gone."""
+        while len(self._received) < n and not self._closed:
             self._news.clear()
             await self._news.wait()
-        if self._left and len(self._unread) <= _GOODBYE:
-            await self._settle()
-        data = bytes(self._unread[:n])
-        del self._unread[:n]
+        data = bytes(self._received[:n])
+        del self._received[:n]
         return data
 
-    async def _settle(self) -> None:
-        """Let everything be passed on: with a session amqtt forgets what is still to be, though it is acknowledged."""
-        quiet = 0
-        for _ in range(_PATIENCE):
-            quiet = 0 if self._unsaid() else quiet + 1
-            if quiet == _STEPS or self.session.done():
-                return
-            await asyncio.sleep(0)
-
-    def feed_eof(self) -> None:
-        self.leave()
-
     def write(self, data: bytes) -> None:
-        self._visitor.said(data)
+        self._connection.receive_from_broker(data)
 
     async def drain(self) -> None:
-        """The door cuts off who does not read."""
+        """The gatekeeper cuts off a client that does not read."""
 
     def get_peer_info(self) -> tuple[str, int]:
-        return "visitor", self._number
+        return "connection", self._number
 
     def get_ssl_info(self) -> None:
         return None
 
     async def close(self) -> None:
-        self._visitor.ended()
+        self._connection.broker_ended()
 
 
 def _silence(name: str) -> None:

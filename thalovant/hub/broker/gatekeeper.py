@@ -1,10 +1,11 @@
-"""The front door of the embedded MQTT broker: who comes in, and what reaches the broker. Pure, on the driver's clock.
+"""Gatekeeper of the embedded MQTT broker: sign-in, and what each connection may send and receive. Pure.
 
-    socket bytes ⇄ MqttConnection ⇄ packets that may pass ⇄ BrokerEnd (the broker's end of one connection)
+    socket bytes ⇄ MqttConnection ⇄ Router ⇄ HubEnd ⇄ bytes of the hub's session
+                         ⇅             ⇓
+                     BrokerEnd ⇄ Broker, which carries messages between the connections of one account
 
-The broker behind it is trusted with what it is given and with nothing else. It sees no user names, passwords and client
-ids, and no topics but those of the account. Its sessions are clean, each client id there is ours and used once, and it
-retains nothing: the door does.
+The broker behind it keeps the sessions and their subscriptions. It sees no user names, passwords, client ids and wills,
+and no topics but those of the account. Its sessions are clean and it retains nothing: the router does.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Final, Protocol
 
-from attrs import evolve
-
 from thalovant_proto.limits import KIB
 from thalovant_proto.links.mqtt.decoding import decode
-from thalovant_proto.links.mqtt.fields import MAX_REMAINING, topic_matches
+from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_topic_name
 from thalovant_proto.links.mqtt.framing import Framer
 from thalovant_proto.links.mqtt.packets import (
     MAX_ID,
     SUBSCRIPTION_REFUSED,
+    Connack,
     Connect,
     ConnectCode,
     Disconnect,
@@ -38,6 +38,7 @@ from thalovant_proto.links.mqtt.packets import (
     Unsuback,
     Unsubscribe,
     Will,
+    publish_head,
 )
 from thalovant_proto.links.mqtt.server_session import (
     ClientClosed,
@@ -51,36 +52,45 @@ from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 from ..listeners.base import Quiet
 from ..settings import Settings
 from .accounts import Account
+from .routing import Router
 
 #: Connections of one account at a time. For a hub two are one too many: the rest are those that broke unseen.
 CONNECTIONS: Final = 16
-#: Bytes of one account that are on their way through the broker to the hub; more of it is not read.
+#: Bytes of one account that are on their way to the hub or through the broker; with more, nothing is read from it.
 ON_THE_WAY: Final = 256 * KIB
-#: Subscriptions of one connection that the broker has not answered; more of it is not read.
+#: Subscriptions of one connection that the broker has not answered; with more, nothing is read from it.
 UNANSWERED: Final = 16
 #: Messages that a connection was given and has not acknowledged: the chunks of the two largest that hubs put together.
 UNACKNOWLEDGED: Final = 2048
 #: Messages of QoS 2 whose PUBREL is still to come, of one connection: more than clients send at a time.
 UNRELEASED: Final = 64
-#: Bytes of a message that is retained, at most. Presence is a word; a larger message travels, and is not kept.
-RETAINED: Final = 4 * KIB
 
 
 class BrokerEnd(Protocol):
     """The broker's end of one connection."""
 
-    def hear(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         """Packets of the client, whole."""
 
-    def leave(self) -> None:
-        """The client is gone; unless it said DISCONNECT the broker publishes its will."""
+    def feed_eof(self) -> None:
+        """The client is gone."""
+
+
+class Broker(Protocol):
+    """The broker behind the gatekeeper."""
+
+    def connect(self, connection: MqttConnection, connect: Connect) -> BrokerEnd:
+        """Begin a session for a client that signed in, with its CONNECT as the broker may see it."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Pass a message to the sessions that subscribed to its topic, at QoS 0."""
 
 
 class Wire(Protocol):
-    """What moves a visitor's bytes."""
+    """The driver of one connection's socket."""
 
     def wake(self) -> None:
-        """Do what the visitor wants, soon: something may have happened outside its own turn."""
+        """Do what the connection wants, soon: something may have happened outside its own turn."""
 
     def hold(self, hold: bool) -> None:
         """Read nothing more from the client, until told otherwise."""
@@ -92,113 +102,81 @@ class Wire(Protocol):
 class Gatekeeper:
     """All connections of a broker.
 
-    `authenticate` gives the account of a CONNECT if it shows the right password. `enter(visitor, connect, before)`
-    makes the broker's end for a visitor that is in, from its CONNECT as the broker may see it, once the session of
-    `before` is over.
+    `authenticate` returns the account of a CONNECT if it shows the right password.
 
     Connections that have shown nothing yet are few: when their places are taken, the oldest that had its time gives
     way to a newcomer.
     """
 
     def __init__(
-        self,
-        authenticate: Callable[[Connect], Account | None],
-        enter: Callable[[MqttConnection, Connect, BrokerEnd | None], BrokerEnd],
-        *,
-        settings: Settings,
+        self, authenticate: Callable[[Connect], Account | None], broker: Broker, *, settings: Settings
     ) -> None:
         self.authenticate = authenticate
         self.settings = settings
-        self._enter = enter
+        self.router = Router(broker.publish)
+        self._broker = broker
         self._waiting: dict[MqttConnection, float] = {}  # since when; oldest first
         self._present: dict[tuple[str, str], MqttConnection] = {}  # by owner and client id
-        self._flows: dict[str, Backpressure] = {}  # by owner
-        self._hub: MqttConnection | None = None  # once it listens
-        self._retained: dict[str, Publish | Will] = {}  # by topic
-        self._ids = count(1)
+        self._accounts: dict[str, Backpressure] = {}  # by owner
+        self._client_ids = count(1)
 
     def __len__(self) -> int:
-        """How many connections are in."""
-        return sum(len(flow.visitors) for flow in self._flows.values())
+        """The number of connections that signed in."""
+        return sum(len(account.connections) for account in self._accounts.values())
 
-    def visitor(self, wire: Wire, now: float) -> MqttConnection:
-        """What drives a new connection."""
-        visitor = MqttConnection(self, wire, now)
+    def connection(self, wire: Wire, now: float) -> MqttConnection:
+        """Make the machine of a new connection."""
+        connection = MqttConnection(self, wire, now)
         if len(self._waiting) >= self.settings.unproven:
             oldest, since = next(iter(self._waiting.items()))
-            (oldest if now - since >= self.settings.unproven_grace else visitor).close()
-        if not visitor.finished:
-            self._waiting[visitor] = now
-        return visitor
+            (oldest if now - since >= self.settings.unproven_grace else connection).close()
+        if not connection.finished:
+            self._waiting[connection] = now
+        return connection
 
-    # --- for visitors
+    def unread(self, owner: str) -> int:
+        """The number of bytes that an account has to read: on the one of its connections that reads best."""
+        account = self._accounts.get(owner)
+        connections = account.connections if account is not None else ()
+        return min((one.unread for one in connections if one.subscribed), default=0)
 
-    def admit(self, visitor: MqttConnection, account: Account, connect: Connect) -> tuple[Backpressure, BrokerEnd]:
-        """Let a visitor in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
-        self._waiting.pop(visitor, None)
-        place, room = (account.owner, connect.client_id), None
-        if (before := self._present.get(place)) is not None:
-            room = before.room
-            before.close()
+    # --- connections
+
+    def admit(self, connection: MqttConnection, account: Account, connect: Connect) -> tuple[Backpressure, BrokerEnd]:
+        """Let a connection in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
+        self._waiting.pop(connection, None)
+        place = account.owner, connect.client_id
+        if (displaced := self._present.get(place)) is not None:
+            displaced.close()
         if connect.client_id:
-            self._present[place] = visitor
-        flow = self._flows.setdefault(account.owner, Backpressure(account))
-        if len(flow.visitors) >= CONNECTIONS:
-            next(iter(flow.visitors)).close()
-        flow.visitors[visitor] = place
-        return flow, self._enter(visitor, _disguised(connect, next(self._ids)), room)
+            self._present[place] = connection
+        state = self._accounts.setdefault(account.owner, Backpressure(account))
+        if len(state.connections) >= CONNECTIONS:
+            next(iter(state.connections)).close()
+        state.connections[connection] = place
+        # A session that outlives the connection would be of no use to anybody.
+        disguised = Connect(client_id=f"connection-{next(self._client_ids)}", clean_session=True, keepalive=0)
+        return state, self._broker.connect(connection, disguised)
 
-    def forget(self, visitor: MqttConnection, flow: Backpressure | None) -> None:
-        """A visitor is gone. Harmless if repeated."""
-        self._waiting.pop(visitor, None)
-        if flow is None or visitor not in flow.visitors:
+    def forget(self, connection: MqttConnection, account: Backpressure | None) -> None:
+        """Drop a connection that is gone. Harmless if repeated."""
+        self._waiting.pop(connection, None)
+        if account is None or connection not in account.connections:
             return
-        place = flow.visitors.pop(visitor)
-        if self._present.get(place) is visitor:
+        self.router.unsubscribe(connection, tuple(connection.subscribed))
+        place = account.connections.pop(connection)
+        if self._present.get(place) is connection:
             del self._present[place]
-        if not flow.visitors:
-            del self._flows[flow.account.owner]
-        if visitor is self._hub:
-            self._hub = None
-            for one in tuple(self._flows.values()):
-                one.arrived(one.on_the_way)  # or nobody would ever say so
-
-    def hub_listens(self, visitor: MqttConnection) -> None:
-        """From now on what clients publish reaches the hub."""
-        self._hub = visitor
-
-    def retain(self, account: Account, message: Publish | Will) -> None:
-        """Keep a message for those who subscribe later, in place of the one before; an empty one only ends that.
-
-        Nobody but the hub hears what a client sends it, and the hub has no use for yesterday's: that is not kept.
-        """
-        self._retained.pop(message.topic, None)
-        kept = account.is_hub or account.may_subscribe(message.topic)
-        if kept and 0 < len(message.payload) <= RETAINED:
-            self._retained[message.topic] = message
-
-    def retained(self, topic: str) -> Publish | Will | None:
-        """What is kept for a new subscriber to this topic. The filters of clients are names, so that one will do."""
-        return self._retained.get(topic)
-
-    def sent(self, flow: Backpressure, size: int) -> None:
-        """A message goes into the broker."""
-        if self._hub is not None and not flow.account.is_hub:
-            flow.on_the_way += size
-
-    def arrived(self, topic: str, size: int) -> None:
-        """A message has reached the hub."""
-        for level in topic.split("/"):
-            if (flow := self._flows.get(level)) is not None:
-                flow.arrived(size)
+        if not account.connections:
+            del self._accounts[account.account.owner]
 
 
 class Backpressure:
-    """What one account has on its way to the hub, over all its connections."""
+    """The connections of one account, and the bytes that are on their way from them."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.visitors: dict[MqttConnection, tuple[str, str]] = {}  # and the place of each
+        self.connections: dict[MqttConnection, tuple[str, str]] = {}  # and the place of each
         self.on_the_way: int = 0
 
     @property
@@ -206,42 +184,49 @@ class Backpressure:
         """Whether nothing more may be sent for now."""
         return self.on_the_way >= ON_THE_WAY
 
+    def sent(self, size: int) -> None:
+        """Count bytes that are on their way from now on."""
+        self.on_the_way += size
+
     def arrived(self, size: int) -> None:
-        """So much of it has come to its end."""
+        """Count bytes that are not any more: they arrived, or never will."""
         was_full = self.full
-        self.on_the_way = max(0, self.on_the_way - size)  # wills come to an end, and have not been counted
+        self.on_the_way -= size
         if was_full and not self.full:
-            for visitor in tuple(self.visitors):
-                visitor.resume()
+            for connection in tuple(self.connections):
+                connection.resume()
 
 
 class MqttConnection(Quiet):
-    """One connection, as listeners drive it. The broker's end calls `said` and `ended`."""
+    """One connection, as listeners drive it. The broker calls `receive_from_broker` and `broker_ended`."""
 
-    def __init__(self, door: Gatekeeper, wire: Wire, now: float) -> None:
-        limits = door.settings.mqtt
-        self._door = door
+    def __init__(self, gatekeeper: Gatekeeper, wire: Wire, now: float) -> None:
+        limits = gatekeeper.settings.mqtt
+        self.broker_end: BrokerEnd | None = None  # as long as it is signed in
+        self.subscribed: dict[str, int] = {}  # topics, and the QoS of each
+        self.finished: bool = False
+        self._gatekeeper = gatekeeper
+        self._router = gatekeeper.router
         self._wire = wire
         self._session = ServerSession(now=now, packet_limit=limits.frame + TOPIC_HEAD, limits=limits)
-        self._broker = Framer(MAX_REMAINING)
-        self._flow: Backpressure | None = None  # once it is in
-        self.room: BrokerEnd | None = None  # as long as it is in
-        self._will: Will | None = None  # to be retained
-        self._subscribed: set[str] = set()
+        self._broker_packets = Framer(MAX_REMAINING)
+        self._account: Backpressure | None = None  # once it is signed in
+        self._connected = False  # CONNACK is out
+        self._will: Will | None = None
+        self._expected = 0  # bytes that the broker is to bring
         self._unanswered: dict[int, tuple[tuple[str, int] | None, ...]] = {}  # packet id: filters, None where refused
         self._unacknowledged: set[int] = set()
-        self._own: set[int] = set()  # those of retained messages, from the top, where the broker's ids come last
-        self._unreleased: dict[int, bool] = {}  # of QoS 2: whether PUBREC is out; PUBREL is to come
+        self._last_id = 0
+        self._unreleased: set[int] = set()  # packet ids of QoS 2 whose PUBREL is to come
         self._out = bytearray()
         self._held = False
         self._now = now
-        self.finished: bool = False
 
     # --- the driver
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time at which `handle_timeout` wants to be called."""
         return None if self._held else self._session.next_timeout
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -249,28 +234,47 @@ class MqttConnection(Quiet):
         self._now = now
         events = self._session.receive_data(data, now)
         if not self._held:
-            self._take(events)
+            self._handle_events(events)
 
     def eof(self, now: float, reason: str = "") -> None:
         """The socket ended."""
-        self._leave()
+        self._end()
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early."""
         self._now = now
         if not self._held:
-            self._take(self._session.handle_timeout(now))
+            self._handle_events(self._session.handle_timeout(now))
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
         data = bytes(self._out)
         self._out.clear()
+        if len(data) >= self._gatekeeper.settings.unread_pause:
+            self._router.drained()
         return data
 
-    # --- the door
+    # --- the gatekeeper
+
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client to read."""
+        return len(self._out)
+
+    def deliver(self, message: Publish | Will, qos: int) -> None:
+        """Write a message for the client, and cut it off if it reads none."""
+        self._write_message(message, qos)
+        self._check_reader()
+        self._wire.wake()
+
+    def expect(self, size: int) -> None:
+        """Count bytes that the broker was given for this connection."""
+        if self._account is not None:
+            self._expected += size
+            self._account.sent(size)
 
     def resume(self) -> None:
-        """There may be room on the way again."""
+        """Read on, unless something still holds the client back."""
         if self._held and not self._blocked:
             self._held = False
             self._wire.hold(False)
@@ -279,194 +283,179 @@ class MqttConnection(Quiet):
 
     def close(self) -> None:
         """End the connection."""
-        self._leave()
+        self._end()
         self._wire.wake()
 
     # --- the broker
 
-    def said(self, data: bytes) -> None:
+    def receive_from_broker(self, data: bytes) -> None:
         """Packets of the broker for the client."""
-        if self._flow is None or self.finished:
+        if self.finished:
             return
-        self._broker.feed(data)
-        while (raw := self._broker.next_packet()) is not None:
-            answer = raw.wire
+        self._broker_packets.feed(data)
+        while (raw := self._broker_packets.next_packet()) is not None:
             match decode(raw.first, raw.body):
-                case Publish(topic=topic, payload=payload, packet_id=packet_id):
-                    if packet_id is not None and self.room is not None:
-                        # In the client's place: amqtt holds on to all that came after what nobody acknowledges.
-                        self.room.hear(Puback(packet_id).encode())
+                case Publish(topic=topic, payload=payload) as message:
+                    self._release(len(topic) + len(payload))
                     # What the client has just unsubscribed from may still be on its way.
-                    if not any(topic_matches(own, topic) for own in self._subscribed):
-                        continue
-                    if packet_id is not None:
-                        self._unacknowledged.add(packet_id)
-                    if self._flow.account.is_hub:
-                        self._door.arrived(topic, len(topic) + len(payload))
+                    if (qos := self.subscribed.get(topic)) is not None:
+                        self._write_message(message, qos)
+                case Connack():
+                    self._connected = True
+                    self._out += raw.wire
                 case Suback(packet_id=packet_id, codes=codes):
-                    answer = self._answer(packet_id, codes)
-                    if self._flow.account.is_hub:
-                        self._door.hub_listens(self)
+                    self._answer(packet_id, codes)
                 case Unsuback(packet_id=packet_id):
                     del self._unanswered[packet_id]
-                case Puback(packet_id=packet_id):
-                    answer = self._receipt(packet_id)
-            self._say(answer)
+                    self._release(self._expected)  # some of it was dropped with the subscription
+                    self._out += raw.wire
         self._check_reader()
         self.resume()
         self._wire.wake()
 
-    def ended(self) -> None:
+    def broker_ended(self) -> None:
         """The broker has ended the connection."""
-        self.room = None
+        self.broker_end = None
         self.close()
 
     # --- inside
 
-    def _take(self, events: Iterable[ServerEvent]) -> None:
+    def _handle_events(self, events: Iterable[ServerEvent]) -> None:
         for event in events:
             match event:
                 case ConnectReceived(connect=connect):
-                    self._connect(connect)
-                case PacketReceived(packet=packet, wire=wire) if self._flow is not None and self.room is not None:
-                    self._packet(packet, wire, self._flow, self.room)
+                    self._handle_connect(connect)
+                case PacketReceived(packet=packet, wire=wire):
+                    if self._account is not None and self.broker_end is not None:
+                        self._handle_packet(packet, wire, self._account, self.broker_end)
                 case ClientClosed():
-                    self._say(self._session.data_to_send())
-                    self._leave()
+                    self._out += self._session.data_to_send()
+                    self._end()
             self._check_reader()
             if self._blocked and not self.finished:
                 self._held = True
                 self._wire.hold(True)
                 break
 
-    def _connect(self, connect: Connect) -> None:
-        account = self._door.authenticate(connect)
+    def _handle_connect(self, connect: Connect) -> None:
+        account = self._gatekeeper.authenticate(connect)
         if account is None:
             self._refuse(ConnectCode.CREDENTIALS)
         elif connect.will is not None and not account.may_publish(connect.will.topic):
             self._refuse(ConnectCode.NOT_AUTHORIZED)
         else:
             self._session.accept(self._now)
-            self._flow, self.room = self._door.admit(self, account, connect)
-            if connect.will is not None and connect.will.retain:
-                self._will = connect.will
+            self._account, self.broker_end = self._gatekeeper.admit(self, account, connect)
+            self._will = connect.will
 
     def _refuse(self, code: ConnectCode) -> None:
         self._session.refuse(code)
-        self._say(self._session.data_to_send())
-        self._leave()
+        self._out += self._session.data_to_send()
+        self._end()
 
-    def _packet(self, packet: Packet, wire: bytes, flow: Backpressure, room: BrokerEnd) -> None:
+    def _handle_packet(self, packet: Packet, wire: bytes, account: Backpressure, broker: BrokerEnd) -> None:
         match packet:
             case Publish(qos=0 | 1, packet_id=packet_id) if packet_id not in self._unreleased:
-                self._publish(packet, wire, flow, room)
+                self._publish(packet, account)
+                if packet_id is not None:
+                    self._out += Puback(packet_id).encode()
             case Publish(qos=2, packet_id=int(packet_id)) if packet_id in self._unreleased:
-                if self._unreleased[packet_id]:
-                    self._say(Pubrec(packet_id).encode())
+                self._out += Pubrec(packet_id).encode()  # it came once [MQTT-4.3.3-2]
             case Publish(qos=2, packet_id=int(packet_id)) if len(self._unreleased) < UNRELEASED:
-                self._unreleased[packet_id] = False
-                self._publish(packet, wire, flow, room)
+                self._unreleased.add(packet_id)
+                self._publish(packet, account)
+                self._out += Pubrec(packet_id).encode()
             case Pubrel(packet_id=packet_id):
-                self._unreleased.pop(packet_id, None)
-                self._say(Pubcomp(packet_id).encode())
+                self._unreleased.discard(packet_id)
+                self._out += Pubcomp(packet_id).encode()
             case Subscribe(packet_id=packet_id) if packet_id not in self._unanswered:
-                self._subscribe(packet, flow.account, room)
+                self._subscribe(packet, account.account, broker)
             case Unsubscribe(packet_id=packet_id, filters=filters) if packet_id not in self._unanswered:
                 self._unanswered[packet_id] = ()
-                self._subscribed.difference_update(filters)
-                room.hear(wire)
+                self._router.unsubscribe(self, filters)
+                broker.receive_data(wire)
             case Puback(packet_id=packet_id):
-                self._own.discard(packet_id)
                 self._unacknowledged.discard(packet_id)
             case Pingreq():
-                self._say(Pingresp().encode())
+                self._out += Pingresp().encode()
             case Disconnect():
                 self._will = None  # [MQTT-3.14.4-3]
-                room.hear(wire)
-            case _:  # a packet id that is in use [MQTT-2.3.1-2], or an answer to what was never said
-                self._leave()
+            case _:  # a packet id that is in use [MQTT-2.3.1-2], or an answer to what was never sent
+                self._end()
 
-    def _publish(self, packet: Publish, wire: bytes, flow: Backpressure, room: BrokerEnd) -> None:
-        """Pass on what is the account's. The broker takes QoS 2 for QoS 1: that it comes once is seen to here."""
-        if not flow.account.may_publish(packet.topic):
-            if packet.packet_id is not None:
-                self._say(self._receipt(packet.packet_id))  # as if it had been published [MQTT-3.3.5-2]
-            return
-        self._door.sent(flow, len(packet.topic) + len(packet.payload))
-        if packet.retain:
-            self._door.retain(flow.account, packet)
-        if packet.retain or packet.qos > 1:
-            wire = evolve(packet, qos=min(packet.qos, 1), retain=False).encode()
-        room.hear(wire)
+    def _publish(self, message: Publish, account: Backpressure) -> None:
+        """Pass on what is the account's. The rest is acknowledged as if it had been published [MQTT-3.3.5-2]."""
+        if account.account.may_publish(message.topic):
+            self._router.publish(message, account)
 
-    def _receipt(self, packet_id: int) -> bytes:
-        """The broker's side has a message: PUBACK, or for QoS 2 PUBREC."""
-        if packet_id not in self._unreleased:
-            return Puback(packet_id).encode()
-        self._unreleased[packet_id] = True
-        return Pubrec(packet_id).encode()
-
-    def _subscribe(self, packet: Subscribe, account: Account, room: BrokerEnd) -> None:
-        """Ask the broker for those filters that are the account's."""
+    def _subscribe(self, packet: Subscribe, account: Account, broker: BrokerEnd) -> None:
+        """Subscribe to those filters that are the account's. It counts at once, for an answer may come at once too."""
         allowed = tuple((name, min(qos, 1)) if account.may_subscribe(name) else None for name, qos in packet.filters)
         self._unanswered[packet.packet_id] = allowed
         granted = tuple(pair for pair in allowed if pair is not None)
-        self._subscribed.update(name for name, _ in granted)
+        for name, qos in granted:
+            self._router.subscribe(self, name, qos)
         if granted:
-            room.hear(Subscribe(packet_id=packet.packet_id, filters=granted).encode())
+            broker.receive_data(Subscribe(packet_id=packet.packet_id, filters=granted).encode())
         else:
-            self._say(self._answer(packet.packet_id, ()))
+            self._answer(packet.packet_id, ())
 
-    def _answer(self, packet_id: int, codes: tuple[int, ...]) -> bytes:
-        """The SUBACK for all filters, made of the broker's codes for those it has seen; what is retained follows."""
+    def _answer(self, packet_id: int, codes: tuple[int, ...]) -> None:
+        """Write the SUBACK for all filters, from the broker's codes for those it has seen, then what is retained."""
         answered = iter(codes)
         asked = self._unanswered.pop(packet_id)
         merged = tuple(SUBSCRIPTION_REFUSED if pair is None else next(answered) for pair in asked)
-        answer = Suback(packet_id=packet_id, codes=merged).encode()
+        self._out += Suback(packet_id=packet_id, codes=merged).encode()
         for pair, code in zip(asked, merged, strict=True):
-            if pair is not None and code != SUBSCRIPTION_REFUSED and (message := self._door.retained(pair[0])):
-                answer += self._reminder(message, min(code, message.qos))
-        return answer
+            if pair is None:
+                continue
+            if code == SUBSCRIPTION_REFUSED:
+                self._router.unsubscribe(self, (pair[0],))
+            elif (message := self._router.retained(pair[0])) is not None:
+                self._write_message(message, min(code, message.qos), retain=True)  # [MQTT-3.3.1-8]
 
-    def _reminder(self, message: Publish | Will, qos: int) -> bytes:
-        """A retained message for a new subscriber [MQTT-3.3.1-8]."""
-        packet_id = None
-        if qos:
-            taken = self._own | self._unacknowledged
-            packet_id = next(free for free in range(MAX_ID, 0, -1) if free not in taken)
-            self._own.add(packet_id)
-        return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=True, packet_id=packet_id).encode()
+    def _write_message(self, message: Publish | Will, qos: int, *, retain: bool = False) -> None:
+        packet_id = self._free_id() if qos else None
+        name = encode_topic_name(message.topic)
+        self._out += publish_head(name, len(message.payload), qos, retain, packet_id)
+        self._out += message.payload
+
+    def _free_id(self) -> int:
+        while True:  # a client that leaves more than `UNACKNOWLEDGED` in use is cut off
+            self._last_id = self._last_id % MAX_ID + 1
+            if self._last_id not in self._unacknowledged:
+                self._unacknowledged.add(self._last_id)
+                return self._last_id
 
     def _check_reader(self) -> None:
-        """Cut off who does not read what it is told, answers to its own packets among it."""
-        unacknowledged = len(self._unacknowledged) + len(self._own)
-        if len(self._out) <= self._door.settings.unread and unacknowledged <= UNACKNOWLEDGED:
+        """Cut off a client that does not read what it is sent, answers to its own packets among it."""
+        if len(self._out) <= self._gatekeeper.settings.unread and len(self._unacknowledged) <= UNACKNOWLEDGED:
             return
-        # What the hub has not read is bounded by the flows of the others.
-        if not self.finished and self._flow is not None and not self._flow.account.is_hub:
-            self._leave()
+        if not self.finished:
+            self._end()
             self._wire.abort()
 
-    def _say(self, data: bytes) -> None:
-        self._out += data
+    def _release(self, size: int) -> None:
+        """Count bytes that the broker brought, or never will."""
+        size = min(size, self._expected)
+        self._expected -= size
+        if self._account is not None and size:
+            self._account.arrived(size)
 
     @property
     def _blocked(self) -> bool:
-        return len(self._unanswered) >= UNANSWERED or (self._flow is not None and self._flow.full)
+        account = self._account
+        waits = not self._connected or len(self._unanswered) >= UNANSWERED
+        return account is not None and (waits or account.full)
 
-    def _leave(self) -> None:
+    def _end(self) -> None:
         self.finished = True
         self._session.close()
-        if self._will is not None and self._flow is not None:
-            self._door.retain(self._flow.account, self._will)
-            self._will = None
-        self._door.forget(self, self._flow)
-        room, self.room = self.room, None
-        if room is not None:
-            room.leave()
-
-
-def _disguised(connect: Connect, number: int) -> Connect:
-    """A CONNECT as the broker may see it. A session that outlives the connection would be of no use to anybody."""
-    will = connect.will and evolve(connect.will, qos=min(connect.will.qos, 1), retain=False)
-    return Connect(client_id=f"visitor-{number}", clean_session=True, keepalive=0, will=will)
+        self._gatekeeper.forget(self, self._account)
+        self._release(self._expected)
+        will, self._will = self._will, None
+        if will is not None and self._account is not None:
+            self._router.publish(will, self._account)
+        broker, self.broker_end = self.broker_end, None
+        if broker is not None:
+            broker.feed_eof()

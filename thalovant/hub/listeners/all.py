@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 from attrs import define, field, frozen
 
-from thalovant_io.dialer import ContextSource
 from thalovant_io.tls import CaFileError, default_context
 from thalovant_proto.carrier import Target
 from thalovant_proto.links.mqtt.connect import parse_broker
@@ -125,10 +124,10 @@ class Listeners:
         """The URL of each protocol."""
         return self._endpoints
 
-    async def start(self, authority: bytes) -> None:
-        """Begin to listen. `authority` is whom the hub's own certificate is from. Raises `HubSetupError`."""
+    async def start(self) -> None:
+        """Begin to listen. Raises `HubSetupError`."""
         try:
-            await self._start(authority)
+            await self._start()
         except BaseException:
             await self.close(0)
             raise
@@ -157,7 +156,7 @@ class Listeners:
 
     # --- inside
 
-    async def _start(self, authority: bytes) -> None:
+    async def _start(self) -> None:
         places, board, context = self._places, self._board, self._context
         s = "s" if context is not None else ""
         wss = WssListener(board, places.host, places.wss_port, context)
@@ -171,44 +170,28 @@ class Listeners:
             self._open.append(https)
             places.https_port = https.port
             self._endpoints["https"] = _url(f"http{s}", places.public_host, https.port)
+        if places.broker is None and places.mqtt_port is None:
+            return
+        from .mqtt import MqttService
+
         if places.broker is not None:
             broker = places.broker
-            await self._serve(broker.url, broker.username, broker.password, tls=broker.context, outlives=True)
+            who = broker.username, broker.password
+            service = MqttService(board, self._accounts, broker.url, credentials=who, tls=broker.context)
             self._endpoints["mqtt"] = broker.url
-        elif places.mqtt_port is not None:
+        else:
             from ..broker.amqtt import BrokerListener
 
-            own = BrokerListener(self._accounts, places.host, places.mqtt_port, context, settings=board.settings)
+            port = places.mqtt_port or 0
+            own = BrokerListener(self._accounts, places.host, port, context, settings=board.settings)
             await own.start()
             self._broker = own
             places.mqtt_port = own.port
-            here = _url(f"mqtt{s}", ANY_HOST.get(places.host, places.host), own.port)
-            name, word = self._accounts.hub_credentials()
-            await self._serve(here, name, word, tls=lambda: _trusting(authority), outlives=False)
+            here = _url("mqtt", ANY_HOST.get(places.host, places.host), own.port)
+            service = MqttService(board, self._accounts, here, gatekeeper=own.gatekeeper)
             self._endpoints["mqtt"] = _url(f"mqtt{s}", places.public_host, own.port)
-
-    async def _serve(
-        self, url: str, username: str | None, password: Secret[str] | None, *, tls: ContextSource, outlives: bool
-    ) -> None:
-        from .mqtt import MqttService
-
-        # Verified TLS, or a broker on this machine: there is no third.
-        service = MqttService(
-            self._board,
-            self._accounts,
-            url,
-            username=username,
-            password=password,
-            tls=tls,
-            secure=True,
-            outlives=outlives,
-        )
         await service.start()
         self._open.append(service)
-
-
-def _trusting(authority: bytes) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority.decode())
 
 
 def _url(scheme: str, host: str, port: int) -> str:

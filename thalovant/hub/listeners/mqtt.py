@@ -1,6 +1,6 @@
-"""The hub as a client of an MQTT broker, embedded or any other: one session with it, and a seat for each client behind.
+"""The hub behind an MQTT broker, embedded or any other: one session with it, and a connection for each client behind.
 
-`Gateway` is the machine, `MqttService` runs it on the loop.
+`BrokerSession` is the machine, `MqttService` runs it on the loop.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, Never
 
 from attrs import frozen
 
-from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_io.asyncio_driver import AsyncioDriver
+from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.client.backoff import Redial
 from thalovant_proto.client.stack import Dial, Run, Stop, Wait
-from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.entropy import Entropy
 from thalovant_proto.links.mqtt.gateway import (
@@ -41,9 +41,13 @@ from thalovant_proto.secret import Secret
 from ..broker.accounts import HUB_NAME, Accounts
 from ..connections import ClientConnection, PeerOutcome
 from ..errors import HubSetupError
+from .base import Quiet
 
 if TYPE_CHECKING:
+    from ..broker.gatekeeper import Gatekeeper
+    from ..broker.hub_end import HubEnd
     from ..dispatcher import Dispatcher
+    from ..storage.clients import Client
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
@@ -51,174 +55,141 @@ log: logging.Logger = logging.getLogger("thalovant.hub")
 _FIRST_TRY: Final = 5.0
 _RIVAL: Final = "Another hub uses the same topics of the MQTT broker: no client may be registered with both"
 _NO_ECHO: Final = "The MQTT broker keeps what the hub says from it: check the hub's account in the broker's access list"
-#: What a message costs that waits, beside its bytes, of which there may be none.
+#: Memory for a message that waits, beside its bytes, of which there may be none.
 _HELD: Final = 64
 
 
 @frozen(kw_only=True)
-class BrokerReady:
-    """The broker serves us: clients can be heard."""
-
-
-@frozen(kw_only=True)
 class BrokerLost:
-    """There is no session with the broker. `verdict`: it, or its certificate, says that there can be none."""
+    """There is no session with the broker. `final`: the broker, or its certificate, says that there can be none."""
 
     message: str
-    verdict: bool
+    hint: str = ""
+    final: bool
 
 
-@frozen(kw_only=True)
-class BrokerDoubt:
-    """There is a session with the broker, and something about it that people should know."""
+class BrokerSession(Quiet):
+    """A session with a broker that begins again whenever it ends. Drivers run it like a client stack, or a peer.
 
-    message: str
-
-
-BrokerOutcome = BrokerReady | BrokerLost | BrokerDoubt
-
-
-class Gateway:
-    """A session with a broker that is begun again whenever it ends: what drivers run like a client stack.
-
-    `make` makes the gateway of each attempt. `on_event` is told of clients, and has to act before it returns; `on_room`
-    when fewer than `pause` bytes wait for the broker again. `known` are the access keys of those who may believe that
-    they have a session, when a gateway begins.
+    `make` makes the machine of each attempt. `on_event` is told what it reports, `on_lost` of its end, and `on_drained`
+    when fewer than `pause` bytes wait for the broker again; all have to act before they return.
     """
 
     def __init__(
         self,
         make: Callable[[], MqttHubGateway],
         *,
-        on_event: Callable[[PeerArrived | PeerInput | PeerEnded], None],
-        on_room: Callable[[], None],
-        known: Callable[[], Iterable[Secret[str]]],
+        on_event: Callable[[GatewayEvent, float], None],
+        on_lost: Callable[[BrokerLost], None],
+        on_drained: Callable[[], None],
         pause: int,
         entropy: Entropy,
     ) -> None:
-        self._known = known
+        self.gateway: MqttHubGateway | None = make()
         self._make = make
         self._on_event = on_event
-        self._on_room = on_room
+        self._on_lost = on_lost
+        self._on_drained = on_drained
         self._pause = pause
         self._redial = Redial(entropy)
-        self._current: MqttHubGateway | None = make()
-        self._serial = 1  # of it
-        self._up = False  # its socket is
-        self._again_at: float | None = None  # while there is none
+        self._serial = 1  # of the attempt
+        self._connected = False
+        self._again_at: float | None = None  # while there is no attempt
         self._closing = False
-        self._outcomes: list[BrokerOutcome] = []
 
     @property
     def unread(self) -> int:
         """Bytes that wait for the broker."""
-        return 0 if self._current is None else self._current.unread
+        return 0 if self.gateway is None else self.gateway.unread
 
     def close(self, now: float) -> None:
         """Say goodbye to the broker, for good."""
         self._closing = True
         self._again_at = None
-        if self._current is not None and self._up:
-            self._take(self._current.close(now), now)
+        if self.gateway is not None and self._connected:
+            self._handle_events(self.gateway.close(now), now)
         else:
-            self._current = None
+            self.gateway = None
 
     # --- the driver
 
     def step(self) -> Dial | Run | Wait | Stop:
-        """What to do about sockets now."""
-        if self._current is None or not self._current.wants_socket:
+        """The order for the driver: what to do about sockets now."""
+        if self.gateway is None or not self.gateway.wants_socket:
             return Stop() if self._closing else Wait()
-        return Run(self._serial) if self._up else Dial(self._current.target, self._serial)
+        return Run(self._serial) if self._connected else Dial(self.gateway.target, self._serial)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the session is over for good."""
+        return isinstance(self.step(), Stop)
 
     def socket_opened(self, now: float) -> None:
         """The socket of the last dial is up."""
-        if self._current is not None:
-            self._up = True
-            self._take(self._current.socket_opened(now), now)
+        if self.gateway is not None:
+            self._connected = True
+            self._handle_events(self.gateway.socket_opened(now), now)
 
     def dial_failed(self, failed: DialFailed, now: float) -> None:
         """The last dial ended without a socket."""
-        self._lose(failed.message, now, verdict=failed.fault.final)
+        self._lose(BrokerLost(message=failed.message, final=failed.fault.final), now)
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
-        if self._current is not None:
+        if self.gateway is not None:
             before = self.unread
-            self._take(self._current.receive_data(data, now), now)
+            self._handle_events(self.gateway.receive_data(data, now), now)
             if self.unread < self._pause <= before:
-                self._on_room()
+                self._on_drained()
 
     def eof(self, now: float, reason: str = "") -> None:
         """The socket ended."""
-        if self._current is not None:
-            self._take(self._current.eof(now), now)
-        self._up = False
+        if self.gateway is not None:
+            self._handle_events(self.gateway.eof(now), now)
+        self._connected = False
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
-        return b"" if self._current is None else self._current.data_to_send()
+        return b"" if self.gateway is None else self.gateway.data_to_send()
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
-        return self._again_at if self._current is None else self._current.next_timeout
+        """The time at which `handle_timeout` wants to be called."""
+        return self._again_at if self.gateway is None else self.gateway.next_timeout
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early."""
-        if self._current is not None:
-            self._take(self._current.handle_timeout(now), now)
+        if self.gateway is not None:
+            self._handle_events(self.gateway.handle_timeout(now), now)
         if self._again_at is not None and now >= self._again_at:
             self._again_at = None
             self._serial += 1
-            self._current = self._make()
-
-    def effects(self) -> list[DeriveKey]:
-        """None: keys are between the hub and its clients."""
-        return []
-
-    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
-        """Never, then."""
-        raise RuntimeError("a gateway has derived a key")
-
-    def outcomes(self) -> list[BrokerOutcome]:
-        """How it goes with the broker."""
-        outcomes, self._outcomes = self._outcomes, []
-        return outcomes
+            self.gateway = self._make()
 
     # --- inside
 
-    def _take(self, events: Iterable[GatewayEvent], now: float) -> None:
+    def _handle_events(self, events: Iterable[GatewayEvent], now: float) -> None:
         for event in events:
-            match event:
-                case GatewayReady():
-                    self._redial.proven(now)
-                    self._outcomes.append(BrokerReady())
-                    if self._current is not None:
-                        for access_key in self._known():
-                            self._current.dismiss(access_key, now)
-                case GatewayClosed(kind=kind, reason=reason, error=error):
-                    hint = error.hint if error is not None else ""
-                    self._lose(f"{reason}; {hint}" if hint else reason, now, verdict=kind is CloseKind.REFUSED)
-                case RivalSeen():
-                    self._outcomes.append(BrokerDoubt(message=_RIVAL))
-                case EchoMissed():
-                    self._outcomes.append(BrokerDoubt(message=_NO_ECHO))
-                case PeerArrived() | PeerInput() | PeerEnded():
-                    self._on_event(event)
+            if isinstance(event, GatewayClosed):
+                hint = event.error.hint if event.error is not None else ""
+                self._lose(BrokerLost(message=event.reason, hint=hint, final=event.kind is CloseKind.REFUSED), now)
+                continue
+            if isinstance(event, GatewayReady):
+                self._redial.proven(now)
+            self._on_event(event, now)
 
-    def _lose(self, message: str, now: float, *, verdict: bool) -> None:
+    def _lose(self, lost: BrokerLost, now: float) -> None:
         if not self._closing:  # else its goodbye is still to be written
-            self._current, self._up = None, False
+            self.gateway, self._connected = None, False
             self._again_at = self._redial.failed(now)
-            self._outcomes.append(BrokerLost(message=message, verdict=verdict))
+            self._on_lost(lost)
 
 
 class MqttService:
     """Serves the clients behind a broker. `start` it once.
 
-    The broker at `url` knows the hub by `username` and `password`. `tls` makes the context that verifies it, `secure`
-    says that it is verified, or on this machine. `outlives` us: clients that it has may have been ours before.
+    The broker at `url` knows the hub by `credentials`, user name and password; `tls` makes the context that verifies
+    it. Or it is our own, behind the `gatekeeper`: then there is no socket between the two.
     """
 
     protocol = "mqtt"
@@ -229,13 +200,12 @@ class MqttService:
         accounts: Accounts,
         url: str,
         *,
-        username: str | None,
-        password: Secret[str] | None,
-        tls: ContextSource,
-        secure: bool,
-        outlives: bool,
+        credentials: tuple[str | None, Secret[str] | None] = (None, None),
+        tls: ContextSource = None,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         settings = board.settings
+        username, password = credentials
         client_id = f"thalovant-hub-{secrets.token_hex(8)}"
 
         def make() -> MqttHubGateway:
@@ -247,24 +217,29 @@ class MqttService:
                 topic_prefix=accounts.prefix,
                 legacy_prefix=accounts.legacy_prefix,
                 hub_name=HUB_NAME,
-                secure=secure,
+                secure=True,  # verified TLS, or a broker on this machine: there is no third
                 limits=settings.mqtt,
             )
 
         self.board = board
         self.address: str = make().target.host
         self._loop = asyncio.get_running_loop()
-        self._peers: dict[MqttPeerLink, _Peer] = {}
-        self._gateway = Gateway(
+        self._clients: dict[MqttPeerLink, _Client] = {}
+        self._session = BrokerSession(
             make,
-            on_event=self._hear,
-            on_room=self._give_room,
-            known=lambda: [client.access_key for client in board.registry] if outlives else (),
+            on_event=self._handle_event,
+            on_lost=self._lose,
+            on_drained=self._look_for_room,
             pause=settings.unread_pause,
             entropy=os.urandom,
         )
-        self._driver = AsyncioDriver(self._gateway, on_outcome=self._tell, tls=tls)
-        self._first: asyncio.Future[BrokerOutcome] = self._loop.create_future()
+        self._gatekeeper = gatekeeper
+        self._driver: AsyncioDriver[Never] | _MemoryDriver
+        if gatekeeper is None:
+            self._driver = AsyncioDriver(self._session, on_outcome=_unexpected, tls=tls)
+        else:
+            self._driver = _MemoryDriver(self._session, gatekeeper, on_drained=self._look_for_room)
+        self._first: asyncio.Future[BrokerLost | None] = self._loop.create_future()
         self._lost = False  # and said so
         self._flushing = False
 
@@ -276,16 +251,17 @@ class MqttService:
         self._driver.start()
         try:
             async with asyncio.timeout(_FIRST_TRY):
-                first = await asyncio.shield(self._first)
+                lost = await asyncio.shield(self._first)
         except TimeoutError:
             return
-        if isinstance(first, BrokerLost) and first.verdict:
+        if lost is not None and lost.final:
             await self.close(0)
-            raise HubSetupError(f"The MQTT broker cannot be used: {first.message}", setting="broker")
+            message = f"The MQTT broker cannot be used: {lost.message}"
+            raise HubSetupError(message, setting="broker", hint=lost.hint or None)
 
     async def close(self, grace: float) -> None:
         """Say goodbye to the broker, within `grace` seconds."""
-        self._gateway.close(self._loop.time())
+        self._session.close(self._loop.time())
         self._driver.wake()
         try:
             async with asyncio.timeout(grace):
@@ -293,25 +269,29 @@ class MqttService:
         except TimeoutError:
             self._driver.abort()
             await self._driver.closed()
-        for peer in tuple(self._peers.values()):
-            peer.abort()
+        for client in tuple(self._clients.values()):
+            client.abort()
 
     # --- for its clients
 
-    @property
-    def unread(self) -> int:
-        """Bytes that wait for the broker, whomever they are for."""
-        return self._gateway.unread
+    def unread(self, client: Client | None) -> int:
+        """Bytes that wait for the broker, whomever they are for, or in our own broker for this client."""
+        own = 0
+        if self._gatekeeper is not None and client is not None:
+            own = self._gatekeeper.unread(client.access_key.reveal())
+        return max(own, self._session.unread)
 
     def flush(self) -> None:
-        """Write what clients have been sent, soon: once for all of them."""
-        if not self._flushing:
+        """Write what clients have been sent: soon, and once for all of them, where it takes a socket."""
+        if self._gatekeeper is not None:
+            self._driver.wake()
+        elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
     def forget(self, link: MqttPeerLink) -> None:
         """A client is gone."""
-        del self._peers[link]
+        del self._clients[link]
 
     # --- inside
 
@@ -319,86 +299,147 @@ class MqttService:
         self._flushing = False
         self._driver.wake()
 
-    def _hear(self, event: PeerArrived | PeerInput | PeerEnded) -> None:
-        if isinstance(event, PeerArrived):
-            self._peers[event.link] = _Peer(self, event.link)
-        elif (peer := self._peers.get(event.link)) is not None:
-            if isinstance(event, PeerInput):
-                peer.hear(event.data)
-            else:
-                peer.eof()
+    def _handle_event(self, event: GatewayEvent, now: float) -> None:
+        match event:
+            case PeerArrived(link=link):
+                self._clients[link] = _Client(self, link)
+            case PeerInput(link=link, data=data) if link in self._clients:
+                self._clients[link].receive_message(data)
+            case PeerEnded(link=link) if link in self._clients:
+                self._clients[link].eof()
+            case GatewayReady():
+                self._serve(now)
+            case RivalSeen():
+                log.warning(_RIVAL)
+            case EchoMissed():
+                log.warning(_NO_ECHO)
 
-    def _give_room(self) -> None:
-        for peer in tuple(self._peers.values()):
-            peer.seat.room()
-
-    def _tell(self, outcome: BrokerOutcome) -> None:
+    def _serve(self, now: float) -> None:
+        log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
+        self._lost = False
         if not self._first.done():
-            self._first.set_result(outcome)
-            if isinstance(outcome, BrokerLost) and outcome.verdict:
+            self._first.set_result(None)
+        gateway = self._session.gateway
+        if gateway is not None and self._gatekeeper is None:
+            for client in self.board.registry:  # that the broker still has, and that may believe in a session
+                gateway.dismiss(client.access_key, now)
+
+    def _lose(self, lost: BrokerLost) -> None:
+        if not self._first.done():
+            self._first.set_result(lost)
+            if lost.final:
                 return  # `start` says so
-        if isinstance(outcome, BrokerReady):
-            log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
-            self._lost = False
-        elif isinstance(outcome, BrokerDoubt):
-            log.warning("%s", outcome.message)
-        elif not self._lost:
-            log.warning("No MQTT for now: %s", outcome.message)
+        if not self._lost:
+            log.warning("No MQTT for now: %s%s", lost.message, f"; {lost.hint}" if lost.hint else "")
             self._lost = True
 
+    def _look_for_room(self) -> None:
+        for client in tuple(self._clients.values()):
+            client.connection.room()
 
-class _Peer:
-    """One client behind the broker, and the driver of its seat."""
+
+class _MemoryDriver(SessionRunner[Never]):
+    """Runs the session with our own broker: its bytes travel to the gatekeeper and back in memory."""
+
+    def __init__(self, session: BrokerSession, gatekeeper: Gatekeeper, *, on_drained: Callable[[], None]) -> None:
+        super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
+        self._session = session
+        self._router = gatekeeper.router
+        self._on_drained = on_drained
+        self._hub_end: HubEnd | None = None
+        self._scheduled = self._receiving = False
+
+    def start(self) -> None:
+        """Begin."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Do what the session wants. While it is told of messages that comes by itself, after all of them."""
+        if not self._receiving:
+            super().wake()
+
+    async def closed(self) -> None:
+        """Return at once: nothing is under way in memory."""
+        self.abort()
+
+    def write(self, data: bytes) -> None:
+        if self._hub_end is not None:
+            self._hub_end.receive_data(data)
+            self.pump.receive(self._hub_end.data_to_send(), self.now)
+
+    def turned(self) -> None:
+        super().turned()
+        if not self.over and isinstance(self._session.step(), Dial):
+            self._hub_end = self._router.connect_hub(self._schedule, self._on_drained)
+            self.turn(self._session.socket_opened)
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._receive)
+
+    def _receive(self) -> None:
+        self._scheduled = False
+        if self._hub_end is None:
+            return
+        self._receiving = True
+        try:
+            self.receive(self._hub_end.data_to_send())
+        finally:
+            self._receiving = False
+
+    def _disconnect(self) -> None:
+        if self._hub_end is not None:
+            self._hub_end.close()
+
+
+class _Client(SessionRunner[PeerOutcome]):
+    """One client behind the broker: runs its connection, whose bytes travel with the session."""
 
     def __init__(self, service: MqttService, link: MqttPeerLink) -> None:
         self._service = service
         self._link = link
         self._held = False
-        self._waiting: deque[bytes] = deque()  # while it is held
+        self._waiting: deque[bytes] = deque()  # messages that came while it is held
         self._waiting_bytes = 0
-        self.seat: ClientConnection = service.board.accept(link, self, address=service.address)
-        # Its frames leave by the gateway.
-        self._runner = SessionRunner(self.seat, on_outcome=self._tell, on_end=self._end, on_settled=service.flush)
+        self.connection: ClientConnection = service.board.accept(link, self, address=service.address)
+        super().__init__(self.connection, on_outcome=partial(service.board.heard, self.connection), on_end=self._end)
 
     @property
     def unread(self) -> int:
-        # All share the way to the broker, so that one who sends much waits; nobody is cut off for what others sent.
-        return min(self._service.unread, self._service.board.settings.unread)
+        """Bytes that wait for the client, at most what it is cut off for: much of it may be for others."""
+        return min(self._service.unread(self.connection.client), self._service.board.settings.unread)
 
-    def hear(self, data: bytes) -> None:
-        """A message came."""
+    def receive_message(self, data: bytes) -> None:
+        """Take a message of the client."""
         if not self._held:
-            self._runner.receive(data)
+            self.receive(data)
             return
         self._waiting.append(data)
         self._waiting_bytes += len(data) + _HELD
         if self._waiting_bytes > self._service.board.settings.unheard:
-            self.seat.close(self._runner.now, code=1013, reason="it sends faster than it is heard")
-            self._runner.wake()
-
-    def eof(self) -> None:
-        """The link has ended."""
-        self._runner.socket_ended()
-
-    def wake(self) -> None:
-        self._runner.wake()
+            self.connection.close(self.now, code=1013, reason="it sends faster than it is heard")
+            self.wake()
 
     def hold(self, hold: bool) -> None:
+        """Keep messages of the client back, or take those that were."""
         self._held = hold
-        self._runner.hold(hold)
+        super().hold(hold)
         while self._waiting and not self._held:
             data = self._waiting.popleft()
             self._waiting_bytes -= len(data) + _HELD
-            self._runner.receive(data)
+            self.receive(data)
 
-    def abort(self) -> None:
-        self._runner.abort()
-
-    def _tell(self, outcome: PeerOutcome) -> None:
-        self._service.board.heard(self.seat, outcome)
+    def turned(self) -> None:
+        super().turned()
+        self._service.flush()
 
     def _end(self) -> None:
-        self._link.close(self._runner.now, code=1011)  # harmless if it has ended
+        self._link.close(self.now, code=1011)  # harmless if it has ended
         self._service.forget(self._link)
-        self._service.board.left(self.seat)
+        self._service.board.left(self.connection)
         self._service.flush()
+
+
+def _unexpected(outcome: Never) -> None:
+    raise RuntimeError("a session with a broker has said something")

@@ -1,4 +1,4 @@
-"""The front door of the embedded broker: any bytes and packets of a client, and a broker that passes things on."""
+"""The gatekeeper of the embedded broker: any bytes and packets of a client, a broker and a hub that send messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Final
 from fuzz.harness import Tape, cut, tape
 from fuzz.mqtt import CONNECT, LIMITS, OTHER, PUBACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
 from thalovant.hub.broker.accounts import Account, Accounts
-from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, BrokerEnd, Gatekeeper, MqttConnection
+from thalovant.hub.broker.gatekeeper import CONNECTIONS, Gatekeeper, MqttConnection
+from thalovant.hub.broker.routing import RETAINED
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Registry
 from thalovant.hub.storage.sqlite import Store
@@ -20,7 +21,6 @@ from thalovant_proto.links.mqtt.framing import Framer
 from thalovant_proto.links.mqtt.packets import (
     Connack,
     Connect,
-    Disconnect,
     Packet,
     Pingresp,
     Puback,
@@ -51,7 +51,7 @@ TOPICS: Final = [
 IN, OUT, STATUS = range(3)
 SETTINGS: Final = Settings(unread=3000, mqtt=LIMITS)
 #: What may be asked of the broker, and what the client may be told.
-ASKED: Final = (Connect, Publish, Subscribe, Unsubscribe, Puback, Disconnect)
+ASKED: Final = (Connect, Subscribe, Unsubscribe)
 TOLD: Final = (Connack, Puback, Pubrec, Pubcomp, Suback, Unsuback, Pingresp, Publish)
 
 
@@ -81,7 +81,7 @@ class Do(enum.IntEnum):
     PACKET = 1
     AGAIN = 2  # count: the last bytes so often
     ANSWER = 3  # the broker answers the oldest question
-    MESSAGE = 4  # topic, QoS, chunk: the broker passes something on
+    MESSAGE = 4  # topic, QoS, chunk: the broker passes something on, or with a QoS the hub says something
     DRAIN = 5
     WAIT = 6  # seconds
     NEXT = 7  # another connection of the account
@@ -102,34 +102,29 @@ def packets(data: bytes) -> list[Packet]:
     return found
 
 
-class Inside:
+class End:
     """The broker's end of one connection."""
 
     def __init__(self) -> None:
-        self.heard: list[Packet] = []
+        self.received: list[Packet] = []
         self.questions: list[Packet] = []
-        self.left = False
-        self._numbers = 0
+        self.ended = False
 
-    def hear(self, data: bytes) -> None:
-        assert not self.left, "something is said for a client that has left"
+    def receive_data(self, data: bytes) -> None:
+        assert not self.ended, "the broker is asked for a client that is gone"
         for found in packets(data):
             assert isinstance(found, ASKED)
             match found:
                 case Connect():
-                    assert not self.heard and found.clean_session and not found.keepalive
-                    assert found.username is None and found.password is None
-                    assert found.will is None or not found.will.retain
-                case Publish(topic=topic, qos=qos, retain=retain):
-                    assert topic in ACCOUNT.publishes and qos < 2 and not retain
+                    assert not self.received and found.clean_session and not found.keepalive
+                    assert found.username is None and found.password is None and found.will is None
                 case Subscribe(filters=filters):
                     assert all(name in ACCOUNT.subscribes and qos < 2 for name, qos in filters)
-            self.heard.append(found)
-            if isinstance(found, Connect | Subscribe | Unsubscribe) or (isinstance(found, Publish) and found.qos):
-                self.questions.append(found)
+            self.received.append(found)
+            self.questions.append(found)
 
-    def leave(self) -> None:
-        self.left = True
+    def feed_eof(self) -> None:
+        self.ended = True
 
     def answer(self) -> bytes:
         """To the oldest packet that wants one."""
@@ -140,33 +135,32 @@ class Inside:
                 return Suback(packet_id=number, codes=tuple(qos for _, qos in filters)).encode()
             case Unsubscribe(packet_id=number):
                 return Unsuback(number).encode()
-            case Publish(packet_id=int(number)):
-                return Puback(number).encode()
         return Connack().encode()
-
-    def message(self, topic: str, qos: int, payload: bytes) -> bytes:
-        """A message for the client, with the broker's next number."""
-        self._numbers = self._numbers % 60_000 + 1
-        return Publish(topic=topic, payload=payload, qos=qos, packet_id=self._numbers if qos else None).encode()
 
 
 class Threshold:
-    """A door, and the newest connection of its only account."""
+    """A gatekeeper, the newest connection of its only account, and the hub."""
 
     def __init__(self, size: int) -> None:
         self.now = 100.0
         self.held = self.aborted = False
-        self.told: list[Packet] = []
-        self.rooms: list[Inside] = []
+        self.written: list[Packet] = []
+        self.heard: list[Packet] = []
+        self.ends: list[End] = []
         self._size = size
-        self._door = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self._enter, settings=SETTINGS)
+        self._gatekeeper = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self, settings=SETTINGS)
+        self._hub = self._gatekeeper.router.connect_hub(self.wake, self.wake)
+        self._hub.receive_data(Subscribe(packet_id=1, filters=((f"{BASE}/+/in", 1), (f"{BASE}/+/status", 1))).encode())
+        self._hub.data_to_send()
         self.begin()
 
-    def _enter(self, visitor: MqttConnection, connect: Connect, before: BrokerEnd | None) -> BrokerEnd:
-        assert not isinstance(before, Inside) or before.left, "two sessions under one client id"
-        self.rooms.append(Inside())
-        self.rooms[-1].hear(connect.encode())
-        return self.rooms[-1]
+    def connect(self, connection: MqttConnection, connect: Connect) -> End:
+        self.ends.append(End())
+        self.ends[-1].receive_data(connect.encode())
+        return self.ends[-1]
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        assert topic in ACCOUNT.publishes and topic in ACCOUNT.subscribes
 
     def wake(self) -> None:
         pass
@@ -179,38 +173,47 @@ class Threshold:
 
     def begin(self) -> None:
         self.held = self.aborted = False
-        self.visitor = self._door.visitor(self, self.now)
+        self.connection = self._gatekeeper.connection(self, self.now)
 
     @property
-    def room(self) -> Inside | None:
-        return self.visitor.room if isinstance(self.visitor.room, Inside) else None
+    def end(self) -> End | None:
+        return self.connection.broker_end if isinstance(self.connection.broker_end, End) else None
 
     def receive(self, data: bytes) -> None:
         for piece in cut(data, self._size):
-            if not (self.visitor.finished or self.held):  # a driver reads no more
-                self.visitor.receive_data(piece, self.now)
+            if not (self.connection.finished or self.held):  # a driver reads no more
+                self.connection.receive_data(piece, self.now)
 
-    def said(self, data: bytes) -> None:
-        if data:
-            self.visitor.said(data)
+    def answer(self) -> None:
+        if self.end is not None and (data := self.end.answer()):
+            self.connection.receive_from_broker(data)
+
+    def message(self, topic: str, qos: int, payload: bytes) -> None:
+        if qos:
+            self._hub.receive_data(Publish(topic=topic, payload=payload, qos=1, packet_id=1).encode())
+        elif self.end is not None:
+            self.connection.receive_from_broker(Publish(topic=topic, payload=payload).encode())
 
     def drain(self) -> None:
-        data = self.visitor.data_to_send()
+        data = self.connection.data_to_send()
         assert len(data) <= SETTINGS.unread + LIMITS.frame + 2 * TOPIC_HEAD
         for found in packets(data):
             assert isinstance(found, TOLD)
             if isinstance(found, Publish):
                 assert found.topic in ACCOUNT.subscribes and (not found.retain or len(found.payload) <= RETAINED)
-            self.told.append(found)
+            self.written.append(found)
+        for found in packets(self._hub.data_to_send()):
+            assert isinstance(found, Publish | Puback)
+            self.heard.append(found)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.visitor.handle_timeout(self.now)
+        self.connection.handle_timeout(self.now)
 
     def check(self) -> None:
-        assert len(self._door) <= CONNECTIONS
-        if self.visitor.finished:
-            assert self.visitor.room is None and self.visitor.next_timeout is None
+        assert len(self._gatekeeper) <= CONNECTIONS
+        if self.connection.finished:
+            assert self.connection.broker_end is None and self.connection.next_timeout is None
 
 
 def one(data: bytes) -> object:
@@ -221,17 +224,18 @@ def one(data: bytes) -> object:
     for _ in reader.steps():
         last = act(reader, both, last)
         whole, pieces = both
-        for door in both:
-            door.check()
+        for gate in both:
+            gate.check()
         # How much is read before a client is held back or cut off depends on how its bytes come; nothing else does.
-        if not any(door.held or door.aborted for door in both):
-            assert [room.heard for room in whole.rooms] == [room.heard for room in pieces.rooms]
-            assert whole.visitor.finished == pieces.visitor.finished
+        if not any(gate.held or gate.aborted for gate in both):
+            assert [end.received for end in whole.ends] == [end.received for end in pieces.ends]
+            assert whole.connection.finished == pieces.connection.finished
+            assert whole.heard == pieces.heard
         else:
             break
-    for door in both:
-        door.drain()
-    return both[0] if both[0].rooms else None
+    for gate in both:
+        gate.drain()
+    return both[0] if both[0].ends else None
 
 
 def act(reader: Tape, both: tuple[Threshold, Threshold], last: bytes) -> bytes:
@@ -242,32 +246,32 @@ def act(reader: Tape, both: tuple[Threshold, Threshold], last: bytes) -> bytes:
                 data = last * (reader.byte() % 32)
             else:
                 data = last = reader.chunk() if doing is Do.RAW else packet(reader, TOPICS)
-            for door in both:
-                door.receive(data)
+            for gate in both:
+                gate.receive(data)
         case Do.ANSWER:
-            for door in both:
-                door.said(b"" if door.room is None else door.room.answer())
+            for gate in both:
+                gate.answer()
         case Do.MESSAGE:
             topic, qos, payload = reader.pick(TOPICS[:6]), reader.byte() % 2, reader.chunk()[: LIMITS.frame]
-            for door in both:
-                door.said(b"" if door.room is None else door.room.message(topic, qos, payload))
+            for gate in both:
+                gate.message(topic, qos, payload)
         case Do.DRAIN:
-            for door in both:
-                door.drain()
+            for gate in both:
+                gate.drain()
         case Do.WAIT:
             seconds = float(reader.byte())
-            for door in both:
-                door.wait(seconds)
+            for gate in both:
+                gate.wait(seconds)
         case Do.NEXT:
-            for door in both:
-                door.drain()
-                door.begin()
+            for gate in both:
+                gate.drain()
+                gate.begin()
         case Do.EOF:
-            for door in both:
-                door.visitor.eof(door.now)
+            for gate in both:
+                gate.connection.eof(gate.now)
         case Do.ENDED:
-            for door in both:
-                door.visitor.ended()
+            for gate in both:
+                gate.connection.broker_ended()
     return last
 
 
