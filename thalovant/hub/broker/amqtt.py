@@ -47,7 +47,7 @@ class BrokerListener(QuietPort):
         self, accounts: Accounts, host: str, port: int, context: ssl.SSLContext | None, *, settings: Settings
     ) -> None:
         super().__init__(self._make_peer, host, port, context, setting="mqtt_port", connections=settings.connections)
-        self.gatekeeper = Gatekeeper(accounts.authenticate, self, settings=settings)
+        self.gatekeeper: Gatekeeper = Gatekeeper(accounts.authenticate, self, settings=settings)
         self._connections: dict[QuietConnection, MqttConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)

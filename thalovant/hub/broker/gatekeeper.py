@@ -113,7 +113,7 @@ class Gatekeeper:
     ) -> None:
         self.authenticate = authenticate
         self.settings = settings
-        self.router = Router(broker.publish)
+        self.router: Router = Router(broker.publish)
         self._broker = broker
         self._waiting: dict[MqttConnection, float] = {}  # since when; oldest first
         self._present: dict[tuple[str, str], MqttConnection] = {}  # by owner and client id
