@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from thalovant.hub.listeners.mqtt import BrokerLost, BrokerSession
+from thalovant.hub.listeners.mqtt import BrokerEvent, BrokerLost, BrokerSession
 from thalovant_proto.client.stack import Dial
 from thalovant_proto.links.mqtt.gateway import MqttHubGateway
 
 
 def test_a_timer_that_ends_a_session_begins_the_next() -> None:
     """The first try after a loss is at once: that is no timer that stays where it is."""
-    lost: list[BrokerLost] = []
+    lost: list[BrokerEvent] = []
     session = BrokerSession(
         lambda: MqttHubGateway("mqtt://broker", client_id="hub", secure=True),
-        on_event=lambda event, now: None,
-        on_lost=lost.append,
-        on_drained=lambda: None,
+        on_event=lambda event, now: lost.append(event),
         pause=1 << 20,
         entropy=bytes,
     )
@@ -26,7 +24,7 @@ def test_a_timer_that_ends_a_session_begins_the_next() -> None:
 
     session.handle_timeout(due)  # no CONNACK
 
-    assert [one.final for one in lost] == [False]
+    assert lost == [BrokerLost(message="the broker sent no CONNACK in time", final=False)]
     assert session.next_timeout is None
     again = session.step()
     assert isinstance(first, Dial)

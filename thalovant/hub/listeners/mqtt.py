@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final, Never, TypeAlias
 
 from attrs import frozen
 
@@ -46,6 +46,7 @@ from .base import Quiet
 if TYPE_CHECKING:
     from ..broker.gatekeeper import Gatekeeper
     from ..broker.hub_end import HubEnd
+    from ..broker.routing import Router
     from ..dispatcher import Dispatcher
     from ..storage.clients import Client
 
@@ -68,28 +69,32 @@ class BrokerLost:
     final: bool
 
 
+@frozen
+class BrokerDrained:
+    """Fewer bytes than skills wait for wait for the broker again."""
+
+
+BrokerEvent: TypeAlias = GatewayEvent | BrokerLost | BrokerDrained
+
+
 class BrokerSession(Quiet):
     """A session with a broker that begins again whenever it ends. Drivers run it like a client stack, or a peer.
 
-    `make` makes the machine of each attempt. `on_event` is told what it reports, `on_lost` of its end, and `on_drained`
-    when fewer than `pause` bytes wait for the broker again; all have to act before they return.
+    `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns. `pause`
+    is the number of waiting bytes at which skills begin to wait.
     """
 
     def __init__(
         self,
         make: Callable[[], MqttHubGateway],
         *,
-        on_event: Callable[[GatewayEvent, float], None],
-        on_lost: Callable[[BrokerLost], None],
-        on_drained: Callable[[], None],
+        on_event: Callable[[BrokerEvent, float], None],
         pause: int,
         entropy: Entropy,
     ) -> None:
-        self.gateway: MqttHubGateway | None = make()
+        self.gateway: MqttHubGateway = make()  # of this attempt, or of the next one
         self._make = make
         self._on_event = on_event
-        self._on_lost = on_lost
-        self._on_drained = on_drained
         self._pause = pause
         self._redial = Redial(entropy)
         self._serial = 1  # of the attempt
@@ -97,38 +102,31 @@ class BrokerSession(Quiet):
         self._again_at: float | None = None  # while there is no attempt
         self._closing = False
 
-    @property
-    def unread(self) -> int:
-        """Bytes that wait for the broker."""
-        return 0 if self.gateway is None else self.gateway.unread
-
     def close(self, now: float) -> None:
         """Say goodbye to the broker, for good."""
         self._closing = True
-        self._again_at = None
-        if self.gateway is not None and self._connected:
+        if self._connected:
             self._handle_events(self.gateway.close(now), now)
-        else:
-            self.gateway = None
 
     # --- the driver
 
     def step(self) -> Dial | Run | Wait | Stop:
         """The order for the driver: what to do about sockets now."""
-        if self.gateway is None or not self.gateway.wants_socket:
-            return Stop() if self._closing else Wait()
-        return Run(self._serial) if self._connected else Dial(self.gateway.target, self._serial)
+        if self.finished:
+            return Stop()
+        if self._connected:
+            return Run(self._serial)
+        return Wait() if self._again_at is not None else Dial(self.gateway.target, self._serial)
 
     @property
     def finished(self) -> bool:
         """Whether the session is over for good."""
-        return isinstance(self.step(), Stop)
+        return self._closing and not (self._connected and self.gateway.wants_socket)
 
     def socket_opened(self, now: float) -> None:
         """The socket of the last dial is up."""
-        if self.gateway is not None:
-            self._connected = True
-            self._handle_events(self.gateway.socket_opened(now), now)
+        self._connected = True
+        self._handle_events(self.gateway.socket_opened(now), now)
 
     def dial_failed(self, failed: DialFailed, now: float) -> None:
         """The last dial ended without a socket."""
@@ -136,35 +134,32 @@ class BrokerSession(Quiet):
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
-        if self.gateway is not None:
-            before = self.unread
-            self._handle_events(self.gateway.receive_data(data, now), now)
-            if self.unread < self._pause <= before:
-                self._on_drained()
+        before = self.gateway.unread
+        self._handle_events(self.gateway.receive_data(data, now), now)
+        if self.gateway.unread < self._pause <= before:
+            self._on_event(BrokerDrained(), now)
 
     def eof(self, now: float, reason: str = "") -> None:
         """The socket ended."""
-        if self.gateway is not None:
-            self._handle_events(self.gateway.eof(now), now)
+        self._handle_events(self.gateway.eof(now), now)
         self._connected = False
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
-        return b"" if self.gateway is None else self.gateway.data_to_send()
+        return self.gateway.data_to_send()
 
     @property
     def next_timeout(self) -> float | None:
         """The time at which `handle_timeout` wants to be called."""
-        return self._again_at if self.gateway is None else self.gateway.next_timeout
+        return self.gateway.next_timeout if self._again_at is None else self._again_at
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early."""
-        if self.gateway is not None:
+        if self._again_at is None:
             self._handle_events(self.gateway.handle_timeout(now), now)
         if self._again_at is not None and now >= self._again_at:
             self._again_at = None
             self._serial += 1
-            self.gateway = self._make()
 
     # --- inside
 
@@ -180,9 +175,9 @@ class BrokerSession(Quiet):
 
     def _lose(self, lost: BrokerLost, now: float) -> None:
         if not self._closing:  # else its goodbye is still to be written
-            self.gateway, self._connected = None, False
+            self.gateway, self._connected = self._make(), False
             self._again_at = self._redial.failed(now)
-            self._on_lost(lost)
+            self._on_event(lost, now)
 
 
 class MqttService:
@@ -226,19 +221,14 @@ class MqttService:
         self._loop = asyncio.get_running_loop()
         self._clients: dict[MqttPeerLink, _Client] = {}
         self._session = BrokerSession(
-            make,
-            on_event=self._handle_event,
-            on_lost=self._lose,
-            on_drained=self._look_for_room,
-            pause=settings.unread_pause,
-            entropy=os.urandom,
+            make, on_event=self._handle_event, pause=settings.unread_pause, entropy=os.urandom
         )
         self._gatekeeper = gatekeeper
         self._driver: AsyncioDriver[Never] | _MemoryDriver
         if gatekeeper is None:
             self._driver = AsyncioDriver(self._session, on_outcome=_unexpected, tls=tls)
         else:
-            self._driver = _MemoryDriver(self._session, gatekeeper, on_drained=self._look_for_room)
+            self._driver = _MemoryDriver(self._session, gatekeeper.router, self._look_for_room)
         self._first: asyncio.Future[BrokerLost | None] = self._loop.create_future()
         self._lost = False  # and said so
         self._flushing = False
@@ -279,7 +269,7 @@ class MqttService:
         own = 0
         if self._gatekeeper is not None and client is not None:
             own = self._gatekeeper.unread(client.access_key.reveal())
-        return max(own, self._session.unread)
+        return max(own, self._session.gateway.unread)
 
     def flush(self) -> None:
         """Write what clients have been sent: soon, and once for all of them, where it takes a socket."""
@@ -299,7 +289,7 @@ class MqttService:
         self._flushing = False
         self._driver.wake()
 
-    def _handle_event(self, event: GatewayEvent, now: float) -> None:
+    def _handle_event(self, event: BrokerEvent, now: float) -> None:
         match event:
             case PeerArrived(link=link):
                 self._clients[link] = _Client(self, link)
@@ -307,44 +297,42 @@ class MqttService:
                 self._clients[link].receive_message(data)
             case PeerEnded(link=link) if link in self._clients:
                 self._clients[link].eof()
-            case GatewayReady():
-                self._serve(now)
+            case BrokerDrained():
+                self._look_for_room()
+            case GatewayReady() | BrokerLost():
+                self._report(event)
+                if isinstance(event, GatewayReady) and self._gatekeeper is None:
+                    for known in self.board.registry:  # another broker may still have them, in sessions that ended
+                        self._session.gateway.dismiss(known.access_key, now)
             case RivalSeen():
                 log.warning(_RIVAL)
             case EchoMissed():
                 log.warning(_NO_ECHO)
 
-    def _serve(self, now: float) -> None:
-        log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
-        self._lost = False
-        if not self._first.done():
-            self._first.set_result(None)
-        gateway = self._session.gateway
-        if gateway is not None and self._gatekeeper is None:
-            for client in self.board.registry:  # that the broker still has, and that may believe in a session
-                gateway.dismiss(client.access_key, now)
-
-    def _lose(self, lost: BrokerLost) -> None:
-        if not self._first.done():
-            self._first.set_result(lost)
-            if lost.final:
-                return  # `start` says so
-        if not self._lost:
-            log.warning("No MQTT for now: %s%s", lost.message, f"; {lost.hint}" if lost.hint else "")
-            self._lost = True
-
     def _look_for_room(self) -> None:
         for client in tuple(self._clients.values()):
             client.connection.room()
+
+    def _report(self, event: GatewayReady | BrokerLost) -> None:
+        lost = event if isinstance(event, BrokerLost) else None
+        if not self._first.done():
+            self._first.set_result(lost)
+            if lost is not None and lost.final:
+                return  # `start` says so
+        if lost is None:
+            log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
+        elif not self._lost:
+            log.warning("No MQTT for now: %s%s", lost.message, lost.hint and f"; {lost.hint}")
+        self._lost = lost is not None
 
 
 class _MemoryDriver(SessionRunner[Never]):
     """Runs the session with our own broker: its bytes travel to the gatekeeper and back in memory."""
 
-    def __init__(self, session: BrokerSession, gatekeeper: Gatekeeper, *, on_drained: Callable[[], None]) -> None:
+    def __init__(self, session: BrokerSession, router: Router, on_drained: Callable[[], None]) -> None:
         super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
         self._session = session
-        self._router = gatekeeper.router
+        self._router = router
         self._on_drained = on_drained
         self._hub_end: HubEnd | None = None
         self._scheduled = self._receiving = False
