@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Never, TypeAlias
 
 from attrs import frozen
 
+from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_io.asyncio_driver import AsyncioDriver
-from thalovant_io.asyncio_session import SessionRunner
 from thalovant_io.dialer import ContextSource
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.client.backoff import Redial
@@ -45,7 +45,6 @@ from .base import Quiet
 
 if TYPE_CHECKING:
     from ..broker.gatekeeper import Gatekeeper
-    from ..broker.hub_end import HubEnd
     from ..broker.routing import Router
     from ..dispatcher import Dispatcher
     from ..storage.clients import Client
@@ -296,7 +295,7 @@ class MqttService:
             case PeerInput(link=link, data=data) if link in self._clients:
                 self._clients[link].receive_message(data)
             case PeerEnded(link=link) if link in self._clients:
-                self._clients[link].eof()
+                self._clients[link].socket_ended()
             case BrokerDrained():
                 self._look_for_room()
             case GatewayReady() | BrokerLost():
@@ -326,59 +325,76 @@ class MqttService:
         self._lost = lost is not None
 
 
-class _MemoryDriver(SessionRunner[Never]):
+class _MemoryDriver:
     """Runs the session with our own broker: its bytes travel to the gatekeeper and back in memory."""
 
     def __init__(self, session: BrokerSession, router: Router, on_drained: Callable[[], None]) -> None:
-        super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
         self._session = session
-        self._router = router
-        self._on_drained = on_drained
-        self._hub_end: HubEnd | None = None
-        self._scheduled = self._receiving = False
+        self._loop = asyncio.get_running_loop()
+        self._connect = partial(router.connect_hub, self._schedule, on_drained)
+        self._hub_end = self._connect()
+        self._scheduled = self._running = False
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
 
     def start(self) -> None:
         """Begin."""
         self.wake()
 
     def wake(self) -> None:
-        """Do what the session wants. While it is told of messages that comes by itself, after all of them."""
-        if not self._receiving:
-            super().wake()
+        """Do what the session wants, and what clients want of it. Harmless while that is done already."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            self._exchange(self._loop.time())
+        finally:
+            self._running = False
+        self._set_timer()
 
     async def closed(self) -> None:
         """Return at once: nothing is under way in memory."""
         self.abort()
 
-    def write(self, data: bytes) -> None:
-        if self._hub_end is not None:
-            self._hub_end.receive_data(data)
-            self.pump.receive(self._hub_end.data_to_send(), self.now)
-
-    def turned(self) -> None:
-        super().turned()
-        if not self.over and isinstance(self._session.step(), Dial):
-            self._hub_end = self._router.connect_hub(self._schedule, self._on_drained)
-            self.turn(self._session.socket_opened)
+    def abort(self) -> None:
+        """End at once, without goodbye."""
+        self._hub_end.close()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self.loop.call_soon(self._receive)
+            self._loop.call_soon(self._wake_scheduled)
 
-    def _receive(self) -> None:
+    def _wake_scheduled(self) -> None:
         self._scheduled = False
-        if self._hub_end is None:
-            return
-        self._receiving = True
-        try:
-            self.receive(self._hub_end.data_to_send())
-        finally:
-            self._receiving = False
+        self.wake()
 
-    def _disconnect(self) -> None:
-        if self._hub_end is not None:
-            self._hub_end.close()
+    def _exchange(self, now: float) -> None:
+        if isinstance(self._session.step(), Dial):
+            self._hub_end = self._connect()
+            self._session.socket_opened(now)
+        while True:
+            if arrived := self._hub_end.data_to_send():
+                self._session.receive_data(arrived, now)
+            if not (data := self._session.data_to_send()):
+                break
+            self._hub_end.receive_data(data)
+
+    def _set_timer(self) -> None:
+        # A timer that comes too early stays: most deadlines move away with each message, and early is harmless.
+        when = self._session.next_timeout
+        if self._timer is not None and (when is None or when < self._timer_at):
+            self._timer.cancel()
+            self._timer = None
+        if when is not None and self._timer is None:
+            self._timer, self._timer_at = self._loop.call_at(when, self._time_out), when
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._session.handle_timeout(self._loop.time())
+        self.wake()
 
 
 class _Client(SessionRunner[PeerOutcome]):
@@ -387,11 +403,16 @@ class _Client(SessionRunner[PeerOutcome]):
     def __init__(self, service: MqttService, link: MqttPeerLink) -> None:
         self._service = service
         self._link = link
-        self._held = False
+        self._keeping = False
         self._waiting: deque[bytes] = deque()  # messages that came while it is held
         self._waiting_bytes = 0
         self.connection: ClientConnection = service.board.accept(link, self, address=service.address)
-        super().__init__(self.connection, on_outcome=partial(service.board.heard, self.connection), on_end=self._end)
+        super().__init__(
+            self.connection,
+            on_outcome=partial(service.board.heard, self.connection),
+            on_end=self._finish,
+            on_settled=service.flush,  # its frames leave with the session
+        )
 
     @property
     def unread(self) -> int:
@@ -400,7 +421,7 @@ class _Client(SessionRunner[PeerOutcome]):
 
     def receive_message(self, data: bytes) -> None:
         """Take a message of the client."""
-        if not self._held:
+        if not self._keeping:
             self.receive(data)
             return
         self._waiting.append(data)
@@ -411,18 +432,14 @@ class _Client(SessionRunner[PeerOutcome]):
 
     def hold(self, hold: bool) -> None:
         """Keep messages of the client back, or take those that were."""
-        self._held = hold
+        self._keeping = hold
         super().hold(hold)
-        while self._waiting and not self._held:
+        while self._waiting and not self._keeping:
             data = self._waiting.popleft()
             self._waiting_bytes -= len(data) + _HELD
             self.receive(data)
 
-    def turned(self) -> None:
-        super().turned()
-        self._service.flush()
-
-    def _end(self) -> None:
+    def _finish(self) -> None:
         self._link.close(self.now, code=1011)  # harmless if it has ended
         self._service.forget(self._link)
         self._service.board.left(self.connection)
