@@ -1,12 +1,14 @@
 """A hub in a process of its own, for the benchmarks: it answers at once, takes bytes, and says what it costs.
 
-child_hub.py [--no-tls] [--all] [--broker URL CA] FOLDER
+child_hub.py [--no-tls] [--all] [--broker URL CA] [--verbose] [--files N] FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,13 @@ async def main() -> None:
     parser.add_argument("--no-tls", action="store_true")
     parser.add_argument("--all", action="store_true", help="HTTPS and MQTT too; for the latter amqtt must be there")
     parser.add_argument("--broker", nargs=2, default=(None, None), help="an MQTT broker, and the CA to trust for it")
+    parser.add_argument("--verbose", action="store_true", help="log as `thalovant hub -v`")
+    parser.add_argument("--files", type=int, help="how many it may have open, as by `ulimit -n`")
     arguments = parser.parse_args()
+    if arguments.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if arguments.files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (arguments.files, arguments.files))
     folder, port = arguments.folder, 0 if arguments.all else None
     broker, authority = arguments.broker
     hub = Hub(

@@ -1,4 +1,5 @@
-"""P4: what a ready and idle connection holds: a thousand clients in one process with TLS, and ten thousand on a hub.
+"""P4: what a ready and idle connection holds: a thousand clients in one process with TLS, and ten thousand on a hub,
+without TLS and with it.
 
     python benchmarks/p4_memory.py
 
@@ -52,10 +53,10 @@ def clients(count: int, peer_count: int) -> list[Figure]:
     return figures
 
 
-def idle_hub(count: int) -> list[Figure]:
-    """Idle connections on the hub, without TLS."""
+def idle_hub(count: int, *flags: str, what: str, most: float) -> Figure:
+    """Idle connections on the hub."""
     with ExitStack() as exits:
-        hub = exits.enter_context(running_hub("--no-tls"))
+        hub = exits.enter_context(running_hub(*flags))
         identity = hub.ask("identity", name="idle")
         crowd = [exits.enter_context(Child("child_clients.py", identity)) for _ in range(PROCESSES)]
         crowd[0].ask("connect", count=FIRST)
@@ -68,7 +69,7 @@ def idle_hub(count: int) -> list[Figure]:
         ready = sum(child.ask("ready") for child in crowd)
     assert ready == count, f"only {ready} of {count} clients are connected in the end"
     each = held / (count - FIRST) / 1e3
-    return [Figure(id="P4", what=f"a connection of {count:,} at the hub, no TLS", ours=each, unit="kB", most=30)]
+    return Figure(id="P4", what=f"a connection of {count:,} at the hub, {what}", ours=each, unit="kB", most=most)
 
 
 def main() -> None:
@@ -80,7 +81,8 @@ def main() -> None:
     many = arguments.connections or many
     allow_files(many + 500)
     weather = Weather()
-    figures = clients(few, theirs) + idle_hub(many)
+    figures = clients(few, theirs)
+    figures += [idle_hub(many, "--no-tls", what="no TLS", most=14), idle_hub(many, what="TLS", most=24)]
     measuring.show(figures, weather, arguments)
 
 

@@ -1,4 +1,4 @@
-"""All figures of P1 to P8, one after the other, each in a process of its own; then one table of all of them.
+"""All figures, one script after the other, each in a process of its own; then one table of all of them.
 
     python benchmarks/run.py [--quick] [--out FOLDER] [P2 P5 …]
 
@@ -30,6 +30,7 @@ SCRIPTS = {
     "P6": "p6_sync.py",
     "P7": "p7_mqtt.py",
     "P8": "p8_binary.py",
+    "admission": "admission.py",
 }
 
 
