@@ -8,78 +8,71 @@ loop counts nonces and has its plaintexts cut and marked beforehand; what it ope
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 
+import measuring
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from measuring import Figure, Weather
 
 from thalovant_proto.crypto.noise import CipherState, Suite
 from thalovant_proto.crypto.noise_transport import CHUNK, BodyKind, NoiseTransport
 from thalovant_proto.secret import Secret
 
 KEY = Secret(b"k" * 32)
-SIZES = {300: 5_000, 16 << 10: 1_000, 1 << 20: 30}  # bytes of a message: messages of a round
-ROUNDS = 9
+SIZES = {300: 2_000, 16 << 10: 500, 1 << 20: 20}  # bytes of a message: messages of a round
 AEADS: dict[Suite, tuple[type[ChaCha20Poly1305] | type[AESGCM], Struct]] = {
     Suite.CHACHAPOLY: (ChaCha20Poly1305, Struct("<4xQ")),
     Suite.AESGCM: (AESGCM, Struct(">4xQ")),
 }
 
 
-def ours(suite: Suite, size: int, count: int) -> Callable[[], None]:
-    """Messages from one end of a session to the other."""
+def ours(suite: Suite, size: int) -> Callable[[], None]:
+    """A message from one end of a session to the other."""
     sender = NoiseTransport(CipherState(KEY, suite), CipherState(KEY, suite))
     receiver = NoiseTransport(CipherState(KEY, suite), CipherState(KEY, suite))
     data = bytes(size)
 
-    def run() -> None:
-        for _ in range(count):
-            for frame in sender.seal(BodyKind.WIRE1, data):
-                body = receiver.open(frame, 0.0)
-            assert body is not None
+    def work() -> None:
+        for frame in sender.seal(BodyKind.WIRE1, data):
+            body = receiver.open(frame, 0.0)
+        assert body is not None
 
-    return run
+    return work
 
 
-def by_hand(suite: Suite, size: int, count: int) -> Callable[[], None]:
+def by_hand(suite: Suite, size: int) -> Callable[[], None]:
     """The same number of bytes through the same calls, and nothing around them."""
     kind, layout = AEADS[suite]
     aead, pack = kind(KEY.reveal()), layout.pack
     plaintexts = [b"\x01" + bytes(min(CHUNK, size - start)) for start in range(0, size, CHUNK)]
     counter = 0
 
-    def run() -> None:
+    def work() -> None:
         nonlocal counter
-        for _ in range(count):
-            frames = []
-            for number, plaintext in enumerate(plaintexts, counter):
-                frames.append(aead.encrypt(pack(number), plaintext, None))
-            for number, frame in enumerate(frames, counter):
-                aead.decrypt(pack(number), frame, None)
-            counter += len(plaintexts)
+        frames = []
+        for number, plaintext in enumerate(plaintexts, counter):
+            frames.append(aead.encrypt(pack(number), plaintext, None))
+        for number, frame in enumerate(frames, counter):
+            aead.decrypt(pack(number), frame, None)
+        counter += len(plaintexts)
 
-    return run
-
-
-def best(*runs: Callable[[], None]) -> list[float]:
-    """The shortest time of each, in seconds."""
-    shortest = [float("inf")] * len(runs)
-    for _ in range(ROUNDS):
-        for number, run in enumerate(runs):
-            started = time.perf_counter()
-            run()
-            shortest[number] = min(shortest[number], time.perf_counter() - started)
-    return shortest
+    return work
 
 
 def main() -> None:
-    print(f"{'suite':26}{'bytes':>9}{'µs':>10}{'MB/s':>8}{'by hand µs':>12}{'MB/s':>8}{'ratio':>7}")
+    """The command."""
+    arguments = measuring.options(__doc__).parse_args()
+    measuring.settle_allocator()
+    weather, figures = Weather(), []
     for suite in Suite:
         for size, count in SIZES.items():
-            mine, hand = (taken / count for taken in best(ours(suite, size, count), by_hand(suite, size, count)))
-            figures = f"{mine * 1e6:10.1f}{size / mine / 1e6:8.0f}{hand * 1e6:12.1f}{size / hand / 1e6:8.0f}"
-            print(f"{suite.value:26}{size:9}{figures}{mine / hand:7.2f}")
+            both = {"ours": ours(suite, size), "theirs": by_hand(suite, size)}
+            runs = {name: partial(measuring.timed, work, count) for name, work in both.items()}
+            times = measuring.best(3 if arguments.quick else 20, runs)
+            figures.append(Figure(id="Noise", what=f"{suite.value}, {size:,} B", unit="µs", peer="by hand", **times))
+    measuring.show(figures, weather, arguments)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ SCRIPTS = {
     "P7": "p7_mqtt.py",
     "P8": "p8_binary.py",
     "admission": "admission.py",
+    "Noise": "noise_transport.py",
+    "WSS": "wss_link.py",
 }
 
 
