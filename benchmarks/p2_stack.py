@@ -109,7 +109,7 @@ class Pair:
 
 
 def _link(trust: Trust) -> WssClientLink:
-    return WssClientLink("wss://hub.example", access_key=KEY, user_agent="benchmark", secure=True)
+    return WssClientLink("wss://hub.example", access_key=KEY, user_agent="benchmark", entropy=os.urandom, secure=True)
 
 
 def main() -> None:
