@@ -14,7 +14,7 @@ STAMPS := $(VENV)/.stamps
 PYTHON ?= python3.13 python3.12 python3.11 python3
 # Seconds that each fuzz target gets, and all of them together.
 FUZZ_SECONDS ?= 15
-FUZZ_TOTAL   ?= 240
+FUZZ_TOTAL   ?= 225
 
 # Nothing of the caller's Python set-up may leak into the environment's own.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX VIRTUAL_ENV
@@ -79,23 +79,34 @@ lint: $(STAMPS)/dev ## ruff, strict types, all of them known, import contracts, 
 	exit $$failed
 
 # Tests with real sockets, hubs and processes can lose a race against a busy machine: what failed is asked once more, alone.
-AGAIN   := --last-failed --last-failed-no-failures none
+# Status 1 says that tests failed; any other one, as after Ctrl-C, asks nothing again.
+AGAIN   := [ $$? = 1 ] && echo '── what failed, once more' &&
+FAILED  := --last-failed --last-failed-no-failures none
+TEST    := $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=100
 INTEROP := $(BIN)/python -m pytest -c pyproject.toml -o addopts='-q --strict-markers' tests/interop
 
-# The data file is this run's own: another run in the same checkout must not count here.
+# The data of coverage is this run's own: another run in the same checkout must not count here.
 .PHONY: test
-test: $(STAMPS)/dev ## everything that needs no external service; the protocol at 100 % branch coverage
-	@COVERAGE_FILE=$$(mktemp) && export COVERAGE_FILE && trap 'rm -f "$$COVERAGE_FILE"' EXIT && \
-	{ $(BIN)/coverage run -m pytest </dev/null || $(BIN)/coverage run --append -m pytest $(AGAIN) </dev/null; } && \
-	$(BIN)/coverage report --fail-under=100
+test: $(STAMPS)/dev ## everything that needs no external service, on all cores; the protocol at 100 % branch coverage
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export COVERAGE_FILE=$$scratch/coverage && \
+	{ $(TEST) --numprocesses=logical --dist=worksteal </dev/null || { $(AGAIN) $(TEST) --cov-append $(FAILED) </dev/null; }; }
 
 .PHONY: interop
 interop: $(STAMPS)/dev ## real hubs, a real broker and clients that others wrote, all on loopback
-	@$(INTEROP) </dev/null || $(INTEROP) $(AGAIN) </dev/null
+	@$(INTEROP) </dev/null || { $(AGAIN) $(INTEROP) $(FAILED) </dev/null; }
 
 .PHONY: fuzz
 fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within FUZZ_TOTAL
 	@$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS) --total $(FUZZ_TOTAL) </dev/null
+
+.PHONY: docs
+docs: $(STAMPS)/base ## write the pages that follow from the code, and check every link
+	@$(BIN)/python docs/diagram.py
+	@$(BIN)/python docs/links.py
+
+.PHONY: proof
+proof: $(STAMPS)/fuzz ## the long tiers, hours of them; resumed where they were stopped; ARGS=--list says how far it is
+	@$(BIN)/python -m tests.proof.run $(ARGS) </dev/null
 
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,10 +117,6 @@ bench: $(STAMPS)/dev ## every figure of speed and memory, beside those of others
 .PHONY: demo
 demo: $(STAMPS)/demo ## install, start a hub on this machine and talk to it
 	@$(BIN)/python examples/demo.py </dev/null
-
-.PHONY: docs
-docs: $(STAMPS)/base ## write the pages that follow from the code
-	@$(BIN)/python docs/diagram.py
 
 .PHONY: clean
 clean: ## remove the virtual environment, caches and build output

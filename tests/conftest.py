@@ -1,6 +1,43 @@
-"""For all tests: hypothesis measures no time. A busy machine is no fault of the code, and speed has benchmarks."""
+"""For all tests: how much hypothesis tries, what coverage measures, and the cost of a run."""
 
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+
+import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.examples import THOROUGHNESS
+
+# A busy machine is no fault of the code, and speed has benchmarks: hypothesis measures no time.
+settings.register_profile(
+    "timeless",
+    deadline=None,
+    max_examples=100 * THOROUGHNESS,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("timeless")
+
+STARTED = time.monotonic()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let coverage see only what has to cover the core by itself: what is traced takes two to three times as long."""
+    traced = "tests/proto" in item.path.as_posix() and item.get_closest_marker("untraced") is None
+    coverage = None if traced else Coverage.current()
+    if coverage is None:
+        return (yield)
+    coverage.stop()
+    try:
+        return (yield)
+    finally:
+        coverage.start()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the cost: workers and whatever else was started and has ended are counted."""
+    terminalreporter.write_line(f"{time.monotonic() - STARTED:.0f} s by the clock, {sum(os.times()[:4]):.0f} s of CPU")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, strategies as st
 
+from tests.examples import examples
 from tests.io.pki import Pki
 from thalovant_io.tls import CaFileError, TlsPipe, default_context
 from thalovant_proto.dial import DialFault
@@ -150,7 +151,7 @@ def test_tls_is_known_by_its_first_bytes(head: bytes, fault: DialFault | None, c
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5), st.booleans(), st.booleans())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_garbage_is_the_peers_fault(pki: Pki, chunks: list[bytes], greeted: bool, server_side: bool) -> None:
     """Whatever comes, before or after the handshake, nothing is raised, and nothing of it is heard."""
     ends = Ends(pki)

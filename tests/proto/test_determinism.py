@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from attrs import asdict
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from tests.proto.links.frame_link import FrameLinks
 from tests.proto.links.https.https_network import HttpsNetwork
 from tests.proto.links.mqtt.network import MqttNetwork
@@ -20,6 +21,7 @@ from thalovant_proto.errors import ProtocolError
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import AskEnded, AskFailed, SessionState
 
+pytestmark = pytest.mark.untraced
 GENERATIONS = [0, 1, 3]
 OVER = (SessionState.FAILED, SessionState.DISPLACED)
 NETWORKS: dict[str, Callable[[], Network]] = {
@@ -109,7 +111,7 @@ def test_same_seeds_same_session(generation, network, seed):
     assert len(asks) == len(set(asks)) > 5
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     cut=st.integers(60, 5000),
     seed=st.integers(0, 10**6),

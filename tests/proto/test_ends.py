@@ -6,15 +6,16 @@ C1 and C3. That the composed client and hub are the same however bytes are cut i
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from tests.proto.ends import ENDS, KEPT
 
 CUTS = st.lists(st.integers(0, 400), max_size=20) | st.sampled_from([[1] * 10_000, [7] * 10_000])
 
 
 @pytest.mark.parametrize("name", ENDS)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data(), cuts=CUTS)
 def test_any_cut_gives_the_same_events_and_output(name, data, cuts):
     """Lawful, unlawful or nonsense: one byte string and many pieces, and the end of the socket after them."""
@@ -35,7 +36,7 @@ def test_any_cut_gives_the_same_events_and_output(name, data, cuts):
 
 
 @pytest.mark.parametrize("name", ENDS)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     said=st.data(),
     filler=st.sampled_from([b"x", b"\0", b"\xff", b"\r\n", b"a: b\r\n", b"1\r\na\r\n", b"a&", b'{"a":', b"\x30\x00"]),

@@ -9,8 +9,9 @@ from types import FunctionType, ModuleType
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.crypto.encodings import Encoding
@@ -67,7 +68,7 @@ envelopes = st.fixed_dictionaries(
         "tag": st.just("00" * 16) | json_values,
     },
 )
-quickly = settings(max_examples=150, deadline=None)
+quickly = examples(150)
 
 
 def check(stage: Stage, events: list[e.Event]) -> None:

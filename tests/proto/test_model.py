@@ -1,16 +1,17 @@
 """The story of `story.py` on every transport, in every generation. C4.
 
-`MODEL_EXAMPLES=5000 pytest tests/proto/test_model.py -k MqttNoise` explores: that many stories, other ones each time.
+`THOROUGHNESS=100 pytest tests/proto/test_model.py -k MqttNoise` explores: 6000 stories, other ones each time.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck
 
+from tests.examples import THOROUGHNESS, examples
 from tests.proto.links.frame_link import FrameLinks
 from tests.proto.links.https.https_network import HttpsNetwork
 from tests.proto.links.mqtt.network import PREFIX, MqttNetwork
@@ -34,18 +35,18 @@ MQTT: Sequence[Callable[[], Network]] = (
     lambda: MqttNetwork(topic_prefix=f"{PREFIX}/{ACCESS_KEY}", qos=0),
     lambda: MqttNetwork(legacy_prefix=PREFIX, limits=MqttLimits(frame=4000, window=1, queue=10_000, idle_time=30)),
 )
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", 0))
+
+pytestmark = pytest.mark.untraced
 
 
 def case(generation: int, networks: Sequence[Callable[[], Network]]) -> Any:
     """The test of one combination."""
     story: Any = type(f"Story{generation}", (Story,), {"generation": generation, "networks": networks})
-    story.TestCase.settings = settings(
-        max_examples=EXAMPLES or 60,
+    story.TestCase.settings = examples(
+        60,
         stateful_step_count=30,
-        deadline=None,
-        derandomize=not EXAMPLES,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large] if EXAMPLES else [],
+        derandomize=THOROUGHNESS == 1,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     return story.TestCase
 

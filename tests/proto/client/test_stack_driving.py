@@ -11,7 +11,7 @@ import pytest
 from tests.proto.links.frame_link import RECEIPTS, FrameLinks, record
 from tests.proto.world import World, config, echo, ready, states
 from thalovant_proto import events as e
-from thalovant_proto.carrier import Carrier, CloseKind
+from thalovant_proto.carrier import Carrier, CloseKind, Frame, FrameType
 from thalovant_proto.client.stack import DIAL_TIMEOUT, ClientStack, Dial, Run, Stop, Wait
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import LocalProtocolError
@@ -355,6 +355,18 @@ def test_handshake_that_the_link_does_not_take_is_a_failure():
     world.open()
 
     assert (world.stack.state, world.stack.failure.kind) == (SessionState.FAILED, FailureKind.PROTOCOL)
+
+
+def test_what_a_link_says_after_the_end_of_an_attempt_is_void():
+    """A frame that nobody can have sealed ends the attempt: the next one of the same read is not looked at."""
+    world = World(links=FrameLinks()).open()
+    for data in (b"nobody sealed this", b"nor this"):
+        world.links.hubs[-1].send(Frame(data, FrameType.BINARY), world.now)
+
+    world.drive()
+
+    faults = [changed.failure for changed in world.got(StateChanged) if changed.state is SessionState.WAITING]
+    assert [fault.kind for fault in faults] == [FailureKind.PROTOCOL]
 
 
 def test_link_that_ends_with_a_fault_says_what_it_was():

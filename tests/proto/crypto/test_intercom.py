@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import thalovant_proto
+from tests.examples import examples
 from tests.proto.crypto.test_rsa import CLIENT, HUB
 from tests.proto.vectors import load
 from thalovant_proto.crypto import intercom, rsa
@@ -83,7 +84,7 @@ def test_ours_has_the_recorded_shape():
     assert unseal(ours) == VECTORS["intercom_hybrid"]["plaintext"].encode()
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.binary(max_size=2000))
 def test_round_trip(plaintext):
     """Anything can be sealed, whatever its length."""
@@ -139,7 +140,7 @@ def test_lengths_are_those_of_the_protocol(name, size):
         unseal({**seal(b"text"), name: B64.encode(data)})
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.dictionaries(st.sampled_from([*RECORDED, "other"]), st.text(max_size=20) | st.none() | st.integers()))
 def test_garbage_is_the_peers_fault(payload):
     """Whatever the payload, nothing but `DecodeError` comes of it."""

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto.crypto.noise import (
     MAX_MESSAGE,
     CipherState,
@@ -113,7 +114,7 @@ def test_fingerprint_is_sha256_in_hex():
     assert fingerprint(public) == hashlib.sha256(public).hexdigest()
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     vector=st.sampled_from(VECTORS),
     payloads=st.lists(st.binary(max_size=64) | st.sampled_from([b"", bytes(65_000)]), min_size=3, max_size=3),
@@ -172,7 +173,7 @@ def test_messages_of_another_size_are_refused(vector):
                 reader(vector, step).read_message(other)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(vector=st.sampled_from(VECTORS), step=st.integers(0, 2), garbage=st.binary(max_size=300))
 def test_garbage_is_a_decode_error(vector, step, garbage):
     """Whatever arrives at whatever point: `DecodeError`, nothing else."""

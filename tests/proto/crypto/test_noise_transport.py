@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto.crypto.noise import CipherState, Handshake, Pattern, Suite, Unauthentic, prologue, public_key
 from thalovant_proto.crypto.noise_transport import CHUNK, MAX_BODY, Body, BodyKind, NoiseTransport
 from thalovant_proto.errors import DecodeError, LocalProtocolError
@@ -114,7 +115,7 @@ SIZES = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     suite=st.sampled_from(Suite),
     messages=st.lists(st.tuples(st.booleans(), st.sampled_from(BodyKind), SIZES), min_size=1, max_size=8),
@@ -132,7 +133,7 @@ def test_bodies_of_any_size_go_both_ways(suite, messages):
         assert [receiver.open(frame, 0.0) for frame in frames][-1] == Body(kind, data)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(kind=st.sampled_from(BodyKind), chunks=st.lists(st.binary(max_size=40), min_size=2, max_size=12))
 def test_chunks_of_any_size_are_taken(kind, chunks):
     """Others may cut as they like, down to nothing (wire.md §5.5)."""
@@ -210,7 +211,7 @@ def test_frames_of_another_session_are_refused(vector):
         hub.open(bytes.fromhex(vector["transport"][0]["frames"][0]), 0.0)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(frames=st.lists(st.binary(max_size=80), max_size=8))
 def test_garbage_never_opens_and_changes_nothing(frames):
     """Whatever arrives is `Unauthentic`, in the middle of a chunked message too."""
@@ -295,7 +296,7 @@ def model(said: list[tuple[int, bytes]], limit: int) -> list[Any]:
     return results
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(said=st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 4, 4, 4, 5, 5, 6]), st.binary(max_size=12)), max_size=12))
 def test_any_order_of_markers_follows_the_rules(said):
     """Against a model: the same bodies, and refused at the same message."""

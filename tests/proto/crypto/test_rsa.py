@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
     rsa_crt_dmq1,
     rsa_crt_iqmp,
 )
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from tests.proto.vectors import load
 from thalovant_proto.crypto import rsa
 from thalovant_proto.errors import DecodeError
@@ -74,7 +75,7 @@ def test_envelopes_of_others_are_refused():
         rsa.open_secret(ENVELOPE, sender=HUB.public_key(), recipient=HUB)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.text(max_size=20) | st.binary(max_size=600).map(bytes.hex))
 def test_garbage_is_the_peers_fault(text):
     """Whatever the envelope, nothing but `DecodeError` comes of it."""

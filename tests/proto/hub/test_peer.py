@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from tests.proto.links.frame_link import FrameLink, FrameLinks, record
 from tests.proto.world import (
     ACCESS_KEY,
@@ -435,7 +436,7 @@ def test_time_of_the_link_is_the_peers():
 # --- whatever comes ---
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.binary(max_size=60), max_size=6), st.sampled_from(GENERATIONS), st.booleans())
 def test_garbage_is_the_clients_fault(pieces, generation, upgraded):
     """Before or after the upgrade: nothing is raised, nobody is proven, there is one end at most, and it is last."""
@@ -459,7 +460,7 @@ def test_garbage_is_the_clients_fault(pieces, generation, upgraded):
     assert isinstance(outcomes[-1], PeerClosed)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.lists(st.tuples(st.sampled_from([b"T", b"B", b"U"]), st.binary(max_size=80)), max_size=5),
     st.sampled_from(GENERATIONS),

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto.carrier import Carrier, CloseKind, Frame, FrameType, Target
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import MIB
@@ -641,7 +642,7 @@ def exchange(cut: int | None) -> tuple[list[Any], list[bytes]]:
 
 
 @given(st.integers(min_value=1, max_value=400))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_any_cut_gives_the_same_session(cut):
     """Events and requests do not depend on how the bytes of answers are cut."""
     assert exchange(cut) == exchange(None)
@@ -675,7 +676,7 @@ def test_the_session_of_that_property_is_what_it_should_be():
 
 
 @given(st.sampled_from(["disconnect", "connect", "get_messages", "get_binary_messages", "send_message"]), st.data())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_garbage_is_the_peers_fault(stage, data):
     """Whatever arrives, nothing is raised; the link goes on or ends with one last event."""
     hand = at(stage)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
 from thalovant_proto.limits import MIB
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
@@ -98,8 +99,9 @@ def test_large_messages_pass():
     assert both([frame for frame in client.frames if frame.type is FrameType.TEXT]) == both([large_down[1]])
 
 
+@pytest.mark.untraced
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_nothing_is_lost_or_doubled_while_sockets_come_and_go(data):
     """Whatever is sent when, by whom, with sockets ending between requests: each queue arrives whole and in order."""
     world, client = ready(greet, cut=data.draw(st.sampled_from([None, 13, 50])))

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
+from tests.examples import examples
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import MIB
@@ -611,7 +612,7 @@ def conversation(cut: int | None) -> tuple[bytes, list[Any]]:
 
 
 @given(st.integers(min_value=1, max_value=300))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_any_cut_gives_the_same_answers(cut):
     """Answers and events do not depend on how the bytes of requests are cut."""
     assert conversation(cut) == conversation(None)
@@ -653,7 +654,7 @@ def test_the_conversation_of_that_property_is_what_it_should_be():
         max_size=12,
     )
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_garbage_is_the_peers_fault(pieces):
     """Whatever arrives, nothing is raised; after a timer the next one lies ahead."""
     hub = front()
