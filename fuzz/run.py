@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,28 +51,31 @@ class Fuzzing:
     def __init__(self) -> None:
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._stopped = False
+        self._starting = threading.Lock()  # so that nothing is started that `stop` does not see
 
     def run(self, name: str, seconds: int, inputs: int) -> bool | None:
         """Run one target and print a line about it: True if it held, False if not, None if we were stopped."""
-        if self._stopped:
-            return None
         tally = Tally(name)
         wanted = max(0, inputs - tally.inputs) if inputs else 0
         if inputs and not wanted:
             print(f"{name}: {tally.inputs} executions, done before: ok", flush=True)
             return True
-        process = subprocess.Popen(
-            self._command(name, seconds, wanted),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            cwd=ROOT,
-            env=os.environ | {"PYTHONHASHSEED": "0"},
-            start_new_session=True,  # Ctrl-C reaches us alone: we end it
-        )
-        self._running[process.pid] = process
+        command = self._command(name, seconds, wanted)
+        with self._starting:
+            if self._stopped:
+                return None
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                cwd=ROOT,
+                env=os.environ | {"PYTHONHASHSEED": "0"},
+                start_new_session=True,  # Ctrl-C reaches us alone: we end it
+            )
+            self._running[process.pid] = process
         started = time.monotonic()
         try:
             output, _ = process.communicate(timeout=seconds + PATIENCE if seconds else None)
@@ -97,7 +101,8 @@ class Fuzzing:
 
     def stop(self) -> None:
         """End the targets that run."""
-        self._stopped = True
+        with self._starting:
+            self._stopped = True
         for process in list(self._running.values()):
             process.kill()
 
@@ -165,6 +170,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     fuzzing = Fuzzing()
+    started = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         try:
             runs = [pool.submit(fuzzing.run, name, seconds, arguments.inputs) for name in names]
@@ -177,6 +183,7 @@ def main() -> int:
             raise
     passed = sum(one is True for one in held)
     print(f"{passed} passed, {len(held) - passed} failed")
+    print(f"{time.monotonic() - started:.0f} s by the clock, {sum(os.times()[:4]):.0f} s of CPU")
     return 0 if passed == len(held) else 1
 
 
