@@ -168,6 +168,26 @@ def test_interrupt_does_not_wait_for_ever(portal: Portal) -> None:
     portal.run(stays.set)
 
 
+def test_interrupt_leaves_a_slow_walk(portal: Portal) -> None:
+    """The interrupt is what the caller sees, also when the iterator needs longer to leave than it is waited for."""
+    main = threading.get_ident()
+    may_leave, left = asyncio.Event(), threading.Event()
+
+    async def walks() -> AsyncIterator[int]:
+        asyncio.get_running_loop().call_soon(signal.pthread_kill, main, signal.SIGINT)
+        try:
+            yield await asyncio.Event().wait()
+        finally:
+            await may_leave.wait()
+            left.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(portal.iterate(walks))
+    portal.run(may_leave.set)
+
+    assert left.wait(PATIENCE)
+
+
 def test_close_runs_last_words_whatever_happens(portal: Portal) -> None:
     """A goodbye that fails does not keep the thread."""
 

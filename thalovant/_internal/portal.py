@@ -70,11 +70,18 @@ class Portal:
         return self._walk(work())
 
     def _walk(self, items: AsyncIterator[T]) -> Iterator[T]:
-        async def following() -> T:
-            return await anext(items)
+        running = False
 
-        async def end() -> None:
-            if (aclose := getattr(items, "aclose", None)) is not None:
+        async def following() -> T:
+            nonlocal running
+            running = True
+            try:
+                return await anext(items)
+            finally:
+                running = False
+
+        async def end() -> None:  # one that was interrupted, and is still leaving, ends by itself
+            if not running and (aclose := getattr(items, "aclose", None)) is not None:
                 await aclose()
 
         try:
