@@ -22,7 +22,8 @@ class Silent(asyncio.Protocol):
         self.over = asyncio.get_running_loop().create_future()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.over.set_result(None)
+        if not self.over.done():  # cancelled, when the process ends
+            self.over.set_result(None)
 
 
 class Relay(asyncio.Protocol):
