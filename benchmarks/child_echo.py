@@ -6,6 +6,7 @@ A protocol on an event loop, as ours are: what is left of an ask beyond this is 
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import cast
 
@@ -36,8 +37,13 @@ async def port(*, up: int, down: int) -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
+async def spent() -> float:
+    """Seconds of processor time since the start."""
+    return time.process_time()
+
+
 servers: list[asyncio.Server] = []
 
 
 if __name__ == "__main__":
-    asyncio.run(serve_on_loop({"port": port}))
+    asyncio.run(serve_on_loop({"port": port, "spent": spent}))

@@ -3,10 +3,10 @@
     python benchmarks/p1_ask.py [wss] [https] [mqtt]       # with a name: of these only, without published clients
 
 The hub answers at once, so all of it is the SDK, the hub's own code, TLS and the kernel. Medians of asks that follow
-each other, of the round in which that was lowest. Beside it, in turns: a bare TCP exchange of as many bytes between two
-processes, each an asyncio protocol, awaited as an ask is, which is what the machine and two event loops take today; the
-published SDK and hivemind-bus-client at the same hub; and for the embedded broker mosquitto, with one ask and with 200
-at once.
+each other, of the round in which that was lowest; and processor time, which busy neighbours disturb less. Beside it, in
+turns: a bare TCP exchange of as many bytes between two processes, each an asyncio protocol, awaited as an ask is, which
+is what the machine and two event loops take today; the published SDK and hivemind-bus-client at the same hub; and for
+the embedded broker mosquitto, with one ask and with 200 at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import socket
 import struct
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -154,6 +155,14 @@ def _traffic(port: int) -> tuple[int, int]:
     return sent, received
 
 
+def _metered(run: Callable[[], list[float]], other: Child, costs: list[float]) -> list[float]:
+    """Run it, and note what each took in µs of the processors of this process and the other."""
+    before = time.process_time() + other.ask("spent")
+    taken = run()
+    costs.append((time.process_time() + other.ask("spent") - before) / len(taken) * 1e6)
+    return taken
+
+
 def main() -> None:
     """The command."""
     parser = measuring.options(__doc__)
@@ -173,11 +182,14 @@ def main() -> None:
                 hubs[way] = exits.enter_context(running_hub("--broker", place, str(authority)))
         echo = exits.enter_context(Child("child_echo.py"))
         runs: dict[str, Callable[[], list[float]]] = {}
+        costs: defaultdict[str, list[float]] = defaultdict(list)
         ours = {way: Ours(its_hub, _protocol(way), exits) for way, its_hub in hubs.items()}
         for way, client in ours.items():
             client.measure_traffic(echo)
-            runs[way] = partial(client.ask, count if way == "wss" else count // 3)
-            runs[f"{way}: exchange"] = partial(client.exchange, 4 * count)
+            asks = partial(client.ask, count if way == "wss" else count // 3)
+            runs[way] = partial(_metered, asks, hubs[way], costs[way])
+            bare = partial(client.exchange, 4 * count)
+            runs[f"{way}: exchange"] = partial(_metered, bare, echo, costs[f"{way}: exchange"])
         for way in (MOSQUITTO, EMBEDDED):
             if way in ours:
                 runs[f"{way}: at once"] = partial(ours[way].ask_at_once, AT_ONCE)
@@ -200,6 +212,8 @@ def main() -> None:
         bare = f"{way}: exchange"
         figures.append(Figure(id="P1", what=f"ask, {way}, best round", unit="ms", most_share=TARGETS[way], peer=size,
                               **measuring.best_round(middles[way], middles[bare])))  # fmt: skip
+        figures.append(Figure(id="P1", what="…processor time, client and hub, best round", unit="µs", peer="both ends",
+                              **measuring.best_round(costs[way], costs[bare])))  # fmt: skip
         figures.append(Figure(id="P1", what=f"ask, {way}, p99", ours=tails[way], unit="ms", peer=size,
                               theirs=tails[bare]))  # fmt: skip
     if MOSQUITTO in taken:
