@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.proto.links.mqtt.broker import Broker, Connection
 from tests.proto.links.networks import Machine, Wire
-from thalovant.hub.listeners.mqtt import Gateway
+from thalovant.hub.listeners.mqtt import BrokerEvent, BrokerSession
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink, Dial, Run
 from thalovant_proto.dial import DialFailed, DialFault
@@ -136,13 +136,8 @@ class MqttNetwork:
         return self._known if self._hub is None else [*self._known, self._hub]
 
     def _start(self) -> None:
-        self._gateway = Gateway(
-            self._make_gateway,
-            on_event=self._hear,
-            on_room=lambda: None,
-            known=lambda: (),
-            pause=1 << 20,
-            entropy=lambda size: bytes(size),
+        self._gateway = BrokerSession(
+            self._make_gateway, on_event=self._hear, pause=1 << 20, entropy=lambda size: bytes(size)
         )
 
     def _make_gateway(self) -> MqttHubGateway:
@@ -195,8 +190,7 @@ class MqttNetwork:
         elif hub is not None:
             hub.drop()
 
-    def _hear(self, event: PeerArrived | PeerInput | PeerEnded) -> None:
-        now = self.world.now
+    def _hear(self, event: BrokerEvent, now: float) -> None:
         match event:
             case PeerArrived(link=link):
                 self._peers = {known: peer for known, peer in self._peers.items() if not peer.finished}
