@@ -26,7 +26,7 @@ from tests.proto.pair import (
 from tests.proto.puppet import Puppet
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind, Frame, FrameType
-from thalovant_proto.channel import LegacyChannel, NoiseChannel
+from thalovant_proto.codec.channel import LegacyChannel, NoiseChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.crypto.noise import Handshake, Pattern, Suite, prologue, public_key

@@ -13,7 +13,7 @@ from typing import Final
 
 from . import events as e
 from .carrier import Carrier, CloseKind, Frame
-from .channel import Channel
+from .codec.channel import Channel
 from .codec.envelope import clear_frame, handshake_in, parse_clear
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
@@ -60,7 +60,7 @@ class HubConnection:
         self._claimed: e.ClearHello | None = None
         self._opening: dict[type[e.ClearEvent], e.HubHello | e.Offer] = {}
         self._derivation: Derivation | None = None
-        self.last_effect = last_effect  # the id of the last derivation; they count on from there
+        self.last_effect: int = last_effect  # the id of the last derivation; they count on from there
         self._effects: list[DeriveKey] = []
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0

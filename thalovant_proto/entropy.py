@@ -1,4 +1,7 @@
-"""Randomness, which embedders hand in: `entropy(n)` gives n bytes that nobody can guess."""
+"""Randomness and time, which embedders hand in.
+
+`entropy(n)` gives n bytes that nobody can guess; `now` is in seconds of a monotonic clock.
+"""
 
 from __future__ import annotations
 
@@ -23,3 +26,19 @@ def checked(entropy: Entropy) -> Entropy:
         return data
 
     return exactly
+
+
+def forward(before: float, now: float) -> float:
+    """`now`. Raises `LocalProtocolError` if it is no time, or one before the last call's."""
+    if now >= before:
+        return now
+    raise LocalProtocolError(f"the clock ran back: {now!r} after {before!r}", code="clock_ran_back")
+
+
+def soonest(*times: float | None) -> float | None:
+    """The first of the times that are not None."""
+    first = None
+    for time in times:
+        if time is not None and (first is None or time < first):
+            first = time
+    return first

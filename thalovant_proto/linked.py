@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from . import events as e
-from .clock import soonest
 from .connection import HubConnection
 from .crypto.kdf import DeriveKey
-from .entropy import Entropy
+from .entropy import Entropy, soonest
 from .errors import HandshakeTimeout, LocalProtocolError
 from .handshake.client import ClientSide
 from .handshake.hub import HubSide
@@ -33,10 +32,10 @@ class LinkedConnection(Generic[LinkT]):
         self._entropy = entropy
         self._limits = limits
         self._last_effect = last_effect  # ids go on from there, so that one belongs to one connection only
-        self.link = link
+        self.link: LinkT = link
         self.connection: HubConnection | None = None
         self.opening_until: float | None = None  # when the link must be open
-        self.broken = False  # the link did not take a frame, and nothing fits behind the gap
+        self.broken: bool = False  # the link did not take a frame, and nothing fits behind the gap
 
     @property
     def proven(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from thalovant_proto.carrier import Carrier, Frame, FrameType
-from thalovant_proto.channel import Channel
+from thalovant_proto.codec.channel import Channel
 from thalovant_proto.codec.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.kdf import DeriveKey

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.channel import NoiseChannel
+from thalovant_proto.codec.channel import NoiseChannel
 from thalovant_proto.codec.envelope import parse_sealed
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.kdf import derive

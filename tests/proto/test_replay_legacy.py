@@ -12,7 +12,7 @@ import pytest
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.codec.channel import LegacyChannel
 from thalovant_proto.codec.envelope import clear_frame
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.encodings import Encoding

@@ -7,8 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from .. import events as e
 from ..carrier import CloseKind, Target
-from ..clock import soonest
-from ..entropy import Entropy
+from ..entropy import Entropy, soonest
 from ..failures import Failure, FailureKind, Progress, from_close, from_fault
 from ..limits import Limits
 from ..linked import LinkedConnection
@@ -49,16 +48,16 @@ class Attempt(LinkedConnection[ClientLink]):
 
     def __init__(self, link: ClientLink, serial: int, *, entropy: Entropy, limits: Limits, last_effect: int) -> None:
         super().__init__(link, entropy=entropy, limits=limits, last_effect=last_effect)
-        self.serial = serial
+        self.serial: int = serial
         self.run: Run | None = None  # while the driver's socket is up
         self.dial_until: float | None = None  # when it must be, while it is asked for
-        self.receipts = False
+        self.receipts: bool = False
         self.handed: list[int] = []  # tokens in the link's buffer
         self.eager: bool | None = None  # what the link was told of its pace
-        self.greeted = False
+        self.greeted: bool = False
         self.completed: e.HandshakeCompleted | None = None
         self.sealed_at: float | None = None
-        self.farewell = False  # the link has its goodbye; waiting for its end
+        self.farewell: bool = False  # the link has its goodbye; waiting for its end
 
     def progress(self, now: float) -> Progress:
         """The progress of the attempt."""

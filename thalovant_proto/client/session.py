@@ -12,8 +12,7 @@ from attrs import evolve
 
 from .. import events as e
 from ..carrier import CloseKind
-from ..clock import soonest
-from ..entropy import Entropy
+from ..entropy import Entropy, soonest
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
 from ..handshake.client import ClientSide
@@ -53,8 +52,9 @@ class HubSession:
         self.allow_kk: bool = True
         self._entropy = entropy
         self._report = report
-        self.state = SessionState.IDLE
-        self.legacy = self.steady = False
+        self.state: SessionState = SessionState.IDLE
+        self.legacy: bool = False
+        self.steady: bool = False
         self._failure: Failure | None = None
         self._redial = Redial(entropy)
         self._dial_at: float | None = None
@@ -71,7 +71,7 @@ class HubSession:
         self._active_until = 0.0
         # Utterances that a legacy hub owes a *handled*, by request id; no more than its keys can seal.
         self._unanswered: dict[str | None, None] = {}
-        self.queue = SendQueue(report, limit=config.queue)
+        self.queue: SendQueue = SendQueue(report, limit=config.queue)
         self._asks = Asks(report, settle=config.settle)
         self._subscriptions = Subscriptions(report)
 

@@ -15,11 +15,10 @@ from typing import Final
 
 from .. import events as e
 from ..carrier import CloseKind
-from ..clock import forward, soonest
 from ..connection import HubConnection
 from ..crypto.kdf import DeriveKey
 from ..dial import DialFailed, DialFault
-from ..entropy import BadEntropy, Entropy, checked
+from ..entropy import BadEntropy, Entropy, checked, forward, soonest
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, from_dial, from_fault
 from ..linked import check_effect

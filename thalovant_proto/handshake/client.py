@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from .. import events as e
 from ..carrier import Carrier
-from ..channel import Channel, LegacyChannel, NoiseChannel
+from ..codec.channel import Channel, LegacyChannel, NoiseChannel
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key

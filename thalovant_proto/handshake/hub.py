@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from .. import events as e
-from ..channel import LegacyChannel, NoiseChannel
+from ..codec.channel import LegacyChannel, NoiseChannel
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key

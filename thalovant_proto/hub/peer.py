@@ -13,10 +13,9 @@ from attrs import frozen
 
 from .. import events as e
 from ..carrier import CloseKind, Credentials
-from ..clock import forward
 from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION
 from ..crypto.kdf import DeriveKey
-from ..entropy import BadEntropy, Entropy, checked
+from ..entropy import BadEntropy, Entropy, checked, forward
 from ..errors import LocalProtocolError, ProtocolError
 from ..handshake.hub import HubSide
 from ..limits import DEFAULT_LIMITS, Limits

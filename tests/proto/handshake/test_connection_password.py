@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from thalovant_proto import events as e
-from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.codec.channel import LegacyChannel
 from thalovant_proto.crypto.encodings import Encoding
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.crypto.legacy import Cipher, LegacyCipher

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier, Frame, FrameType
-from thalovant_proto.channel import LegacyChannel
+from thalovant_proto.codec.channel import LegacyChannel
 from thalovant_proto.codec.envelope import clear_frame, encode, parse_clear
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.encodings import Encoding

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from . import events as e, jsontext
-from .carrier import Frame, FrameType
-from .codec.envelope import encode, looks_like_text, parse_sealed
-from .crypto.legacy import LegacyCipher
-from .crypto.noise import Unauthentic
-from .crypto.noise_transport import Body, BodyKind, NoiseTransport
-from .entropy import Entropy
-from .errors import DecodeError, LocalProtocolError
-from .limits import Limits
+from .. import events as e, jsontext
+from ..carrier import Frame, FrameType
+from ..crypto.legacy import LegacyCipher
+from ..crypto.noise import Unauthentic
+from ..crypto.noise_transport import Body, BodyKind, NoiseTransport
+from ..entropy import Entropy
+from ..errors import DecodeError, LocalProtocolError
+from ..limits import Limits
+from .envelope import encode, looks_like_text, parse_sealed
 
 
 class Channel(Protocol):
