@@ -82,6 +82,14 @@ class Delivered(Outcome):
 
 
 @frozen(kw_only=True)
+class FilterFailed(Outcome):
+    """A subscription has ended because its filter raised."""
+
+    subscription: int
+    error: Exception
+
+
+@frozen(kw_only=True)
 class AskPiece(Outcome):
     """Speech for an ask, as it arrives."""
 

@@ -181,7 +181,8 @@ class ClientStack:
         """Have bus events of a type (None: all) as `Delivered`; returns the id that they name.
 
         `kept`: those that were kept come first. It ends by itself after `limit` events (at least 1), so that the next
-        one can be kept for somebody else. `matches` must not raise. Subscriptions outlive links and sessions.
+        one can be kept for somebody else. A `matches` that raises ends it too: `FilterFailed`. Subscriptions outlive
+        links and sessions.
         """
         self._now = forward(self._now, now)
         return self._session.subscribe(name, now, matches=matches, kept=kept, limit=limit)

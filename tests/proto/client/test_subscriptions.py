@@ -7,7 +7,7 @@ import pytest
 from tests.proto.world import World, echo, ready
 from thalovant_proto import events as e
 from thalovant_proto.client.subscriptions import KEPT_EVENTS, KEPT_FOR, Subscriptions
-from thalovant_proto.outcomes import AskEnded, Delivered, Outcome
+from thalovant_proto.outcomes import AskEnded, Delivered, FilterFailed, Outcome
 
 
 def inbox(*, expecting: bool = True) -> tuple[Subscriptions, list[Outcome]]:
@@ -86,6 +86,54 @@ def test_filter_may_end_a_subscription_of_another():
     box.on_message(speak("b"), 1.0, keep=True)
 
     assert given(told) == [(1, "a"), (2, "a"), (1, "b")]
+
+
+def test_filter_that_raises_ends_its_own_subscription():
+    """Which is told; the others have the event, and kept ones stay."""
+    box, told = inbox()
+    fault = ZeroDivisionError()
+
+    def matches(event: e.Bus) -> bool:
+        raise fault
+
+    box.subscribe(1, "speak", 0.0, matches=matches)
+    box.subscribe(2, "speak", 0.0, limit=1)
+    box.on_message(speak("a"), 1.0, keep=True)
+    box.on_message(speak("b"), 1.0, keep=True)
+    box.subscribe(3, "speak", 1.0, matches=matches, kept=True)
+    box.subscribe(4, None, 1.0, kept=True)
+
+    failed = [FilterFailed(subscription=id, error=fault) for id in (1, 3)]
+    assert [one for one in told if isinstance(one, FilterFailed)] == failed
+    assert given(told) == [(2, "a"), (4, "b")]
+
+
+class Name(str):
+    """A type that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize("others", [1, 8000])
+def test_event_costs_the_same_however_many_listen_to_other_types(others):
+    """Neither a name is compared nor a filter called of a subscription for another type; order is by id."""
+    box, told = inbox()
+    calls: list[e.Bus] = []
+    for id in range(others):
+        box.subscribe(id, Name(f"other.{id}"), 0.0, matches=lambda event: bool(calls.append(event)))
+    for id, name in enumerate(("speak", None, "speak"), others):
+        box.subscribe(id, name, 0.0)
+    Name.compared = 0
+
+    box.on_message(speak("a"), 1.0, keep=True)
+
+    assert given(told) == [(others, "a"), (others + 1, "a"), (others + 2, "a")]
+    assert (calls, Name.compared) == ([], 0)
 
 
 # --- kept events ---
