@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from .outcomes import (
         AskEnded as AskEnded, AskFailed as AskFailed, AskFault as AskFault, AskPiece as AskPiece,
         Connected as Connected, Delivered as Delivered, Delivery as Delivery, FilterFailed as FilterFailed,
-        Outcome as Outcome, SendFailed as SendFailed, Sent as Sent, SessionState as SessionState, StateChanged as StateChanged,
-        TrustChanged as TrustChanged,
+        Outcome as Outcome, SendFailed as SendFailed, Sent as Sent, SessionState as SessionState,
+        StateChanged as StateChanged, TrustChanged as TrustChanged,
     )
     from .secret import Secret as Secret
     from .state import IGNORED as IGNORED, Role as Role, State as State, TRANSITIONS as TRANSITIONS
