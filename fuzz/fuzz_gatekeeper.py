@@ -49,7 +49,7 @@ TOPICS: Final = [
     "$share/g/a",
 ]
 IN, OUT, STATUS = range(3)
-SETTINGS: Final = Settings(unread=3000, mqtt=LIMITS)
+SETTINGS: Final = Settings(unsent=3000, mqtt=LIMITS)
 #: What may be asked of the broker, and what the client may be told.
 ASKED: Final = (Connect, Subscribe, Unsubscribe)
 TOLD: Final = (Connack, Puback, Pubrec, Pubcomp, Suback, Unsuback, Pingresp, Publish)
@@ -171,6 +171,9 @@ class Threshold:
     def abort(self) -> None:
         self.aborted = True
 
+    def proven(self) -> None:
+        self.is_proven = True
+
     def begin(self) -> None:
         self.held = self.aborted = False
         self.connection = self._gatekeeper.connection(self, self.now)
@@ -196,7 +199,7 @@ class Threshold:
 
     def drain(self) -> None:
         data = self.connection.data_to_send()
-        assert len(data) <= SETTINGS.unread + LIMITS.frame + 2 * TOPIC_HEAD
+        assert len(data) <= SETTINGS.unsent + LIMITS.frame + 2 * TOPIC_HEAD
         for found in packets(data):
             assert isinstance(found, TOLD)
             if isinstance(found, Publish):

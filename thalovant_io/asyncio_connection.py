@@ -29,13 +29,13 @@ class PeerAddress:
 class Connection(WiredEndpoint[OutcomeT]):
     """One accepted connection. The hub's peer is made when TLS is done. Use it on the listener's loop only."""
 
-    __slots__ = ("_ended", "_fault", "_listener", "_peer", "address")
+    __slots__ = ("_ended", "_fault", "_listener", "address", "peer")
 
     def __init__(self, listener: Listener[OutcomeT], loop: asyncio.AbstractEventLoop, address: PeerAddress) -> None:
         super().__init__(None, loop)
         self.address: PeerAddress = address
         self._listener = listener
-        self._peer: HubPeer[OutcomeT] | None = None
+        self.peer: HubPeer[OutcomeT] | None = None  # once TLS is done
         self._ended = False  # the socket has
         self._fault: TlsFault | None = None  # of the TLS handshake: there was never a peer
 
@@ -83,15 +83,15 @@ class Connection(WiredEndpoint[OutcomeT]):
         self._listener.forget(self)
 
     def _order(self) -> Order:
-        return Order.STOP if self._ended or (self._peer is not None and self._peer.finished) else Order.KEEP
+        return Order.STOP if self._ended or (self.peer is not None and self.peer.finished) else Order.KEEP
 
     def _socket_up(self, now: float) -> None:
-        self._machine = self._peer = self._listener.make_peer(self)
+        self._machine = self.peer = self._listener.make_peer(self)
 
     def _socket_down(self, fault: TlsFault | None, now: float, reason: str) -> None:
         self._ended = True
-        if self._peer is not None:
-            self._peer.eof(now, reason if fault is None else fault.message)
+        if self.peer is not None:
+            self.peer.eof(now, reason if fault is None else fault.message)
         else:
             self._fault = fault
 

@@ -17,7 +17,6 @@ from tests.proto.pair import client_side, quick
 from tests.proto.puppet import Puppet
 from thalovant.hub.connections import ClientConnection
 from thalovant.hub.dispatcher import Dispatcher
-from thalovant.hub.listeners.wss import MeteredWssLink
 from thalovant.hub.settings import DEFAULT_SETTINGS
 from thalovant.hub.skills.registry import SkillRegistry, skill
 from thalovant.hub.storage.clients import Client, Registry
@@ -28,6 +27,7 @@ from thalovant_proto.carrier import Frame
 from thalovant_proto.hub.peer import PeerClosed
 from thalovant_proto.links.base import FrameReceived, LinkClosed
 from thalovant_proto.links.wss.client import WssClientLink
+from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import Trust
 
@@ -49,13 +49,12 @@ def hub_keys() -> HubKeys:
 
 
 class MqttConnection:
-    """One connection of a client: the driver of its seat, and the client itself."""
+    """One connection of a client: the driver of its connection, and the client itself."""
 
     def __init__(self, lab: Lab, puppet: Puppet, access_key: str, *, address: str, agent: str) -> None:
         self.puppet = puppet
         self.closed: tuple[int | None, str] | None = None  # what the client learns of the end
         self.ended: PeerClosed | None = None  # what the hub says of it
-        self.unread = 0
         self.holds: list[bool] = []
         self.aborted = False
         self.reads = True
@@ -64,13 +63,13 @@ class MqttConnection:
             PIN, access_key=Secret(access_key), user_agent=agent, entropy=os.urandom, secure=True
         )
         self._link.socket_opened(lab.now)
-        self._hub_link = MeteredWssLink(secure=True)
+        self._hub_link = WssServerLink(secure=True)
         self._turning = True
-        self.seat: ClientConnection = lab.board.accept(self._hub_link, self, address=address)
+        self.connection: ClientConnection = lab.dispatcher.accept(self._hub_link, self, address=address)
         self._turning = False
         self.wake()
 
-    # what a seat's driver is
+    # what a connection's driver is
 
     def wake(self) -> None:
         """Move bytes both ways until nothing more comes."""
@@ -93,17 +92,16 @@ class MqttConnection:
         lab, moved = self._lab, False
         if up := self._link.data_to_send():
             moved = True
-            self.seat.receive_data(up, lab.now)
-        for effect in self.seat.effects():
+            self.connection.receive_data(up, lab.now)
+        for effect in self.connection.effects():
             moved = True
-            self.seat.effect_done(effect.id, quick(effect), lab.now)
-        for outcome in self.seat.outcomes():
+            self.connection.effect_done(effect.id, quick(effect), lab.now)
+        for outcome in self.connection.outcomes():
             moved = True
             if isinstance(outcome, PeerClosed):
                 self.ended = outcome
-            lab.board.heard(self.seat, outcome)
-        self.unread = self._hub_link.pending
-        if self.reads and (down := self.seat.data_to_send()):
+            lab.dispatcher.on_outcome(self.connection, outcome)
+        if self.reads and (down := self.connection.data_to_send()):
             moved = True
             for event in self._link.receive_data(down, lab.now):
                 if isinstance(event, FrameReceived):
@@ -126,7 +124,7 @@ class MqttConnection:
     @property
     def joined(self) -> bool:
         """Whether the hub counts it as proven."""
-        return self.seat.routed is not None and self.seat.routed in self._lab.board.peers
+        return self.connection.routed is not None and self.connection.routed in self._lab.dispatcher.peers
 
     def shake_hands(self) -> MqttConnection:
         """Say everything that is due, the sealed hello included."""
@@ -152,12 +150,12 @@ class MqttConnection:
 
     def hang_up(self) -> None:
         """End the connection without a word."""
-        self.seat.eof(self._lab.now)
+        self.connection.eof(self._lab.now)
         self.wake()
 
     def tick(self) -> None:
         """Let the hub look at its clock."""
-        self.seat.handle_timeout(self._lab.now)
+        self.connection.handle_timeout(self._lab.now)
         self.wake()
 
 
@@ -168,13 +166,13 @@ class Lab:
         self.hub: Any = None
         self.state = Store.open(None, now=NOW)
         self.registry = Registry(self.state)
-        self.repertoire = SkillRegistry()
+        self.skills = SkillRegistry()
         self.keys = hub_keys()
-        self.board = Dispatcher(
+        self.dispatcher = Dispatcher(
             self.hub,
             self.keys,
             self.registry,
-            self.repertoire,
+            self.skills,
             site_id=None,
             settings=evolve(DEFAULT_SETTINGS, **settings),
         )
@@ -192,7 +190,7 @@ class Lab:
         async def echo(turn: Any) -> str:
             return f"You said: {turn.text}"
 
-        self.repertoire.add(skill(fallback=True)(echo))
+        self.skills.add(skill(fallback=True)(echo))
 
     def client(self, name: str = "kiosk", **options: Any) -> Client:
         """Register a client."""
@@ -236,7 +234,7 @@ def experiment(act: Callable[[Lab], Coroutine[Any, Any, None]], **settings: Any)
         try:
             async with asyncio.timeout(PATIENCE):
                 await act(lab)
-                await lab.board.stage.drain(0)
+                await lab.dispatcher.runner.drain(0)
         finally:
             lab.state.close(now=NOW)
 

@@ -50,7 +50,7 @@ def test_an_ask_is_answered(generation: int) -> None:
         (speech,) = visitor.bus()
         assert speech.data["utterance"] == "You said: hello"
         assert (speech.request_id, speech.session_id) == ("r1", "session-1")
-        assert visitor.seat.generation == generation
+        assert visitor.connection.generation == generation
 
     experiment(act)
 
@@ -66,7 +66,7 @@ def test_before_the_proof_a_peer_is_nobody(generation: int, steps: int) -> None:
             if quiet.puppet.due and not isinstance(quiet.puppet.due[0], e.Message):
                 quiet.say(quiet.puppet.due.popleft())
         loud = lab.visit(lab.client("loud")).shake_hands()
-        assert lab.board.peers == [loud.seat.routed]
+        assert lab.dispatcher.peers == [loud.connection.routed]
 
         for event in (
             e.Propagate(payload=wrapped(utterance("to all"))),
@@ -98,7 +98,7 @@ def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, ste
 
     async def act(lab: Lab) -> None:
         lab.echo()
-        lab.repertoire.watchers.append(lambda turn: heard.append(turn.text))
+        lab.skills.watchers.append(lambda turn: heard.append(turn.text))
         visitor = lab.visit(lab.client(generation=generation))
         for _ in range(steps):
             if visitor.puppet.due:
@@ -109,8 +109,8 @@ def test_what_comes_in_clear_is_never_heard(generation: int, event: e.Event, ste
         assert visitor.closed[0] == 1008
         assert visitor.ended is not None
         assert joined or handshake_only(visitor)
-        assert lab.board.peers == []
-        assert lab.board.stage.turns == 0
+        assert lab.dispatcher.peers == []
+        assert lab.dispatcher.runner.turns == 0
 
     heard: list[str] = []
     experiment(act)
@@ -128,7 +128,7 @@ def test_a_hello_in_clear_proves_nothing(generation: int) -> None:
         found = lab.registry.with_key(client.access_key)
         assert found is not None
         assert found.pubkey is None
-        assert lab.board.peers == []
+        assert lab.dispatcher.peers == []
         assert handshake_only(visitor)
 
     experiment(act)
@@ -150,7 +150,7 @@ def test_wrong_secrets_open_nothing(generation: int, changes: dict[str, Any]) ->
         with contextlib.suppress(CredentialsRefused):  # in XX the client finds out by itself
             visitor.shake_hands()
             assert visitor.closed is not None
-        assert lab.board.peers == []
+        assert lab.dispatcher.peers == []
 
     experiment(act)
 
@@ -164,7 +164,7 @@ def test_an_unknown_access_key_is_turned_away() -> None:
         visitor = lab.visit(client)
         assert visitor.closed == (1008, "invalid api key")
         assert visitor.heard == []
-        assert lab.board.seats.unproven == 0
+        assert lab.dispatcher.connections.unproven == 0
 
     experiment(act)
 
@@ -194,8 +194,8 @@ def test_tampered_frames_end_the_session() -> None:
         (frame,) = visitor.puppet.frames(utterance("hello"))
         visitor.send(Frame(frame.data[:-1] + bytes([frame.data[-1] ^ 1]), FrameType.BINARY))
         assert visitor.closed == (1008, "invalid message")
-        assert lab.board.peers == []
-        assert lab.board.stage.turns == 0
+        assert lab.dispatcher.peers == []
+        assert lab.dispatcher.runner.turns == 0
 
     experiment(act)
 
@@ -262,7 +262,7 @@ def test_of_two_first_contacts_one_wins() -> None:
         second.shake_hands()
         assert first.joined
         assert second.closed == (1008, "client Noise static key contradicts the pinned key")
-        assert lab.board.peers == [first.seat.routed]
+        assert lab.dispatcher.peers == [first.connection.routed]
         assert lab.visit(client).shake_hands().joined  # with the first key there may be many
 
     experiment(act)
@@ -292,7 +292,7 @@ def test_a_removed_client_gets_no_further() -> None:
             lab.registry.remove(client.name)
             visitor.shake_hands()
             assert visitor.closed == (1008, "this client was removed")
-            assert lab.board.peers == []
+            assert lab.dispatcher.peers == []
 
     experiment(act)
 
@@ -332,12 +332,12 @@ def test_a_key_that_cannot_be_kept_is_not_taken(caplog: pytest.LogCaptureFixture
 
     async def act(lab: Lab) -> None:
         store = FullDisk()
-        lab.registry = lab.board.registry = Registry(store)
+        lab.registry = lab.dispatcher.registry = Registry(store)
         client = lab.client()
         store.full = True
         visitor = lab.visit(client).shake_hands()
         assert visitor.closed == (1011, "the hub cannot keep the client's key")
-        assert lab.board.peers == []
+        assert lab.dispatcher.peers == []
         store.full = False
         lab.visit(client).shake_hands().hang_up()
         store.full = True
@@ -361,9 +361,9 @@ def test_a_peer_is_named_by_agent_client_and_connection() -> None:
         for visitor in (one, two):
             hello = next(event for event in visitor.heard if isinstance(event, e.HubHello))
             visitor.shake_hands()
-            assert visitor.seat.routed is not None
-            assert hello.payload["peer"] == visitor.seat.routed.id
-            ids.append(visitor.seat.routed.id)
+            assert visitor.connection.routed is not None
+            assert hello.payload["peer"] == visitor.connection.routed.id
+            ids.append(visitor.connection.routed.id)
         assert len(set(ids)) == 2
         assert [id.rpartition("::")[0] for id in ids] == ["app/1.0::1::kiosk"] * 2
 
@@ -375,7 +375,7 @@ def test_an_agent_is_shortened(caplog: pytest.LogCaptureFixture) -> None:
 
     async def act(lab: Lab) -> None:
         visitor = lab.visit(lab.client(), agent="x" * 5000).shake_hands()
-        assert visitor.seat.peer_id.startswith("x" * 64 + "::")
+        assert visitor.connection.peer_id.startswith("x" * 64 + "::")
 
     caplog.set_level(logging.INFO)
     experiment(act)
@@ -413,11 +413,11 @@ def test_a_handshake_has_its_time() -> None:
 
     async def act(lab: Lab) -> None:
         visitor = lab.visit(lab.client())
-        assert lab.board.seats.unproven == 1
-        lab.ahead = lab.board.settings.limits.handshake_time + 1
+        assert lab.dispatcher.connections.unproven == 1
+        lab.ahead = lab.dispatcher.settings.limits.handshake_time + 1
         visitor.tick()
         assert visitor.closed is not None
-        assert lab.board.seats.unproven == 0
+        assert lab.dispatcher.connections.unproven == 0
 
     experiment(act)
 
@@ -428,7 +428,7 @@ def test_a_v0_client_that_lost_the_greeting_gets_another() -> None:
     async def act(lab: Lab) -> None:
         visitor = lab.visit(lab.client(generation=0))
         visitor.puppet.shakes = False
-        lab.ahead = lab.board.settings.limits.greeting_time
+        lab.ahead = lab.dispatcher.settings.limits.greeting_time
         visitor.tick()
         kinds = [type(event) for event in visitor.heard]
         assert kinds == [e.HubHello, e.Offer] * 2
@@ -448,7 +448,7 @@ def test_every_conversation_of_a_connection_has_its_own_memory(generation: int) 
             turn.memory.setdefault("said", []).append(turn.text)
             return " and ".join(turn.memory["said"])
 
-        lab.repertoire.add(skill(fallback=True)(remember))
+        lab.skills.add(skill(fallback=True)(remember))
         visitor = lab.visit(lab.client(generation=generation)).shake_hands()
         for text, session in (("red", "a"), ("blue", "b"), ("green", "a")):
             visitor.say(utterance(text, session={"session_id": session}))
@@ -468,7 +468,7 @@ def test_unproven_connections_are_bounded_in_all() -> None:
         proven = [lab.visit(client).shake_hands() for _ in range(3)]
         waiting = [lab.visit(client, address=f"192.0.2.{n}") for n in range(3)]
         assert all(visitor.closed is None for visitor in waiting[:2])
-        assert waiting[2].seat.finished  # it never became a WebSocket
+        assert waiting[2].connection.finished  # it never became a WebSocket
         assert waiting[2].ended is not None
         assert (waiting[2].ended.kind, waiting[2].ended.code) == (CloseKind.CLOSED, 1013)
         assert waiting[2].heard == []
@@ -486,10 +486,10 @@ def test_unproven_connections_are_bounded_per_address() -> None:
         client = lab.client()
         visitors = [lab.visit(client, address="192.0.2.1") for _ in range(3)]
         local = [lab.visit(client, address=address) for address in ("127.0.0.1", "::1") for _ in range(3)]
-        assert [visitor.seat.finished for visitor in visitors] == [False, False, True]
-        assert not any(visitor.seat.finished for visitor in local)
+        assert [visitor.connection.finished for visitor in visitors] == [False, False, True]
+        assert not any(visitor.connection.finished for visitor in local)
         visitors[0].shake_hands()  # proven: its place is free
-        assert not lab.visit(client, address="192.0.2.1").seat.finished
+        assert not lab.visit(client, address="192.0.2.1").connection.finished
 
     experiment(act, unproven_per_address=2)
 
@@ -500,14 +500,12 @@ def test_a_full_house_gives_way_to_who_is_quick() -> None:
     async def act(lab: Lab) -> None:
         client = lab.client()
         oldest, other = lab.visit(client), lab.visit(client)
-        for seat in lab.board.seats:
-            seat.since -= 10
         newcomer = lab.visit(client).shake_hands()
         assert newcomer.joined
         assert oldest.closed == (1013, "others are waiting")
         assert other.closed is None
 
-    experiment(act, unproven=2, unproven_grace=5.0)
+    experiment(act, unproven=2, unproven_grace=1e-9)
 
 
 def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
@@ -520,11 +518,11 @@ def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
         for number in range(12):
             well.say(e.Propagate(payload=wrapped(utterance("x" * 1000 + str(number)))))
         assert deaf.aborted
-        assert lab.board.peers == [well.seat.routed]
+        assert lab.dispatcher.peers == [well.connection.routed]
         well.say(utterance("still here?"))
         await lab.until(lambda: bool(well.bus()))
 
-    experiment(act, unread=10_000, unread_pause=1_000)
+    experiment(act, unsent=10_000, unsent_pause=1_000)
     assert "does not read" in caplog.text
 
 
@@ -539,7 +537,7 @@ def test_one_message_may_be_larger_than_what_may_wait() -> None:
         well.say(e.Propagate(payload=wrapped(utterance("and on"))))
         assert slow.aborted
 
-    experiment(act, unread=10_000)
+    experiment(act, unsent=10_000)
 
 
 def test_a_skill_waits_for_a_client_that_does_not_read() -> None:
@@ -552,21 +550,21 @@ def test_a_skill_waits_for_a_client_that_does_not_read() -> None:
                 said.append(number)
                 await turn.speak("x" * 500)
 
-        lab.repertoire.on("app.event", endless)
+        lab.skills.on("app.event", endless)
         visitor = lab.visit(lab.client(allowed=["app.event"])).shake_hands()
         visitor.reads = False
         visitor.say(e.Bus(type="app.event"))
-        await lab.until(lambda: visitor.unread > 2_000)
+        await lab.until(lambda: visitor.connection.unsent > 2_000)
         before = len(said)
         for _ in range(20):
             await asyncio.sleep(0)
         assert before == len(said)
         visitor.reads = True
         visitor.wake()
-        await lab.until(lambda: lab.board.stage.turns == 0)
+        await lab.until(lambda: lab.dispatcher.runner.turns == 0)
         assert 1000 == len(said) == len(visitor.bus())
 
-    experiment(act, unread_pause=2_000)
+    experiment(act, unsent_pause=2_000)
 
 
 def test_a_skill_does_not_wait_for_a_client_that_is_gone() -> None:
@@ -577,16 +575,16 @@ def test_a_skill_does_not_wait_for_a_client_that_is_gone() -> None:
             for _ in range(100):
                 await turn.speak("x" * 500)
 
-        lab.repertoire.on("app.event", endless)
+        lab.skills.on("app.event", endless)
         visitor = lab.visit(lab.client(allowed=["app.event"])).shake_hands()
         visitor.reads = False
         visitor.say(e.Bus(type="app.event"))
-        await lab.until(lambda: visitor.unread > 2_000)
+        await lab.until(lambda: visitor.connection.unsent > 2_000)
         visitor.hang_up()
-        await lab.until(lambda: lab.board.stage.turns == 0)
-        assert lab.board.peers == []
+        await lab.until(lambda: lab.dispatcher.runner.turns == 0)
+        assert lab.dispatcher.peers == []
 
-    experiment(act, unread_pause=2_000)
+    experiment(act, unsent_pause=2_000)
 
 
 def test_what_is_too_long_to_send_is_the_skills_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -596,7 +594,7 @@ def test_what_is_too_long_to_send_is_the_skills_fault(caplog: pytest.LogCaptureF
         async def huge(turn: Any) -> str:
             return "x" * (33 << 20)
 
-        lab.repertoire.add(skill("huge")(huge))
+        lab.skills.add(skill("huge")(huge))
         visitor = lab.visit(lab.client()).shake_hands()
         visitor.say(utterance("huge"))
         await lab.until(lambda: bool(visitor.bus("ovos.utterance.handled")))
@@ -607,7 +605,7 @@ def test_what_is_too_long_to_send_is_the_skills_fault(caplog: pytest.LogCaptureF
 
 
 def test_bytes_that_nobody_takes_yet_hold_the_client() -> None:
-    """The seat's driver is told to read no more, and to go on later."""
+    """The connection's driver is told to read no more, and to go on later."""
 
     async def act(lab: Lab) -> None:
         gate = asyncio.Event()
@@ -615,16 +613,16 @@ def test_bytes_that_nobody_takes_yet_hold_the_client() -> None:
         async def slow(turn: Any) -> None:
             await gate.wait()
 
-        lab.repertoire.on_binary(e.BinType.RAW_AUDIO, slow)
+        lab.skills.on_binary(e.BinType.RAW_AUDIO, slow)
         visitor = lab.visit(lab.client()).shake_hands()
         for _ in range(3):
             visitor.say(e.Binary(bin_type=e.BinType.RAW_AUDIO, payload=bytes(600)))
         assert visitor.holds == [True]
         gate.set()
-        await lab.until(lambda: lab.board.stage.turns == 0)
+        await lab.until(lambda: lab.dispatcher.runner.turns == 0)
         assert visitor.holds == [True, False]
 
-    experiment(act, unheard=1000)
+    experiment(act, unhandled=1000)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -636,11 +634,11 @@ def test_goodbye_goes_to_everybody_and_nobody_new_is_let_in() -> None:
     async def act(lab: Lab) -> None:
         client = lab.client()
         visitors = [lab.visit(client), lab.visit(client).shake_hands()]
-        lab.board.goodbye()
+        lab.dispatcher.goodbye()
         visitors.append(lab.visit(client))
         assert [visitor.closed for visitor in visitors[:2]] == [(1001, "the hub is stopping")] * 2
-        assert visitors[2].seat.finished
-        assert list(lab.board.seats) == []
+        assert visitors[2].connection.finished
+        assert list(lab.dispatcher.connections) == []
 
     experiment(act)
 

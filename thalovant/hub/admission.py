@@ -51,7 +51,7 @@ class RefusalLog:
         self._until = 0.0
         self._reported: set[str] = set()
 
-    def report(self, address: str, message: str) -> None:
+    def report(self, address: str, message: str, *, level: int = logging.WARNING) -> None:
         """Log why somebody at an address is refused, unless there was a line in this minute."""
         now = self._loop.time()
         if now >= self._until:
@@ -59,7 +59,7 @@ class RefusalLog:
             self._reported.clear()
         if address not in self._reported and len(self._reported) < REPORTED:
             self._reported.add(address)
-            log.warning("A client from %s is refused: %s", address, message)
+            log.log(level, "A client from %s is refused: %s", address, message)
 
 
 class SocketAdmission:
@@ -69,19 +69,19 @@ class SocketAdmission:
         self._loop = asyncio.get_running_loop()
         self._refusals = refusals
         self._open: set[Connection[Any]] = set()
-        self._most = settings.connections
+        self.most: int = settings.connections  # sockets
         if open_files is not None:
-            self._most = max(1, min(self._most, open_files - RESERVED_FILES))
+            self.most = max(1, min(self.most, open_files - RESERVED_FILES))
         # Half the sockets are for proven clients, and no address gets all of the other half.
         self._unproven: AdmissionLimit[Connection[Any]] = AdmissionLimit(
-            total=max(1, min(settings.unproven, self._most // 2)),
-            per_source=max(1, min(settings.unproven_per_address, self._most // 4)),
+            total=max(1, min(settings.unproven, self.most // 2)),
+            per_source=max(1, min(settings.unproven_per_address, self.most // 4)),
             grace=settings.unproven_grace,
         )
 
     def admits(self, address: str) -> bool:
         """Whether there is a place for one more socket of an address. If not, that is logged."""
-        if len(self._open) >= self._most:
+        if len(self._open) >= self.most:
             self._refusals.report(address, "the hub has as many connections as it may")
         elif self._unproven.refuses(source_of(address), self._loop.time()):
             self._refusals.report(address, "too many connections prove nothing")

@@ -1,11 +1,10 @@
-"""Who is connected to a hub: a seat for each connection, few of them for those that have proven nothing."""
+"""Connections of a hub, with a limit on those that are not authenticated yet."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
@@ -14,27 +13,21 @@ from thalovant_proto.entropy import Entropy
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.limits import Limits
-from thalovant_proto.links.base import Link
+from thalovant_proto.links.admission import AdmissionLimit
+from thalovant_proto.links.base import HubLink
 from thalovant_proto.outcomes import Outcome
 from thalovant_proto.secret import Secret
 
 from .actions import RoutedPeer
+from .admission import source_of
 from .settings import Settings
 from .storage.clients import Client
 
 PeerOutcome: TypeAlias = Outcome | e.Event
 
 
-#: Addresses behind which there may be a proxy, or a whole test.
-LOCAL: Final = ("127.0.0.1", "::1")
-
-
 class Driver(Protocol):
-    """What moves a seat's bytes."""
-
-    @property
-    def unread(self) -> int:
-        """Bytes that wait for the client to read."""
+    """The driver of a connection: it moves the bytes."""
 
     def wake(self) -> None:
         """Do what the peer wants: something was said to it outside its own turn."""
@@ -47,14 +40,19 @@ class Driver(Protocol):
 
 
 class ClientConnection(HubPeer):
-    """One connection of a client, over whatever link. Its driver runs it like any `HubPeer`."""
+    """One connection of a client, over whatever link. Its driver runs it like any `HubPeer`.
+
+    `on_proven` is called when the client is. `unsent` counts the bytes that wait for it, where its link cannot.
+    """
 
     def __init__(
         self,
-        link: Link,
+        link: HubLink,
         driver: Driver,
         *,
         address: str,
+        unsent: Callable[[], int] | None,
+        on_proven: Callable[[], None],
         register: Callable[[ClientConnection, Credentials], HubSide | None],
         known_psk: Callable[[Client], Secret[bytes] | None],
         entropy: Entropy,
@@ -63,20 +61,25 @@ class ClientConnection(HubPeer):
     ) -> None:
         self.driver = driver
         self.address = address
-        self.since = now
-        self.peer_id = ""
+        self.on_proven = on_proven
+        self.peer_id: str = ""
         self.client: Client | None = None
         self.completed: e.HandshakeCompleted | None = None
         self.routed: RoutedPeer | None = None  # once it is proven
         self.gone: bool = False
+        self._unsent = unsent
         self._known_psk = known_psk
-        self._room: asyncio.Event | None = None
+        self._writable: asyncio.Event | None = None  # while somebody waits for it
         super().__init__(link, lambda credentials: register(self, credentials), entropy=entropy, now=now, limits=limits)
+
+    @property
+    def unsent(self) -> int:
+        return super().unsent if self._unsent is None else self._unsent()
 
     def data_to_send(self) -> bytes:
         data = super().data_to_send()
-        if data:
-            self.room()
+        if data and self._writable is not None:
+            self._writable.set()
         return data
 
     def effects(self) -> list[DeriveKey]:
@@ -91,33 +94,29 @@ class ClientConnection(HubPeer):
                 self.driver.wake()
         return [effect for effect in wanted if effect.kdf is not Kdf.ARGON2ID]
 
-    def left(self) -> None:
-        """The connection is over: nobody waits for it any more."""
-        self.gone = True
-        self.room()
+    def bytes_left(self) -> None:
+        """Let whoever waits to send look again: fewer bytes wait, or the connection is gone."""
+        if self._writable is not None:
+            self._writable.set()
 
-    def room(self) -> None:
-        """Some bytes have left: whoever waits for room looks again."""
-        if self._room is not None:
-            self._room.set()
-
-    async def has_room(self, pause: int) -> None:
-        """Wait until fewer than `pause` bytes wait for the client, or it is gone."""
-        while self.driver.unread >= pause and not self.gone:
-            self._room = self._room or asyncio.Event()
-            self._room.clear()
-            await self._room.wait()
-        self._room = None
+    async def writable(self, limit: int) -> None:
+        """Wait until fewer than `limit` bytes wait for the client, or it is gone."""
+        while self.unsent >= limit and not self.gone:
+            self._writable = self._writable or asyncio.Event()
+            self._writable.clear()
+            await self._writable.wait()
+        self._writable = None
 
 
 class ConnectionTable:
-    """All seats of a hub."""
+    """All connections of a hub. Those without a socket of their own, which is counted when it is accepted, are few."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._unproven: dict[ClientConnection, None] = {}  # oldest first
-        self._addresses: Counter[str] = Counter()  # of these
         self._proven: dict[str, ClientConnection] = {}
+        self._limit: AdmissionLimit[ClientConnection] = AdmissionLimit(
+            total=settings.unproven, per_source=settings.unproven_per_address, grace=settings.unproven_grace
+        )
 
     def __iter__(self) -> Iterator[ClientConnection]:
         yield from tuple(self._unproven)
@@ -125,47 +124,42 @@ class ConnectionTable:
 
     @property
     def unproven(self) -> int:
-        """How many connections have proven nothing."""
+        """The number of connections that have proven nothing."""
         return len(self._unproven)
 
     def at(self, peer_id: str) -> ClientConnection | None:
-        """The seat of a proven peer."""
+        """The connection of a proven peer."""
         return self._proven.get(peer_id)
 
-    def admit(self, seat: ClientConnection, now: float) -> bool:
-        """Count a new connection; False if there is no place for it.
+    def admit(self, connection: ClientConnection, now: float, *, counted: bool) -> bool:
+        """Enter a new connection; False if there is no place for it. One that is `counted` as a socket has its place.
 
-        When all places are taken, one that has had its time without a proof gives way: a client needs milliseconds.
+        One that had its time without a proof may have to go: a client needs milliseconds.
         """
-        settings = self._settings
-        if len(self._unproven) >= settings.unproven:
-            oldest = next(iter(self._unproven))
-            if now - oldest.since < settings.unproven_grace:
+        if not counted:
+            gone = self._limit.admit(connection, source_of(connection.address), now)
+            if gone is connection:
                 return False
-            self.forget(oldest)
-            oldest.close(now, code=1013, reason="others are waiting")
-            oldest.driver.wake()
-        if self._addresses[seat.address] >= settings.unproven_per_address and seat.address not in LOCAL:
-            return False
-        self._unproven[seat] = None
-        self._addresses[seat.address] += 1
+            if gone is not None:
+                self.forget(gone)
+                gone.close(now, code=1013, reason="others are waiting")
+                gone.driver.wake()
+        self._unproven[connection] = None
         return True
 
-    def prove(self, seat: ClientConnection) -> None:
-        """The peer on this seat is proven."""
-        self._stop_counting(seat)
-        self._proven[seat.peer_id] = seat
+    def prove(self, connection: ClientConnection) -> None:
+        """Enter a connection as that of a proven peer."""
+        self._stop_counting(connection)
+        self._proven[connection.peer_id] = connection
 
-    def forget(self, seat: ClientConnection) -> None:
+    def forget(self, connection: ClientConnection) -> None:
         """The connection is over. Harmless if repeated."""
-        self._stop_counting(seat)
-        if self._proven.get(seat.peer_id) is seat:
-            del self._proven[seat.peer_id]
-        seat.left()
+        self._stop_counting(connection)
+        if self._proven.get(connection.peer_id) is connection:
+            del self._proven[connection.peer_id]
+        connection.gone = True
+        connection.bytes_left()
 
-    def _stop_counting(self, seat: ClientConnection) -> None:
-        if seat in self._unproven:
-            del self._unproven[seat]
-            self._addresses[seat.address] -= 1
-            if not self._addresses[seat.address]:
-                del self._addresses[seat.address]
+    def _stop_counting(self, connection: ClientConnection) -> None:
+        self._unproven.pop(connection, None)
+        self._limit.release(connection)

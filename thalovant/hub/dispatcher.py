@@ -1,4 +1,4 @@
-"""Between connections and decisions: who is let in, what becomes of what they say, and how answers leave."""
+"""Dispatcher between connections and decisions: it lets clients in, acts on their messages and sends answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 from thalovant_proto import events as e
@@ -14,10 +15,11 @@ from thalovant_proto.carrier import Credentials
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import PeerClosed
-from thalovant_proto.links.base import Link
+from thalovant_proto.links.base import HubLink
 from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
+from .admission import RefusalLog
 from .connections import ClientConnection, ConnectionTable, Driver, PeerOutcome
 from .errors import HubSetupError
 from .mesh import Mesh
@@ -40,8 +42,8 @@ STOPPING: Final = "the hub is stopping"
 class Dispatcher:
     """What all listeners of a hub share. Use it on the hub's loop.
 
-    A listener gives each link to `accept`, runs the seat that it gets, tells `heard` the seat's outcomes, and `left`
-    when the connection is gone.
+    A listener gives each link to `accept`, runs the connection that it gets, tells `on_outcome` the connection's
+    outcomes, and `on_gone` when it is over.
     """
 
     def __init__(
@@ -49,16 +51,17 @@ class Dispatcher:
         hub: HubView,
         keys: HubKeys,
         registry: Registry,
-        repertoire: SkillRegistry,
+        skills: SkillRegistry,
         *,
         site_id: str | None,
         settings: Settings,
     ) -> None:
         self.hub = hub
         self.registry = registry
-        self.seats: ConnectionTable = ConnectionTable(settings)
-        self.stage: SkillRunner = SkillRunner(repertoire, self, settings)
+        self.connections: ConnectionTable = ConnectionTable(settings)
+        self.runner: SkillRunner = SkillRunner(skills, self, settings)
         self.settings = settings
+        self.refusals = RefusalLog()
         self.stopping: bool = False
         self._keys = keys
         self._loop = asyncio.get_running_loop()
@@ -67,13 +70,27 @@ class Dispatcher:
 
     # --- for listeners ---
 
-    def accept(self, link: Link, driver: Driver, *, address: str) -> ClientConnection:
-        """A seat for a link whose socket is up."""
+    def accept(
+        self,
+        link: HubLink,
+        driver: Driver,
+        *,
+        address: str,
+        counted: bool = False,
+        unsent: Callable[[], int] | None = None,
+        on_proven: Callable[[], None] = lambda: None,
+    ) -> ClientConnection:
+        """Make the connection of a link that is up. `counted`: the limit of the unproven was applied to its socket.
+
+        See `ClientConnection` for the rest.
+        """
         now = self._loop.time()
-        seat = ClientConnection(
+        connection = ClientConnection(
             link,
             driver,
             address=address,
+            unsent=unsent,
+            on_proven=on_proven,
             register=self._register,
             known_psk=self._known_psk,
             entropy=os.urandom,
@@ -81,34 +98,36 @@ class Dispatcher:
             limits=self.settings.limits,
         )
         if self.stopping:
-            seat.close(now, code=1001, reason=STOPPING)
-        elif not self.seats.admit(seat, now):
-            log.warning("Too many clients that prove nothing: one from %s was turned away", address)
-            seat.close(now, code=1013, reason="too many connections that prove nothing")
-        return seat
+            connection.close(now, code=1001, reason=STOPPING)
+        elif not self.connections.admit(connection, now, counted=counted):
+            self.refusals.report(address, "too many connections prove nothing")
+            connection.close(now, code=1013, reason="too many connections that prove nothing")
+        return connection
 
-    def heard(self, seat: ClientConnection, outcome: PeerOutcome) -> None:
-        """Something became true on a seat."""
+    def on_outcome(self, connection: ClientConnection, outcome: PeerOutcome) -> None:
+        """Act on an outcome of a connection."""
         if isinstance(outcome, e.Message):
-            if seat.routed is not None:
-                self._act(seat.routed, outcome)
+            if connection.routed is not None:
+                self._act(connection.routed, outcome)
         elif isinstance(outcome, e.HandshakeCompleted):
-            seat.completed = outcome
+            connection.completed = outcome
         elif isinstance(outcome, e.Proven):
-            self._proven(seat)
+            self._proven(connection)
         elif isinstance(outcome, PeerClosed):
             if outcome.cause is not None:
-                log.error("The client at %s could not be looked up", seat.address, exc_info=outcome.cause)
-            if outcome.error is not None:
-                log.info("%s: %s", seat.peer_id or seat.address, outcome.error)
-            self.left(seat)
+                log.error("The client at %s could not be looked up", connection.address, exc_info=outcome.cause)
+            if outcome.error is not None and connection.routed is not None:
+                log.info("%s: %s", connection.peer_id, outcome.error)
+            elif outcome.error is not None:
+                self.refusals.report(connection.address, str(outcome.error), level=logging.INFO)
+            self.on_gone(connection)
 
-    def left(self, seat: ClientConnection) -> None:
-        """The connection of a seat is over. Harmless if repeated."""
-        if seat.routed is not None and not seat.gone:
-            log.info("%s left", seat.peer_id)
-            self._router.leave(seat.routed)
-        self.seats.forget(seat)
+    def on_gone(self, connection: ClientConnection) -> None:
+        """The connection is over. Harmless if repeated."""
+        if connection.routed is not None and not connection.gone:
+            log.info("%s left", connection.peer_id)
+            self._router.leave(connection.routed)
+        self.connections.forget(connection)
 
     # --- for what answers ---
 
@@ -126,66 +145,66 @@ class Dispatcher:
 
         Raises `ValueError` for what is no JSON, or too long.
         """
-        seat = self.seats.at(peer.id)
-        if seat is None or not seat.proven:
+        connection = self.connections.at(peer.id)
+        if connection is None or not connection.proven:
             return
-        now, waited = self._loop.time(), seat.driver.unread  # of the new ones, one may be larger than what may wait
+        now, waited = self._loop.time(), connection.unsent  # of the new ones, one may be larger than what may wait
         try:
             for event in events:
-                seat.send(event, now)
+                connection.send(event, now)
         except LocalProtocolError as error:
-            if seat.proven:  # else it was just closed
+            if connection.proven:  # else it was just closed
                 raise ValueError(str(error)) from None
         if more:
             return
-        seat.driver.wake()
-        if events and waited > self.settings.unread:
-            log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, seat.driver.unread)
-            self.left(seat)
-            seat.driver.abort()
+        connection.driver.wake()
+        if events and waited > self.settings.unsent:
+            log.warning("%s does not read: %d bytes wait for it; cut off", peer.id, connection.unsent)
+            self.on_gone(connection)
+            connection.driver.abort()
 
     async def drained(self, peer: RoutedPeer) -> None:
         """Let everything leave, and wait while the peer is behind with reading; others get their turn in any case."""
         self.send(peer)
         await asyncio.sleep(0)
-        if (seat := self.seats.at(peer.id)) is not None:
-            await seat.has_room(self.settings.unread_pause)
+        if (connection := self.connections.at(peer.id)) is not None:
+            await connection.writable(self.settings.unsent_pause)
 
     def hold(self, peer: RoutedPeer, hold: bool) -> None:
         """Read nothing more from a peer, until told otherwise."""
-        if (seat := self.seats.at(peer.id)) is not None:
-            seat.driver.hold(hold)
+        if (connection := self.connections.at(peer.id)) is not None:
+            connection.driver.hold(hold)
 
     def kick(self, peer: RoutedPeer, *, code: int, reason: str) -> None:
         """Close the connection of a peer."""
-        if (seat := self.seats.at(peer.id)) is not None:
+        if (connection := self.connections.at(peer.id)) is not None:
             log.info("%s is closed: %s", peer.id, reason)
-            seat.close(self._loop.time(), code=code, reason=reason)
-            seat.driver.wake()
+            connection.close(self._loop.time(), code=code, reason=reason)
+            connection.driver.wake()
 
     def goodbye(self) -> None:
         """Close every connection."""
         self.stopping = True
         now = self._loop.time()
-        for seat in self.seats:
-            seat.close(now, code=1001, reason=STOPPING)
-            seat.driver.wake()
+        for connection in self.connections:
+            connection.close(now, code=1001, reason=STOPPING)
+            connection.driver.wake()
 
     # --- inside ---
 
-    def _register(self, seat: ClientConnection, credentials: Credentials) -> HubSide | None:
+    def _register(self, connection: ClientConnection, credentials: Credentials) -> HubSide | None:
         client = self.registry.with_key(credentials.access_key)
         if client is None:
-            log.info("A client from %s showed an unknown access key", seat.address)
+            self.refusals.report(connection.address, "it showed an unknown access key", level=logging.INFO)
             return None
         agent = "".join(char if char.isprintable() else "_" for char in credentials.user_agent[:MAX_AGENT])
-        seat.client = client
-        seat.peer_id = f"{agent}::{client.id}::{client.name}::{uuid.uuid4()}"
+        connection.client = client
+        connection.peer_id = f"{agent}::{client.id}::{client.name}::{uuid.uuid4()}"
         return HubSide(
             node_id=self._keys.pubkey,
             pubkey=self._keys.pubkey,
             static_key=self._keys.static_key,
-            peer=seat.peer_id,
+            peer=connection.peer_id,
             generation=client.generation,
             # A v0 client that holds the password too may prove it unasked, as old clients do.
             password=client.password,
@@ -199,8 +218,8 @@ class Dispatcher:
         known = self.registry.with_key(client.access_key)
         return None if known is None else known.psk
 
-    def _proven(self, seat: ClientConnection) -> None:
-        client, completed = seat.client, seat.completed
+    def _proven(self, connection: ClientConnection) -> None:
+        client, completed = connection.client, connection.completed
         if client is None:
             return
         if completed is not None and completed.peer_static is not None:
@@ -208,45 +227,46 @@ class Dispatcher:
                 client = self.registry.learn(client, pinned=completed.peer_static, psk=completed.psk)
             except HubSetupError as error:
                 log.error("%s", error)
-                self._turn_away(seat, "the hub cannot keep the client's key", code=1011)
+                self._turn_away(connection, "the hub cannot keep the client's key", code=1011)
                 return
             if client is not None and client.pinned != completed.peer_static:
                 # Another connection of this client was first, with another key.
-                self._turn_away(seat, KEY_REJECTED)
+                self._turn_away(connection, KEY_REJECTED)
                 return
         else:
             client = self.registry.with_key(client.access_key)
         if client is None:
-            self._turn_away(seat, "this client was removed")
+            self._turn_away(connection, "this client was removed")
             return
-        seat.client = client
-        seat.routed = RoutedPeer(
-            id=seat.peer_id,
+        connection.client = client
+        connection.routed = RoutedPeer(
+            id=connection.peer_id,
             client=client,
             generation=client.generation,
-            session_id=seat.peer_id.rpartition("::")[2],
+            session_id=connection.peer_id.rpartition("::")[2],
             site_id=client.site_id,
         )
-        self.seats.prove(seat)
-        self._router.join(seat.routed)
-        log.info("%s joined", seat.peer_id)
+        self.connections.prove(connection)
+        connection.on_proven()
+        self._router.join(connection.routed)
+        log.info("%s joined", connection.peer_id)
         self._joined.set()  # which wakes who waits now, and nobody later
         self._joined.clear()
 
-    def _turn_away(self, seat: ClientConnection, reason: str, *, code: int = 1008) -> None:
-        log.warning("%s: %s", seat.peer_id, reason)
-        seat.close(self._loop.time(), code=code, reason=reason)
-        seat.driver.wake()
+    def _turn_away(self, connection: ClientConnection, reason: str, *, code: int = 1008) -> None:
+        log.warning("%s: %s", connection.peer_id, reason)
+        connection.close(self._loop.time(), code=code, reason=reason)
+        connection.driver.wake()
 
     def _act(self, peer: RoutedPeer, event: e.Message) -> None:
         for action in self._router.receive(peer, event, self._loop.time()):
             match action:
                 case Hear(request):
-                    self.stage.hear(request)
+                    self.runner.on_request(request)
                 case Say(to, message):
                     self._pass_on(to, message)
                 case HearBinary(sender, binary):
-                    self.stage.hear_binary(sender, binary)
+                    self.runner.on_binary(sender, binary)
                 case Kick(whom, code, reason):
                     self.kick(whom, code=code, reason=reason)
                 case Learn(whom, pubkey):

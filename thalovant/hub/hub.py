@@ -73,8 +73,8 @@ class Hub:
         settings: Settings = DEFAULT_SETTINGS,
         clock: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
-        self._repertoire = SkillRegistry(skills)
-        self._places = Addresses(
+        self._skills = SkillRegistry(skills)
+        self._addresses = Addresses(
             host=host,
             public_host=public_host or ("localhost" if host in ANY_HOST else host),
             wss_port=wss_port,
@@ -90,7 +90,7 @@ class Hub:
         self._running: _Running | None = None
 
         self.client_status: dict[str, Mapping[str, Any]] = {}  # by name: what each client said of itself last
-        self._repertoire.on(STATUS, self._hear_status)
+        self._skills.on(STATUS, self._hear_status)
 
     # --- life ---
 
@@ -103,23 +103,23 @@ class Hub:
             state = await asyncio.to_thread(Store.open, self._folder, now=now)
             exits.callback(lambda: state.close(now=self._clock()))
             keys = await asyncio.to_thread(load_keys, state, self._names, now)
-            broker = self._places.broker
+            broker = self._addresses.broker
             others = b"" if broker is None else await asyncio.to_thread(broker.authorities)
             ca_file = self._publish(keys.authority.pem + others, exits)
             context = await asyncio.to_thread(server_context, keys.server) if self._tls else None
             registry = Registry(state)
-            board = Dispatcher(self, keys, registry, self._repertoire, site_id=self._site_id, settings=self.settings)
-            transports = Listeners(board, Accounts(registry, broker_key(state)), self._places, context)
-            await transports.start()
-            exits.push_async_callback(transports.close, self.settings.goodbye_time)
-            exits.callback(board.goodbye)
+            dispatcher = Dispatcher(self, keys, registry, self._skills, site_id=self._site_id, settings=self.settings)
+            listeners = Listeners(dispatcher, Accounts(registry, broker_key(state)), self._addresses, context)
+            await listeners.start()
+            exits.push_async_callback(listeners.close, self.settings.goodbye_time)
+            exits.callback(dispatcher.goodbye)
             self._running = running = _Running(
                 state=state,
                 keys=keys,
-                board=board,
+                dispatcher=dispatcher,
                 context=context,
                 ca_file=ca_file,
-                transports=transports,
+                listeners=listeners,
                 exits=exits.pop_all(),
             )
         running.tending = asyncio.create_task(self._tend())
@@ -130,7 +130,7 @@ class Hub:
     async def drain(self, grace: float | None = None) -> None:
         """Take no more requests, and wait for the running ones: `grace` seconds, else as long as the settings say."""
         if self._running is not None:
-            await self._running.board.stage.drain(self.settings.drain_time if grace is None else grace)
+            await self._running.dispatcher.runner.drain(self.settings.drain_time if grace is None else grace)
 
     async def close(self, grace: float | None = None) -> None:
         """`drain`, say goodbye to all clients, and let go of everything. Harmless if repeated."""
@@ -156,7 +156,7 @@ class Hub:
     @property
     def endpoints(self) -> Mapping[str, str]:
         """The URL of each protocol that it listens on."""
-        return dict(self._up.transports.endpoints)
+        return dict(self._up.listeners.endpoints)
 
     @property
     def ca_file(self) -> Path:
@@ -171,7 +171,7 @@ class Hub:
     @property
     def skills(self) -> tuple[Skill, ...]:
         """Its skills, in the order in which they are tried."""
-        return tuple(self._repertoire)
+        return tuple(self._skills)
 
     # --- clients ---
 
@@ -194,7 +194,7 @@ class Hub:
         `admin` may broadcast. Raises `ValueError` for a name that is taken or unfit.
         """
         running = self._up
-        client = running.board.registry.add(
+        client = running.dispatcher.registry.add(
             name,
             generation=generation,
             site_id=site_id,
@@ -211,22 +211,22 @@ class Hub:
 
     def identity(self, name: str) -> ThalovantIdentity | None:
         """The identity of a registered client, None if there is none of that name."""
-        client = self._up.board.registry.named(name)
+        client = self._up.dispatcher.registry.named(name)
         return None if client is None else self._identity(client)
 
     def remove_client(self, name: str) -> bool:
         """Forget a client and close its connections; whether there was one."""
-        board = self._up.board
-        removed = board.registry.remove(name)
+        dispatcher = self._up.dispatcher
+        removed = dispatcher.registry.remove(name)
         for peer in self._peers(name):
-            board.kick(peer, code=1008, reason="this client was removed")
+            dispatcher.kick(peer, code=1008, reason="this client was removed")
         return removed is not None
 
     def disconnect(self, name: str, *, code: int = 1001, reason: str = "") -> int:
         """Close the connections of a client, which may come back; gives their number."""
         peers = self._peers(name)
         for peer in peers:
-            self._up.board.kick(peer, code=code, reason=reason)
+            self._up.dispatcher.kick(peer, code=code, reason=reason)
         return len(peers)
 
     async def introduce(self, name: str, public_key: bytes) -> Introduction | None:
@@ -235,7 +235,7 @@ class Hub:
         None if there is no such client, or it is of a generation that has no keys.
         """
         running = self._up
-        registry = running.board.registry
+        registry = running.dispatcher.registry
         client = registry.named(name)
         if client is None or client.generation is not Generation.NOISE:
             return None
@@ -245,22 +245,22 @@ class Hub:
 
     def forget_keys(self, name: str) -> bool:
         """Let a client that lost its keys come with new ones; whether there is one of that name."""
-        return self._up.board.registry.forget_keys(name) is not None
+        return self._up.dispatcher.registry.forget_keys(name) is not None
 
     @property
     def clients(self) -> tuple[str, ...]:
         """The names of all registered clients."""
-        return tuple(client.name for client in self._up.board.registry)
+        return tuple(client.name for client in self._up.dispatcher.registry)
 
     @property
     def connected(self) -> tuple[str, ...]:
         """The names of the clients that are connected and proven, each once."""
-        return tuple(dict.fromkeys(peer.client.name for peer in self._up.board.peers))
+        return tuple(dict.fromkeys(peer.client.name for peer in self._up.dispatcher.peers))
 
     async def wait_connected(self, name: str) -> None:
         """Wait until a client is connected and proven."""
         while name not in self.connected:
-            await self._up.board.joined()
+            await self._up.dispatcher.joined()
 
     # --- answering ---
 
@@ -274,17 +274,17 @@ class Hub:
     ) -> Callable[[SkillFunction], Skill]:
         """Add a function as a skill, before or after `start`: `@hub.skill("light the {what}")`. See `skills.skill`."""
         make = skill(*phrases, name=name, when=when, fallback=fallback, timeout=timeout)
-        return lambda function: self._repertoire.add(make(function))
+        return lambda function: self._skills.add(make(function))
 
     def add_skill(self, one: Skill) -> Skill:
         """Add a skill that was made elsewhere."""
-        return self._repertoire.add(one)
+        return self._skills.add(one)
 
     def on(self, type: str) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods."""
 
         def add(function: SkillFunction) -> SkillFunction:
-            self._repertoire.on(type, function)
+            self._skills.on(type, function)
             return function
 
         return add
@@ -293,14 +293,14 @@ class Hub:
         """Call a function for raw bytes of a kind: `@hub.on_binary(BinType.RAW_AUDIO)`; they are in `turn.binary`."""
 
         def add(function: SkillFunction) -> SkillFunction:
-            self._repertoire.on_binary(kind, function)
+            self._skills.on_binary(kind, function)
             return function
 
         return add
 
     def watch(self, function: Callable[[TurnInfo], object]) -> None:
         """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
-        self._repertoire.watchers.append(function)
+        self._skills.watchers.append(function)
 
     # --- saying something unasked ---
 
@@ -314,14 +314,14 @@ class Hub:
         """Send an event on all connections of a client; gives their number. Raises `ValueError` for what is no JSON."""
         peers = self._peers(client)
         for peer in peers:
-            self._up.board.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
+            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
         return len(peers)
 
     def broadcast(self, type: str, data: Mapping[str, Any] | None = None) -> int:
         """Send an event to everybody who is connected; gives the number. Raises `ValueError` for what is no JSON."""
-        peers = self._up.board.peers
+        peers = self._up.dispatcher.peers
         for peer in peers:
-            self._up.board.send(peer, unasked(peer, type, dict(data or {})))
+            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {})))
         return len(peers)
 
     # --- inside ---
@@ -334,14 +334,14 @@ class Hub:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        names = dict.fromkeys((self._places.public_host, self._places.host))
+        names = dict.fromkeys((self._addresses.public_host, self._addresses.host))
         return tuple(name for name in names if name not in ANY_HOST)
 
     def _peers(self, name: str) -> list[RoutedPeer]:
-        return [peer for peer in self._up.board.peers if peer.client.name == name]
+        return [peer for peer in self._up.dispatcher.peers if peer.client.name == name]
 
     def _identity(self, client: Client) -> ThalovantIdentity:
-        running, broker = self._up, self._places.broker
+        running, broker = self._up, self._addresses.broker
         trusting = self._tls or (broker is not None and broker.ca_file is not None)
         return ThalovantIdentity.from_mapping(
             {
@@ -350,7 +350,7 @@ class Hub:
                 "crypto_key": client.crypto_key and client.crypto_key.reveal(),
                 "site_id": client.site_id,
                 "ca_file": str(running.ca_file) if trusting else None,
-                **running.transports.tell(client),
+                **running.listeners.tell(client),
             }
         )
 
@@ -375,7 +375,7 @@ class Hub:
     def renew(self) -> None:
         """Take a new certificate if the present one ends soon; connections that are open keep theirs."""
         running, now = self._up, self._clock()
-        running.state.saw(now)
+        running.state.touch_clock(now)
         authority, server = certificates(running.state, self._names, now)
         if running.context is not None and server != running.keys.server:
             load_into(running.context, server)
@@ -404,10 +404,10 @@ class _Running:
 
     state: Store
     keys: HubKeys
-    board: Dispatcher
+    dispatcher: Dispatcher
     context: ssl.SSLContext | None
     ca_file: Path
-    transports: Listeners
+    listeners: Listeners
     exits: AsyncExitStack
     underived: asyncio.Queue[Client] = field(factory=asyncio.Queue)
     tending: asyncio.Task[None] = field(init=False)
@@ -435,11 +435,11 @@ async def _derive_all(running: _Running) -> None:
 
 
 async def _derive(running: _Running, client: Client) -> Secret[bytes]:
-    known = running.board.registry.with_key(client.access_key)
+    known = running.dispatcher.registry.with_key(client.access_key)
     if known is not None and known.psk is not None:
         return known.psk
     secret, salt = Secret(client.password.as_bytes()), psk_salt(running.keys.pubkey)
     effect = DeriveKey(id=0, kdf=Kdf.ARGON2ID, secret=secret, salt=salt)
     psk = await asyncio.wrap_future(start_derivation(effect))
-    running.board.registry.learn(client, psk=psk)
+    running.dispatcher.registry.learn(client, psk=psk)
     return psk

@@ -28,11 +28,11 @@ class Settings:
     connections: int = field(default=16_384, validator=gt(0))
     # Bytes that wait for a client that does not read; if there is more to say then, the connection is cut. One message
     # may be larger, for it cannot wait in parts.
-    unread: int = field(default=8 * MIB, validator=gt(0))
+    unsent: int = field(default=8 * MIB, validator=gt(0))
     # From here on skills wait before they say more.
-    unread_pause: int = field(default=256 * 1024, validator=gt(0))
+    unsent_pause: int = field(default=256 * 1024, validator=gt(0))
     # Bytes of one client that wait for a handler of raw bytes; beyond it the hub reads no more from that client.
-    unheard: int = field(default=4 * MIB, validator=gt(0))
+    unhandled: int = field(default=4 * MIB, validator=gt(0))
     # How long a skill may take, and how many run for one client at a time.
     skill_timeout: float = field(default=30.0, validator=gt(0))
     turns_per_client: int = field(default=256, validator=gt(0))

@@ -100,3 +100,11 @@ class Link(Protocol):
 
     def close(self, now: float, *, code: int = 1000, reason: str = "") -> list[LinkEvent]:
         """Say goodbye. `LinkClosed` comes at once, or when the peer answered, the socket ended or time is up."""
+
+
+class HubLink(Link, Protocol):
+    """The hub's end of a link."""
+
+    @property
+    def unsent(self) -> int:
+        """The bytes of frames that wait for the client, or for what takes them to it."""

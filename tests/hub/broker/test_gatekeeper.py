@@ -148,20 +148,15 @@ def test_who_says_nothing_is_shown_out():
     assert device.connection.next_timeout is None
 
 
-def test_a_flood_of_silent_connections_leaves_room_for_clients():
-    """As many wait as the settings say; a newcomer has to go, until the oldest has had its time."""
-    world = World(unproven=3, unproven_grace=5.0)
-    silent = [Device(world) for _ in range(3)]
+def test_a_connection_is_proven_when_it_signs_in():
+    """Until then its socket is counted among those that have proven nothing."""
+    world = World()
+    device = Device(world)
+    assert not device.wire.is_proven
 
-    early = Device(world)
-    assert early.connection.finished
-    world.now += 5
-    late = Device(world)
+    assert device.sends(world.credentials(world.ada)) == []
 
-    assert [one.connection.finished for one in silent] == [True, False, False]
-    assert late.sends(world.credentials(world.ada)) == []
-    assert not late.connection.finished
-    assert not Device(world).connection.finished  # a client that is in takes no place of those who wait
+    assert device.wire.is_proven
 
 
 # --- whose place it is -----------------------------------------------------------------------------------------------

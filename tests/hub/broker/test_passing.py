@@ -379,14 +379,14 @@ def test_unanswered_subscriptions_hold_a_client_back():
 @pytest.mark.parametrize("teller", ["hub", "broker"])
 def test_who_does_not_read_is_cut_off(teller):
     """Beyond the settings' bound, at once and without goodbye. How much waits is known of the one that reads."""
-    world = World(unread=10_000, unread_pause=5000)
+    world = World(unsent=10_000, unsent_pause=5000)
     hub, device, other = HubSide(world), world.inside(world.ada, "1"), world.inside(world.ada, "2")
     end, owner = device.end, world.ada.access_key.reveal()
     level = "out" if teller == "hub" else "status"
     message = Publish(topic=topic(world.ada, level), payload=b"x" * 4000)
     for one in (device, other):
         one.sends(Subscribe(packet_id=1, filters=((message.topic, 1),)))
-    assert world.gatekeeper.unread(owner) == 0
+    assert world.gatekeeper.unsent(owner) == 0
 
     waiting = []
     for _ in range(3):
@@ -395,7 +395,7 @@ def test_who_does_not_read_is_cut_off(teller):
         else:
             device.connection.receive_from_broker(message.encode())
             other.connection.receive_from_broker(message.encode())
-        waiting.append(world.gatekeeper.unread(owner) // 4000)
+        waiting.append(world.gatekeeper.unsent(owner) // 4000)
         other.received()
 
     assert waiting == [1, 1, 1]
@@ -412,7 +412,7 @@ def test_who_does_not_read_is_cut_off(teller):
 @pytest.mark.parametrize("kind", ["ping", "refused", "dropped"])
 def test_who_does_not_read_its_answers_is_cut_off(kind):
     """Two bytes in are two bytes out, and who only writes could fill the memory with them."""
-    world = World(unread=1000)
+    world = World(unsent=1000)
     device = world.inside(world.ada)
     packet = {
         "ping": Pingreq(),

@@ -56,6 +56,7 @@ class FakeWire:
         self.wakes = 0
         self.holds: list[bool] = []
         self.aborted = False
+        self.is_proven = False
 
     def wake(self) -> None:
         self.wakes += 1
@@ -65,6 +66,9 @@ class FakeWire:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def proven(self) -> None:
+        self.is_proven = True
 
 
 class Device:

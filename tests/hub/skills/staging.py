@@ -25,15 +25,15 @@ class Scene:
     def __init__(self, **settings: Any) -> None:
         self.hub: Any = None
         self.hive = Hive()
-        self.repertoire = SkillRegistry()
+        self.skills = SkillRegistry()
         self.said: list[tuple[str, dict[str, Any], dict[str, Any]]] = []  # type, data, context
         self.frames: list[e.Message] = []
         self.held: list[bool] = []
         self.drains = 0
         self.behind: asyncio.Event | None = None  # unset: the client is behind with reading
-        self.stage = SkillRunner(self.repertoire, self, evolve(DEFAULT_SETTINGS, **settings))
+        self.runner = SkillRunner(self.skills, self, evolve(DEFAULT_SETTINGS, **settings))
 
-    # what a stage wants
+    # what a runner wants
 
     def send(self, peer: RoutedPeer, *events: e.Message, more: bool = False) -> None:
         for event in events:
@@ -55,21 +55,21 @@ class Scene:
 
     def skill(self, *phrases: str, **options: Any) -> Callable[[Any], Any]:
         """Add a skill."""
-        return lambda function: self.repertoire.add(skill(*phrases, **{"fallback": not phrases, **options})(function))
+        return lambda function: self.skills.add(skill(*phrases, **{"fallback": not phrases, **options})(function))
 
     def hub_on(self, type: str) -> Callable[[Any], Any]:
         """Add a handler."""
-        return lambda function: self.repertoire.on(type, function)
+        return lambda function: self.skills.on(type, function)
 
     def hear(self, peer: RoutedPeer, text: str = "hello", **context: Any) -> None:
         """A client says something."""
-        self.stage.hear(heard(self.hive.say(peer, utterance(text, **context))).request)
+        self.runner.on_request(heard(self.hive.say(peer, utterance(text, **context))).request)
 
     def hear_binary(self, peer: RoutedPeer, payload: bytes, kind: int = e.BinType.RAW_AUDIO) -> None:
         """A client sends bytes."""
         (action,) = self.hive.say(peer, e.Binary(bin_type=kind, payload=payload, metadata={"rate": 1}))
         assert isinstance(action, HearBinary)
-        self.stage.hear_binary(action.peer, action.event)
+        self.runner.on_binary(action.peer, action.event)
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let the loop run until something is so."""
@@ -93,13 +93,13 @@ class Scene:
 
 
 def play(act: Callable[[Scene], Coroutine[Any, Any, None]], **settings: Any) -> Scene:
-    """Run a test's act on a new stage, and end the stage."""
+    """Run a test's act in a new scene, and end its runner."""
 
     async def run() -> Scene:
         scene = Scene(**settings)
         async with asyncio.timeout(PATIENCE):
             await act(scene)
-            await scene.stage.drain(0)
+            await scene.runner.drain(0)
         return scene
 
     return asyncio.run(run())

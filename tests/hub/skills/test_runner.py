@@ -468,7 +468,7 @@ def test_a_thread_may_outlive_the_hub() -> None:
             ended.set()
 
         scene.hear(scene.hive.peer())
-        await scene.until(lambda: scene.stage.turns == 1)
+        await scene.until(lambda: scene.runner.turns == 1)
         await asyncio.sleep(0)
 
     play(act)
@@ -565,7 +565,7 @@ def test_a_question_that_nobody_answers_ends_quietly() -> None:
 
         scene.hear(scene.hive.peer(), "one")
         scene.hear(scene.hive.peer(), "two")
-        await scene.until(lambda: bool(caught) and scene.stage.turns == 0)
+        await scene.until(lambda: bool(caught) and scene.runner.turns == 0)
 
     scene = play(act)
 
@@ -588,7 +588,7 @@ def test_a_newer_question_takes_the_answer() -> None:
 
         peer = scene.hive.peer()
         for n in (1, 2):
-            scene.stage.hear(heard(scene.hive.say(peer, e.Bus(type="app.event", data={"n": n}))).request)
+            scene.runner.on_request(heard(scene.hive.say(peer, e.Bus(type="app.event", data={"n": n}))).request)
         await scene.until(lambda: scene.types.count("speak") == 2)
         scene.hear(peer, "yes")
         await scene.until(lambda: scene.types.count("speak") == 3)
@@ -612,8 +612,8 @@ def test_handlers_answer_by_the_turns_methods() -> None:
 
         peer = scene.hive.peer()
         bus = e.Bus(type="app.event", data={"n": 1}, context={"request_id": "r1"})
-        scene.stage.hear(heard(scene.hive.say(peer, bus)).request)
-        await scene.until(lambda: bool(scene.said) and scene.stage.turns == 0)
+        scene.runner.on_request(heard(scene.hive.say(peer, bus)).request)
+        await scene.until(lambda: bool(scene.said) and scene.runner.turns == 0)
 
     ((type, data, context),) = play(act).said
 
@@ -628,7 +628,7 @@ def test_a_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         async def broken(turn: Turn) -> None:
             raise RuntimeError("oops")
 
-        scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
+        scene.runner.on_request(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
         await scene.until(lambda: bool(caplog.records))
 
     assert play(act).said == []
@@ -639,7 +639,7 @@ def test_messages_that_nobody_handles_are_taken() -> None:
     """As on a real hub's bus."""
 
     async def act(scene: Scene) -> None:
-        scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
+        scene.runner.on_request(heard(scene.hive.say(scene.hive.peer(), e.Bus(type="app.event"))).request)
 
     assert play(act).frames == []
 
@@ -655,7 +655,7 @@ def test_watchers_see_everything_first() -> None:
             seen.append((turn.type, turn.text))
             raise RuntimeError("oops")
 
-        scene.repertoire.watchers.append(watch)
+        scene.skills.watchers.append(watch)
         scene.hear(scene.hive.peer(), "ok")
         await scene.ended()
 
@@ -683,7 +683,7 @@ def test_a_query_is_answered_in_frames(says: list[str]) -> None:
             return says
 
         query = e.Query(payload=wrapped(utterance()))
-        scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), query)).request)
+        scene.runner.on_request(heard(scene.hive.say(scene.hive.peer(), query)).request)
         await scene.until(lambda: len(scene.frames) == len(says) + 1)
 
     scene = play(act)
@@ -698,7 +698,7 @@ def test_a_query_that_nobody_answers_times_out_at_once(bus: e.Bus) -> None:
 
     async def act(scene: Scene) -> None:
         query = e.Query(payload=wrapped(bus), metadata={"query_id": "q"})
-        scene.stage.hear(heard(scene.hive.say(scene.hive.peer(), query)).request)
+        scene.runner.on_request(heard(scene.hive.say(scene.hive.peer(), query)).request)
 
     (frame,) = play(act).frames
 
@@ -722,7 +722,7 @@ def test_raw_bytes_are_handled_in_order() -> None:
             got.append((turn.client, turn.binary.payload))
             await turn.send_binary(turn.binary.payload * 2, metadata={"rate": turn.data["rate"]})
 
-        scene.repertoire.on_binary(e.BinType.RAW_AUDIO, audio)
+        scene.skills.on_binary(e.BinType.RAW_AUDIO, audio)
         ada, bob = scene.hive.peer("ada"), scene.hive.peer("bob")
         for payload in (b"1", b"2", b"3"):
             scene.hear_binary(ada, payload)
@@ -730,7 +730,7 @@ def test_raw_bytes_are_handled_in_order() -> None:
         scene.hear_binary(bob, b"file", e.BinType.FILE)  # which nobody handles
         await scene.until(lambda: bool(got))
         gate.set()
-        await scene.until(lambda: len(scene.frames) == 4 and scene.stage.turns == 0)
+        await scene.until(lambda: len(scene.frames) == 4 and scene.runner.turns == 0)
 
     scene = play(act)
 
@@ -752,16 +752,16 @@ def test_a_client_that_sends_faster_than_it_is_heard_is_held() -> None:
         async def slow(turn: Turn) -> None:
             await gate.wait()
 
-        scene.repertoire.on_binary(e.BinType.RAW_AUDIO, slow)
+        scene.skills.on_binary(e.BinType.RAW_AUDIO, slow)
         peer = scene.hive.peer()
         for _ in range(3):
             scene.hear_binary(peer, bytes(50))
             assert scene.held == [] or len(scene.held) == 1
         assert scene.held == [True]
         gate.set()
-        await scene.until(lambda: scene.stage.turns == 0)
+        await scene.until(lambda: scene.runner.turns == 0)
 
-    assert play(act, unheard=100).held == [True, False]
+    assert play(act, unhandled=100).held == [True, False]
 
 
 def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
@@ -778,10 +778,10 @@ def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(caplog: p
                 try:
                     await asyncio.Event().wait()
                 except asyncio.CancelledError:
-                    if scene.stage.stopping:
+                    if scene.runner.stopping:
                         raise
 
-        scene.repertoire.on_binary(e.BinType.RAW_AUDIO, audio)
+        scene.skills.on_binary(e.BinType.RAW_AUDIO, audio)
         peer = scene.hive.peer()
         for payload in (b"raise", b"hang", b"last"):
             scene.hear_binary(peer, payload)
@@ -813,8 +813,8 @@ def test_drain_waits_for_turns_and_takes_no_more() -> None:
 
         peer = scene.hive.peer()
         scene.hear(peer, "slow")
-        draining = asyncio.create_task(scene.stage.drain(30))
-        await scene.until(lambda: scene.stage.stopping)
+        draining = asyncio.create_task(scene.runner.drain(30))
+        await scene.until(lambda: scene.runner.stopping)
         scene.hear(peer, "ok")
         gate.set()
         await draining
@@ -835,9 +835,9 @@ def test_drain_ends_what_takes_too_long() -> None:
             await asyncio.Event().wait()
 
         scene.hear(scene.hive.peer())
-        await scene.until(lambda: scene.stage.turns == 1)
+        await scene.until(lambda: scene.runner.turns == 1)
         await asyncio.sleep(0)
-        await scene.stage.drain(0.01)
+        await scene.runner.drain(0.01)
 
     scene = play(act)
 
@@ -852,7 +852,7 @@ def test_drain_ends_questions_that_wait() -> None:
         order(scene)
         scene.hear(scene.hive.peer(), "order")
         await scene.ended()
-        await scene.stage.drain(30)
-        assert scene.stage.turns == 0
+        await scene.runner.drain(30)
+        assert scene.runner.turns == 0
 
     assert play(act).types == ["speak", HANDLED]

@@ -43,7 +43,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     """Things and clients, whole."""
     folder = tmp_path / "hub"
     state = opened(folder)
-    state.keep(a=b"\0\1", b=b"")
+    state.put(a=b"\0\1", b=b"")
     full = Client(
         id=7,
         name="kiosk",
@@ -66,7 +66,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
     again = opened(folder)
 
-    assert [again.thing(name) for name in ("a", "b", "c")] == [b"\0\1", b"", None]
+    assert [again.get(name) for name in ("a", "b", "c")] == [b"\0\1", b"", None]
     assert list(again.load()) == [full, plain]
     again.remove(full)
     assert list(again.load()) == [plain]
@@ -93,7 +93,7 @@ def test_secrets_are_for_nobody_else(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         state = opened(folder)
-        state.keep(a=b"x")
+        state.put(a=b"x")
     finally:
         os.umask(before)
 
@@ -158,7 +158,7 @@ def test_a_folder_has_one_hub_at_a_time(tmp_path: Path) -> None:
     """In one process too; it is free again when the hub lets go."""
     folder = tmp_path / "hub"
     state = opened(folder)
-    state.keep(a=b"x")
+    state.put(a=b"x")
 
     assert "is in use by another hub" in refused(folder)
     assert "is in use by another hub" in refused(folder)  # refusing has not freed it
@@ -175,7 +175,7 @@ def test_another_process_is_another_hub(tmp_path: Path) -> None:
         import datetime, pathlib, sys
         from thalovant.hub.storage.sqlite import Store
         state = Store.open(pathlib.Path(sys.argv[1]), now=datetime.datetime.fromisoformat(sys.argv[2]))
-        state.keep(a=b"kept")
+        state.put(a=b"kept")
         print("ready", flush=True)
         sys.stdin.read()
         """
@@ -189,7 +189,7 @@ def test_another_process_is_another_hub(tmp_path: Path) -> None:
         process.wait(30)
 
     state = opened(folder)
-    assert state.thing("a") == b"kept"
+    assert state.get("a") == b"kept"
     state.close(now=NOW)
 
 
@@ -217,9 +217,9 @@ def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         state.save(Client(id=2, name="kiosk", site_id="b"))
     with pytest.raises(sqlite3.IntegrityError):
-        state.keep(a=b"x", b=None)  # type: ignore[arg-type]  # the mistake
+        state.put(a=b"x", b=None)  # type: ignore[arg-type]  # the mistake
 
-    assert state.thing("a") is None
+    assert state.get("a") is None
     assert list(state.load()) == [first]
     state.close(now=NOW)
 

@@ -109,8 +109,8 @@ class Accounts:
 
 def broker_key(state: Store) -> Secret[bytes]:
     """The key in `state` that passwords at the broker are made with, made if it is missing."""
-    key = state.thing("broker_key")
+    key = state.get("broker_key")
     if key is None:
         key = os.urandom(32)
-        state.keep(broker_key=key)
+        state.put(broker_key=key)
     return Secret(key)

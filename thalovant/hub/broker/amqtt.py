@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from thalovant_proto.links.mqtt.packets import Connect
 
+from ..admission import SocketAdmission
 from ..errors import HubSetupError
-from ..listeners.base import QuietConnection, QuietPort
+from ..listeners.base import RequestConnection, RequestListener
 from ..settings import Settings
 from .accounts import Accounts
 from .gatekeeper import Gatekeeper, MqttConnection
@@ -40,15 +41,22 @@ def installed() -> bool:
     return find_spec("amqtt") is not None
 
 
-class BrokerListener(QuietPort):
+class BrokerListener(RequestListener):
     """The MQTT port of a hub, and the broker behind it. `start` it once."""
 
     def __init__(
-        self, accounts: Accounts, host: str, port: int, context: ssl.SSLContext | None, *, settings: Settings
+        self,
+        accounts: Accounts,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        *,
+        settings: Settings,
+        admission: SocketAdmission,
     ) -> None:
-        super().__init__(self._make_peer, host, port, context, setting="mqtt_port", connections=settings.connections)
+        super().__init__(self._make_peer, host, port, context, setting="mqtt_port", admission=admission)
         self.gatekeeper: Gatekeeper = Gatekeeper(accounts.authenticate, self, settings=settings)
-        self._connections: dict[QuietConnection, MqttConnection] = {}
+        self._connections: dict[RequestConnection, MqttConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._broker: Any = None  # amqtt has no types
@@ -80,7 +88,7 @@ class BrokerListener(QuietPort):
             task.cancel()
         await self._broker.shutdown()
 
-    def gone(self, connection: QuietConnection) -> None:
+    def on_gone(self, connection: RequestConnection) -> None:
         if (machine := self._connections.pop(connection, None)) is not None:
             machine.close()
 
@@ -99,9 +107,9 @@ class BrokerListener(QuietPort):
 
     # --- inside
 
-    def _make_peer(self, connection: QuietConnection) -> MqttConnection:
+    def _make_peer(self, connection: RequestConnection) -> MqttConnection:
         loop = asyncio.get_running_loop()
-        machine = self.gatekeeper.connection(_Wire(connection, loop), loop.time())
+        machine = self.gatekeeper.connection(_Wire(connection, self.admission), loop.time())
         self._connections[connection] = machine
         return machine
 
@@ -124,22 +132,23 @@ class BrokerListener(QuietPort):
 class _Wire:
     """The socket of a connection. Wakes once for all that happens at a time."""
 
-    __slots__ = ("_connection", "_loop", "_waking")
+    __slots__ = ("_admission", "_connection", "_waking")
 
-    def __init__(self, connection: QuietConnection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: RequestConnection, admission: SocketAdmission) -> None:
         self._connection = connection
-        self._loop = loop
+        self._admission = admission
         self._waking = False
 
     def wake(self) -> None:
         if not self._waking:
             self._waking = True
-            self._loop.call_soon(self._wake)
+            self._connection.loop.call_soon(self._wake)
 
     def hold(self, hold: bool) -> None:
-        if self._connection.wire is not None:
-            transport = self._connection.wire.transport
-            (transport.pause_reading if hold else transport.resume_reading)()
+        self._connection.hold(hold)
+
+    def proven(self) -> None:
+        self._admission.proven(self._connection)
 
     def abort(self) -> None:
         self._connection.abort()

@@ -49,7 +49,7 @@ from thalovant_proto.links.mqtt.server_session import (
 )
 from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 
-from ..listeners.base import Quiet
+from ..listeners.base import NoOutcomes
 from ..settings import Settings
 from .accounts import Account
 from .routing import Router
@@ -98,14 +98,14 @@ class Wire(Protocol):
     def abort(self) -> None:
         """End at once."""
 
+    def proven(self) -> None:
+        """Count it no longer among those that have proven nothing: it signed in."""
+
 
 class Gatekeeper:
     """All connections of a broker.
 
     `authenticate` returns the account of a CONNECT if it shows the right password.
-
-    Connections that have shown nothing yet are few: when their places are taken, the oldest that had its time gives
-    way to a newcomer.
     """
 
     def __init__(
@@ -115,7 +115,6 @@ class Gatekeeper:
         self.settings = settings
         self.router: Router = Router(broker.publish)
         self._broker = broker
-        self._waiting: dict[MqttConnection, float] = {}  # since when; oldest first
         self._present: dict[tuple[str, str], MqttConnection] = {}  # by owner and client id
         self._accounts: dict[str, Backpressure] = {}  # by owner
         self._client_ids = count(1)
@@ -126,25 +125,18 @@ class Gatekeeper:
 
     def connection(self, wire: Wire, now: float) -> MqttConnection:
         """Make the machine of a new connection."""
-        connection = MqttConnection(self, wire, now)
-        if len(self._waiting) >= self.settings.unproven:
-            oldest, since = next(iter(self._waiting.items()))
-            (oldest if now - since >= self.settings.unproven_grace else connection).close()
-        if not connection.finished:
-            self._waiting[connection] = now
-        return connection
+        return MqttConnection(self, wire, now)
 
-    def unread(self, owner: str) -> int:
+    def unsent(self, owner: str) -> int:
         """The number of bytes that an account has to read: on the one of its connections that reads best."""
         account = self._accounts.get(owner)
         connections = account.connections if account is not None else ()
-        return min((one.unread for one in connections if one.subscribed), default=0)
+        return min((one.unsent for one in connections if one.subscribed), default=0)
 
     # --- connections
 
     def admit(self, connection: MqttConnection, account: Account, connect: Connect) -> tuple[Backpressure, BrokerEnd]:
         """Let a connection in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
-        self._waiting.pop(connection, None)
         place = account.owner, connect.client_id
         if (displaced := self._present.get(place)) is not None:
             displaced.close()
@@ -160,7 +152,6 @@ class Gatekeeper:
 
     def forget(self, connection: MqttConnection, account: Backpressure | None) -> None:
         """Drop a connection that is gone. Harmless if repeated."""
-        self._waiting.pop(connection, None)
         if account is None or connection not in account.connections:
             return
         self.router.unsubscribe(connection, tuple(connection.subscribed))
@@ -197,7 +188,7 @@ class Backpressure:
                 connection.resume()
 
 
-class MqttConnection(Quiet):
+class MqttConnection(NoOutcomes):
     """One connection, as listeners drive it. The broker calls `receive_from_broker` and `broker_ended`."""
 
     def __init__(self, gatekeeper: Gatekeeper, wire: Wire, now: float) -> None:
@@ -250,14 +241,14 @@ class MqttConnection(Quiet):
         """Everything to write to the socket now."""
         data = bytes(self._out)
         self._out.clear()
-        if len(data) >= self._gatekeeper.settings.unread_pause:
+        if len(data) >= self._gatekeeper.settings.unsent_pause:
             self._router.drained()
         return data
 
     # --- the gatekeeper
 
     @property
-    def unread(self) -> int:
+    def unsent(self) -> int:
         """Bytes that wait for the client to read."""
         return len(self._out)
 
@@ -345,6 +336,7 @@ class MqttConnection(Quiet):
             self._refuse(ConnectCode.NOT_AUTHORIZED)
         else:
             self._session.accept(self._now)
+            self._wire.proven()
             self._account, self.broker_end = self._gatekeeper.admit(self, account, connect)
             self._will = connect.will
 
@@ -429,7 +421,7 @@ class MqttConnection(Quiet):
 
     def _check_reader(self) -> None:
         """Cut off a client that does not read what it is sent, answers to its own packets among it."""
-        if len(self._out) <= self._gatekeeper.settings.unread and len(self._unacknowledged) <= UNACKNOWLEDGED:
+        if len(self._out) <= self._gatekeeper.settings.unsent and len(self._unacknowledged) <= UNACKNOWLEDGED:
             return
         if not self.finished:
             self._end()

@@ -1,4 +1,4 @@
-"""Over what a hub is reached: its ports, the broker that it uses, and what clients are told about both."""
+"""All listeners of a hub, the broker that it uses, and the addresses that clients are told."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
 from ..._internal.settings import is_loopback
+from ..admission import SocketAdmission, raise_open_files
 from ..broker.accounts import Accounts
 from ..dispatcher import Dispatcher
 from ..errors import HubSetupError
@@ -109,11 +110,11 @@ class Listeners:
     """All the ports of a hub, and its broker. `start` it once."""
 
     def __init__(
-        self, board: Dispatcher, accounts: Accounts, places: Addresses, context: ssl.SSLContext | None
+        self, dispatcher: Dispatcher, accounts: Accounts, addresses: Addresses, context: ssl.SSLContext | None
     ) -> None:
-        self._board = board
+        self._dispatcher = dispatcher
         self._accounts = accounts
-        self._places = places
+        self._addresses = addresses
         self._context = context
         self._open: list[_Closes] = []
         self._broker: _Closes | None = None  # our own
@@ -157,39 +158,42 @@ class Listeners:
     # --- inside
 
     async def _start(self) -> None:
-        places, board, context = self._places, self._board, self._context
+        addresses, dispatcher, context = self._addresses, self._dispatcher, self._context
+        admission = SocketAdmission(dispatcher.settings, dispatcher.refusals, open_files=raise_open_files())
         s = "s" if context is not None else ""
-        wss = WssListener(board, places.host, places.wss_port, context)
+        wss = WssListener(dispatcher, addresses.host, addresses.wss_port, context, admission=admission)
         await wss.start()
         self._open.append(wss)
-        places.wss_port = wss.port
-        self._endpoints["wss"] = _url(f"ws{s}", places.public_host, wss.port)
-        if places.https_port is not None:
-            https = HttpsListener(board, places.host, places.https_port, context)
+        addresses.wss_port = wss.port
+        self._endpoints["wss"] = _url(f"ws{s}", addresses.public_host, wss.port)
+        if addresses.https_port is not None:
+            https = HttpsListener(dispatcher, addresses.host, addresses.https_port, context, admission=admission)
             await https.start()
             self._open.append(https)
-            places.https_port = https.port
-            self._endpoints["https"] = _url(f"http{s}", places.public_host, https.port)
-        if places.broker is None and places.mqtt_port is None:
+            addresses.https_port = https.port
+            self._endpoints["https"] = _url(f"http{s}", addresses.public_host, https.port)
+        if addresses.broker is None and addresses.mqtt_port is None:
             return
         from .mqtt import MqttService
 
-        if places.broker is not None:
-            broker = places.broker
+        if addresses.broker is not None:
+            broker = addresses.broker
             who = broker.username, broker.password
-            service = MqttService(board, self._accounts, broker.url, credentials=who, tls=broker.context)
+            service = MqttService(dispatcher, self._accounts, broker.url, credentials=who, tls=broker.context)
             self._endpoints["mqtt"] = broker.url
         else:
             from ..broker.amqtt import BrokerListener
 
-            port = places.mqtt_port or 0
-            own = BrokerListener(self._accounts, places.host, port, context, settings=board.settings)
+            port = addresses.mqtt_port or 0
+            own = BrokerListener(
+                self._accounts, addresses.host, port, context, settings=dispatcher.settings, admission=admission
+            )
             await own.start()
             self._broker = own
-            places.mqtt_port = own.port
-            here = _url("mqtt", ANY_HOST.get(places.host, places.host), own.port)
-            service = MqttService(board, self._accounts, here, gatekeeper=own.gatekeeper)
-            self._endpoints["mqtt"] = _url(f"mqtt{s}", places.public_host, own.port)
+            addresses.mqtt_port = own.port
+            here = _url("mqtt", ANY_HOST.get(addresses.host, addresses.host), own.port)
+            service = MqttService(dispatcher, self._accounts, here, gatekeeper=own.gatekeeper)
+            self._endpoints["mqtt"] = _url(f"mqtt{s}", addresses.public_host, own.port)
         await service.start()
         self._open.append(service)
 

@@ -1,6 +1,7 @@
-"""What the hub's ports have in common: they listen, make something that drives a connection, and hear when it is gone.
+"""The parts that all listeners of a hub share: accepting, admission, and the end of a connection.
 
-A quiet port is one whose connections are not clients themselves: HTTPS requests, and whoever comes to the broker.
+The connections of a request listener are no clients themselves: they bring HTTPS requests, or MQTT packets for the
+broker.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Never, TypeAlias, TypeVar
 
+from thalovant_io import asyncio_listener
 from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
-from thalovant_io.asyncio_listener import Listener
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.secret import Secret
 
+from ..admission import SocketAdmission
 from ..errors import HubSetupError
 
 OutcomeT = TypeVar("OutcomeT")
@@ -24,11 +26,11 @@ OutcomeT = TypeVar("OutcomeT")
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
 
-class Port(ABC, Generic[OutcomeT]):
-    """One TCP port of a hub; 0 is any free one. `start` it once.
+class Listener(ABC, Generic[OutcomeT]):
+    """A listener on one TCP port of a hub; 0 is any free one. `start` it once.
 
-    `make_peer` makes what drives a connection once its TLS, if `context` asks for it, is done. `setting` is the
-    parameter of `Hub` that says which port.
+    `make_peer` makes the peer of a connection once its TLS, if `context` asks for it, is done. `setting` is the
+    parameter of `Hub` that says which port. A subclass tells `admission` of the connections that serve proven clients.
     """
 
     def __init__(
@@ -39,18 +41,21 @@ class Port(ABC, Generic[OutcomeT]):
         context: ssl.SSLContext | None,
         *,
         setting: str,
-        connections: int,
+        admission: SocketAdmission,
     ) -> None:
+        self.admission = admission
         self._host = host
         self._port = port
         self._setting = setting
-        self._listener = Listener(
+        self._listener = asyncio_listener.Listener(
             make_peer=make_peer,
-            on_outcome=self.heard,
-            on_fault=_fault,
-            on_gone=self.gone,
+            on_outcome=self.on_outcome,
+            on_fault=_log_fault,
+            admit=admission.admits,
+            on_accepted=admission.accepted,
+            on_gone=self._forget,
             tls=context,
-            max_connections=connections,
+            max_connections=admission.most,
         )
 
     @property
@@ -63,7 +68,7 @@ class Port(ABC, Generic[OutcomeT]):
         try:
             await self._listener.listen(self._host, self._port)
         except OSError as error:
-            raise self._trouble(error) from None
+            raise self._setup_error(error) from None
         self._port = self._listener.addresses[0][1]
 
     async def close(self, grace: float) -> None:
@@ -71,14 +76,18 @@ class Port(ABC, Generic[OutcomeT]):
         await self._listener.close(grace=grace)
 
     @abstractmethod
-    def heard(self, connection: Connection[OutcomeT], outcome: OutcomeT) -> None:
-        """Something became true on a connection."""
+    def on_outcome(self, connection: Connection[OutcomeT], outcome: OutcomeT) -> None:
+        """Act on an outcome of a connection's peer."""
 
     @abstractmethod
-    def gone(self, connection: Connection[OutcomeT]) -> None:
+    def on_gone(self, connection: Connection[OutcomeT]) -> None:
         """A connection is over, however that came; it may never have had a peer."""
 
-    def _trouble(self, error: OSError) -> HubSetupError:
+    def _forget(self, connection: Connection[OutcomeT]) -> None:
+        self.admission.gone(connection)
+        self.on_gone(connection)
+
+    def _setup_error(self, error: OSError) -> HubSetupError:
         message, setting = f"{self._host} is no address of this machine", "host"
         if error.errno == errno.EADDRINUSE:
             message, setting = f"Port {self._port} on {self._host} is taken by another program", self._setting
@@ -87,31 +96,31 @@ class Port(ABC, Generic[OutcomeT]):
         return HubSetupError(message, setting=setting)
 
 
-QuietConnection: TypeAlias = Connection[Never]
+RequestConnection: TypeAlias = Connection[Never]
 
 
-class QuietPort(Port[Never]):
-    """A port whose connections report nothing."""
+class RequestListener(Listener[Never]):
+    """A listener whose connections report nothing."""
 
-    def heard(self, connection: QuietConnection, outcome: Never) -> None:
-        raise RuntimeError("a quiet connection has said something")
+    def on_outcome(self, connection: RequestConnection, outcome: Never) -> None:
+        raise RuntimeError("a connection without outcomes has reported one")
 
 
-class Quiet:
-    """What drives a connection of a quiet port has these: no keys to derive, nothing to report."""
+class NoOutcomes:
+    """The part that peers of a request listener share: no keys to derive, nothing to report."""
 
     def effects(self) -> list[DeriveKey]:
         """None."""
         return []
 
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
-        """Never, then."""
-        raise RuntimeError("a quiet connection has derived a key")
+        """Never called."""
+        raise RuntimeError("a connection without keys has derived one")
 
     def outcomes(self) -> Sequence[Never]:
         """None."""
         return ()
 
 
-def _fault(address: PeerAddress, message: str) -> None:
+def _log_fault(address: PeerAddress, message: str) -> None:
     log.debug("%s", message)

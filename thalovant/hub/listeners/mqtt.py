@@ -41,7 +41,7 @@ from thalovant_proto.secret import Secret
 from ..broker.accounts import HUB_NAME, Accounts
 from ..connections import ClientConnection, PeerOutcome
 from ..errors import HubSetupError
-from .base import Quiet
+from .base import NoOutcomes
 
 if TYPE_CHECKING:
     from ..broker.gatekeeper import Gatekeeper
@@ -76,7 +76,7 @@ class BrokerDrained:
 BrokerEvent: TypeAlias = GatewayEvent | BrokerLost | BrokerDrained
 
 
-class BrokerSession(Quiet):
+class BrokerSession(NoOutcomes):
     """A session with a broker that begins again whenever it ends. Drivers run it like a client stack, or a peer.
 
     `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns. `pause`
@@ -190,7 +190,7 @@ class MqttService:
 
     def __init__(
         self,
-        board: Dispatcher,
+        dispatcher: Dispatcher,
         accounts: Accounts,
         url: str,
         *,
@@ -198,7 +198,7 @@ class MqttService:
         tls: ContextSource = None,
         gatekeeper: Gatekeeper | None = None,
     ) -> None:
-        settings = board.settings
+        settings = dispatcher.settings
         username, password = credentials
         client_id = f"thalovant-hub-{secrets.token_hex(8)}"
 
@@ -215,12 +215,12 @@ class MqttService:
                 limits=settings.mqtt,
             )
 
-        self.board = board
+        self.dispatcher = dispatcher
         self.address: str = make().target.host
         self._loop = asyncio.get_running_loop()
         self._clients: dict[MqttPeerLink, _Client] = {}
         self._session = BrokerSession(
-            make, on_event=self._handle_event, pause=settings.unread_pause, entropy=os.urandom
+            make, on_event=self._handle_event, pause=settings.unsent_pause, entropy=os.urandom
         )
         self._gatekeeper = gatekeeper
         self._driver: AsyncioDriver[Never] | _MemoryDriver
@@ -263,11 +263,11 @@ class MqttService:
 
     # --- for its clients
 
-    def unread(self, client: Client | None) -> int:
+    def unsent(self, client: Client | None) -> int:
         """Bytes that wait for the broker, whomever they are for, or in our own broker for this client."""
         own = 0
         if self._gatekeeper is not None and client is not None:
-            own = self._gatekeeper.unread(client.access_key.reveal())
+            own = self._gatekeeper.unsent(client.access_key.reveal())
         return max(own, self._session.gateway.unread)
 
     def flush(self) -> None:
@@ -301,7 +301,7 @@ class MqttService:
             case GatewayReady() | BrokerLost():
                 self._report(event)
                 if isinstance(event, GatewayReady) and self._gatekeeper is None:
-                    for known in self.board.registry:  # another broker may still have them, in sessions that ended
+                    for known in self.dispatcher.registry:  # another broker may still have them, in sessions that ended
                         self._session.gateway.dismiss(known.access_key, now)
             case RivalSeen():
                 log.warning(_RIVAL)
@@ -310,7 +310,7 @@ class MqttService:
 
     def _look_for_room(self) -> None:
         for client in tuple(self._clients.values()):
-            client.connection.room()
+            client.connection.bytes_left()
 
     def _report(self, event: GatewayReady | BrokerLost) -> None:
         lost = event if isinstance(event, BrokerLost) else None
@@ -406,18 +406,15 @@ class _Client(SessionRunner[PeerOutcome]):
         self._keeping = False
         self._waiting: deque[bytes] = deque()  # messages that came while it is held
         self._waiting_bytes = 0
-        self.connection: ClientConnection = service.board.accept(link, self, address=service.address)
+        self.connection: ClientConnection = service.dispatcher.accept(
+            link, self, address=service.address, unsent=self._count_unsent
+        )
         super().__init__(
             self.connection,
-            on_outcome=partial(service.board.heard, self.connection),
+            on_outcome=partial(service.dispatcher.on_outcome, self.connection),
             on_end=self._finish,
             on_settled=service.flush,  # its frames leave with the session
         )
-
-    @property
-    def unread(self) -> int:
-        """Bytes that wait for the client, at most what it is cut off for: much of it may be for others."""
-        return min(self._service.unread(self.connection.client), self._service.board.settings.unread)
 
     def receive_message(self, data: bytes) -> None:
         """Take a message of the client."""
@@ -426,7 +423,7 @@ class _Client(SessionRunner[PeerOutcome]):
             return
         self._waiting.append(data)
         self._waiting_bytes += len(data) + _HELD
-        if self._waiting_bytes > self._service.board.settings.unheard:
+        if self._waiting_bytes > self._service.dispatcher.settings.unhandled:
             self.connection.close(self.now, code=1013, reason="it sends faster than it is heard")
             self.wake()
 
@@ -439,10 +436,14 @@ class _Client(SessionRunner[PeerOutcome]):
             self._waiting_bytes -= len(data) + _HELD
             self.receive(data)
 
+    def _count_unsent(self) -> int:
+        """Bytes that wait for the client, at most what it is cut off for: much of it may be for others."""
+        return min(self._service.unsent(self.connection.client), self._service.dispatcher.settings.unsent)
+
     def _finish(self) -> None:
         self._link.close(self.now, code=1011)  # harmless if it has ended
         self._service.forget(self._link)
-        self._service.board.left(self.connection)
+        self._service.dispatcher.on_gone(self.connection)
         self._service.flush()
 
 

@@ -1,4 +1,4 @@
-"""Where skills run: each turn in a task of its own, functions that are not `async` in threads, all of it bounded.
+"""Runner of skills: each turn in a task of its own, functions that are not `async` in threads, all of it bounded.
 
 Whatever a skill does wrong stays with the turn it was called for: its client is told that it failed, the log that it
 was this skill, and nobody else notices.
@@ -41,10 +41,10 @@ class _Feed:
 
 
 class SkillRunner:
-    """Runs the skills and handlers of a repertoire on the running loop. `outlet` is where their answers go."""
+    """Runs the skills and handlers of a registry on the running loop. `outlet` is where their answers go."""
 
-    def __init__(self, repertoire: SkillRegistry, outlet: Outlet, settings: Settings) -> None:
-        self._repertoire = repertoire
+    def __init__(self, skills: SkillRegistry, outlet: Outlet, settings: Settings) -> None:
+        self._skills = skills
         self._outlet = outlet
         self._settings = settings
         self._conversations: OrderedDict[tuple[int, str], Conversation] = OrderedDict()
@@ -59,10 +59,10 @@ class SkillRunner:
         """How many turns are running."""
         return len(self._tasks)
 
-    def hear(self, request: Request) -> None:
+    def on_request(self, request: Request) -> None:
         """A bus message came: start what answers it."""
         conversation = self._conversation(request.peer, request.session_id)
-        for watch in self._repertoire.watchers:
+        for watch in self._skills.watchers:
             self._show(watch, TurnState(self._outlet, request, conversation))
         if request.bus.type not in UTTERANCES:
             self._handle(request, conversation)
@@ -71,16 +71,16 @@ class SkillRunner:
             conversation.waiting.set_result(request)
             return
         core = TurnState(self._outlet, request, conversation)
-        found = choose(self._repertoire, core)
+        found = choose(self._skills, core)
         if found is None:
             core.fail("no skill of this hub answers this")
         else:
             core.mark(found.name, fallback=found.fallback)
             self._start(core, found)
 
-    def hear_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
+    def on_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
         """Raw bytes came: they are handled one message after the other, in the order in which a client sent them."""
-        if not self._repertoire.binary_handlers(event.bin_type):
+        if not self._skills.binary_handlers(event.bin_type):
             return
         context = {"source": peer.id, "peer": peer.id, "session": {**peer.session, "session_id": peer.session_id}}
         request = Request(
@@ -93,10 +93,10 @@ class SkillRunner:
         feed = self._feeds.get(peer.id)
         if feed is None:
             feed = self._feeds[peer.id] = _Feed()
-            self._keep(asyncio.get_running_loop().create_task(self._hear_in_order(peer, feed)))
+            self._keep(asyncio.get_running_loop().create_task(self._handle_in_order(peer, feed)))
         feed.waiting.append((request, event))
         feed.size += len(event.payload)
-        if feed.size > self._settings.unheard and not feed.held:
+        if feed.size > self._settings.unhandled and not feed.held:
             feed.held = True
             self._outlet.hold(peer, True)
 
@@ -116,7 +116,7 @@ class SkillRunner:
     # --- which function ---
 
     def _handle(self, request: Request, conversation: Conversation) -> None:
-        handlers = self._repertoire.handlers(request.bus.type)
+        handlers = self._skills.handlers(request.bus.type)
         for handler in handlers:
             core = TurnState(self._outlet, request, conversation)
             core.answered()
@@ -168,16 +168,16 @@ class SkillRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _hear_in_order(self, peer: RoutedPeer, feed: _Feed) -> None:
+    async def _handle_in_order(self, peer: RoutedPeer, feed: _Feed) -> None:
         while feed.waiting:
             request, event = feed.waiting.popleft()
             conversation = self._conversation(peer, peer.session_id)
-            for handler in self._repertoire.binary_handlers(event.bin_type):
+            for handler in self._skills.binary_handlers(event.bin_type):
                 core = TurnState(self._outlet, request, conversation, binary=event)
                 core.answered()
                 await core.over(self._perform(core, handler))
             feed.size -= len(event.payload)
-            if feed.held and feed.size <= self._settings.unheard // 2:
+            if feed.held and feed.size <= self._settings.unhandled // 2:
                 feed.held = False
                 self._outlet.hold(peer, False)
         del self._feeds[peer.id]

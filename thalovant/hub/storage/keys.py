@@ -37,11 +37,11 @@ def load_keys(state: Store, names: Sequence[str], now: datetime.datetime) -> Hub
     """
     from thalovant_proto.crypto import rsa
 
-    pem = state.thing("rsa_key")
-    static_key = state.thing("static_key")
+    pem = state.get("rsa_key")
+    static_key = state.get("static_key")
     if pem is None or static_key is None:
         pem, static_key = rsa.private_pem(rsa.generate()).reveal(), os.urandom(32)
-        state.keep(rsa_key=pem, static_key=static_key)
+        state.put(rsa_key=pem, static_key=static_key)
     authority, server = certificates(state, names, now)
     return HubKeys(
         static_key=Secret(static_key),
@@ -53,14 +53,14 @@ def load_keys(state: Store, names: Sequence[str], now: datetime.datetime) -> Hub
 
 def certificates(state: Store, names: Sequence[str], now: datetime.datetime) -> tuple[pki.Certificate, pki.Certificate]:
     """The authority and the server's certificate in `state`, renewed where they end soon. Takes milliseconds."""
-    authority = _certificate(state.thing("authority"), state.thing("authority_key"))
-    server = _certificate(state.thing("server"), state.thing("server_key"))
+    authority = _certificate(state.get("authority"), state.get("authority_key"))
+    server = _certificate(state.get("server"), state.get("server_key"))
     if authority is None or now >= authority.x509.not_valid_after_utc - pki.RENEW_BEFORE:
         authority, server = pki.make_authority(now), None
-        state.keep(authority=authority.pem, authority_key=authority.key.reveal())
+        state.put(authority=authority.pem, authority_key=authority.key.reveal())
     if server is None or not pki.is_good(server, names, now):
         server = pki.make_server(authority, names, now)
-        state.keep(server=server.pem, server_key=server.key.reveal())
+        state.put(server=server.pem, server_key=server.key.reveal())
     return authority, server
 
 

@@ -93,17 +93,17 @@ class Store:
 
     def close(self, *, now: datetime.datetime) -> None:
         """Let go of the folder."""
-        self.saw(now)
+        self.touch_clock(now)
         self._connection.close()
 
     # --- single things ---
 
-    def thing(self, name: str) -> bytes | None:
+    def get(self, name: str) -> bytes | None:
         """A named value, None if there is none."""
         row = self._connection.execute("SELECT value FROM things WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def keep(self, **things: bytes) -> None:
+    def put(self, **things: bytes) -> None:
         """Keep named values, all or none."""
         with _reported(self._wrong), self._transaction():
             for name, value in things.items():
@@ -150,7 +150,7 @@ class Store:
         execute("COMMIT")
 
     def _check_clock(self, now: datetime.datetime) -> None:
-        seen = self.thing("last_seen")
+        seen = self.get("last_seen")
         if seen is not None:
             before = datetime.datetime.fromisoformat(seen.decode())
             if now < before - CLOCK_TOLERANCE:
@@ -158,11 +158,11 @@ class Store:
                     f"was used at {before:%Y-%m-%d %H:%M} UTC, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC: "
                     "it was set back; set it right, or start with another state"
                 )
-        self.saw(now)
+        self.touch_clock(now)
 
-    def saw(self, now: datetime.datetime) -> None:
+    def touch_clock(self, now: datetime.datetime) -> None:
         """Remember what time it was, to notice a clock that is set back."""
-        self.keep(last_seen=now.isoformat().encode())
+        self.put(last_seen=now.isoformat().encode())
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -82,7 +82,7 @@ class HttpsSession:
     # --- what its owner asks, as of any link
 
     @property
-    def unread(self) -> int:
+    def unsent(self) -> int:
         """Bytes that wait for the client's polls, as they stand in responses."""
         return self._queued_bytes
 

@@ -103,6 +103,11 @@ class MqttPeerLink:
         self._heard_at = 0.0
 
     @property
+    def unsent(self) -> int:
+        """Bytes that wait for the broker, whomever they are for: all clients share the way to it."""
+        return self._gateway.unread
+
+    @property
     def wants_socket(self) -> bool:
         """True until the link has closed."""
         return not self._closed

@@ -153,6 +153,7 @@ class WssLink(abc.ABC):
         self._urgent: list[_Bytes] = []  # the upgrade, our pings
         self._pongs: list[_Bytes] = []
         self._frames: list[_Bytes] = []
+        self.unsent: int = 0  # bytes of the frames above, as they were given to `send`
         self._goodbye: _Bytes = b""
         self._tokens: list[int] = []  # of the frames above
 
@@ -227,6 +228,7 @@ class WssLink(abc.ABC):
             self._frames.append(self._finish(self._framer.send_data(text)))
         else:
             raise LocalProtocolError("a frame on a WebSocket must be TEXT or BINARY")
+        self.unsent += len(frame.data)
         if token is not None:
             self._tokens.append(token)
 
@@ -239,6 +241,7 @@ class WssLink(abc.ABC):
             self._frames.clear()
             self._tokens.clear()
             self._goodbye = b""
+            self.unsent = 0
         return data
 
     def pace(self, eager: bool, now: float) -> None:
@@ -408,5 +411,6 @@ class WssLink(abc.ABC):
         self._message.clear()
         self._frames.clear()
         self._tokens.clear()
+        self.unsent = 0
         code = None if code is None else int(code)
         return LinkClosed(kind=kind, code=code, reason=reason, error=error, unsent=unsent, retry_after=retry_after)

@@ -426,10 +426,10 @@ def test_the_owner_sees_what_waits_and_when_it_is_taken():
     hub, cookie = connected(poll=20)
     hub.call("get_messages", cookie=cookie)
     seen: list[int] = []
-    hub.session.on_taken = lambda: seen.append(hub.session.unread)
+    hub.session.on_taken = lambda: seen.append(hub.session.unsent)
     for letter in "abc":
         hub.session.send(text(letter * 10), hub.now)
-    assert hub.session.unread == 3 * len('"aaaaaaaaaa"')
+    assert hub.session.unsent == 3 * len('"aaaaaaaaaa"')
 
     for _ in range(4):
         hub.call("get_messages", cookie=cookie)
