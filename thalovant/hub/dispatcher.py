@@ -61,7 +61,7 @@ class Dispatcher:
         self.connections: ConnectionTable = ConnectionTable(settings)
         self.runner: SkillRunner = SkillRunner(skills, self, settings)
         self.settings = settings
-        self.refusals = RefusalLog()
+        self.refusals: RefusalLog = RefusalLog()
         self.stopping: bool = False
         self._keys = keys
         self._loop = asyncio.get_running_loop()
