@@ -19,11 +19,11 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is thrown away, an
 
 
 class Relay:
-    """Passes TCP connections on to the HTTPS port of an identity's hub, on a port of its own."""
+    """Passes TCP connections on to the port that an identity's hub has for a protocol, on a port of its own."""
 
-    def __init__(self, identity: ThalovantIdentity, *, source: str = "127.0.0.1") -> None:
+    def __init__(self, identity: ThalovantIdentity, *, source: str = "127.0.0.1", protocol: str = "https") -> None:
         self._source = source  # where the hub sees it come from
-        parts = urlsplit(str(identity.endpoint_for("https")))
+        parts = urlsplit(str(identity.endpoint_for(protocol)))
         self._hub = (str(parts.hostname), parts.port or 0)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -32,10 +32,11 @@ class Relay:
         self._hears.set()
         self._deafened = False
         self.lost = threading.Event()  # something that the hub said
-        url = f"https://{parts.hostname}:{self._listener.getsockname()[1]}"
-        endpoints = replace(identity.data_plane_endpoints, https=url)
+        url = f"{parts.scheme}://{parts.hostname}:{self._listener.getsockname()[1]}"
+        endpoints = replace(identity.data_plane_endpoints, **{protocol: url})
+        broker = identity.mqtt and replace(identity.mqtt, endpoint=url)
         #: The same client, by way of this relay.
-        self.identity = replace(identity, data_plane_endpoints=endpoints)
+        self.identity = replace(identity, data_plane_endpoints=endpoints, mqtt=broker)
 
     def __enter__(self) -> Self:
         self._threads[0].start()
