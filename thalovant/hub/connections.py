@@ -113,23 +113,19 @@ class ConnectionTable:
 
     def __init__(self, settings: Settings) -> None:
         self._unproven: dict[ClientConnection, None] = {}  # oldest first
-        self._proven: dict[str, ClientConnection] = {}
+        self.proven: dict[str, ClientConnection] = {}  # by peer id
         self._limit: AdmissionLimit[ClientConnection] = AdmissionLimit(
             total=settings.unproven, per_source=settings.unproven_per_address, grace=settings.unproven_grace
         )
 
     def __iter__(self) -> Iterator[ClientConnection]:
         yield from tuple(self._unproven)
-        yield from tuple(self._proven.values())
+        yield from tuple(self.proven.values())
 
     @property
     def unproven(self) -> int:
         """The number of connections that have proven nothing."""
         return len(self._unproven)
-
-    def at(self, peer_id: str) -> ClientConnection | None:
-        """The connection of a proven peer."""
-        return self._proven.get(peer_id)
 
     def admit(self, connection: ClientConnection, now: float, *, counted: bool) -> bool:
         """Enter a new connection; False if there is no place for it. One that is `counted` as a socket has its place.
@@ -150,13 +146,13 @@ class ConnectionTable:
     def prove(self, connection: ClientConnection) -> None:
         """Enter a connection as that of a proven peer."""
         self._stop_counting(connection)
-        self._proven[connection.peer_id] = connection
+        self.proven[connection.peer_id] = connection
 
     def forget(self, connection: ClientConnection) -> None:
         """The connection is over. Harmless if repeated."""
         self._stop_counting(connection)
-        if self._proven.get(connection.peer_id) is connection:
-            del self._proven[connection.peer_id]
+        if self.proven.get(connection.peer_id) is connection:
+            del self.proven[connection.peer_id]
         connection.gone = True
         connection.bytes_left()
 

@@ -145,15 +145,15 @@ class Dispatcher:
 
         Raises `ValueError` for what is no JSON, or too long.
         """
-        connection = self.connections.at(peer.id)
-        if connection is None or not connection.proven:
+        connection = self.connections.proven.get(peer.id)
+        if connection is None:
             return
         now, waited = self._loop.time(), connection.unsent  # of the new ones, one may be larger than what may wait
         try:
             for event in events:
                 connection.send(event, now)
         except LocalProtocolError as error:
-            if connection.proven:  # else it was just closed
+            if connection.proven:  # else it was closed, now or before
                 raise ValueError(str(error)) from None
         if more:
             return
@@ -167,17 +167,17 @@ class Dispatcher:
         """Let everything leave, and wait while the peer is behind with reading; others get their turn in any case."""
         self.send(peer)
         await asyncio.sleep(0)
-        if (connection := self.connections.at(peer.id)) is not None:
+        if (connection := self.connections.proven.get(peer.id)) is not None:
             await connection.writable(self.settings.unsent_pause)
 
     def hold(self, peer: RoutedPeer, hold: bool) -> None:
         """Read nothing more from a peer, until told otherwise."""
-        if (connection := self.connections.at(peer.id)) is not None:
+        if (connection := self.connections.proven.get(peer.id)) is not None:
             connection.driver.hold(hold)
 
     def kick(self, peer: RoutedPeer, *, code: int, reason: str) -> None:
         """Close the connection of a peer."""
-        if (connection := self.connections.at(peer.id)) is not None:
+        if (connection := self.connections.proven.get(peer.id)) is not None:
             log.info("%s is closed: %s", peer.id, reason)
             connection.close(self._loop.time(), code=code, reason=reason)
             connection.driver.wake()

@@ -171,7 +171,7 @@ class Hub:
     @property
     def skills(self) -> tuple[Skill, ...]:
         """Its skills, in the order in which they are tried."""
-        return tuple(self._skills)
+        return self._skills.skills
 
     # --- clients ---
 

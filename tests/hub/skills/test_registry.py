@@ -197,14 +197,14 @@ def test_what_when_raises_counts_as_no(caplog: pytest.LogCaptureFixture) -> None
     ]
 
 
-def test_the_repertoire_keeps_the_order() -> None:
+def test_the_registry_keeps_the_order() -> None:
     """Added skills come in their order, before those that it was made with."""
     old, one, two = made("a"), made("b"), made("c")
-    repertoire = SkillRegistry([old])
-    repertoire.add(one)
-    repertoire.add(two)
+    registry = SkillRegistry([old])
+    registry.add(one)
+    registry.add(two)
 
-    assert list(repertoire) == [one, two, old]
+    assert registry.skills == (one, two, old)
 
 
 # --- functions -------------------------------------------------------------------------------------------------------

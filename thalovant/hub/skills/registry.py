@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field
@@ -92,19 +92,16 @@ class SkillRegistry:
     """What a hub answers: skills in the order in which they are tried, and handlers of other messages."""
 
     def __init__(self, skills: Iterable[Skill] = ()) -> None:
-        self._first: list[Skill] = []
-        self._last = list(skills)
+        self.skills: tuple[Skill, ...] = tuple(skills)  # in the order in which they are tried
+        self._added = 0
         self._handlers: dict[str, list[Skill]] = {}
         self._binary: dict[int, list[Skill]] = {}
         self.watchers: list[Callable[[TurnInfo], object]] = []
 
-    def __iter__(self) -> Iterator[Skill]:
-        yield from self._first
-        yield from self._last
-
     def add(self, one: Skill) -> Skill:
         """Try a skill after those that were added before, and before those that the registry was made with."""
-        self._first.append(one)
+        self.skills = (*self.skills[: self._added], one, *self.skills[self._added :])
+        self._added += 1
         return one
 
     def on(self, type: str, function: SkillFunction) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -71,7 +72,7 @@ class SkillRunner:
             conversation.waiting.set_result(request)
             return
         core = TurnState(self._outlet, request, conversation)
-        found = choose(self._skills, core)
+        found = choose(self._skills.skills, core)
         if found is None:
             core.fail("no skill of this hub answers this")
         else:
@@ -93,7 +94,9 @@ class SkillRunner:
         feed = self._feeds.get(peer.id)
         if feed is None:
             feed = self._feeds[peer.id] = _Feed()
-            self._keep(asyncio.get_running_loop().create_task(self._handle_in_order(peer, feed)))
+            task = asyncio.get_running_loop().create_task(self._handle_in_order(peer, feed))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         feed.waiting.append((request, event))
         feed.size += len(event.payload)
         if feed.size > self._settings.unhandled and not feed.held:
@@ -152,21 +155,25 @@ class SkillRunner:
             self._outlet.send(core.request.peer, busy(core.request.peer, core.request.bus.type).event)
             return
         self._running[client.id] += 1
-        self._perform(core, skill).add_done_callback(lambda task: self._running.subtract((client.id,)))
+        self._perform(core, skill, client_id=client.id)
 
-    def _perform(self, core: TurnState, skill: Skill) -> asyncio.Task[None]:
+    def _perform(self, core: TurnState, skill: Skill, *, client_id: int | None = None) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
         core.since = loop.time()
         task = loop.create_task(self._run(core, skill))
         timeout = self._settings.skill_timeout if skill.timeout is None else skill.timeout
         timer = loop.call_later(timeout, self._check_time, core, skill, task, timeout)
-        task.add_done_callback(lambda task: timer.cancel())
-        self._keep(task)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, timer, client_id))
         return task
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _ended(self, timer: asyncio.TimerHandle, client_id: int | None, task: asyncio.Task[None]) -> None:
+        timer.cancel()
+        self._tasks.discard(task)
+        if client_id is not None:
+            self._running[client_id] -= 1
+            if not self._running[client_id]:
+                del self._running[client_id]
 
     async def _handle_in_order(self, peer: RoutedPeer, feed: _Feed) -> None:
         while feed.waiting:
@@ -295,17 +302,15 @@ def choose(skills: Iterable[Skill], core: TurnState) -> Skill | None:
     An exception in a `when` is logged and counts as no.
     """
     heard = words(core.text)
-    fallbacks = []
-    for one in skills:
-        if one.fallback:
-            fallbacks.append(one)
-        elif _takes(one, core, heard):
-            return one
-    return next((one for one in fallbacks if _takes(one, core, heard)), None)
+    for fallback in (False, True):
+        for one in skills:
+            if one.fallback is fallback and _takes(one, core, heard):
+                return one
+    return None
 
 
 def _takes(one: Skill, core: TurnState, heard: str) -> bool:
-    slots = one.match(core.text, heard)
+    slots = one.match(core.text, heard) if one.phrases else None
     if slots is not None:
         core.slots = slots
         return True

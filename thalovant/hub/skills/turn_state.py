@@ -149,17 +149,18 @@ class TurnState:
         """Mark the turn as ended: a message of this type has no end-of-turn event."""
         self._ended = True
 
-    def end(self) -> None:
-        """The answer is whole."""
-        self._end(() if self._ended else self.request.handled())
-
-    def fail(self, reason: str) -> None:
-        """The answer will not come, or not whole."""
-        self._end(() if self._ended else self.request.failed(reason, spoke=self._spoke))
-
-    def _end(self, events: tuple[e.Message, ...]) -> None:
+    def end(self, events: tuple[e.Message, ...] | None = None) -> None:
+        """End the answer: it is whole, or `events` say what became of it."""
+        if self._ended:
+            events = ()
+        elif events is None:
+            events = self.request.handled()
         self._ended = True
         self.outlet.send(self.request.peer, *events)
+
+    def fail(self, reason: str) -> None:
+        """End the answer: it will not come, or not whole."""
+        self.end(self.request.failed(reason, spoke=self._spoke))
 
     def stop(self) -> None:
         """Whatever the skill still does, nothing of it is said any more."""
