@@ -5,24 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from thalovant_proto.carrier import Target
+from thalovant_proto.limits import KIB
 
 from ._endpoint import Endpoint, OutcomeT
 from ._interfaces import Machine
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, Resolver, Timeouts, Until, attempt, resolve
 
+#: Bytes that are read at a time. A transport of asyncio would make 256 KiB for each read and give them back, which in a
+#: process that has grown costs a visit to the kernel or two.
+_READ: Final = 64 * KIB
+_reading = threading.local()
 
-class SocketProtocol(asyncio.Protocol):
+
+def _read_buffer() -> memoryview:
+    """The buffer of this thread, for all its sockets: what is read is taken out at once."""
+    if not hasattr(_reading, "buffer"):
+        _reading.buffer = memoryview(bytearray(_READ))
+    buffer: memoryview = _reading.buffer
+    return buffer
+
+
+class SocketProtocol(asyncio.BufferedProtocol):
     """One socket. Passes bytes on while it is held; left, it delivers the last ones and ends."""
 
-    __slots__ = ("_endpoint", "_held", "_linger", "_socket", "full", "transport", "write")
+    __slots__ = ("_buffer", "_endpoint", "_held", "_linger", "_socket", "full", "transport", "write")
 
     def __init__(self, endpoint: WiredEndpoint[Any]) -> None:
+        self._buffer = _read_buffer()
         self._endpoint = endpoint
         self._held = True
         self._linger: asyncio.TimerHandle | None = None
@@ -37,9 +53,12 @@ class SocketProtocol(asyncio.Protocol):
         self._socket = transport.get_extra_info("socket")
         self._endpoint.wire_up(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._held:
-            self._endpoint.received(data, self._socket)
+            self._endpoint.received(bytes(self._buffer[:nbytes]), self._socket)
 
     def eof_received(self) -> None:
         self._ended("")  # the transport closes itself afterwards, its bytes written
