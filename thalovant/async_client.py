@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from thalovant_proto import events as wire
-from thalovant_proto.client.subscriptions import Filter
-from thalovant_proto.outcomes import AskEnded, SessionState
-
-from . import context as contexts
-from ._internal.from_stored import FromStored
-from ._internal.session import UNCLOSED, Engine
-from ._internal.settings import DEFAULT_USERAGENT, check_times, make_plan, seconds, tls_source, verifies
+from ._internal.options import DEFAULT_USERAGENT, LISTEN_BUFFER, UNCLOSED, FromStored, check_times, seconds
 from .conversation import AsyncThalovantConversation, Carry
-from .errors import ThalovantError, ThalovantTimeoutError
-from .events import (
-    EVENT_RECOGNIZER_LOOP_UTTERANCE,
-    EventHandler,
-    EventPredicate,
-    ThalovantEvent,
-)
-from .identity import ThalovantIdentity
-from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
-from .subscriptions import LISTEN_BUFFER, AsyncThalovantSubscription, Inbox, event_filter
-from .trust_store import TrustStore
+from .errors import ThalovantError
+from .events import EventHandler, EventPredicate, ThalovantEvent
 
+# The event loop, TLS and the protocol are imported where a client is made: programs pay for them when they need one.
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from thalovant_proto.client.subscriptions import Filter
+    from thalovant_proto.events import Binary, Bus
+    from thalovant_proto.outcomes import SessionState
+
+    from ._internal.session import Engine
+    from .identity import ThalovantIdentity
+    from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
+    from .subscriptions import AsyncThalovantSubscription
 
 log: logging.Logger = logging.getLogger("thalovant")
 
-BinaryHandler = Callable[[wire.Binary], object]
-StateHandler = Callable[[str, ThalovantError | None], object]
+BinaryHandler: TypeAlias = "Callable[[Binary], object]"
+StateHandler: TypeAlias = Callable[[str, ThalovantError | None], object]
 
 
 class AsyncThalovantClient(FromStored):
@@ -83,6 +75,11 @@ class AsyncThalovantClient(FromStored):
 
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work.
         """
+        from ._internal.messages import Messages
+        from ._internal.session import Engine
+        from ._internal.settings import make_plan, tls_source, verifies
+        from .trust_store import TrustStore
+
         check_times(
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
@@ -110,8 +107,8 @@ class AsyncThalovantClient(FromStored):
         store = TrustStore(noise_state_dir, identity)
         context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
         self._engine = Engine(plan, store=store, context=context)
+        self._messages = Messages(plan.config, identity.metadata)
         self._carry = Carry()
-        self._connecting: asyncio.Task[None] | None = None  # in the background
 
     @property
     def protocol(self) -> HubProtocol:
@@ -138,6 +135,8 @@ class AsyncThalovantClient(FromStored):
 
     async def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
+        from .models import ThalovantHealth
+
         await self.connect()
         engine = self._engine
         error = engine.last_error
@@ -160,10 +159,6 @@ class AsyncThalovantClient(FromStored):
 
         `timeout` bounds the sending (`send_timeout` if None); 0 waits for nothing.
         """
-        task, self._connecting = self._connecting, None
-        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
-            task.cancel()
-            await asyncio.wait((task,))
         await self._engine.close(self._send_timeout if timeout is None else seconds(timeout))
 
     disconnect = close
@@ -183,8 +178,10 @@ class AsyncThalovantClient(FromStored):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Cancelled: whoever cancels does not want to wait for a hub.
-        await self.close(0 if isinstance(error, asyncio.CancelledError | KeyboardInterrupt) else None)
+        from asyncio import CancelledError
+
+        # Whoever cancels does not want to wait for a hub.
+        await self.close(0 if isinstance(error, CancelledError | KeyboardInterrupt) else None)
 
     def __del__(self) -> None:
         engine: Engine | None = getattr(self, "_engine", None)  # None: the constructor raised
@@ -226,9 +223,9 @@ class AsyncThalovantClient(FromStored):
         `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once.
         """
         context = self._carry.add(context, session_id)
-        message = self._utterance("ask", text, lang, context, session_id, request_id)
-        reply = _reply(await self._engine.ask(message, seconds(timeout)), message)
-        self._carry.learn(message.session_id, reply.events)
+        message = self._messages.utterance("ask", text, lang, context, session_id, request_id)
+        reply = self._messages.reply(await self._engine.ask(message, seconds(timeout)), message)
+        self._carry.learn(reply.session_id, reply.events)
         return reply
 
     def stream(
@@ -243,14 +240,16 @@ class AsyncThalovantClient(FromStored):
     ) -> AsyncGenerator[ThalovantEvent, None]:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
         context = self._carry.add(context, session_id)
-        message = self._utterance("stream", text, lang, context, session_id, request_id)
+        message = self._messages.utterance("stream", text, lang, context, session_id, request_id)
         return self._stream(message, seconds(timeout))
 
-    async def _stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[ThalovantEvent, None]:
+    async def _stream(self, message: Bus, timeout: float) -> AsyncGenerator[ThalovantEvent, None]:
+        from thalovant_proto.outcomes import AskEnded
+
         async with contextlib.aclosing(self._engine.stream(message, timeout)) as pieces:
             async for item in pieces:
                 if isinstance(item, AskEnded):
-                    self._carry.learn(message.session_id, map(ThalovantEvent.from_bus, item.events))
+                    self._carry.learn(self._messages.session_of(message), map(ThalovantEvent.from_bus, item.events))
                 else:
                     yield ThalovantEvent.from_bus(item)
 
@@ -272,9 +271,9 @@ class AsyncThalovantClient(FromStored):
         """
         from ._internal.query import query
 
-        message = self._utterance("query", text, lang, context, session_id or contexts.new_session_id(), request_id)
-        name = query_id or message.request_id or contexts.new_request_id()
-        return _reply(await query(self._engine, message, name, seconds(timeout)), message)
+        message = self._messages.question(text, lang, context, session_id, request_id)
+        ended = await query(self._engine, message, query_id or str(message.request_id), seconds(timeout))
+        return self._messages.reply(ended, message)
 
     def conversation(
         self,
@@ -301,7 +300,7 @@ class AsyncThalovantClient(FromStored):
 
         Raises `ValueError` for a blank text.
         """
-        message = self._utterance("send_utterance", text, lang, context, session_id, request_id)
+        message = self._messages.utterance("send_utterance", text, lang, context, session_id, request_id)
         await self._engine.send(message, self._send_timeout)
 
     async def send_action(
@@ -315,17 +314,8 @@ class AsyncThalovantClient(FromStored):
         request_id: str | None = None,
     ) -> None:
         """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
-        request = contexts.action_request(
-            payload,
-            site_id=self.identity.site_id,
-            title=title,
-            lang=lang,
-            context=context,
-            metadata=self.identity.metadata,
-            session_id=session_id,
-            request_id=request_id,
-        )
-        await self._send_request(request)
+        message = self._messages.action(payload, title, lang, context, session_id, request_id)
+        await self._engine.send(message, self._send_timeout)
 
     async def send_code(
         self,
@@ -339,28 +329,14 @@ class AsyncThalovantClient(FromStored):
         request_id: str | None = None,
     ) -> None:
         """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
-        request = contexts.code_request(
-            value,
-            site_id=self.identity.site_id,
-            kind=kind,
-            label=label,
-            lang=lang,
-            context=context,
-            metadata=self.identity.metadata,
-            session_id=session_id,
-            request_id=request_id,
-        )
-        await self._send_request(request)
+        message = self._messages.code(value, kind, label, lang, context, session_id, request_id)
+        await self._engine.send(message, self._send_timeout)
 
     async def emit(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Put a message of any type on the hub's bus."""
-        merged = contexts.with_metadata(context, self.identity.metadata)
-        message = wire.bus(
-            type=contexts.required_text(event_type, "emit", "event type"), data=dict(data or {}), context=merged
-        )
-        await self._engine.send(message, self._send_timeout)
+        await self._engine.send(self._messages.emitted(event_type, data, context), self._send_timeout)
 
     async def send_binary(
         self,
@@ -374,8 +350,7 @@ class AsyncThalovantClient(FromStored):
 
         Raises `ValueError` for an unknown kind.
         """
-        message = wire.Binary(bin_type=_bin_type(kind), payload=bytes(payload), metadata=dict(metadata or {}))
-        await self._engine.send(message, self._send_timeout)
+        await self._engine.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
 
     # --- hearing ---
 
@@ -394,19 +369,23 @@ class AsyncThalovantClient(FromStored):
         Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
         the background. Subscriptions survive reconnects. What a handler raises is logged.
         """
+        from .subscriptions import AsyncThalovantSubscription
+
         subscription = AsyncThalovantSubscription(event_name, handler)
         matches = self._filter(context, session_id, request_id, predicate)
         subscription._closes_with(self._engine.subscribe(event_name, subscription._deliver, matches=matches))
-        self._connect_soon()
+        self._engine.connect_soon(self._connect_within)
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
         """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
+        from .subscriptions import AsyncThalovantSubscription
+
         subscription = AsyncThalovantSubscription("binary", handler)
         deliver, handlers = subscription._deliver_binary, self._engine.on_binary
         handlers.add(deliver)
         subscription._closes_with(lambda: handlers.discard(deliver))
-        self._connect_soon()
+        self._engine.connect_soon(self._connect_within)
         return subscription
 
     async def wait_for_event(
@@ -423,34 +402,10 @@ class AsyncThalovantClient(FromStored):
 
         Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
         """
+        from ._internal.listening import next_event
+
         matches = self._filter(context, session_id, request_id, predicate)
-        found: asyncio.Future[ThalovantEvent] = asyncio.get_running_loop().create_future()
-
-        def deliver(bus: wire.Bus) -> None:
-            if not found.done():
-                found.set_result(ThalovantEvent.from_bus(bus))
-
-        def ended(error: ThalovantError) -> None:
-            if not found.done():
-                found.set_exception(error)
-
-        engine = self._engine
-        try:
-            async with asyncio.timeout(seconds(timeout)):
-                await engine.open()
-                with contextlib.ExitStack() as exits:
-                    exits.enter_context(engine.ends(ended))
-                    exits.callback(engine.subscribe(name, deliver, matches=matches, kept=True, limit=1))
-                    return await found
-        except TimeoutError:
-            cause = engine.last_error
-            message = f"Hub did not emit {name!r} within {timeout:g}s."
-            raise ThalovantTimeoutError(
-                message if cause is None else f"{message} {cause}",
-                code="timeout",
-                hint="" if cause is None else cause.hint,
-                retryable=True,
-            ) from cause
+        return await next_event(self._engine, name, matches, seconds(timeout))
 
     def listen(
         self,
@@ -469,74 +424,13 @@ class AsyncThalovantClient(FromStored):
         Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
         session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
         """
+        from ._internal.listening import Inbox, each_event
+
         if max_buffered_events < 1:
             raise ValueError(f"max_buffered_events must be at least 1, not {max_buffered_events}")
         matches = self._filter(context, session_id, request_id, predicate)
         within = None if timeout is None else seconds(timeout)
-        return self._listen(name, matches, within, max_events, Inbox(max_buffered_events))
-
-    async def _listen(
-        self, name: str, matches: Filter | None, timeout: float | None, max_events: int | None, inbox: Inbox
-    ) -> AsyncGenerator[ThalovantEvent, None]:
-        if max_events is not None and max_events <= 0:
-            return
-        engine = self._engine
-        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        try:
-            async with asyncio.timeout_at(deadline):
-                await engine.open()
-        except TimeoutError:
-            return
-        with contextlib.ExitStack() as exits:
-            exits.enter_context(engine.ends(inbox.end))
-            exits.callback(engine.subscribe(name, inbox.deliver, matches=matches, kept=True, limit=max_events))
-            given = 0
-            while max_events is None or given < max_events:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        event = await inbox.next()
-                except TimeoutError:
-                    return
-                given += 1
-                yield event
-
-    # --- inside ---
-
-    def _connect_soon(self) -> None:
-        loop, task = asyncio.get_running_loop(), self._connecting
-        if task is None or task.done() or task.get_loop() is not loop:
-            self._connecting = loop.create_task(self._connect_in_background())
-
-    async def _connect_in_background(self) -> None:
-        try:
-            await self.connect()
-        except ThalovantError as error:
-            log.warning("Could not connect in the background: %s", error)
-
-    async def _send_request(self, request: contexts.Request) -> None:
-        message = wire.bus(type=EVENT_RECOGNIZER_LOOP_UTTERANCE, data=request.data, context=request.context)
-        await self._engine.send(message, self._send_timeout)
-
-    def _utterance(
-        self,
-        method: str,
-        text: str,
-        lang: str,
-        context: Mapping[str, Any] | None,
-        session_id: str | None,
-        request_id: str | None,
-    ) -> wire.Bus:
-        request = contexts.utterance_request(
-            text,
-            site_id=self.identity.site_id,
-            lang=lang,
-            context=context,
-            metadata=self.identity.metadata,
-            session_id=session_id,
-            request_id=request_id,
-            method=method,
-        )
-        return wire.bus(type=EVENT_RECOGNIZER_LOOP_UTTERANCE, data=request.data, context=request.context)
+        return each_event(self._engine, name, matches, within, max_events, Inbox(max_buffered_events))
 
     def _filter(
         self,
@@ -545,27 +439,6 @@ class AsyncThalovantClient(FromStored):
         request_id: str | None,
         predicate: EventPredicate | None,
     ) -> Filter | None:
+        from ._internal.listening import event_filter
+
         return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._engine.own_session)
-
-
-def _reply(ended: AskEnded, message: wire.Bus) -> ThalovantReply:
-    return ThalovantReply.from_events(
-        [ThalovantEvent.from_bus(bus) for bus in ended.events],
-        handled=ended.handled,
-        failure_event=None if ended.failure is None else ThalovantEvent.from_bus(ended.failure),
-        session_id=message.session_id,
-        request_id=message.request_id,
-    )
-
-
-def _bin_type(kind: str | int) -> int:
-    if isinstance(kind, int):
-        if 0 <= kind <= 15:
-            return kind
-    else:
-        try:
-            return wire.BinType[kind.upper()]
-        except KeyError:
-            pass
-    known = ", ".join(one.name.lower() for one in wire.BinType)
-    raise ValueError(f"unknown kind of binary message: {kind!r}; use {known}, or a number from 0 to 15")

@@ -6,7 +6,6 @@ loop thread; handlers run on a thread of their own, so that they may call the cl
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
@@ -17,11 +16,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from ._internal.from_stored import FromStored
-from ._internal.portal import Handlers, Portal
-from ._internal.session import UNCLOSED
-from ._internal.settings import DEFAULT_USERAGENT
-from ._internal.twins import blocking, iterating, shaped
+from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored
+from ._internal.portal import Handlers, Portal, blocking, iterating, shaped
 from .async_client import AsyncThalovantClient
 from .conversation import ThalovantConversation
 from .subscriptions import ThalovantSubscription
@@ -162,7 +158,9 @@ class ThalovantClient(FromStored):
         return self._here().visit(work)
 
     def _in_handler_thread(self, handler: Callable[[Any], object]) -> Callable[[Any], Awaitable[object]]:
-        return lambda event: asyncio.wrap_future(self._handlers.submit(handler, event))
+        from asyncio import wrap_future
+
+        return lambda event: wrap_future(self._handlers.submit(handler, event))
 
     def __del__(self) -> None:
         portal: Portal | None = getattr(self, "_portal", None)  # None: the constructor raised

@@ -1,11 +1,10 @@
-"""The context of messages: what apps tell about user, device and channel, and the ids that make answers findable."""
+"""Contexts that apps give with a message: about user, device, channel and place."""
 
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 
 def build_client_context(
@@ -93,155 +92,9 @@ def build_location(
     if timezone.strip():
         built["timezone"] = {"code": timezone.strip()}
     place = _degrees(latitude, 90), _degrees(longitude, 180)
-    if None not in place and place != (0, 0):  # where everybody is who is nowhere
+    if None not in place and place != (0, 0):  # 0, 0 means unset
         built["coordinate"] = {"latitude": place[0], "longitude": place[1]}
     return built
-
-
-# --- what is sent ----------------------------------------------------------------------------------------------------
-
-
-class Request(NamedTuple):
-    """Data and context of a message that is about to be sent. `request_id` is what its answers carry."""
-
-    data: dict[str, Any]
-    context: dict[str, Any]
-    request_id: str
-
-
-def utterance_request(
-    text: str,
-    *,
-    site_id: str,
-    lang: str = "en-us",
-    context: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    session_id: str | None = None,
-    request_id: str | None = None,
-    method: str = "send_utterance",
-) -> Request:
-    """An utterance of the user. `metadata` is the identity's, `method` the caller's name for the error.
-
-    Raises `ValueError` for a blank text.
-    """
-    text = required_text(text, method, "text prompt")
-    return _request(text, None, site_id, lang, with_metadata(context, metadata), session_id, request_id)
-
-
-def action_request(
-    payload: str,
-    *,
-    site_id: str,
-    title: str | None = None,
-    lang: str = "en-us",
-    context: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    session_id: str | None = None,
-    request_id: str | None = None,
-) -> Request:
-    """A pressed button or a picked item: an utterance that says so. Raises `ValueError` for a blank payload."""
-    payload = required_text(payload, "send_action", "payload")
-    built = with_metadata(context, metadata)
-    built["input"] = {"kind": "action", "title": title, "payload": payload}
-    return _request(payload, None, site_id, lang, built, session_id, request_id)
-
-
-def code_request(
-    value: str,
-    *,
-    site_id: str,
-    kind: str = "code",
-    label: str | None = None,
-    lang: str = "en-us",
-    context: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    session_id: str | None = None,
-    request_id: str | None = None,
-) -> Request:
-    """A scanned or typed value that must not be interpreted as speech. Raises `ValueError` for a blank value."""
-    value = required_text(value, "send_code", "value")
-    given = {"kind": kind, "label": label, "value": value, "exact": True}
-    built = with_metadata(context, metadata)
-    built["input"] = given
-    return _request(value, dict(given), site_id, lang, built, session_id, request_id)
-
-
-def required_text(text: str, method: str, what: str) -> str:
-    """The text without surrounding space. Raises `ValueError` if nothing is left."""
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{method}() requires a non-empty {what}.")
-    return text.strip()
-
-
-def with_metadata(context: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A copy of `context` with the identity's metadata under its own, whose keys win."""
-    built = dict(context or {})
-    if metadata:
-        built["metadata"] = {**metadata, **_mapping(built.get("metadata"))}
-    return built
-
-
-def with_ids(
-    context: Mapping[str, Any],
-    *,
-    site_id: str,
-    lang: str | None = None,
-    session_id: str | None = None,
-    request_id: str | None = None,
-) -> dict[str, Any]:
-    """A copy of `context` with session, site, language and, if given, request id where hubs and skills look for them.
-
-    A session id overwrites, site and language fill gaps.
-    """
-    built = dict(context)
-    session = _mapping(built.get("session"))
-    if session_id:
-        session["session_id"] = session_id
-    _fill(session, {"site_id": site_id, "lang": lang})
-    if request_id:
-        session["request_id"] = built["request_id"] = built["thalovant_request_id"] = request_id
-    built["session"] = session
-    return built
-
-
-def reply_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context for an answer to a message with `context`: the same, back to where it came from."""
-    built = dict(context)
-    ends = {"source": context.get("destination"), "destination": context.get("source")}
-    for key, value in ends.items():
-        if value is None:
-            built.pop(key, None)
-        else:
-            built[key] = value
-    return built
-
-
-def new_request_id() -> str:
-    """An id that no other request has."""
-    return f"thalovant-request-{uuid.uuid4().hex}"
-
-
-def new_session_id() -> str:
-    """An id that no other conversation has."""
-    return f"thalovant-session-{uuid.uuid4().hex}"
-
-
-def _request(
-    text: str,
-    given: dict[str, Any] | None,
-    site_id: str,
-    lang: str,
-    context: dict[str, Any],
-    session_id: str | None,
-    request_id: str | None,
-) -> Request:
-    # A request id in the context is replaced: the same context may serve many requests.
-    request_id = request_id or new_request_id()
-    data: dict[str, Any] = {"utterances": [text], "lang": lang}
-    if given is not None:
-        data["input"] = given
-    built = with_ids(context, site_id=site_id, lang=lang, session_id=session_id, request_id=request_id)
-    return Request(data, built, request_id)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

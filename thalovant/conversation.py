@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
-from ._internal.twins import blocking, iterating, shaped
-from .context import new_session_id, with_ids
+from ._internal.portal import blocking, iterating, shaped
 from .events import EVENT_UTTERANCE_HANDLED, context_session_id
 
 if TYPE_CHECKING:
@@ -72,8 +72,10 @@ class _Conversation(Generic[C]):
         lang: str = "en-us",
         context: Mapping[str, Any] | None = None,
     ) -> None:
+        from thalovant_proto.client.message_context import new_session_id
+
         self.client = client
-        self.session_id: str = session_id or new_session_id()
+        self.session_id: str = session_id or new_session_id(os.urandom)
         self.lang = lang
         self.context: dict[str, Any] = dict(context or {})
 
@@ -93,8 +95,9 @@ class _Conversation(Generic[C]):
         return {**merged, "session": session} if session else merged
 
     def _emitted(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
-        site_id = self.client.identity.site_id
-        return with_ids(self._merged(context), site_id=site_id, lang=self.lang, session_id=self.session_id)
+        merged = self._merged(context)
+        session = {"lang": self.lang, **merged.get("session", {}), "session_id": self.session_id}
+        return {**merged, "session": session}
 
 
 class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):

@@ -1,22 +1,20 @@
-"""Between events and the code of users: handlers of `on`, one event at a time, and what `listen` has not yielded yet.
+"""Subscriptions of handlers: one event at a time, in order, with a bounded number of events that wait.
 
-Both are bounded. A handler that is too slow loses the oldest events, and their number is told; a consumer of `listen`
-that is too slow gets an error, since it counts on having all.
+A handler that is too slow loses the oldest events, and their number is told.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .errors import ThalovantError, ThalovantRuntimeError
-from .events import EventPredicate, ThalovantEvent, context_request_id
+from .events import ThalovantEvent
 
 if TYPE_CHECKING:
+    import asyncio
+
     from thalovant_proto.events import Binary, Bus
 
     from .client import ThalovantClient
@@ -27,8 +25,6 @@ log: logging.Logger = logging.getLogger("thalovant")
 HANDLER_BUFFER: Final = 1024
 #: The same for raw bytes: 16 MiB are eight minutes of speech.
 HANDLER_BYTES: Final = 16 * 1024 * 1024
-#: Events that wait for the consumer of `listen`; beyond it the subscription ends with an error.
-LISTEN_BUFFER: Final = 256
 
 
 class AsyncThalovantSubscription:
@@ -53,8 +49,11 @@ class AsyncThalovantSubscription:
         self._closed = True
         self._on_close()
         self._waiting.clear()
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
+        if self._task is not None:
+            from asyncio import current_task
+
+            if self._task is not current_task():
+                self._task.cancel()
 
     unsubscribe = close
 
@@ -103,7 +102,9 @@ class AsyncThalovantSubscription:
         So events are handled one at a time and in order, and the reader goes on meanwhile and answers pings.
         """
         if (awaitable := self._call(self._take())) is not None and not self._closed:
-            self._task = asyncio.get_running_loop().create_task(self._finish(awaitable))
+            from asyncio import get_running_loop
+
+            self._task = get_running_loop().create_task(self._finish(awaitable))
 
     async def _finish(self, awaitable: Awaitable[object] | None) -> None:
         try:
@@ -122,7 +123,7 @@ class AsyncThalovantSubscription:
         except Exception:
             self._log_fault()
             return None
-        return result if inspect.isawaitable(result) else None
+        return result if isinstance(result, Awaitable) else None
 
     async def _guarded(self, awaitable: Awaitable[object]) -> None:
         try:
@@ -162,73 +163,3 @@ class ThalovantSubscription:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class Inbox:
-    """What `listen` has not yielded yet: at most `limit` events."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._events: deque[ThalovantEvent] = deque()
-        self._error: ThalovantError | None = None
-        self._changed = asyncio.Event()
-
-    def deliver(self, event: Bus) -> None:
-        """Keep an event for the consumer."""
-        if len(self._events) >= self._limit:
-            self.end(
-                ThalovantRuntimeError(
-                    "Event buffer overflow; subscription retired.",
-                    code="overflow",
-                    hint="Take events faster, or allow more to wait: max_buffered_events.",
-                )
-            )
-        elif self._error is None:
-            self._events.append(ThalovantEvent.from_bus(event))
-            self._changed.set()
-
-    def end(self, error: ThalovantError) -> None:
-        """There is nothing more to come, for this reason; what has come is still given."""
-        self._error = self._error or error
-        self._changed.set()
-
-    async def next(self) -> ThalovantEvent:
-        """The next event. Raises the reason why there will be none."""
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            self._changed.clear()
-            await self._changed.wait()
-        return self._events.popleft()
-
-
-def event_filter(
-    context: Mapping[str, Any] | None,
-    session_id: str | None,
-    request_id: str | None,
-    predicate: EventPredicate | None,
-    *,
-    own_session: Callable[[], str | None],
-) -> Callable[[Bus], bool] | None:
-    """Which events a subscription takes; None for all. A predicate that raises is logged and means no.
-
-    `own_session` gives the one session id that a legacy hub answers with, whatever was asked; None on newer hubs.
-    """
-    if context is None and session_id is None and request_id is None and predicate is None:
-        return None
-
-    def matches(bus: Bus) -> bool:
-        event = ThalovantEvent.from_bus(bus)
-        if (own := own_session()) is not None and event.session_id == own:
-            fits = event.matches_context(request_id=request_id or context_request_id(context or {}))
-        else:
-            fits = event.matches_context(context, session_id=session_id, request_id=request_id)
-        if not fits or predicate is None:
-            return fits
-        try:
-            return bool(predicate(event))
-        except Exception:
-            log.exception("A predicate for %r raised", event.name)
-            return False
-
-    return matches

@@ -15,8 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ._internal.portal import Portal
-from ._internal.twins import running, shaped
+from ._internal.portal import Portal, running, shaped
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
 from .events import ThalovantEvent

@@ -8,16 +8,9 @@ import math
 import pytest
 
 from thalovant import build_client_context, build_location, request_context
-from thalovant.context import (
-    action_request,
-    code_request,
-    new_request_id,
-    new_session_id,
-    reply_context,
-    utterance_request,
-    with_ids,
-    with_metadata,
-)
+from thalovant._internal.messages import Messages
+from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.secret import Secret
 
 EVERYTHING = {
     "user_id": "new",
@@ -163,51 +156,65 @@ def test_location(options, built):
     assert build_location(**options) == built
 
 
-# --- what is sent ---
+# --- what is sent ----------------------------------------------------------------------------------------------------
 
+CONFIG = ClientConfig(access_key=Secret("k"), password=None, session_id="own", site_id="site", user_agent="us")
+ROUTE = {"source": "us", "platform": "us", "destination": "HiveMind"}
 IDS = {"request_id": "R", "thalovant_request_id": "R"}
-SESSION = {"site_id": "site", "lang": "en-us", "request_id": "R"}
+SESSION = {"session_id": "own", "site_id": "site", "lang": "en-us", "request_id": "R"}
+
+
+def says(text, context=None, *, lang="en-us", session_id=None, request_id="R", metadata=None):
+    return Messages(CONFIG, metadata or {}).utterance("ask", text, lang, context, session_id, request_id)
+
+
+def presses(payload, context=None, *, title=None, metadata=None):
+    return Messages(CONFIG, metadata or {}).action(payload, title, "en-us", context, None, "R")
+
+
+def scans(value, context=None, *, kind="code", label=None, metadata=None):
+    return Messages(CONFIG, metadata or {}).code(value, kind, label, "en-us", context, None, "R")
+
+
+def emits(event_type, context=None, *, metadata=None):
+    return Messages(CONFIG, metadata or {}).emitted(event_type, None, context)
 
 
 def test_utterance():
     """The bus data, and ids where hubs and skills look for them."""
-    request = utterance_request(" hi ", site_id="site", session_id="S", request_id="R", lang="de")
+    message = says(" hi ", session_id="S", lang="de")
 
-    assert request.data == {"utterances": ["hi"], "lang": "de"}
-    assert request.context == IDS | {"session": {"session_id": "S", "site_id": "site", "lang": "de", "request_id": "R"}}
-    assert request.request_id == "R"
+    assert message.data == {"utterances": ["hi"], "lang": "de"}
+    assert message.context == ROUTE | IDS | {"session": {**SESSION, "session_id": "S", "lang": "de"}}
 
 
 def test_action():
     """An utterance whose context says that it was a button."""
-    request = action_request(" /x ", site_id="site", title="T", request_id="R", context={"input": {"other": 1}})
+    message = presses(" /x ", {"input": {"other": 1}}, title="T")
 
-    assert request.data == {"utterances": ["/x"], "lang": "en-us"}
-    assert request.context == IDS | {"session": SESSION, "input": {"kind": "action", "title": "T", "payload": "/x"}}
+    assert message.data == {"utterances": ["/x"], "lang": "en-us"}
+    given = {"kind": "action", "title": "T", "payload": "/x"}
+    assert message.context == ROUTE | IDS | {"session": SESSION, "input": given}
 
 
 def test_code():
     """An utterance whose data and context say that it is exact."""
     given = {"kind": "qr", "label": "serial", "value": "SN-1", "exact": True}
 
-    request = code_request(" SN-1 ", site_id="site", kind="qr", label="serial", request_id="R")
+    message = scans(" SN-1 ", kind="qr", label="serial")
 
-    assert request.data == {"utterances": ["SN-1"], "lang": "en-us", "input": given}
-    assert request.context == IDS | {"session": SESSION, "input": given}
+    assert message.data == {"utterances": ["SN-1"], "lang": "en-us", "input": given}
+    assert message.context == ROUTE | IDS | {"session": SESSION, "input": given}
 
 
 def test_precedence():
     """A session id that is given overwrites, site and language fill gaps, the rest of the session stays."""
     context = {"session": {"lang": "fr", "x": 1}, "source": "me"}
 
-    request = utterance_request("hi", site_id="site", session_id="S1", request_id="R1", context=context)
+    message = says("hi", context, session_id="S1")
 
-    assert request.context == {
-        "session": {"lang": "fr", "x": 1, "session_id": "S1", "site_id": "site", "request_id": "R1"},
-        "source": "me",
-        "request_id": "R1",
-        "thalovant_request_id": "R1",
-    }
+    session = {**SESSION, "lang": "fr", "x": 1, "session_id": "S1"}
+    assert message.context == ROUTE | IDS | {"session": session, "source": "me"}
     assert context == {"session": {"lang": "fr", "x": 1}, "source": "me"}
 
 
@@ -215,91 +222,73 @@ def test_request_ids_are_new_each_time():
     """The same context may serve many requests: an id in it is replaced, and none is used twice."""
     context = {"request_id": "old", "session": {"session_id": "k", "request_id": "old"}}
 
-    one, other = (utterance_request("x", site_id="s", context=context) for _ in range(2))
+    one, other = (says("x", context, request_id=None) for _ in range(2))
 
     assert one.request_id != other.request_id
     assert one.request_id.startswith("thalovant-request-")
-    assert one.context["session"] == {"session_id": "k", "request_id": one.request_id, "site_id": "s", "lang": "en-us"}
+    assert one.context["session"] == {**SESSION, "session_id": "k", "request_id": one.request_id}
     assert one.context["request_id"] == one.context["thalovant_request_id"] == one.request_id
 
 
 def test_session_that_is_none():
     """What is no mapping cannot hold ids."""
-    assert (
-        utterance_request("x", site_id="site", request_id="R", context={"session": "text"}).context["session"]
-        == SESSION
-    )
+    assert says("x", {"session": "text"}).context["session"] == SESSION
 
 
-@pytest.mark.parametrize("make", [utterance_request, action_request, code_request])
-def test_identity_metadata(make):
+def test_session_of_a_question():
+    """A query has a session of its own, unless one is named."""
+    messages = Messages(CONFIG, {})
+
+    one, other, named = (messages.question("x", "en-us", None, session, None) for session in (None, None, "S"))
+
+    assert one.session_id.startswith("thalovant-session-")
+    assert one.session_id != other.session_id
+    assert named.session_id == "S"
+
+
+def test_session_that_the_caller_named():
+    """The client's own session, where messages go that have none, is nobody's conversation."""
+    messages = Messages(CONFIG, {})
+
+    assert messages.session_of(says("x")) is None
+    assert messages.session_of(says("x", session_id="S")) == "S"
+
+
+@pytest.mark.parametrize("make", [says, presses, scans, emits])
+@pytest.mark.parametrize(
+    ("context", "metadata", "built"),
+    [
+        (None, {"m": 1}, {"m": 1}),
+        ({"metadata": "text"}, {"m": 1}, {"m": 1}),
+        ({"metadata": {"m": 0}}, {"m": 1, "n": 2}, {"m": 0, "n": 2}),
+        ({"metadata": {"m": 0}}, {}, {"m": 0}),
+        ({}, {}, None),
+    ],
+)
+def test_identity_metadata(make, context, metadata, built):
     """The identity's metadata is under every message's own."""
-    request = make("x", site_id="s", metadata={"m": 1, "n": 2}, context={"metadata": {"m": 0}})
+    assert make("x", context, metadata=metadata).context.get("metadata") == built
 
-    assert request.context["metadata"] == {"m": 0, "n": 2}
+
+def test_emitted():
+    """A raw event has a route and a session, and no request id."""
+    message = emits("app.event", {"a": 1})
+
+    assert (message.type, message.data) == ("app.event", {})
+    assert message.context == ROUTE | {"a": 1, "session": {"session_id": "own", "site_id": "site"}}
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (utterance_request, r"send_utterance\(\) requires a non-empty text prompt\."),
-        (action_request, r"send_action\(\) requires a non-empty payload\."),
-        (code_request, r"send_code\(\) requires a non-empty value\."),
+        (says, r"ask\(\) requires a non-empty text prompt\."),
+        (presses, r"send_action\(\) requires a non-empty payload\."),
+        (scans, r"send_code\(\) requires a non-empty value\."),
+        (emits, r"emit\(\) requires a non-empty event type\."),
     ],
 )
 @pytest.mark.parametrize("text", ["", "  \n", None, 5])
 def test_blank(make, message, text):
     """Nothing to say is the caller's mistake, with the documented words."""
     with pytest.raises(ValueError, match=message):
-        make(text, site_id="s")
-
-
-def test_blank_question():
-    """`ask` has its own name in the error."""
-    with pytest.raises(ValueError, match=r"ask\(\) requires a non-empty text prompt\."):
-        utterance_request(" ", site_id="s", method="ask")
-
-
-@pytest.mark.parametrize(
-    ("context", "metadata", "built"),
-    [
-        (None, None, {}),
-        ({"a": 1}, {}, {"a": 1}),
-        (None, {"m": 1}, {"metadata": {"m": 1}}),
-        ({"metadata": "text"}, {"m": 1}, {"metadata": {"m": 1}}),
-    ],
-)
-def test_emitted_metadata(context, metadata, built):
-    """A raw event gets the identity's metadata and nothing else."""
-    assert with_metadata(context, metadata) == built
-
-
-def test_ids_without_a_request():
-    """What a conversation emits has its session and no request id."""
-    assert with_ids({"a": 1}, site_id="s", lang="de", session_id="S") == {
-        "a": 1,
-        "session": {"session_id": "S", "site_id": "s", "lang": "de"},
-    }
-
-
-@pytest.mark.parametrize(
-    ("context", "answer"),
-    [
-        ({"source": "a", "destination": "b", "x": 1}, {"source": "b", "destination": "a", "x": 1}),
-        ({"source": "a"}, {"destination": "a"}),
-        ({"destination": "b"}, {"source": "b"}),
-        ({}, {}),
-    ],
-)
-def test_answer_goes_back(context, answer):
-    """Source and destination change places, everything else stays."""
-    before = dict(context)
-
-    assert reply_context(context) == answer
-    assert before == context
-
-
-def test_ids_are_told_apart():
-    """By eye, and from each other."""
-    assert new_session_id().startswith("thalovant-session-")
-    assert len({new_session_id(), new_session_id(), new_request_id(), new_request_id()}) == 4
+        make(text)

@@ -1,17 +1,31 @@
-"""The threads behind the synchronous client: one with a private event loop, and one that runs handlers of users."""
+"""The threads behind the synchronous client, and its methods, which are made of the asynchronous ones.
+
+One thread has a private event loop, one runs handlers of users. A method keeps the parameters, types and documentation
+of its original, stated once:
+
+    class Client:
+        ask = blocking(AsyncClient.ask)
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from ..errors import ThalovantRuntimeError
 
+# Imported with the first thread, since there are programs that import a client and make none.
+if TYPE_CHECKING:
+    import asyncio
+
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 #: How long an interrupted call may take to clean up before the interrupt goes on to the caller, in seconds.
@@ -46,7 +60,7 @@ class Portal:
         call = _Call(work)
         with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
             loop = self._loop or self._start()
-            loop.call_soon_threadsafe(call.start)
+            loop.call_soon_threadsafe(call.start, loop)
         return call.wait(loop)
 
     def run(self, work: Callable[[], T]) -> T:
@@ -148,12 +162,14 @@ class _Call(Generic[T]):
         self._over = threading.Lock()
         self._over.acquire()
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin; called on the loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = loop.create_task(self._run())
         self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
+        import asyncio
+
         work, self._work = self._work, None
         assert work is not None  # noqa: S101 - it is run once
         try:
@@ -161,12 +177,12 @@ class _Call(Generic[T]):
             del work  # it holds the client, which its user may drop as soon as there is a result
             self._result = await coroutine
         except BaseException as error:  # it belongs to the caller
-            self._error = error
+            self._error = _closed() if isinstance(error, asyncio.CancelledError) else error
         self._over.release()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first step, so that nothing of the above has run
-            self._error = asyncio.CancelledError()
+            self._error = _closed()
             self._over.release()
 
     def wait(self, loop: asyncio.AbstractEventLoop) -> T:
@@ -181,8 +197,6 @@ class _Call(Generic[T]):
         if self._error is None:
             return self._result
         try:
-            if isinstance(self._error, asyncio.CancelledError):
-                raise ThalovantRuntimeError("The client was closed while the call was running.", code="closed")
             raise self._error
         finally:
             self._error = None  # its traceback holds this frame
@@ -190,6 +204,71 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+class Caller(Protocol):
+    """A way to run something on an event loop and wait for it: `Portal` is one."""
+
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of a coroutine."""
+
+    def iterate(self, work: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """The items of an asynchronous iterator."""
+
+    def run(self, work: Callable[[], T]) -> T:
+        """The result of a function."""
+
+
+class Twin(Protocol):
+    """An object that does on a loop what an asynchronous one, its original, does."""
+
+    @property
+    def _original(self) -> Any: ...
+
+    def _here(self) -> Caller: ...
+
+
+def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Twin, P], R]:
+    """The twin of a coroutine method: it waits for the result."""
+
+    @functools.wraps(method)
+    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> R:
+        return self._here().call(lambda: method(self._original, *args, **options))
+
+    return twin
+
+
+def iterating(
+    method: Callable[Concatenate[A, P], AsyncIterator[R]],
+) -> Callable[Concatenate[Twin, P], Iterator[R]]:
+    """The twin of a method that gives an asynchronous iterator: it waits for each item."""
+
+    @functools.wraps(method)
+    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> Iterator[R]:
+        return self._here().iterate(lambda: method(self._original, *args, **options))
+
+    return twin
+
+
+def running(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[Twin, P], R]:
+    """The twin of a method that has to be called on the loop and does not wait."""
+
+    @functools.wraps(method)
+    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> R:
+        return self._here().run(lambda: method(self._original, *args, **options))
+
+    return twin
+
+
+def shaped(
+    original: Callable[Concatenate[A, P], object],
+) -> Callable[[Callable[Concatenate[T, ...], R]], Callable[Concatenate[T, P], R]]:
+    """Give a method that is written out the parameters and documentation of its original."""
+
+    def shape(method: Callable[Concatenate[T, ...], R]) -> Callable[Concatenate[T, P], R]:
+        return functools.wraps(original)(method)
+
+    return shape
 
 
 class Handlers:
@@ -221,7 +300,13 @@ class Handlers:
             self._work = None
 
 
+def _closed() -> ThalovantRuntimeError:
+    return ThalovantRuntimeError("The client was closed while the call was running.", code="closed")
+
+
 def _run_loop(started: Future[asyncio.AbstractEventLoop]) -> None:
+    import asyncio
+
     with asyncio.Runner() as runner:  # cancels what is left and closes the loop, generators and threads with it
         loop = runner.get_loop()
         loop.call_soon(started.set_result, loop)

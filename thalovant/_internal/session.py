@@ -24,6 +24,7 @@ from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, S
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
 from ..models import ThalovantConnectionInfo
 from .error_mapping import ask_timeout, link_error, local_error
+from .options import UNCLOSED
 from .timings import Timings
 from .waiters import Ask, Callers, Subscribers
 
@@ -44,8 +45,6 @@ GOODBYE_TIME: Final = 4.0
 ABRUPT_TIME: Final = 0.1
 #: The next step where nothing was heard at all.
 NO_WORD: Final = "Check host and port of the endpoint, and that the hub runs; a slow network needs a longer timeout."
-#: What a client says that was neither closed nor left by its `with`.
-UNCLOSED: Final = "a Thalovant client was not closed: use it in a `with` block, or call close()"
 
 _ENDED = (SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
@@ -81,6 +80,7 @@ class Engine:
         self._guard: AsyncGenerator[None, None] | None = None
         self._starting = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None  # in the background
         self._trust: Trust | None = None  # to be saved
         self._callers = Callers()
         self._timings = Timings()
@@ -91,7 +91,7 @@ class Engine:
         if loop is self._loop and self._pid == os.getpid():
             return loop
         if self._pid != os.getpid():
-            _inherited.append((self._loop, self._stack, self._driver, self._guard, self._saving, self._callers))
+            _inherited.append(vars(self).copy())
         elif self.running and self._loop is not None and not self._loop.is_closed():
             raise ThalovantRuntimeError(
                 "This client is in use on another event loop.",
@@ -199,10 +199,25 @@ class Engine:
         finally:
             self._callers.connects.discard(waiter)
 
+    def connect_soon(self, timeout: float) -> None:
+        """Begin to connect, unless that is under way. A failure is logged."""
+        loop = self._here()
+        if self._connecting is None or self._connecting.done():
+            self._connecting = loop.create_task(self._connect_in_background(timeout))
+
+    async def _connect_in_background(self, timeout: float) -> None:
+        try:
+            await self.connect(timeout)
+        except ThalovantError as error:
+            log.warning("Could not connect in the background: %s", error)
+
     async def close(self, timeout: float) -> None:
         """Say goodbye and leave nothing behind: no task, socket or timer. What was learnt is on disk afterwards."""
         self._here()
         self._closes += 1
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait((self._connecting,))
         stack, driver = self._stack, self._driver
         if stack is not None and driver is not None:
             if not driver.over:

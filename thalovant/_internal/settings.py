@@ -6,14 +6,13 @@ Every wrong setting is found here, before anything is dialed.
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import secrets
 import ssl
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
@@ -26,15 +25,12 @@ from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.trust import KEY_SIZE, Trust
 
-from .._version import __version__
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
 from ..trust_store import pin_id
 
 if TYPE_CHECKING:
     from ..identity import ThalovantIdentity
     from ..protocols import HubProtocol
-
-DEFAULT_USERAGENT: Final = f"ThalovantPythonSDK/{__version__}"
 
 _SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqtts"}  # with TLS
 
@@ -205,20 +201,6 @@ def tls_source(
         return default_context(ca_file, ssl_context=ssl_context)
 
     return make
-
-
-def seconds(timeout: float) -> float:
-    """A timeout that can be counted. Raises `ValueError` for what is no number."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise ValueError(f"a timeout must be a number of seconds, not {timeout!r}")
-    return timeout
-
-
-def check_times(**times: float) -> None:
-    """Raises `ValueError` that names the first of these settings that is no positive number."""
-    for name, value in times.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
 _Maker = Callable[["Trust"], ClientLink]
