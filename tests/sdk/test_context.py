@@ -9,7 +9,7 @@ import pytest
 
 from thalovant import build_client_context, build_location, request_context
 from thalovant._internal.messages import Messages
-from thalovant_proto.client.session import ClientConfig
+from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.secret import Secret
 
 EVERYTHING = {

@@ -13,7 +13,7 @@ from ..events import ThalovantEvent
 from ..models import ThalovantReply
 
 if TYPE_CHECKING:
-    from thalovant_proto.client.session import ClientConfig
+    from thalovant_proto.client.config import ClientConfig
     from thalovant_proto.outcomes import AskEnded
 
 
