@@ -19,6 +19,21 @@ QUOTA_EXCEEDED: Final = "intent_quota_exceeded"
 MAX_COUNT: Final = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
 MAX_TEXT: Final = 200  # characters of a hub's own words that an error repeats
 
+# The next step by code, for errors whose maker knows no better one. None repeats the text of its error.
+_HINTS: Final = {
+    "closed": "Call again: the client connects anew by itself.",
+    "connect_timeout": "Check host and port of the endpoint, and that the hub runs; allow more time on a slow network.",
+    "forgotten": "Call again: the client connects anew by itself.",
+    "hub_failure": "Look into the hub's log for the cause.",
+    "lost": "If that goes on, check that scheme, host and port of the endpoint are the hub's.",
+    "renewed": "Call again: the client connects anew by itself.",
+    "protocol": "Check that the endpoint is a hub's; if it is, update the older side.",
+    "send_timeout": "Check the network, and whether the hub is overloaded.",
+    "silent": "Look into the hub's log for the skill that took the question.",
+    "timeout": "Allow more time, or look into the hub's log for what holds it up.",
+    "unanswered": "Ask in other words, or add a skill to the hub that takes them.",
+}
+
 
 class ThalovantError(Exception):
     """Base of everything this package raises on purpose.
@@ -45,7 +60,7 @@ class ThalovantError(Exception):
         super().__init__(*([message] if message else []))
         if code:
             self.code = code
-        if hint is not None:
+        if hint := hint or _HINTS.get(self.code):
             self.hint = hint
         if retryable is not None:
             self.retryable = retryable

@@ -91,6 +91,7 @@ _DIAL_HINTS: Final = {
     DialFault.TLS_VERSION: "the hub must speak TLS 1.2 or later",
     DialFault.NOT_TLS: "the port does not speak TLS: check the port, or whether the hub is a plain one",
     DialFault.TLS: "check that the port is the hub's TLS port",
+    DialFault.OTHER: "check the endpoint, and the network",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +28,13 @@ from thalovant import (
     ThalovantIdentityError,
     TrustStore,
 )
+from thalovant._internal.error_mapping import link_error
 from thalovant.trust_store import pin_id
+from thalovant_proto.carrier import CloseKind
+from thalovant_proto.dial import DialFailed, DialFault
+from thalovant_proto.errors import HandshakeTimeout, RemoteProtocolError
+from thalovant_proto.events import Generation
+from thalovant_proto.failures import Failure, Progress, from_close, from_dial, from_fault, wrong_crypto_key
 
 from .lab import Lab, free_port, run
 
@@ -86,6 +93,7 @@ def test_why_there_is_no_connection(
     assert (type(error), error.code, error.retryable) == (kind, code, retryable)
     assert says in f"{error} {error.hint}"
     assert error.hint
+    assert not _clauses(str(error)) & _clauses(error.hint)
     assert len(f"{error}\n{error.hint}".splitlines()) <= 3
 
 
@@ -247,3 +255,31 @@ def test_no_secret_at_the_command_line(
 
     assert out or err
     assert leaks(f"{out}{err}") == []
+
+
+def _clauses(text: str) -> set[str]:
+    return {" ".join(words) for clause in re.split(r"[.,;:?()]", text.lower()) if len(words := clause.split()) > 1}
+
+
+def _verdicts() -> list[Failure]:
+    """One of each kind that comes without a network, in the words of the core."""
+    dials = [
+        DialFailed(phase="connect", fault=fault, message="cannot connect to hub.example:443: it failed")
+        for fault in DialFault
+    ]
+    closes = [
+        from_close(kind, 1006, "", Progress(greeted=greeted, completed=completed, generation=Generation.NOISE))
+        for kind in CloseKind
+        for greeted, completed in ((False, False), (True, False), (True, True))
+    ]
+    faults = [HandshakeTimeout("the hub did not answer in time"), RemoteProtocolError("the hub sent nonsense")]
+    return [*map(from_dial, dials), *closes, *map(from_fault, faults), wrong_crypto_key()]
+
+
+@pytest.mark.parametrize("failure", _verdicts(), ids=lambda failure: failure.kind.value)
+def test_hint_goes_on_where_the_message_ends(failure: Failure) -> None:
+    """Whatever ended a connection, there is a next step, and it is not in the message already."""
+    error = link_error(failure)
+
+    assert error.hint
+    assert not _clauses(str(error)) & _clauses(error.hint)

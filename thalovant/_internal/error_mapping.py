@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _REFUSED = frozenset((FailureKind.REFUSED, FailureKind.WRONG_PASSWORD, FailureKind.WRONG_CRYPTO_KEY))
 
-# For verdicts that come without one.
-_HINTS = {FailureKind.LOST: "If that goes on, check that scheme, host and port of the endpoint are the hub's."}
-
 
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:
     """The error for a link that could not be had or did not last."""
@@ -51,7 +48,7 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     error = kind(
         _sentence(failure.message),
         code=failure.kind.value,
-        hint=_sentence(failure.hint) or _HINTS.get(failure.kind, ""),
+        hint=_sentence(failure.hint),
         retryable=not failure.final,
         delivery=delivery,
     )
@@ -83,7 +80,7 @@ def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
         return ThalovantPolicyDeniedError.from_event(ThalovantEvent.from_bus(failed.event), delivery=delivery)
     reason = failure_reason(failed.event)
     if failed.fault is AskFault.UNANSWERED:
-        return ThalovantUnansweredError(reason, hint="No skill of the hub took the utterance.", delivery=delivery)
+        return ThalovantUnansweredError(reason, delivery=delivery)
     return ThalovantRuntimeError(reason, code="hub_failure", delivery=delivery)
 
 
@@ -94,7 +91,7 @@ def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> 
     error = ThalovantTimeoutError(
         message if cause is None else f"{message} {cause}",
         code="timeout",
-        hint="" if cause is None else cause.hint,
+        hint=None if cause is None else cause.hint,
         retryable=True,
         delivery=delivery,
     )

@@ -49,7 +49,7 @@ async def next_event(engine: Engine, name: str, matches: Filter | None, timeout:
         raise ThalovantTimeoutError(
             message if cause is None else f"{message} {cause}",
             code="timeout",
-            hint="" if cause is None else cause.hint,
+            hint=None if cause is None else cause.hint,
             retryable=True,
         ) from cause
 

@@ -88,6 +88,6 @@ def _lost(error: ThalovantError | None) -> ThalovantConnectionError:
     return ThalovantConnectionError(
         "The session was closed." if error is None else str(error),
         code="closed" if error is None else error.code,
-        hint="" if error is None else error.hint,
+        hint=None if error is None else error.hint,
         delivery="unknown",
     )

@@ -43,8 +43,6 @@ log = logging.getLogger("thalovant")
 GOODBYE_TIME: Final = 4.0
 #: The same for a close that waits for nothing: enough for a hub that is there, too short to be noticed.
 ABRUPT_TIME: Final = 0.1
-#: The next step where nothing was heard at all.
-NO_WORD: Final = "Check host and port of the endpoint, and that the hub runs; a slow network needs a longer timeout."
 
 _ENDED = (SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
@@ -193,7 +191,7 @@ class Engine:
             raise ThalovantConnectionError(
                 message if cause is None else f"{message} {cause}",
                 code="connect_timeout",
-                hint=NO_WORD if cause is None else cause.hint,
+                hint=None if cause is None else cause.hint,
                 retryable=True,
             ) from cause
         finally:
@@ -302,7 +300,7 @@ class Engine:
             raise ThalovantTimeoutError(
                 f"The message was not sent within {timeout:g}s: {why}",
                 code="send_timeout",
-                hint="" if cause is None else cause.hint,
+                hint=None if cause is None else cause.hint,
                 delivery=delivery,
             ) from cause
         except asyncio.CancelledError:
