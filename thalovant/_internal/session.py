@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from thalovant_io.asyncio_driver import AsyncioDriver
@@ -311,26 +311,21 @@ class Engine:
             sends.pop(token, None)
 
     async def ask(self, message: wire.Bus, timeout: float) -> AskEnded:
-        """Ask, and wait for the end. Raises when there is no answer."""
-        stack, id, ask = await self._ask(message, timeout, pieces=False)
-        try:
+        """Ask, and wait for the end, which has all pieces. Raises when there is no answer."""
+        async with self._asking(message, timeout, pieces=False) as ask:
             ended = await ask.next()
-            assert isinstance(ended, AskEnded)  # noqa: S101 - pieces were not asked for
-            return ended
-        finally:
-            self._forget(stack, id)
+        assert isinstance(ended, AskEnded)  # noqa: S101 - nothing else was wanted
+        return ended
 
     async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus | AskEnded, None]:
         """Ask, and yield the pieces of speech, then the end. Raises when there is no speech to yield."""
-        stack, id, ask = await self._ask(message, timeout, pieces=True)
-        try:
+        async with self._asking(message, timeout, pieces=True) as ask:
             while not isinstance(item := await ask.next(), AskEnded):
                 yield item
             yield item
-        finally:
-            self._forget(stack, id)
 
-    async def _ask(self, message: wire.Bus, timeout: float, *, pieces: bool) -> tuple[ClientStack, int, Ask]:
+    @contextlib.asynccontextmanager
+    async def _asking(self, message: wire.Bus, timeout: float, *, pieces: bool) -> AsyncIterator[Ask]:
         deadline = self._here().time() + timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -340,11 +335,11 @@ class Engine:
         id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
         ask = self._callers.asks[id] = Ask(timeout)
         self.wake()
-        return stack, id, ask
-
-    def _forget(self, stack: ClientStack, id: int) -> None:
-        self._callers.asks.pop(id, None)
-        stack.cancel(id)
+        try:
+            yield ask
+        finally:
+            self._callers.asks.pop(id, None)
+            stack.cancel(id)
 
     def subscribe(
         self,
