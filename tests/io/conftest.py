@@ -10,6 +10,7 @@ import pytest
 
 from tests.io.pki import Pki
 from tests.io.running import PATIENCE
+from tests.loops import each_loop  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")

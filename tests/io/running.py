@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import trio
 
 from tests.io.stacks import EchoPeer, Outcome
+from tests.loops import UVLOOP
 from thalovant_io._interfaces import ClientStack
 from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
@@ -24,7 +25,7 @@ from thalovant_io.trio_driver import TrioDriver
 from thalovant_proto.carrier import Target
 
 PATIENCE = 30.0
-DRIVERS = ("asyncio", "trio", "blocking")
+DRIVERS = ("asyncio", *(["uvloop"] if UVLOOP is not None else []), "trio", "blocking")
 
 T = TypeVar("T")
 EchoConnection: TypeAlias = Connection[Outcome]
@@ -122,7 +123,7 @@ class Running:
         finally:
             self._started.set()
 
-    def _run_asyncio(self) -> None:
+    def _run_asyncio(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
@@ -146,10 +147,14 @@ class Running:
                 await driver.closed()
             finally:
                 self.leftovers += [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-                timers = loop._scheduled  # type: ignore[attr-defined]  # no public way to see them
+                timers = getattr(loop, "_scheduled", ())  # no public way to see them, and none at all for uvloop
                 self.leftovers += [repr(timer) for timer in timers if not timer.cancelled()]
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+
+    def _run_uvloop(self) -> None:
+        self._run_asyncio(UVLOOP)
 
     def _run_trio(self) -> None:
         async def main() -> None:

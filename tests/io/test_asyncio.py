@@ -25,6 +25,8 @@ from thalovant_proto.crypto.kdf import DeriveKey, Kdf
 from thalovant_proto.dial import DialFault
 from thalovant_proto.secret import Secret
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 async def cancelled_after(turns: int, call: Callable[[], Awaitable[object]]) -> bool:
     """Run a call and cancel it after some turns of the loop. Returns whether it had ended before."""

@@ -402,7 +402,7 @@ def test_a_handler_that_raises_is_heard_of(driver: str) -> None:
             running.expect(Opened)
             running.call(stack.send, b"bad")
             running.expect(Heard)
-            if driver == "asyncio":
+            if driver in ("asyncio", "uvloop"):
                 running.call(stack.send, b"good")
                 assert running.expect(Heard) == Heard(b"good")
                 assert running.reported == [fault]
@@ -422,7 +422,7 @@ def test_a_stack_that_raises_ends_the_driver(driver: str) -> None:
             running.call(stack.send, b"")
             running.join()
             assert running.error is fault
-            assert running.reported == ([fault] if driver == "asyncio" else [])
+            assert running.reported == ([fault] if driver in ("asyncio", "uvloop") else [])
 
 
 def test_a_handler_may_abort(driver: str) -> None:

@@ -31,6 +31,8 @@ from thalovant_proto.secret import Secret
 
 both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 def hub_of(tls: bool, pki: Pki, **options: Any) -> RunningHub:
     """A hub, with or without TLS."""

@@ -13,6 +13,8 @@ from thalovant_io.asyncio_connection import SessionRunner
 
 PATIENCE = 20.0
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 class Session:
     """A runner, its peer, and what was told of it."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.loops import each_loop  # noqa: F401 - a fixture
+
 from .lab import GENERATIONS, PATIENCE, Lab, lab
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from thalovant import (
     AsyncThalovantClient,
+    HubProtocol,
     ThalovantConnectionError,
     ThalovantHealth,
     ThalovantRuntimeError,
@@ -16,7 +18,7 @@ from thalovant import (
 )
 from thalovant_proto.client.stack import ClientStack
 
-from .lab import Lab, States, free_port, run, silent_listener
+from .lab import PATIENCE, Lab, States, free_port, run, silent_listener
 
 # --- the connection ---
 
@@ -40,6 +42,26 @@ def test_connect_says_how_it_came_about(each: Lab) -> None:
             assert info.started_at.endswith("Z")
 
     run(connects())
+
+
+@pytest.mark.parametrize("protocol", ["wss", "https", "mqtt"])
+def test_client_and_hub_run_on_every_loop(
+    each_loop: str, own: Lab, protocol: HubProtocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over every transport: questions, a hub that cuts, a client that comes back, much at once, and the end."""
+
+    async def talks() -> None:
+        assert (type(asyncio.get_running_loop()).__module__ == "uvloop") is (each_loop == "uvloop")
+        async with own.async_client(protocol=protocol) as client:
+            assert (await client.ask("hi", timeout=PATIENCE)).text == "You said: hi"
+            back = asyncio.Event()
+            client.on_state(lambda state, error: back.set() if state == "ready" else None)
+            own.hub.disconnect("shared", code=1001)
+            await asyncio.wait_for(back.wait(), PATIENCE)
+            assert (await client.ask("x" * 200_000, timeout=PATIENCE)).text == "You said: " + "x" * 200_000
+
+    asyncio.run(talks())
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_states_in_order(each: Lab) -> None:
