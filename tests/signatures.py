@@ -49,6 +49,8 @@ def annotations(thing: object) -> Iterator[tuple[str, object, str]]:
             if not name.startswith("_"):
                 yield f"{cls.__qualname__}.{name}", annotation, cls.__module__
         for name, member in vars(cls).items():
+            if isinstance(member, type) and member.__qualname__ != f"{cls.__qualname__}.{name}":
+                continue  # it is only named here
             if not name.startswith("_") or (name in SHOWN and not hasattr(cls, "__attrs_attrs__")):
                 member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
                 yield from annotations(inspect.unwrap(member))

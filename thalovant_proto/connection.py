@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -64,7 +63,7 @@ class HubConnection:
         self._effects: list[DeriveKey] = []
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0
-        self._out: list[tuple[Frame, int | None]] = []
+        self.outgoing: list[tuple[Frame, int | None]] = []  # what `frames_to_send` takes
         self._timers = {"handshake": now + limits.handshake_time}  # and greeting, probe, answer
         self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
         self._answers = False  # the hub answers an empty rendezvous
@@ -130,7 +129,12 @@ class HubConnection:
             return []
         if self._derivation is not None:
             return self._park(frame)
-        return self._guarded(lambda events: self._receive(frame, now, events))
+        events: list[e.Event] = []
+        try:
+            self._receive(frame, now, events)
+        except _FAULTS as fault:
+            events.append(self._fault(fault))
+        return events
 
     def send(self, event: e.Message, now: float, *, token: int | None = None) -> None:
         """Seal and queue a message; `token` goes with its last frame. Raises `LocalProtocolError` if not legal now."""
@@ -143,10 +147,11 @@ class HubConnection:
         if channel.used_up >= 1:
             raise LocalProtocolError("the keys of this session are used up: connect again")
         frames = channel.seal(event)
-        self._enter(state)
+        if state is not self._state:
+            self._enter(state)
         for frame in frames[:-1]:
-            self._out.append((frame, None))
-        self._out.append((frames[-1], token))
+            self.outgoing.append((frame, None))
+        self.outgoing.append((frames[-1], token))
         if self.role is Role.CLIENT and self._carrier.idle is not None:
             size = sum(len(frame.data) for frame in frames)
             self._travels_until = max(self._travels_until, now) + size / self._limits.slowest
@@ -154,7 +159,7 @@ class HubConnection:
 
     def frames_to_send(self) -> list[tuple[Frame, int | None]]:
         """Everything for the link, in order, each with its token."""
-        out, self._out = self._out, []
+        out, self.outgoing = self.outgoing, []
         return out
 
     def effects(self) -> list[DeriveKey]:
@@ -169,20 +174,22 @@ class HubConnection:
             return []
         self._derivation = None
 
-        def resume(events: list[e.Event]) -> None:
+        events: list[e.Event] = []
+        try:
             self._carry_out(derivation.then(key), now, events)
-            while self._parked and self._derivation is None and self._state is not State.CLOSED:
+            while self._parked and self._derivation is None:
                 frame = self._parked.popleft()
                 self._parked_bytes -= len(frame.data)
                 self._receive(frame, now, events)
-
-        return self._guarded(resume)
+        except _FAULTS as fault:
+            events.append(self._fault(fault))
+        return events
 
     @property
     def next_timeout(self) -> float | None:
         """The time at which `handle_timeout` wants to be called."""
         channel = None if self._channel is None else self._channel.next_timeout
-        own = min(self._timers.values(), default=None)
+        own = min(self._timers.values()) if self._timers else None
         return own if channel is None or (own is not None and own < channel) else channel
 
     def handle_timeout(self, now: float) -> list[e.Event]:
@@ -195,7 +202,11 @@ class HubConnection:
             return [self._closed(waited)]
         if self._rang("answer", now):
             return [self._closed(None, kind=CloseKind.LOST, reason="the hub no longer answers")]
-        return self._guarded(lambda events: self._tick(now))
+        try:
+            self._tick(now)
+        except _FAULTS as fault:
+            return [self._fault(fault)]
+        return []
 
     def close(self) -> None:
         """We are done with this connection: secrets go, input is ignored."""
@@ -244,9 +255,9 @@ class HubConnection:
     # --- receiving ---
 
     def _receive(self, frame: Frame, now: float, events: list[e.Event]) -> None:
-        channel = self._channel
+        channel, role = self._channel, self.role
         # A hub spends little on a client that has proven nothing.
-        trusted = self._proven if self.role is Role.HUB else channel is not None
+        trusted = self._proven or (channel is not None and role is Role.CLIENT)
         limit = self._limits.frame if trusted else self._limits.handshake_frame
         if len(frame.data) > limit:
             raise DecodeError(f"a frame of {len(frame.data)} bytes is over {limit}")
@@ -254,40 +265,41 @@ class HubConnection:
             self._heard(parse_clear(frame, self._peer, self._limits), now, events)
             return
         try:
-            event = self._open(channel, frame, now)
-        except Unauthentic:
-            # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
-            clear = None
-            with suppress(DecodeError):
-                clear = parse_clear(frame, self._peer, self._limits)
-            if clear is None:
-                raise
-            self._heard(clear, now, events)
-            return
-        if isinstance(event, e.SealedHandshake) and self.role is Role.HUB and not self._proven:
+            event = channel.open(frame, now)
+        except Unauthentic as unopened:
+            event = self._open_otherwise(frame, unopened, now, events)
+        else:
+            if self._former:
+                self._former.clear()
+        if isinstance(event, e.SealedHandshake) and role is Role.HUB and not self._proven:
             # A client that holds both secrets seals its password proof with the crypto key (bus-client 0.4).
             self._heard(handshake_in(event, self._peer), now, events)
         elif event is not None:
             self._opened(event, events)
-        self._check_renewal(events)
+        channel = self._channel
+        if channel is not None and channel.used_up >= 1:
+            events.append(self._closed(None, reason="the keys of this session are used up"))
 
-    def _open(self, channel: Channel, frame: Frame, now: float) -> e.Message | None:
-        """The event in a sealed frame. Raises `Unauthentic` if no key opens it.
+    def _open_otherwise(
+        self, frame: Frame, unopened: Unauthentic, now: float, events: list[e.Event]
+    ) -> e.Message | None:
+        """The event in a frame that the newest key does not open; None for one in clear, which is handled.
 
         A client that proves its password more than once may seal with a former key until it has read the last answer;
-        with the crypto key proofs only, since there is a better one.
+        with the crypto key proofs only, since there is a better one. Raises `unopened` for anything else.
         """
+        for former in self._former:
+            with suppress(Unauthentic):
+                event = former.open(frame, now)
+                if former.generation is e.Generation.PASSWORD or isinstance(event, e.SealedHandshake):
+                    return event
+        # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
         try:
-            event = channel.open(frame, now)
-        except Unauthentic:
-            for former in self._former:
-                with suppress(Unauthentic):
-                    event = former.open(frame, now)
-                    if former.generation is e.Generation.PASSWORD or isinstance(event, e.SealedHandshake):
-                        return event
-            raise
-        self._former.clear()
-        return event
+            clear = parse_clear(frame, self._peer, self._limits)
+        except DecodeError:
+            raise unopened from None
+        self._heard(clear, now, events)
+        return None
 
     def _heard(self, clear: e.ClearEvent, now: float, events: list[e.Event]) -> None:
         if isinstance(clear, e.HubHello | e.Offer):
@@ -320,8 +332,10 @@ class HubConnection:
 
     def _opened(self, event: e.Message, events: list[e.Event]) -> None:
         told = self._follow(event)
-        self._timers.pop("answer", None)
-        self._answers = self._answers or isinstance(event, e.Rendezvous)
+        if isinstance(event, e.Rendezvous):
+            self._answers = True
+        if "answer" in self._timers:
+            del self._timers["answer"]
         if not self._proven:
             self._prove(events)
             claimed, self._claimed = self._claimed, None
@@ -338,13 +352,11 @@ class HubConnection:
             state = next_state(self._state, self._peer, event.wire_kind)
         except LocalProtocolError as error:
             raise RemoteProtocolError(str(error)) from None
-        if state is not None:
+        if state is not None and state is not self._state:
             self._enter(state)
         return state is not None
 
     def _enter(self, state: State) -> None:
-        if state is self._state:
-            return
         self._state = state
         self._pattern = _PATTERNS.get(state, self._pattern)
         if state is not State.GREETED and state is not State.OFFERED:
@@ -357,10 +369,6 @@ class HubConnection:
         self._proven = True
         self._opening.clear()
         events.append(e.Proven())
-
-    def _check_renewal(self, events: list[e.Event]) -> None:
-        if self.used_up >= 1:
-            events.append(self._closed(None, reason="the keys of this session are used up"))
 
     # --- the handshake's steps ---
 
@@ -389,28 +397,21 @@ class HubConnection:
 
     def _say(self, event: e.ClearEvent) -> None:
         state = next_state(self._state, self.role, type(event))
-        if state is not None:  # else it is said once more
+        if state is not None and state is not self._state:  # else it is said once more
             self._enter(state)
         text = self._carrier.text_up or self.role is Role.HUB
-        self._out.append((clear_frame(event, text=text), None))
+        self.outgoing.append((clear_frame(event, text=text), None))
 
     # --- faults ---
 
-    def _guarded(self, work: Callable[[list[e.Event]], None]) -> list[e.Event]:
-        """Run `work`; what it raises becomes the last event."""
-        events: list[e.Event] = []
-        try:
-            work(events)
-        except RemoteProtocolError as error:
-            events.append(self._closed(error))
-        except DecodeError as error:
-            events.append(self._closed(RemoteProtocolError(f"{error} (state {self._state.name})")))
-        except BadEntropy:
+    def _fault(self, fault: ProtocolError | DecodeError) -> e.Closed:
+        """The last event, for what was raised while input was taken."""
+        if isinstance(fault, BadEntropy):
             self.close()
-            raise
-        except LocalProtocolError as error:
-            events.append(self._closed(error))  # what we were given to send or to compare cannot be used
-        return events
+            raise fault
+        if isinstance(fault, DecodeError):
+            fault = RemoteProtocolError(f"{fault} (state {self._state.name})")
+        return self._closed(fault)  # a `LocalProtocolError`: what we were given to send or to compare cannot be used
 
     def _park(self, frame: Frame) -> list[e.Event]:
         self._parked_bytes += len(frame.data)
@@ -443,6 +444,7 @@ def _goodbye(error: ProtocolError | None) -> tuple[int, str]:
             return GOING_AWAY, ""
 
 
+_FAULTS: Final = (RemoteProtocolError, DecodeError, LocalProtocolError)
 #: Constant texts, as real hubs have them: which check failed is nobody's business.
 _TOLD: Final = {
     "credentials_refused": "handshake failure",

@@ -99,8 +99,11 @@ class LinkedConnection(Generic[LinkT]):
     @property
     def next_timeout(self) -> float | None:
         """When the link or the connection wants to be called, or the link must be open."""
-        due = None if self.connection is None else self.connection.next_timeout
-        return soonest(self.opening_until, self.link.next_timeout, due)
+        due, connection = self.link.next_timeout, self.connection
+        if connection is not None:
+            own = connection.next_timeout
+            return own if due is None or (own is not None and own < due) else due
+        return soonest(self.opening_until, due)
 
 
 def check_effect(id: int, last: int) -> None:

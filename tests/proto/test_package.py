@@ -100,6 +100,7 @@ SAMPLES: dict[str, object] = {
     "float": 0.0,
     "bool": True,
     "bytes": b"",
+    "Exception": Exception("fault"),
     "Json": {},
     "T": "any",
     "int | None": None,

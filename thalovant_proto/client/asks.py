@@ -61,7 +61,7 @@ class Asks:
         self._by_request: dict[str, Ask] = {}
         # A lower bound of all deadlines, recomputed in `handle_timeout` only: an event costs the same with any number
         # of asks.
-        self._soonest: float | None = None
+        self.next_timeout: float | None = None
 
     def __len__(self) -> int:
         return len(self._asks)
@@ -142,20 +142,15 @@ class Asks:
             if (ask := self._asks.get(id)) is not None:
                 self._end(ask, failure=ask.soft, fault=AskFault.LINK, link=failure)
 
-    @property
-    def next_timeout(self) -> float | None:
-        """No ask ends by itself before."""
-        return self._soonest
-
     def handle_timeout(self, now: float, *, failure: Failure | None) -> bool:
         """Time has passed; whether an ask ended. `failure` is what the link suffers from, to be told on a timeout."""
-        if self._soonest is None or now < self._soonest:
+        if self.next_timeout is None or now < self.next_timeout:
             return False
         due = [ask for ask in self._asks.values() if now >= _due(ask)]
         for ask in due:
             fault = AskFault.TIMEOUT if ask.ends_at is None or now < ask.ends_at else None
             self._end(ask, failure=ask.soft, fault=fault, link=failure)
-        self._soonest = min(map(_due, self._asks.values()), default=None)
+        self.next_timeout = min(map(_due, self._asks.values()), default=None)
         return bool(due)
 
     def _find(self, event: e.Bus, own_session: str | None) -> Ask | None:
@@ -209,14 +204,14 @@ class Asks:
 
     def _wake_for(self, ask: Ask) -> None:
         due = _due(ask)
-        if self._soonest is None or due < self._soonest:
-            self._soonest = due
+        if self.next_timeout is None or due < self.next_timeout:
+            self.next_timeout = due
 
     def _forget(self, ask: Ask) -> None:
         del self._asks[ask.id]
         del self._by_request[ask.request_id]
         if not self._asks:
-            self._soonest = None
+            self.next_timeout = None
 
 
 def _fits(ask: Ask, event: e.Bus, own_session: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from .. import events as e
 from ..carrier import CloseKind, Target
-from ..entropy import Entropy, soonest
+from ..entropy import Entropy
 from ..failures import Failure, FailureKind, Progress, from_close, from_fault
 from ..limits import Limits
 from ..linked import LinkedConnection
@@ -71,11 +71,6 @@ class Attempt(LinkedConnection[ClientLink]):
             sealed_for=None if self.sealed_at is None else now - self.sealed_at,
             node_id=connection.node_id if connection is not None else None,
         )
-
-    @property
-    def next_timeout(self) -> float | None:
-        """When the link or the connection wants to be called, or something must have come."""
-        return soonest(self.dial_until, super().next_timeout)
 
     def await_dial(self, until: float) -> None:
         """There is no socket: an answer is due by then, if one is asked for."""

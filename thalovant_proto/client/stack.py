@@ -270,7 +270,7 @@ class ClientStack:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, None for never."""
         attempt, due = self._attempt, self._session.next_timeout
-        return due if attempt is None else soonest(due, attempt.next_timeout)
+        return due if attempt is None else soonest(due, attempt.dial_until, attempt.next_timeout)
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed. Harmless if early; afterwards `next_timeout` is None or later than `now`."""
@@ -380,8 +380,9 @@ class ClientStack:
         self._unsettled = False
         session, attempt = self._session, self._attempt
         if attempt is not None:
-            if attempt.connection is not None and not attempt.farewell:
-                self._flush(attempt, attempt.connection, now)
+            connection = attempt.connection
+            if connection is not None and (connection.outgoing or session.queue.waiting) and not attempt.farewell:
+                self._flush(attempt, connection, now)
             if self._attempt is attempt and not session.steady:
                 self._leave_if_over(attempt, now)
             if self._attempt is attempt and attempt.run is not None and not attempt.link.wants_socket:

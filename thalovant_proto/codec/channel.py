@@ -64,7 +64,10 @@ class NoiseChannel:
     def seal(self, event: e.Message) -> list[Frame]:
         # Never compressed: secrets and a peer's text in one stream would leak through its length (security.md §11).
         body = encode(event, text=True, binarize=self._binarize, compress=False)
-        return [Frame(frame, FrameType.BINARY) for frame in self._transport.seal(body.kind, body.data)]
+        frames = self._transport.seal(body.kind, body.data)
+        if len(frames) == 1:  # most messages; a comprehension is a call of its own
+            return [Frame(frames[0], FrameType.BINARY)]
+        return [Frame(frame, FrameType.BINARY) for frame in frames]
 
     def open(self, frame: Frame, now: float) -> e.Message | None:
         if frame.type is FrameType.TEXT:

@@ -37,7 +37,8 @@ _BESIDE_PAYLOAD: Final = ("metadata", "route", "node", "target_site_id", "target
 def parse_sealed(body: Body, limits: Limits) -> e.Message:
     """The event in a body that opened under the session keys. Raises `DecodeError`."""
     if body.kind is BodyKind.JSON:
-        return message_from(parse_object(body.data, limits))
+        envelope = parse_object(body.data, limits)
+        return _message(*_named_payload(envelope), _fields(envelope))
     frame = wire1.decode(body.data, limits)
     if isinstance(frame.payload, bytes):
         return e.Binary(bin_type=frame.bin_type, payload=frame.payload, metadata=frame.metadata)
@@ -55,7 +56,7 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         metadata = _dumps(event.metadata)
         frame = wire1.encode("bin", event.payload, metadata, compress=compress, bin_type=event.bin_type)
         return Body(BodyKind.WIRE1, frame)
-    payload, beside = _dumps(_with_payload(event).payload), _beside_payload(event)
+    payload, beside = _dumps(_payload(event)), _beside_payload(event)
     if not text or (binarize and not any(beside[1:])):
         binary = _as_wire1(event, payload, text=text, compress=compress)
         if binary is not None:
@@ -74,13 +75,15 @@ def envelope_of(event: e.Message) -> e.Json:
     """An event as an object, as it nests in a mesh message. Raises `LocalProtocolError` for `Binary`: it has none."""
     # With what is beside the payload these are all eight keys, as real hubs write them: strict peers expect each.
     beside = zip(_BESIDE_PAYLOAD, _beside_payload(event), strict=True)
-    return {"msg_type": event.msg_type, "payload": _with_payload(event).payload, **dict(beside)}
+    return {"msg_type": event.msg_type, "payload": _payload(event), **dict(beside)}
 
 
-def _with_payload(event: e.Message) -> e.Bus | e.PayloadMessage:
-    if not isinstance(event, e.Bus | e.PayloadMessage):
-        raise LocalProtocolError(f"{type(event).__name__} has no JSON form")
-    return event
+def _payload(event: e.Message) -> e.Json:
+    if isinstance(event, e.Bus):
+        return {"type": event.type, "data": event.data, "context": event.context}
+    if isinstance(event, e.PayloadMessage):
+        return event.payload
+    raise LocalProtocolError(f"{type(event).__name__} has no JSON form")
 
 
 def _end(beside: tuple[Any, ...]) -> bytes:

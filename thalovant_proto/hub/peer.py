@@ -189,7 +189,8 @@ class HubPeer:
                 self._handle(self._linked.received(event, now), now)
             # What this one is answered with is said whatever the next one is: a client that a hub has lost learns it
             # from the hello that comes before its frame is refused.
-            answered = self._answer(now) and answered
+            if (connection := self._linked.connection) is not None and connection.outgoing:
+                answered = self._answer(now) and answered
         self._end_unless(answered, now)
 
     def _handle(self, events: Iterable[LinkEvent | e.Event], now: float) -> None:
