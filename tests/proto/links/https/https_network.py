@@ -142,7 +142,7 @@ class HttpsNetwork:
     def _drop(self, number: int) -> None:
         for session in self._open():
             for queue in (Resource.TEXT, Resource.BINARY):
-                while session.take(queue):
+                while session.take_frames(binary=queue is Resource.BINARY):
                     pass
 
     def _lose_answer(self, number: int) -> None:
