@@ -12,7 +12,6 @@ from ssl import SSLContext
 from typing import Any, Final, cast
 
 from thalovant_proto.carrier import Target
-from thalovant_proto.limits import KIB
 
 from ._endpoint import Endpoint, OutcomeT
 from ._interfaces import Machine
@@ -20,7 +19,7 @@ from .dialer import DEFAULT_TIMEOUTS, ContextSource, Resolver, Timeouts, Until, 
 
 #: Bytes that are read at a time. A transport of asyncio would make 256 KiB for each read and give them back, which in a
 #: process that has grown costs a visit to the kernel or two.
-_READ: Final = 64 * KIB
+_READ: Final = 64 * 1024
 _reading = threading.local()
 
 
