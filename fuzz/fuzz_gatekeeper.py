@@ -150,7 +150,7 @@ class Threshold:
         self._size = size
         self._gatekeeper = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self, settings=SETTINGS)
         self._hub = self._gatekeeper.router.connect_hub(self.wake, self.wake)
-        self._hub.receive_data(Subscribe(packet_id=1, filters=((f"{BASE}/+/in", 1), (f"{BASE}/+/status", 1))).encode())
+        self._hub.write(Subscribe(packet_id=1, filters=((f"{BASE}/+/in", 1), (f"{BASE}/+/status", 1))).encode())
         self._hub.data_to_send()
         self.begin()
 
@@ -193,7 +193,7 @@ class Threshold:
 
     def message(self, topic: str, qos: int, payload: bytes) -> None:
         if qos:
-            self._hub.receive_data(Publish(topic=topic, payload=payload, qos=1, packet_id=1).encode())
+            self._hub.write(Publish(topic=topic, payload=payload, qos=1, packet_id=1).encode())
         elif self.end is not None:
             self.connection.receive_from_broker(Publish(topic=topic, payload=payload).encode())
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from thalovant_proto.carrier import Target
 
-from ._endpoint import Endpoint, OutcomeT
+from ._endpoint import Endpoint, OutcomeT, WireT
 from ._interfaces import Machine
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, Resolver, Timeouts, Until, attempt, resolve
 
@@ -109,7 +109,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self.transport.abort()
 
 
-class LoopEndpoint(Endpoint[OutcomeT, SocketProtocol]):
+class LoopEndpoint(Endpoint[OutcomeT, WireT]):
     """An endpoint on an asyncio loop, with at most one socket and one timer."""
 
     __slots__ = ("_timer", "_timer_at", "loop")
@@ -152,7 +152,7 @@ class LoopEndpoint(Endpoint[OutcomeT, SocketProtocol]):
         self.loop.call_exception_handler({"message": message, "exception": error})
 
 
-class WiredEndpoint(LoopEndpoint[OutcomeT]):
+class WiredEndpoint(LoopEndpoint[OutcomeT, SocketProtocol]):
     """An endpoint on a loop whose bytes travel by sockets."""
 
     __slots__ = ()

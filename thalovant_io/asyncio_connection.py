@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import frozen
 
 from ._asyncio import LoopEndpoint, SocketProtocol, WiredEndpoint
-from ._endpoint import Order, OutcomeT
+from ._endpoint import Order, OutcomeT, Wire
 from ._interfaces import HubPeer
 from .tls import TlsFault, TlsPipe
 
@@ -100,11 +100,11 @@ MakePeer: TypeAlias = Callable[[Connection[OutcomeT]], HubPeer[OutcomeT]]
 """Makes the hub's peer for a connection whose TLS, if any, is done. Keep the connection to `wake` or `abort` it."""
 
 
-class SessionRunner(LoopEndpoint[OutcomeT]):
+class SessionRunner(LoopEndpoint[OutcomeT, Wire]):
     """Runs a peer without a socket until it is finished: an HTTPS session, or a client behind an MQTT broker.
 
-    Its bytes come from whoever owns the sockets, and leave with theirs; its timers, derivations and outcomes are run
-    here, on the running loop. Use it on that loop only.
+    Its bytes come from whoever owns the sockets, and leave with theirs, or to a `wire` in memory; its timers,
+    derivations and outcomes are run here, on the running loop. Use it on that loop only.
 
     `on_outcome` is told what the peer reports; what it raises goes to the loop's exception handler. `on_settled` is
     called when all has been done that follows from a call, `on_end` once, when nothing more will be told.

@@ -117,7 +117,7 @@ class HubSide:
 
     def sends(self, *sent: Packet) -> list[Packet]:
         """The hub sends packets; returns what it is answered."""
-        self.end.receive_data(b"".join(one.encode() for one in sent))
+        self.end.write(b"".join(one.encode() for one in sent))
         return self.received()
 
     def received(self) -> list[Packet]:

@@ -44,8 +44,14 @@ class HubEnd:
         """Whether messages of clients reach the hub."""
         return bool(self._filters)
 
-    def receive_data(self, data: bytes) -> None:
-        """Bytes of the hub."""
+    @property
+    def full(self) -> bool:
+        """False: what the hub sends is passed on at once."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Take bytes of the hub."""
+        self._wake()  # for the answers
         self._framer.feed(data)
         while (raw := self._framer.next_packet()) is not None:
             match decode(raw.first, raw.body):

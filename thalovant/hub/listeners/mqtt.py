@@ -325,76 +325,42 @@ class MqttService:
         self._lost = lost is not None
 
 
-class _MemoryDriver:
+class _MemoryDriver(SessionRunner[Never]):
     """Runs the session with our own broker: its bytes travel to the gatekeeper and back in memory."""
 
     def __init__(self, session: BrokerSession, router: Router, on_drained: Callable[[], None]) -> None:
+        super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
         self._session = session
-        self._loop = asyncio.get_running_loop()
         self._connect = partial(router.connect_hub, self._schedule, on_drained)
-        self._hub_end = self._connect()
-        self._scheduled = self._running = False
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0
+        self._hub_end = self.wire = self._connect()
+        self._scheduled = False
 
     def start(self) -> None:
         """Begin."""
         self.wake()
 
-    def wake(self) -> None:
-        """Do what the session wants, and what clients want of it. Harmless while that is done already."""
-        if self._running:
-            return
-        self._running = True
-        try:
-            self._exchange(self._loop.time())
-        finally:
-            self._running = False
-        self._set_timer()
-
     async def closed(self) -> None:
         """Return at once: nothing is under way in memory."""
         self.abort()
 
-    def abort(self) -> None:
-        """End at once, without goodbye."""
-        self._hub_end.close()
-        if self._timer is not None:
-            self._timer.cancel()
+    def settled(self) -> None:
+        super().settled()
+        if not self.over and isinstance(self._session.step(), Dial):
+            self._hub_end = self.wire = self._connect()
+            self._session.socket_opened(self.now)
+            self.wake()
 
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._wake_scheduled)
+            self.loop.call_soon(self._receive)
 
-    def _wake_scheduled(self) -> None:
+    def _receive(self) -> None:
         self._scheduled = False
-        self.wake()
+        self.receive(self._hub_end.data_to_send())
 
-    def _exchange(self, now: float) -> None:
-        if isinstance(self._session.step(), Dial):
-            self._hub_end = self._connect()
-            self._session.socket_opened(now)
-        while True:
-            if arrived := self._hub_end.data_to_send():
-                self._session.receive_data(arrived, now)
-            if not (data := self._session.data_to_send()):
-                break
-            self._hub_end.receive_data(data)
-
-    def _set_timer(self) -> None:
-        # A timer that comes too early stays: most deadlines move away with each message, and early is harmless.
-        when = self._session.next_timeout
-        if self._timer is not None and (when is None or when < self._timer_at):
-            self._timer.cancel()
-            self._timer = None
-        if when is not None and self._timer is None:
-            self._timer, self._timer_at = self._loop.call_at(when, self._time_out), when
-
-    def _time_out(self) -> None:
-        self._timer = None
-        self._session.handle_timeout(self._loop.time())
-        self.wake()
+    def _disconnect(self) -> None:
+        self._hub_end.close()
 
 
 class _Client(SessionRunner[PeerOutcome]):
