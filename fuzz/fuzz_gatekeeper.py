@@ -147,6 +147,7 @@ class Threshold:
         self.written: list[Packet] = []
         self.heard: list[Packet] = []
         self.ends: list[End] = []
+        self._connections: list[MqttConnection] = []
         self._size = size
         self._gatekeeper = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self, settings=SETTINGS)
         self._hub = self._gatekeeper.router.connect_hub(self.wake, self.wake)
@@ -176,7 +177,8 @@ class Threshold:
 
     def begin(self) -> None:
         self.held = self.aborted = False
-        self.connection = self._gatekeeper.connection(self, self.now)
+        self.connection = MqttConnection(self._gatekeeper, self, self.now)
+        self._connections.append(self.connection)
 
     @property
     def end(self) -> End | None:
@@ -214,7 +216,7 @@ class Threshold:
         self.connection.handle_timeout(self.now)
 
     def check(self) -> None:
-        assert len(self._gatekeeper) <= CONNECTIONS
+        assert sum(one.broker_end is not None for one in self._connections) <= CONNECTIONS
         if self.connection.finished:
             assert self.connection.broker_end is None and self.connection.next_timeout is None
 

@@ -77,7 +77,7 @@ class Device:
     def __init__(self, world: World) -> None:
         self.world = world
         self.wire = FakeWire()
-        self.connection = world.gatekeeper.connection(self.wire, world.now)
+        self.connection = MqttConnection(world.gatekeeper, self.wire, world.now)
 
     def sends(self, *sent: Packet | bytes) -> list[Packet]:
         """The client sends packets, or bytes; returns what it is answered."""

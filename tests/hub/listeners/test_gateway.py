@@ -13,7 +13,6 @@ def test_a_timer_that_ends_a_session_begins_the_next() -> None:
     session = BrokerSession(
         lambda: MqttHubGateway("mqtt://broker", client_id="hub", secure=True),
         on_event=lambda event, now: lost.append(event),
-        pause=1 << 20,
         entropy=bytes,
     )
     first = session.step()

@@ -139,7 +139,7 @@ def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
 def test_long_answers_wait_for_the_client():
     """A skill that says far more than may wait goes on as the client reads, and nothing is lost."""
     text = "x" * 100_000
-    with thalovant.testing.hub(settings=Settings(unread=1_000_000, unread_pause=200_000)) as hub:
+    with thalovant.testing.hub(settings=Settings(unsent=1_000_000, unsent_pause=200_000)) as hub:
 
         @hub.skill("say much")
         async def much(turn: Turn) -> None:

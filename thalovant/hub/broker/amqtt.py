@@ -108,8 +108,7 @@ class BrokerListener(RequestListener):
     # --- inside
 
     def _make_peer(self, connection: RequestConnection) -> MqttConnection:
-        loop = asyncio.get_running_loop()
-        machine = self.gatekeeper.connection(_Wire(connection, self.admission), loop.time())
+        machine = MqttConnection(self.gatekeeper, _Wire(connection, self.admission), connection.now)
         self._connections[connection] = machine
         return machine
 

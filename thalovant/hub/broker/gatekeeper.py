@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Final, Protocol
 
-from thalovant_proto.limits import KIB
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_topic_name
 from thalovant_proto.links.mqtt.framing import Framer
@@ -52,12 +51,10 @@ from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 from ..listeners.base import NoOutcomes
 from ..settings import Settings
 from .accounts import Account
-from .routing import Router
+from .routing import Backpressure, Router
 
 #: Connections of one account at a time. For a hub two are one too many: the rest are those that broke unseen.
 CONNECTIONS: Final = 16
-#: Bytes of one account that are on their way to the hub or through the broker; with more, nothing is read from it.
-ON_THE_WAY: Final = 256 * KIB
 #: Subscriptions of one connection that the broker has not answered; with more, nothing is read from it.
 UNANSWERED: Final = 16
 #: Messages that a connection was given and has not acknowledged: the chunks of the two largest that hubs put together.
@@ -119,21 +116,11 @@ class Gatekeeper:
         self._accounts: dict[str, Backpressure] = {}  # by owner
         self._client_ids = count(1)
 
-    def __len__(self) -> int:
-        """The number of connections that signed in."""
-        return sum(len(account.connections) for account in self._accounts.values())
-
-    def connection(self, wire: Wire, now: float) -> MqttConnection:
-        """Make the machine of a new connection."""
-        return MqttConnection(self, wire, now)
-
     def unsent(self, owner: str) -> int:
         """The number of bytes that an account has to read: on the one of its connections that reads best."""
         account = self._accounts.get(owner)
         connections = account.connections if account is not None else ()
         return min((one.unsent for one in connections if one.subscribed), default=0)
-
-    # --- connections
 
     def admit(self, connection: MqttConnection, account: Account, connect: Connect) -> tuple[Backpressure, BrokerEnd]:
         """Let a connection in; one of the same account and client id has to go [MQTT-3.1.4-2]."""
@@ -160,32 +147,6 @@ class Gatekeeper:
             del self._present[place]
         if not account.connections:
             del self._accounts[account.account.owner]
-
-
-class Backpressure:
-    """The connections of one account, and the bytes that are on their way from them."""
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.connections: dict[MqttConnection, tuple[str, str]] = {}  # and the place of each
-        self.on_the_way: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more may be sent for now."""
-        return self.on_the_way >= ON_THE_WAY
-
-    def sent(self, size: int) -> None:
-        """Count bytes that are on their way from now on."""
-        self.on_the_way += size
-
-    def arrived(self, size: int) -> None:
-        """Count bytes that are not any more: they arrived, or never will."""
-        was_full = self.full
-        self.on_the_way -= size
-        if was_full and not self.full:
-            for connection in tuple(self.connections):
-                connection.resume()
 
 
 class MqttConnection(NoOutcomes):

@@ -15,6 +15,8 @@ from thalovant_proto.links.mqtt.packets import Publish, Will
 from .accounts import Account
 from .hub_end import HubEnd
 
+#: Bytes of one account that are on their way to the hub or through the broker; with more, nothing is read from it.
+ON_THE_WAY: Final = 256 * KIB
 #: Bytes of a message that is retained, at most. Presence is a word; a larger message travels, and is not kept.
 RETAINED: Final = 4 * KIB
 
@@ -30,17 +32,41 @@ class Subscriber(Protocol):
     def expect(self, size: int) -> None:
         """Count bytes that the broker is to bring."""
 
+    def resume(self) -> None:
+        """Read on, unless something still holds the client back."""
 
-class Sender(Protocol):
-    """The account that a message is from."""
+    def close(self) -> None:
+        """End the connection."""
 
-    account: Account
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read."""
+
+
+class Backpressure:
+    """The connections of one account, and the bytes that are on their way from them."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.connections: dict[Subscriber, tuple[str, str]] = {}  # and the place of each
+        self.on_the_way: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be sent for now."""
+        return self.on_the_way >= ON_THE_WAY
 
     def sent(self, size: int) -> None:
         """Count bytes that are on their way from now on."""
+        self.on_the_way += size
 
     def arrived(self, size: int) -> None:
-        """Count bytes that are not any more."""
+        """Count bytes that are not any more: they arrived, or never will."""
+        was_full = self.full
+        self.on_the_way -= size
+        if was_full and not self.full:
+            for connection in tuple(self.connections):
+                connection.resume()
 
 
 class Router:
@@ -75,7 +101,7 @@ class Router:
                 if not self._subscribers[topic]:
                     del self._subscribers[topic]
 
-    def publish(self, message: Publish | Will, sender: Sender) -> None:
+    def publish(self, message: Publish | Will, sender: Backpressure) -> None:
         """Pass on a message of a client: to the hub, and to those of the account's connections that subscribed."""
         if message.retain:
             self._retain(message, sender.account)

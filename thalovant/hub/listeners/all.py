@@ -23,6 +23,7 @@ from ..broker.accounts import Accounts
 from ..dispatcher import Dispatcher
 from ..errors import HubSetupError
 from ..storage.clients import Client
+from .base import Listener
 from .https import HttpsListener
 from .wss import WssListener
 
@@ -162,40 +163,34 @@ class Listeners:
         admission = SocketAdmission(dispatcher.settings, dispatcher.refusals, open_files=raise_open_files())
         s = "s" if context is not None else ""
         wss = WssListener(dispatcher, addresses.host, addresses.wss_port, context, admission=admission)
-        await wss.start()
-        self._open.append(wss)
-        addresses.wss_port = wss.port
-        self._endpoints["wss"] = _url(f"ws{s}", addresses.public_host, wss.port)
+        addresses.wss_port = await self._listen("wss", f"ws{s}", wss)
         if addresses.https_port is not None:
             https = HttpsListener(dispatcher, addresses.host, addresses.https_port, context, admission=admission)
-            await https.start()
-            self._open.append(https)
-            addresses.https_port = https.port
-            self._endpoints["https"] = _url(f"http{s}", addresses.public_host, https.port)
+            addresses.https_port = await self._listen("https", f"http{s}", https)
         if addresses.broker is None and addresses.mqtt_port is None:
             return
         from .mqtt import MqttService
 
-        if addresses.broker is not None:
-            broker = addresses.broker
+        if (broker := addresses.broker) is not None:
             who = broker.username, broker.password
             service = MqttService(dispatcher, self._accounts, broker.url, credentials=who, tls=broker.context)
             self._endpoints["mqtt"] = broker.url
         else:
             from ..broker.amqtt import BrokerListener
 
-            port = addresses.mqtt_port or 0
-            own = BrokerListener(
-                self._accounts, addresses.host, port, context, settings=dispatcher.settings, admission=admission
-            )
-            await own.start()
-            self._broker = own
-            addresses.mqtt_port = own.port
-            here = _url("mqtt", ANY_HOST.get(addresses.host, addresses.host), own.port)
-            service = MqttService(dispatcher, self._accounts, here, gatekeeper=own.gatekeeper)
-            self._endpoints["mqtt"] = _url(f"mqtt{s}", addresses.public_host, own.port)
+            port, settings = addresses.mqtt_port or 0, dispatcher.settings
+            own = BrokerListener(self._accounts, addresses.host, port, context, settings=settings, admission=admission)
+            addresses.mqtt_port = await self._listen("mqtt", f"mqtt{s}", own)
+            self._broker = self._open.pop()
+            service = MqttService(dispatcher, self._accounts, gatekeeper=own.gatekeeper)
         await service.start()
         self._open.append(service)
+
+    async def _listen(self, protocol: str, scheme: str, listener: Listener[Any]) -> int:
+        await listener.start()
+        self._open.append(listener)
+        self._endpoints[protocol] = _url(scheme, self._addresses.public_host, listener.port)
+        return listener.port
 
 
 def _url(scheme: str, host: str, port: int) -> str:

@@ -70,7 +70,7 @@ class BrokerLost:
 
 @frozen
 class BrokerDrained:
-    """Fewer bytes than skills wait for wait for the broker again."""
+    """Fewer bytes wait for the broker than before."""
 
 
 BrokerEvent: TypeAlias = GatewayEvent | BrokerLost | BrokerDrained
@@ -79,8 +79,7 @@ BrokerEvent: TypeAlias = GatewayEvent | BrokerLost | BrokerDrained
 class BrokerSession(NoOutcomes):
     """A session with a broker that begins again whenever it ends. Drivers run it like a client stack, or a peer.
 
-    `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns. `pause`
-    is the number of waiting bytes at which skills begin to wait.
+    `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns.
     """
 
     def __init__(
@@ -88,13 +87,11 @@ class BrokerSession(NoOutcomes):
         make: Callable[[], MqttHubGateway],
         *,
         on_event: Callable[[BrokerEvent, float], None],
-        pause: int,
         entropy: Entropy,
     ) -> None:
         self.gateway: MqttHubGateway = make()  # of this attempt, or of the next one
         self._make = make
         self._on_event = on_event
-        self._pause = pause
         self._redial = Redial(entropy)
         self._serial = 1  # of the attempt
         self._connected = False
@@ -135,7 +132,7 @@ class BrokerSession(NoOutcomes):
         """Bytes from the socket."""
         before = self.gateway.unread
         self._handle_events(self.gateway.receive_data(data, now), now)
-        if self.gateway.unread < self._pause <= before:
+        if self.gateway.unread < before:
             self._on_event(BrokerDrained(), now)
 
     def eof(self, now: float, reason: str = "") -> None:
@@ -183,16 +180,14 @@ class MqttService:
     """Serves the clients behind a broker. `start` it once.
 
     The broker at `url` knows the hub by `credentials`, user name and password; `tls` makes the context that verifies
-    it. Or it is our own, behind the `gatekeeper`: then there is no socket between the two.
+    it. Or it is our own, behind the `gatekeeper`, and there is no socket between the two.
     """
-
-    protocol = "mqtt"
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         accounts: Accounts,
-        url: str,
+        url: str = "mqtt://127.0.0.1",
         *,
         credentials: tuple[str | None, Secret[str] | None] = (None, None),
         tls: ContextSource = None,
@@ -219,9 +214,7 @@ class MqttService:
         self.address: str = make().target.host
         self._loop = asyncio.get_running_loop()
         self._clients: dict[MqttPeerLink, _Client] = {}
-        self._session = BrokerSession(
-            make, on_event=self._handle_event, pause=settings.unsent_pause, entropy=os.urandom
-        )
+        self._session = BrokerSession(make, on_event=self._handle_event, entropy=os.urandom)
         self._gatekeeper = gatekeeper
         self._driver: AsyncioDriver[Never] | _MemoryDriver
         if gatekeeper is None:
@@ -264,11 +257,14 @@ class MqttService:
     # --- for its clients
 
     def unsent(self, client: Client | None) -> int:
-        """Bytes that wait for the broker, whomever they are for, or in our own broker for this client."""
-        own = 0
+        """Bytes that wait for a client: in our own broker, or for the broker, whomever they are for.
+
+        At most what a client is cut off for: others may be slow.
+        """
+        unsent = self._session.gateway.unread
         if self._gatekeeper is not None and client is not None:
-            own = self._gatekeeper.unsent(client.access_key.reveal())
-        return max(own, self._session.gateway.unread)
+            unsent = max(unsent, self._gatekeeper.unsent(client.access_key.reveal()))
+        return min(unsent, self.dispatcher.settings.unsent)
 
     def flush(self) -> None:
         """Write what clients have been sent: soon, and once for all of them, where it takes a socket."""
@@ -373,7 +369,7 @@ class _Client(SessionRunner[PeerOutcome]):
         self._waiting: deque[bytes] = deque()  # messages that came while it is held
         self._waiting_bytes = 0
         self.connection: ClientConnection = service.dispatcher.accept(
-            link, self, address=service.address, unsent=self._count_unsent
+            link, self, address=service.address, unsent=lambda: service.unsent(self.connection.client)
         )
         super().__init__(
             self.connection,
@@ -401,10 +397,6 @@ class _Client(SessionRunner[PeerOutcome]):
             data = self._waiting.popleft()
             self._waiting_bytes -= len(data) + _HELD
             self.receive(data)
-
-    def _count_unsent(self) -> int:
-        """Bytes that wait for the client, at most what it is cut off for: much of it may be for others."""
-        return min(self._service.unsent(self.connection.client), self._service.dispatcher.settings.unsent)
 
     def _finish(self) -> None:
         self._link.close(self.now, code=1011)  # harmless if it has ended
