@@ -60,9 +60,11 @@ class HubConnection:
         self._opening: dict[type[e.ClearEvent], e.HubHello | e.Offer] = {}
         self._derivation: Derivation | None = None
         self.last_effect: int = last_effect  # the id of the last derivation; they count on from there
-        self._effects: list[DeriveKey] = []
+        self.derivations: list[DeriveKey] = []  # what `effects` takes
         self._parked: deque[Frame] = deque()
         self._parked_bytes = 0
+        #: How much of the keys' life is spent, 0 to 1; at 1 the connection closes and must be renewed.
+        self.used_up: float = 0.0
         self.outgoing: list[tuple[Frame, int | None]] = []  # what `frames_to_send` takes
         self._timers = {"handshake": now + limits.handshake_time}  # and greeting, probe, answer
         self._hello: e.Message | None = None  # what a legacy hub is told to show that we are there
@@ -116,11 +118,6 @@ class HubConnection:
         found = hello.payload.get("node_id") if isinstance(hello, e.HubHello) else None
         return found if isinstance(found, str) else None
 
-    @property
-    def used_up(self) -> float:
-        """The spent share of the keys' life, 0 to 1; at 1 the connection closes and must be renewed."""
-        return 0.0 if self._channel is None else self._channel.used_up
-
     # --- inputs ---
 
     def receive(self, frame: Frame, now: float) -> list[e.Event]:
@@ -144,9 +141,10 @@ class HubConnection:
         state = next_state(self._state, self.role, event.wire_kind)
         if state is None:
             raise LocalProtocolError(f"{type(event).__name__} means nothing to the peer")
-        if channel.used_up >= 1:
+        if self.used_up >= 1:
             raise LocalProtocolError("the keys of this session are used up: connect again")
         frames = channel.seal(event)
+        self.used_up = channel.used_up
         if state is not self._state:
             self._enter(state)
         for frame in frames[:-1]:
@@ -164,7 +162,7 @@ class HubConnection:
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start, each once."""
-        effects, self._effects = self._effects, []
+        effects, self.derivations = self.derivations, []
         return effects
 
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> list[e.Event]:
@@ -217,7 +215,7 @@ class HubConnection:
         self._channel = self._derivation = None
         self._former.clear()
         self._parked.clear()
-        self._effects.clear()
+        self.derivations.clear()
 
     # --- time ---
 
@@ -276,8 +274,9 @@ class HubConnection:
             self._heard(handshake_in(event, self._peer), now, events)
         elif event is not None:
             self._opened(event, events)
-        channel = self._channel
-        if channel is not None and channel.used_up >= 1:
+        if channel is self._channel:
+            self.used_up = channel.used_up
+        if self.used_up >= 1:
             events.append(self._closed(None, reason="the keys of this session are used up"))
 
     def _open_otherwise(
@@ -378,13 +377,14 @@ class HubConnection:
         if (derivation := step.derive) is not None:
             self._derivation = derivation
             self.last_effect += 1
-            self._effects.append(
+            self.derivations.append(
                 DeriveKey(id=self.last_effect, kdf=derivation.kdf, secret=derivation.secret, salt=derivation.salt)
             )
         if step.channel is not None:
             if self._channel is not None:
                 self._former.append(self._channel)
             self._channel = step.channel
+            self.used_up = 0.0
             if step.channel.generation is e.Generation.NOISE:
                 self._answer = _refuse  # v0 and v1 hubs hear the client in clear until it has sealed something
         if step.completed is not None:

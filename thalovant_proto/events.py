@@ -447,13 +447,13 @@ def bus(*, type: str, data: Json, context: Json, **fields: Any) -> Bus:
     found = parse(data)
     made = object.__new__(Bus if found is None else view)
     # One is made for each message that comes; the constructor of a frozen class takes five times as long.
-    made.__dict__.update(
-        type=type, data=data, context=context, metadata={}, route=[], node=None, target_site_id=None,
-        target_pubkey=None, source_peer=None,
-    )  # fmt: skip
-    made.__dict__.update(fields)
+    values = {
+        "metadata": {}, "route": [], "node": None, "target_site_id": None, "target_pubkey": None, "source_peer": None,
+        "type": type, "data": data, "context": context, **fields,
+    }  # fmt: skip
     if found:
-        made.__dict__.update(found)
+        values.update(found)
+    object.__setattr__(made, "__dict__", values)
     return made
 
 

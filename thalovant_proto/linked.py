@@ -87,14 +87,16 @@ class LinkedConnection(Generic[LinkT]):
         """Seal a message and hand it to the link. Raises `LocalProtocolError` for one that cannot be sent."""
         connection.send(message, now, token=token)
         try:
-            self.flush(now)
+            for frame, last in connection.frames_to_send():
+                self.link.send(frame, now, token=last)
         except LocalProtocolError:
             self.broken = connection.generation is e.Generation.NOISE  # other frames have no numbers
             raise
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start, each once."""
-        return [] if self.connection is None else self.connection.effects()
+        connection = self.connection
+        return [] if connection is None or not connection.derivations else connection.effects()
 
     @property
     def next_timeout(self) -> float | None:

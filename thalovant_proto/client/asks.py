@@ -77,7 +77,8 @@ class Asks:
         """An ask begins; its utterance is not sent yet."""
         self._asks[ask.id] = ask
         self._by_request[ask.request_id] = ask
-        self._wake_for(ask)
+        if self.next_timeout is None or ask.deadline < self.next_timeout:
+            self.next_timeout = ask.deadline
 
     def known(self, request_id: str) -> bool:
         """Whether an ask with this request id is in flight."""
@@ -200,12 +201,8 @@ class Asks:
 
     def _end_at(self, ask: Ask, at: float) -> None:
         ask.ends_at = at
-        self._wake_for(ask)
-
-    def _wake_for(self, ask: Ask) -> None:
-        due = _due(ask)
-        if self.next_timeout is None or due < self.next_timeout:
-            self.next_timeout = due
+        if self.next_timeout is None or at < self.next_timeout:
+            self.next_timeout = at
 
     def _forget(self, ask: Ask) -> None:
         del self._asks[ask.id]

@@ -79,12 +79,6 @@ class Attempt(LinkedConnection[ClientLink]):
         elif self.dial_until is None:
             self.dial_until = until
 
-    def pace(self, eager: bool, now: float) -> None:
-        """Tell the link whether somebody waits for an answer, if that is news."""
-        if eager is not self.eager:
-            self.eager = eager
-            self.link.pace(eager, now)
-
     def verdict_on_link(self, closed: LinkClosed, reason: str, now: float) -> Failure:
         """The failure that the end of the link is; `reason` is what the driver knows of it."""
         if self.farewell:

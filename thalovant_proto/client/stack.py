@@ -394,7 +394,9 @@ class ClientStack:
         if (attempt := self._attempt) is not None:
             if attempt.run is None:
                 attempt.await_dial(now + DIAL_TIMEOUT)
-            attempt.pace(session.eager(now), now)
+            if (eager := session.eager(now)) is not attempt.eager:
+                attempt.eager = eager
+                attempt.link.pace(eager, now)
 
     def _begin(self) -> None:
         link, limits = self._routes.present.make_link(self._session.trust), self._config.limits

@@ -37,7 +37,9 @@ _BESIDE_PAYLOAD: Final = ("metadata", "route", "node", "target_site_id", "target
 def parse_sealed(body: Body, limits: Limits) -> e.Message:
     """The event in a body that opened under the session keys. Raises `DecodeError`."""
     if body.kind is BodyKind.JSON:
-        envelope = parse_object(body.data, limits)
+        envelope = jsontext.loads(body.data, max_size=limits.json_text, max_depth=limits.json_depth)
+        if not isinstance(envelope, dict):
+            raise DecodeError(_NO_OBJECT)
         return _message(*_named_payload(envelope), _fields(envelope))
     frame = wire1.decode(body.data, limits)
     if isinstance(frame.payload, bytes):
@@ -136,6 +138,7 @@ def _fields(envelope: e.Json) -> e.Json:
     return fields
 
 
+_NO_OBJECT: Final = "a JSON frame must be an object"
 _beside_payload: Final[Callable[[e.Message], tuple[Any, ...]]] = attrgetter(*_BESIDE_PAYLOAD)
 _NOTHING: Final = _beside_payload(e.Message())
 _END: Final = _end(_NOTHING)
@@ -181,7 +184,7 @@ def parse_object(data: bytes, limits: Limits) -> e.Json:
     """A JSON object within the limits. Raises `DecodeError`."""
     found = jsontext.loads(data, max_size=limits.json_text, max_depth=limits.json_depth)
     if not isinstance(found, dict):
-        raise DecodeError("a JSON frame must be an object")
+        raise DecodeError(_NO_OBJECT)
     return found
 
 

@@ -40,18 +40,15 @@ class NoiseTransport:
     else. Any other fault is the end, of both directions: the keys are dropped.
     """
 
-    __slots__ = ("_chunked", "_limits", "_receive", "_send")
+    __slots__ = ("_chunked", "_limits", "_receive", "_send", "next_timeout")
 
     def __init__(self, send: CipherState, receive: CipherState, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._send: CipherState | None = send
         self._receive: CipherState | None = receive
         self._limits = limits
         self._chunked: _Chunked | None = None
-
-    @property
-    def next_timeout(self) -> float | None:
-        """The time at which the open chunked message must be complete, in the caller's monotonic seconds."""
-        return None if self._chunked is None else self._chunked.deadline
+        #: The time at which the open chunked message must be complete, in the caller's monotonic seconds.
+        self.next_timeout: float | None = None
 
     def seal(self, kind: BodyKind, body: bytes) -> list[bytes]:
         """The frames to send, in this order, with no other frame of this session between them.
@@ -109,13 +106,14 @@ class NoiseTransport:
             raise self._failed(f"a chunked message is over {self._limits.reassembly} bytes")
         chunked.data += chunk
         chunked.deadline += len(chunk) / self._limits.slowest
+        self.next_timeout = chunked.deadline
         if marker != _LAST[0]:
             return None
-        self._chunked = None
+        self._chunked = self.next_timeout = None
         return Body(chunked.kind, bytes(chunked.data))
 
     def _failed(self, reason: str) -> DecodeError:
-        self._send = self._receive = self._chunked = None
+        self._send = self._receive = self._chunked = self.next_timeout = None
         return DecodeError(reason)
 
 
