@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from ._internal.portal import blocking, iterating, shaped
-from .events import EVENT_UTTERANCE_HANDLED, context_session_id
+from .events import EVENT_UTTERANCE_HANDLED
 
 if TYPE_CHECKING:
     from ._internal.portal import Portal
@@ -42,7 +42,9 @@ class Carry:
 
     def add(self, context: Mapping[str, Any] | None, session_id: str | None) -> Mapping[str, Any] | None:
         """`context` with what its session carries; what the caller set stays."""
-        session_id = session_id or context_session_id(context or {})
+        from thalovant_proto.events import session_id_of
+
+        session_id = session_id or session_id_of(context or {})
         if session_id is None or not (carried := self._sessions.get(session_id)):
             return context
         given = (context or {}).get("session")

@@ -48,8 +48,6 @@ FAILURE_EVENTS: Final = frozenset(
 )
 MEDIA_EVENTS: Final = frozenset((EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK, EVENT_AUDIO_QUEUE))
 
-_REQUEST_IDS: Final = ("request_id", "thalovant_request_id", "correlation_id")
-
 
 @dataclass(frozen=True, repr=False)
 class ThalovantEvent:
@@ -104,12 +102,16 @@ class ThalovantEvent:
     @property
     def session_id(self) -> str | None:
         """The session that this belongs to."""
-        return context_session_id(self.context)
+        from thalovant_proto.events import session_id_of
+
+        return session_id_of(self.context)
 
     @property
     def request_id(self) -> str | None:
         """The request that this answers."""
-        return context_request_id(self.context) or _first(self.data, *_REQUEST_IDS)
+        from thalovant_proto.events import request_id_of
+
+        return request_id_of(self.context, self.data)
 
     @property
     def site_id(self) -> str | None:
@@ -183,10 +185,12 @@ class ThalovantEvent:
 
         Where both name a request that alone decides, since a hub may answer under another session id.
         """
-        wanted = request_id or context_request_id(context or {})
+        from thalovant_proto.events import request_id_of, session_id_of
+
+        wanted = request_id or request_id_of(context or {})
         if wanted and (own := self.request_id):
             return own == wanted
-        wanted = session_id or context_session_id(context or {})
+        wanted = session_id or session_id_of(context or {})
         return not wanted or (own := self.session_id) is None or own == wanted
 
     def as_dict(self) -> dict[str, Any]:
@@ -209,16 +213,6 @@ class ThalovantEvent:
 
 EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]
 EventPredicate: TypeAlias = Callable[[ThalovantEvent], bool]
-
-
-def context_session_id(context: Mapping[str, Any]) -> str | None:
-    """The session id of a message's context."""
-    return _first(_session(context), "session_id") or _first(context, "session_id")
-
-
-def context_request_id(context: Mapping[str, Any]) -> str | None:
-    """The request id of a message's context."""
-    return _first(context, *_REQUEST_IDS) or _first(_session(context), *_REQUEST_IDS)
 
 
 def _session(context: Mapping[str, Any]) -> Mapping[str, Any]:

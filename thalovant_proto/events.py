@@ -300,21 +300,33 @@ class Bus(Message):
     @property
     def session_id(self) -> str | None:
         """`context.session.session_id` or `context.session_id`."""
-        session = self.context.get("session")
-        found = session.get("session_id") if isinstance(session, dict) else None
-        found = found or self.context.get("session_id")
-        return str(found) if found else None
+        return session_id_of(self.context)
 
     @property
     def request_id(self) -> str | None:
         """The request this belongs to: the first of three names in context, session, data."""
-        session = self.context.get("session")
-        for place in (self.context, session, self.data):
-            if isinstance(place, dict):
-                for name in ("request_id", "thalovant_request_id", "correlation_id"):
-                    if found := place.get(name):
-                        return str(found)
-        return None
+        return request_id_of(self.context, self.data)
+
+
+def session_id_of(context: Mapping[str, Any]) -> str | None:
+    """The session id in a message's context: `session.session_id` or `session_id`."""
+    session = context.get("session")
+    found = session.get("session_id") if isinstance(session, _MAPPING) else None
+    found = found or context.get("session_id")
+    return str(found) if found else None
+
+
+def request_id_of(context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str | None:
+    """The request id of a message: the first of three names in context, session, data."""
+    for place in (context, context.get("session"), data):
+        if isinstance(place, _MAPPING):
+            for name in ("request_id", "thalovant_request_id", "correlation_id"):
+                if found := place.get(name):
+                    return str(found)
+    return None
+
+
+_MAPPING: Final = (dict, Mapping)  # in this order it is quick for what comes from a hub
 
 
 # --- typed views of Bus ----------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from thalovant_proto.events import request_id_of
+
 from ..errors import ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
-from ..events import EventPredicate, ThalovantEvent, context_request_id
+from ..events import EventPredicate, ThalovantEvent
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
@@ -136,7 +138,7 @@ def event_filter(
     def matches(bus: Bus) -> bool:
         event = ThalovantEvent.from_bus(bus)
         if (own := own_session()) is not None and event.session_id == own:
-            fits = event.matches_context(request_id=request_id or context_request_id(context or {}))
+            fits = event.matches_context(request_id=request_id or request_id_of(context or {}))
         else:
             fits = event.matches_context(context, session_id=session_id, request_id=request_id)
         if not fits or predicate is None:
