@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Literal
 
 from thalovant_proto.client.stack import ClientStack
@@ -57,4 +57,4 @@ def make_stack(
         allow_legacy=allow_legacy,
         verified=verified,
     )
-    return ClientStack(plan.config, *plan.routes, trust=trust, entropy=secrets.token_bytes)
+    return ClientStack(plan.config, *plan.routes, trust=trust, entropy=os.urandom)

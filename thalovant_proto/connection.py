@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from . import events as e
 from .carrier import Carrier, CloseKind, Frame
@@ -19,10 +19,12 @@ from .crypto.noise import Pattern, Unauthentic
 from .entropy import BadEntropy, Entropy
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
-from .handshake.hub import HubHandshake, HubSide
 from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret
 from .state import Role, State, next_state
+
+if TYPE_CHECKING:
+    from .handshake.hub import HubSide
 
 #: The close code for a peer that broke the protocol or failed to prove itself, as real hubs have it (wire.md §1.5).
 POLICY_VIOLATION: Final = 1008
@@ -78,6 +80,8 @@ class HubConnection:
             self.role: Role = Role.CLIENT
             self._answer = ClientHandshake(side, carrier, entropy=entropy, limits=limits).receive
         else:
+            from .handshake.hub import HubHandshake  # programs that are clients only do without it
+
             self.role = Role.HUB
             handshake = HubHandshake(side, entropy=entropy, limits=limits)
             self._answer = handshake.receive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import events as e
 from .connection import HubConnection
@@ -11,9 +11,11 @@ from .crypto.kdf import DeriveKey
 from .entropy import Entropy, soonest
 from .errors import HandshakeTimeout, LocalProtocolError
 from .handshake.client import ClientSide
-from .handshake.hub import HubSide
 from .limits import Limits
 from .links.base import FrameReceived, Link, LinkEvent, LinkOpened
+
+if TYPE_CHECKING:
+    from .handshake.hub import HubSide
 
 LinkT = TypeVar("LinkT", bound=Link)
 

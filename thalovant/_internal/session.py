@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -165,7 +164,7 @@ class Engine:
             return stack
 
     def _make_stack(self, trust: Trust) -> ClientStack:
-        stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=secrets.token_bytes)
+        stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=os.urandom)
         self._subscribers.move(stack, self._now)
         return stack
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import secrets
 import ssl
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from attrs import evolve, frozen
 
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.client.config import ClientConfig
+from thalovant_proto.client.message_context import new_session_id
 from thalovant_proto.client.routes import Route
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.limits import DEFAULT_LIMITS
@@ -73,7 +72,7 @@ def make_plan(
         access_key=Secret(identity.access_key),
         password=Secret(identity.password) if identity.password else None,
         crypto_key=Secret(identity.crypto_key) if identity.crypto_key else None,
-        session_id=str(uuid.uuid4()),
+        session_id=new_session_id(os.urandom),
         site_id=identity.site_id,
         user_agent=user_agent,
         allow_legacy=allow_legacy,
@@ -214,7 +213,7 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, se
             endpoint,
             access_key=config.access_key,
             user_agent=config.user_agent,
-            entropy=secrets.token_bytes,
+            entropy=os.urandom,
             secure=secure,
         )
 
@@ -242,7 +241,7 @@ def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, s
     broker = identity.mqtt
     assert broker is not None  # noqa: S101 - the choice of the protocol has seen to it
     # Another for each process, or brokers end the one's session for the other; the same for all links of one client.
-    client_id = f"thalovant-{uuid.uuid4().hex}"
+    client_id = f"thalovant-{os.urandom(16).hex()}"
     explicit = None
     if broker.c2s_topic and broker.s2c_topic:
         explicit = Topics(up=broker.c2s_topic, down=broker.s2c_topic, status=broker.status_topic)
