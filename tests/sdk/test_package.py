@@ -33,12 +33,19 @@ def test_import_loads_nothing_heavy():
     assert not HEAVY & set(loaded)
 
 
-@pytest.mark.parametrize("module", ["errors", "events", "identity", "models", "protocols", "rich", "context"])
-def test_values_load_no_event_loop(module):
-    """Reading an identity or an event needs neither asyncio nor TLS nor the protocol's libraries."""
-    code = f"import json, sys, thalovant.{module}; print(json.dumps(list(sys.modules)))"
-
-    loaded = set(json.loads(_in_a_bare_interpreter(code)))
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"import thalovant.{name}" for name in ("errors", "events", "identity", "models", "protocols", "rich")),
+        "import thalovant.context",
+        "from thalovant import AsyncThalovantClient, ThalovantClient",
+    ],
+)
+def test_what_talks_to_no_hub_loads_no_event_loop(statement):
+    """Reading an identity or an event, or naming a client, needs no asyncio, TLS, or library of the protocol."""
+    loaded = set(
+        json.loads(_in_a_bare_interpreter(f"import json, sys; {statement}; print(json.dumps([*sys.modules]))"))
+    )
 
     assert not (HEAVY - {"dataclasses"}) & loaded
 
