@@ -82,6 +82,7 @@ def first_contact(hub: Child, program: str, option: str, numbers: count[int], **
 def main() -> None:
     """The command."""
     arguments = measuring.options(__doc__).parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, only what pip installed would have its bytecode
     rounds = 3 if arguments.quick else 15
     ours, theirs = Path(sys.executable), peers.interpreters().get(peers.SDK)
     weather = Weather()
