@@ -83,7 +83,11 @@ TIERS = (
     Tier(
         "model",
         "stories of client, hub and network, on each transport in each generation",
-        [searching(cell, seed, 5, "tests/proto/test_model.py", "-k", cell) for seed in range(1, 11) for cell in CELLS],
+        [
+            searching(cell, seed, 15 if "Https" in cell else 5, "tests/proto/test_model.py", "-k", cell)
+            for seed in range(1, 11)
+            for cell in CELLS
+        ],
     ),
     Tier(
         "properties",
