@@ -36,7 +36,7 @@ PYTEST: Final = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 #: Of what a command has covered, by what it prints about it.
 COUNTED: Final = {
     "tests": re.compile(r"(\d+) passed"),
-    "examples": re.compile(r"(\d+) passing examples"),
+    "examples": re.compile(r"(\d+) passing\b"),
     "executions": re.compile(r"(\d+) executions"),
 }
 #: Seconds that what is told to stop gets to stop what it has started, in turn.
