@@ -206,11 +206,15 @@ class _Call(Generic[T]):
             self._task.cancel()
 
 
-class Caller(Protocol):
-    """A way to run something on an event loop and wait for it: `Portal` is one."""
+class Waiter(Protocol):
+    """A way to run a coroutine on an event loop and wait for it."""
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a coroutine."""
+
+
+class Caller(Waiter, Protocol):
+    """A way to run something on an event loop and wait for it: `Portal` is one."""
 
     def iterate(self, work: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
         """The items of an asynchronous iterator."""
@@ -228,11 +232,20 @@ class Twin(Protocol):
     def _here(self) -> Caller: ...
 
 
-def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Twin, P], R]:
+class WaitingTwin(Protocol):
+    """A twin that only waits for coroutines."""
+
+    @property
+    def _original(self) -> Any: ...
+
+    def _here(self) -> Waiter: ...
+
+
+def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[WaitingTwin, P], R]:
     """The twin of a coroutine method: it waits for the result."""
 
     @functools.wraps(method)
-    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> R:
+    def twin(self: WaitingTwin, /, *args: P.args, **options: P.kwargs) -> R:
         return self._here().call(lambda: method(self._original, *args, **options))
 
     return twin

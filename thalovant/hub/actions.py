@@ -1,4 +1,4 @@
-"""What the router works with: peers, requests, and the actions that it decides on."""
+"""The vocabulary of the router: peers, requests, and the actions that it decides on."""
 
 from __future__ import annotations
 

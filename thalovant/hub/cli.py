@@ -45,7 +45,7 @@ _PORT_OR_OFF = _PortOrOff(0, 65535)
 
 
 class OneLine(click.ClickException):
-    """What is wrong and what to change, on one line; exit code 2."""
+    """Say on one line what is wrong and what to change; exit code 2."""
 
     exit_code = 2
 
@@ -217,7 +217,7 @@ async def _run(local: Hub, name: str, command: tuple[str, ...], stop: _Stop) -> 
 
 
 class _Stop:
-    """Which signal wants the hub to stop."""
+    """The signal that wants the hub to stop."""
 
     def __init__(self) -> None:
         self.signum: int | None = None

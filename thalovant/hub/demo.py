@@ -117,7 +117,7 @@ async def echo(turn: Turn) -> str:
 
 
 def _to_you(fact: str) -> str:
-    """What somebody said of himself, said to him."""
+    """Tell somebody what he said of himself."""
     swapped = {"my": "your", "i": "you", "am": "are", "me": "you", "mine": "yours", "i'm": "you're"}
     return " ".join(swapped.get(word.casefold(), word) for word in fact.split())
 

@@ -40,7 +40,7 @@ STOPPING: Final = "the hub is stopping"
 
 
 class Dispatcher:
-    """What all listeners of a hub share. Use it on the hub's loop.
+    """The part that all listeners of a hub share. Use it on the hub's loop.
 
     A listener gives each link to `accept`, runs the connection that it gets, tells `on_outcome` the connection's
     outcomes, and `on_gone` when it is over.

@@ -1,4 +1,4 @@
-"""What keeps a hub from starting."""
+"""The error of a hub that cannot start."""
 
 from __future__ import annotations
 

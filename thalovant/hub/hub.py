@@ -9,6 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -165,7 +166,7 @@ class Hub:
 
     @property
     def node_id(self) -> str:
-        """What it calls itself to clients: its RSA public key as PEM."""
+        """Its name to clients: its RSA public key as PEM."""
         return self._up.keys.pubkey
 
     @property
@@ -282,21 +283,11 @@ class Hub:
 
     def on(self, type: str) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods."""
-
-        def add(function: SkillFunction) -> SkillFunction:
-            self._skills.on(type, function)
-            return function
-
-        return add
+        return partial(self._skills.on, type)
 
     def on_binary(self, kind: int) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for raw bytes of a kind: `@hub.on_binary(BinType.RAW_AUDIO)`; they are in `turn.binary`."""
-
-        def add(function: SkillFunction) -> SkillFunction:
-            self._skills.on_binary(kind, function)
-            return function
-
-        return add
+        return partial(self._skills.on_binary, kind)
 
     def watch(self, function: Callable[[TurnInfo], object]) -> None:
         """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
@@ -391,7 +382,7 @@ class Hub:
 
 @frozen(kw_only=True)
 class Introduction:
-    """What a client knows of a hub after first contact: its Noise key (32 bytes, public), node id, and their PSK."""
+    """A hub as a client knows it after first contact: its Noise key (32 bytes, public), node id, and their PSK."""
 
     public_key: bytes = field(repr=False)
     node_id: str = field(repr=False)
@@ -400,7 +391,7 @@ class Introduction:
 
 @define(eq=False)
 class _Running:
-    """What a hub has between `start` and `close`."""
+    """The parts of a hub between `start` and `close`."""
 
     state: Store
     keys: HubKeys

@@ -60,7 +60,7 @@ Wrapper = e.Broadcast | e.Propagate | e.Cascade
 
 
 class Mesh:
-    """What this hub, known by its RSA public key `pubkey`, passes on. `wall_clock` gives seconds since 1970."""
+    """The forwarding of this hub, known by its RSA public key `pubkey`. `wall_clock` gives seconds since 1970."""
 
     def __init__(self, pubkey: str, *, wall_clock: Callable[[], float], site_id: str | None = None) -> None:
         self.pubkey = pubkey

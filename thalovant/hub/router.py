@@ -1,4 +1,4 @@
-"""What a hub does with what a client says: the decisions, without a socket, a task or a clock.
+"""Decisions of a hub on the messages of its clients, without a socket, a task or a clock.
 
 A message of a proven peer goes in, actions come out. Only peers that joined hear anything.
 """
@@ -48,7 +48,7 @@ class Router:
         self.peers.pop(peer.id, None)
 
     def receive(self, peer: RoutedPeer, event: e.Event, now: float) -> list[Action]:
-        """What to do about a message of a peer that joined; nothing for events that ask for nothing."""
+        """Decide about a message of a peer that joined; no action for events that ask for none."""
         match event:
             case e.Bus():
                 return [self._hear(peer, event)]

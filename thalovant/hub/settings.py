@@ -14,7 +14,7 @@ from thalovant_proto.links.mqtt.limits import DEFAULT_MQTT_LIMITS, MqttLimits
 
 @frozen(kw_only=True)
 class Settings:
-    """What a hub spends on whom."""
+    """The bounds on what a hub spends, in all and for each client."""
 
     limits: Limits = DEFAULT_LIMITS  # of each connection
     https: HttpsLimits = DEFAULT_HTTPS_LIMITS
@@ -38,7 +38,7 @@ class Settings:
     turns_per_client: int = field(default=256, validator=gt(0))
     # Threads for each skill that is not `async`: one that hangs takes its own places only.
     threads_per_skill: int = field(default=8, validator=gt(0))
-    # Conversations that are remembered; then the one that was quiet longest is forgotten.
+    # Conversations that are remembered; then the one that was silent longest is forgotten.
     conversations: int = field(default=4096, validator=gt(0))
     # How long running turns may take when the hub stops.
     drain_time: float = field(default=5.0, validator=gt(0))

@@ -69,11 +69,11 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """Where it is, without any secret."""
+        """The URL without any secret."""
         return _url("mqtts" if self.target.tls else "mqtt", self.target.host, self.target.port)
 
     def context(self) -> ssl.SSLContext:
-        """What verifies it. Slow: call it in a thread."""
+        """The TLS context that verifies it. Slow: call it in a thread."""
         return default_context(self.ca_file)
 
     def authorities(self) -> bytes:
@@ -92,7 +92,7 @@ class Broker:
 
 @define(kw_only=True)
 class Addresses:
-    """Where a hub is to be reached. A port of 0 is any free one, of None is none; what was found free stays."""
+    """The addresses of a hub. A port of 0 is any free one, and then stays what it became; of None is none."""
 
     host: str
     public_host: str
@@ -143,7 +143,7 @@ class Listeners:
             self._broker = None
 
     def tell(self, client: Client) -> dict[str, Any]:
-        """What the client's identity says of all this, secrets included."""
+        """The entries of a client's identity about all this, secrets included."""
         endpoints = self._endpoints
         master = endpoints.get("https") or endpoints["wss"]
         found: dict[str, Any] = {

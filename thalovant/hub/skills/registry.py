@@ -89,7 +89,7 @@ def skill(
 
 
 class SkillRegistry:
-    """What a hub answers: skills in the order in which they are tried, and handlers of other messages."""
+    """The skills of a hub in the order in which they are tried, and its handlers of other messages."""
 
     def __init__(self, skills: Iterable[Skill] = ()) -> None:
         self.skills: tuple[Skill, ...] = tuple(skills)  # in the order in which they are tried
@@ -104,20 +104,22 @@ class SkillRegistry:
         self._added += 1
         return one
 
-    def on(self, type: str, function: SkillFunction) -> None:
-        """Call a function for bus messages of this type."""
+    def on(self, type: str, function: SkillFunction) -> SkillFunction:
+        """Call a function for bus messages of this type, and give it back."""
         self._handlers.setdefault(type, []).append(_handler(function))
+        return function
 
-    def on_binary(self, kind: int, function: SkillFunction) -> None:
-        """Call a function for raw bytes of this kind."""
+    def on_binary(self, kind: int, function: SkillFunction) -> SkillFunction:
+        """Call a function for raw bytes of this kind, and give it back."""
         self._binary.setdefault(kind, []).append(_handler(function))
+        return function
 
     def handlers(self, type: str) -> Sequence[Skill]:
-        """What to call for a bus message."""
+        """The handlers of a bus message."""
         return self._handlers.get(type, ())
 
     def binary_handlers(self, kind: int) -> Sequence[Skill]:
-        """What to call for raw bytes."""
+        """The handlers of raw bytes."""
         return self._binary.get(kind, ())
 
 

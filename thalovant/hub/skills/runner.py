@@ -57,7 +57,7 @@ class SkillRunner:
 
     @property
     def turns(self) -> int:
-        """How many turns are running."""
+        """The number of turns that are running."""
         return len(self._tasks)
 
     def on_request(self, request: Request) -> None:
@@ -254,7 +254,7 @@ def _call(core: TurnState, skill: Skill, loop: asyncio.AbstractEventLoop) -> Any
     result = skill.function(turn)
     if isinstance(result, Iterator):  # each step of a generator is the skill's code: it stays in this thread
         for item in result:
-            turn.wait(_say(core, item))
+            turn.call(partial(_say, core, item))
         return None
     return result
 

@@ -34,7 +34,7 @@ def speech(
     silent: bool = False,
     expect_response: bool = False,
 ) -> dict[str, Any]:
-    """What a hub says, with rich media beside the text: a skill's result.
+    """The data of an answer, with rich media beside the text: a skill's result.
 
     `table` is anything that is a table to the client, `choices` are texts or mappings with `title` and `payload`,
     `images` URLs or mappings with `url`, `attachments` mappings with `title` and `url`. `silent` is for showing only.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from thalovant_proto import events as e
 
+from ..._internal.portal import blocking
 from .speech import SkillFailure, speech
 from .turn_state import TurnInfo, TurnState
 
@@ -18,7 +19,7 @@ FOLLOW_UP_TIME: Final = 60.0
 
 
 class Turn(TurnInfo):
-    """What an `async` skill is called with: what was said, and the means to answer before the skill returns."""
+    """The turn of an `async` skill: what was said, and the means to answer before the skill returns."""
 
     async def speak(
         self,
@@ -67,51 +68,23 @@ class Turn(TurnInfo):
 
 
 class SyncTurn(TurnInfo):
-    """What other skills are called with, in a thread: a `Turn` whose methods wait instead of being awaited."""
+    """The turn of any other skill, in a thread: a `Turn` whose methods wait instead of being awaited."""
+
+    speak: Final = blocking(Turn.speak)
+    ask: Final = blocking(Turn.ask)
+    emit: Final = blocking(Turn.emit)
+    send_binary: Final = blocking(Turn.send_binary)
 
     def __init__(self, core: TurnState, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(core)
-        self._turn = Turn(core)
+        self._original = Turn(core)
         self._loop = loop
 
-    def speak(
-        self,
-        text: str = "",
-        *,
-        lang: str | None = None,
-        table: Any = None,
-        choices: Sequence[str | Mapping[str, Any]] | None = None,
-        images: Sequence[str | Mapping[str, Any]] | None = None,
-        attachments: Sequence[Mapping[str, Any]] | None = None,
-        silent: bool = False,
-    ) -> None:
-        """See `Turn.speak`."""
-        media = {"table": table, "choices": choices, "images": images, "attachments": attachments}
-        self.wait(self._turn.speak(text, lang=lang, silent=silent, **media))
-
-    def ask(
-        self,
-        text: str,
-        *,
-        choices: Sequence[str | Mapping[str, Any]] | None = None,
-        timeout: float = FOLLOW_UP_TIME,
-    ) -> str:
-        """See `Turn.ask`."""
-        return self.wait(self._turn.ask(text, choices=choices, timeout=timeout))
-
-    def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:
-        """See `Turn.emit`."""
-        self.wait(self._turn.emit(type, data))
-
-    def send_binary(
-        self, payload: bytes, kind: int = e.BinType.TTS_AUDIO, *, metadata: Mapping[str, Any] | None = None
-    ) -> None:
-        """See `Turn.send_binary`."""
-        self.wait(self._turn.send_binary(payload, kind, metadata=metadata))
-
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the hub's loop and wait for its result."""
         if self._loop.is_closed():
-            work.close()
             raise SkillFailure("the hub is gone: nothing more can be said")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result()
+
+    def _here(self) -> SyncTurn:
+        return self

@@ -110,7 +110,7 @@ class TurnState:
         self.open(request)
 
     def open(self, request: Request) -> None:
-        """From now on this is the request to answer."""
+        """Make this the request to answer."""
         self.request = request
         request.reply_context.update(self._marks)
         self._ended = False
@@ -208,7 +208,7 @@ class TurnInfo:
 
     @property
     def text(self) -> str:
-        """What was said."""
+        """The text that was said."""
         return self._core.text
 
     @property
@@ -218,7 +218,7 @@ class TurnInfo:
 
     @property
     def slots(self) -> Mapping[str, str]:
-        """What the `{slots}` of the phrase took."""
+        """The words that the `{slots}` of the phrase took."""
         return self._core.slots
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -51,7 +51,7 @@ class Client:
 
 
 class ClientStore(Protocol):
-    """Where clients are kept."""
+    """The store of clients."""
 
     def load(self) -> Iterable[Client]:
         """All of them."""
@@ -86,12 +86,9 @@ class Registry:
         site_id: str | None = None,
         generation: int = Generation.NOISE,
         allowed: Iterable[str] = DEFAULT_ALLOWED,
-        admin: bool = False,
-        can_escalate: bool = True,
-        can_propagate: bool = True,
-        can_broadcast: bool = True,
+        **permissions: Any,  # flags
     ) -> Client:
-        """Register a client with fresh random secrets.
+        """Register a client with fresh random secrets; `permissions` are flags of `Client`.
 
         Raises `ValueError` for a name that is taken or cannot stand in a peer id, and for an unknown generation.
         """
@@ -110,10 +107,7 @@ class Registry:
             site_id=site_id or name,
             generation=known,
             allowed=tuple(dict.fromkeys(allowed)),
-            admin=admin,
-            can_escalate=can_escalate,
-            can_propagate=can_propagate,
-            can_broadcast=can_broadcast,
+            **permissions,
             # 16 characters are the AES key that every v0 client takes whole (wire.md §2.3).
             crypto_key=Secret(secrets.token_hex(8)) if known is Generation.PRESHARED else None,
         )

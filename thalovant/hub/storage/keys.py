@@ -17,7 +17,7 @@ from .sqlite import Store
 
 @frozen(kw_only=True)
 class HubKeys:
-    """What makes a hub itself. `pubkey` is the RSA public key as PEM, which is the node id too (wire.md §1.2)."""
+    """The identity of a hub. `pubkey` is the RSA public key as PEM, which is the node id too (wire.md §1.2)."""
 
     static_key: Secret[bytes]
     pubkey: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""What a hub keeps over restarts: its own keys, its certificates and its clients, in one SQLite file of one folder.
+"""Storage of a hub over restarts: its own keys, its certificates and its clients, in one SQLite file of one folder.
 
 The file is 0600 in a folder of 0700 and locked as long as a hub uses it. An ephemeral hub has the same in memory.
 """
@@ -15,8 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-
-from attrs import frozen
 
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
@@ -43,7 +41,7 @@ CREATE TABLE clients (
 
 
 def default_state_folder() -> Path:
-    """Where a hub's state is: under `$XDG_DATA_HOME`, on Windows `%LOCALAPPDATA%`, else under `~/.local/share`."""
+    """The folder of a hub's state: under `$XDG_DATA_HOME`, on Windows `%LOCALAPPDATA%`, else under `~/.local/share`."""
     if configured := os.environ.get("XDG_DATA_HOME"):
         return Path(configured).expanduser() / "thalovant" / "hub"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
@@ -51,23 +49,16 @@ def default_state_folder() -> Path:
     return Path.home() / ".local" / "share" / "thalovant" / "hub"
 
 
-@frozen
-class StoreError:
-    """How a folder is named in messages, and what to do about it."""
-
-    folder: Path
-
-    def error(self, what: str) -> HubSetupError:
-        """The error for a state that cannot be used."""
-        return HubSetupError(f"The hub's state in {self.folder} {what}", setting="state")
+def _error(folder: Path, what: str) -> HubSetupError:
+    return HubSetupError(f"The hub's state in {folder} {what}", setting="state")
 
 
 class Store:
     """The open state. Use it from one thread at a time; `close` it to let another hub have the folder."""
 
-    def __init__(self, connection: sqlite3.Connection, wrong: StoreError) -> None:
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
         self._connection = connection
-        self._wrong = wrong
+        self._folder = folder
 
     @classmethod
     def open(cls, folder: Path | None, *, now: datetime.datetime) -> Store:
@@ -75,16 +66,16 @@ class Store:
 
         Raises `HubSetupError` if that cannot be, if another hub uses it, or if the clock is behind what it was.
         """
-        wrong = StoreError(folder or Path(":memory:"))
+        where = folder or Path(":memory:")
         if folder is not None:
-            _prepare(folder, wrong)
-        with _reported(wrong):
+            _prepare(folder)
+        with _reported(where):
             name = ":memory:" if folder is None else str(folder / FILE)
             connection = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
-        state = cls(connection, wrong)
+        state = cls(connection, where)
         try:
-            with _reported(wrong):
-                state._take()
+            with _reported(where):
+                state._lock()
             state._check_clock(now)
         except BaseException:
             connection.close()
@@ -105,7 +96,7 @@ class Store:
 
     def put(self, **things: bytes) -> None:
         """Keep named values, all or none."""
-        with _reported(self._wrong), self._transaction():
+        with _reported(self._folder), self._transaction():
             for name, value in things.items():
                 self._connection.execute("INSERT OR REPLACE INTO things VALUES (?, ?)", (name, value))
 
@@ -113,23 +104,23 @@ class Store:
 
     def load(self) -> Iterable[Client]:
         """All clients, in the order of their registration."""
-        with _reported(self._wrong):
+        with _reported(self._folder):
             rows = self._connection.execute(_LOAD).fetchall()
             return [_client(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
     def save(self, client: Client) -> None:
         """Keep a new client, or the new state of a known one."""
-        with _reported(self._wrong), self._transaction():
+        with _reported(self._folder), self._transaction():
             self._connection.execute(_SAVE, _row(client))
 
     def remove(self, client: Client) -> None:
         """Forget a client."""
-        with _reported(self._wrong), self._transaction():
+        with _reported(self._folder), self._transaction():
             self._connection.execute("DELETE FROM clients WHERE id = ?", (client.id,))
 
     # --- inside ---
 
-    def _take(self) -> None:
+    def _lock(self) -> None:
         execute = self._connection.execute
         # Held from the first access to the end of the process, however that comes.
         execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -139,7 +130,7 @@ class Store:
         try:
             version = execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
-                raise self._wrong.error("was written by a newer version of thalovant")
+                raise _error(self._folder, "was written by a newer version of thalovant")
             if version == 0:
                 for statement in _TABLES.split(";"):
                     execute(statement)
@@ -154,9 +145,10 @@ class Store:
         if seen is not None:
             before = datetime.datetime.fromisoformat(seen.decode())
             if now < before - CLOCK_TOLERANCE:
-                raise self._wrong.error(
+                raise _error(
+                    self._folder,
                     f"was used at {before:%Y-%m-%d %H:%M} UTC, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC: "
-                    "it was set back; set it right, or start with another state"
+                    "it was set back; set it right, or start with another state",
                 )
         self.touch_clock(now)
 
@@ -175,7 +167,7 @@ class Store:
         self._connection.execute("COMMIT")
 
 
-def _prepare(folder: Path, wrong: StoreError) -> None:
+def _prepare(folder: Path) -> None:
     """Make folder and file where they are missing, for nobody but us; refuse a file that others may read."""
     path = folder / FILE
     try:
@@ -185,26 +177,26 @@ def _prepare(folder: Path, wrong: StoreError) -> None:
             return
         status = path.lstat()
     except OSError as error:
-        raise wrong.error(f"cannot be written: {error.strerror or error}") from None
+        raise _error(folder, f"cannot be written: {error.strerror or error}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise wrong.error(f"cannot be used: {FILE} there is no plain file")
+        raise _error(folder, f"cannot be used: {FILE} there is no plain file")
     if os.name == "posix" and status.st_mode & 0o077:
-        raise wrong.error(f"may be read by others; run `chmod 600 {path}`")
+        raise _error(folder, f"may be read by others; run `chmod 600 {path}`")
 
 
 @contextmanager
-def _reported(wrong: StoreError) -> Iterator[None]:
+def _reported(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise wrong.error("is in use by another hub") from None
+            raise _error(folder, "is in use by another hub") from None
         if "readonly" in str(error):
-            raise wrong.error("cannot be written: it is read-only") from None
-        raise wrong.error(f"cannot be used: {error}") from None
+            raise _error(folder, "cannot be written: it is read-only") from None
+        raise _error(folder, f"cannot be used: {error}") from None
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:  # its children tell of our own mistakes
-            raise wrong.error(f"is damaged: {error}") from None
+            raise _error(folder, f"is damaged: {error}") from None
         raise
 
 
