@@ -67,6 +67,7 @@ class ClientConnection(HubPeer):
         self.completed: e.HandshakeCompleted | None = None
         self.routed: RoutedPeer | None = None  # once it is proven
         self.gone: bool = False
+        self._link = link
         self._unsent = unsent
         self._known_psk = known_psk
         self._writable: asyncio.Event | None = None  # while somebody waits for it
@@ -74,13 +75,8 @@ class ClientConnection(HubPeer):
 
     @property
     def unsent(self) -> int:
-        return super().unsent if self._unsent is None else self._unsent()
-
-    def data_to_send(self) -> bytes:
-        data = super().data_to_send()
-        if data and self._writable is not None:
-            self._writable.set()
-        return data
+        """Bytes that wait for the client."""
+        return self._link.unsent if self._unsent is None else self._unsent()
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start. Not of a PSK that was derived since this connection began: it goes on with that."""
@@ -104,8 +100,9 @@ class ClientConnection(HubPeer):
         while self.unsent >= limit and not self.gone:
             self._writable = self._writable or asyncio.Event()
             self._writable.clear()
+            self._link.on_taken = self._writable.set
             await self._writable.wait()
-        self._writable = None
+        self._writable = self._link.on_taken = None
 
 
 class ConnectionTable:

@@ -107,8 +107,19 @@ class Dispatcher:
     def on_outcome(self, connection: ClientConnection, outcome: PeerOutcome) -> None:
         """Act on an outcome of a connection."""
         if isinstance(outcome, e.Message):
-            if connection.routed is not None:
-                self._act(connection.routed, outcome)
+            peer = connection.routed
+            for action in () if peer is None else self._router.receive(peer, outcome, self._loop.time()):
+                match action:
+                    case Hear(request):
+                        self.runner.on_request(request)
+                    case Say(to, message):
+                        self._pass_on(to, message)
+                    case HearBinary(sender, binary):
+                        self.runner.on_binary(sender, binary)
+                    case Kick(whom, code, reason):
+                        self.kick(whom, code=code, reason=reason)
+                    case Learn(whom, pubkey):
+                        self._learn(whom, pubkey)
         elif isinstance(outcome, e.HandshakeCompleted):
             connection.completed = outcome
         elif isinstance(outcome, e.Proven):
@@ -148,7 +159,8 @@ class Dispatcher:
         connection = self.connections.proven.get(peer.id)
         if connection is None:
             return
-        now, waited = self._loop.time(), connection.unsent  # of the new ones, one may be larger than what may wait
+        now = self._loop.time()
+        waited = 0 if more else connection.unsent  # of the new ones, one may be larger than what may wait
         try:
             for event in events:
                 connection.send(event, now)
@@ -257,20 +269,6 @@ class Dispatcher:
         log.warning("%s: %s", connection.peer_id, reason)
         connection.close(self._loop.time(), code=code, reason=reason)
         connection.driver.wake()
-
-    def _act(self, peer: RoutedPeer, event: e.Message) -> None:
-        for action in self._router.receive(peer, event, self._loop.time()):
-            match action:
-                case Hear(request):
-                    self.runner.on_request(request)
-                case Say(to, message):
-                    self._pass_on(to, message)
-                case HearBinary(sender, binary):
-                    self.runner.on_binary(sender, binary)
-                case Kick(whom, code, reason):
-                    self.kick(whom, code=code, reason=reason)
-                case Learn(whom, pubkey):
-                    self._learn(whom, pubkey)
 
     def _pass_on(self, peer: RoutedPeer, message: e.Message) -> None:
         try:

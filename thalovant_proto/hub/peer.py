@@ -20,7 +20,7 @@ from ..errors import LocalProtocolError, ProtocolError
 from ..handshake.hub import HubSide
 from ..limits import DEFAULT_LIMITS, Limits
 from ..linked import LinkedConnection, check_effect
-from ..links.base import HubLink, LinkClosed, LinkEvent, LinkOpened
+from ..links.base import Link, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Outcome
 from ..secret import Secret
 
@@ -59,14 +59,13 @@ class HubPeer:
 
     def __init__(
         self,
-        link: HubLink,
+        link: Link,
         register: Callable[[Credentials], HubSide | None],
         *,
         entropy: Entropy,
         now: float,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._link = link
         self._linked = LinkedConnection(link, entropy=checked(entropy), limits=limits)
         self._linked.opening_until = now + limits.handshake_time
         self._register = register
@@ -89,11 +88,6 @@ class HubPeer:
     def generation(self) -> e.Generation | None:
         """The wire generation of the session, None before its keys."""
         return self._linked.generation
-
-    @property
-    def unsent(self) -> int:
-        """The bytes that wait for the client, or for what takes them to it."""
-        return self._link.unsent
 
     @property
     def finished(self) -> bool:

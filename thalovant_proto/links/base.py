@@ -6,7 +6,7 @@ A link is pure: bytes and time in, events and bytes out. It never raises for wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import frozen
@@ -104,6 +104,9 @@ class Link(Protocol):
 
 class HubLink(Link, Protocol):
     """The hub's end of a link."""
+
+    #: Called when fewer bytes wait than before.
+    on_taken: Callable[[], None] | None
 
     @property
     def unsent(self) -> int:

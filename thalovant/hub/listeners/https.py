@@ -83,7 +83,6 @@ class _Session:
         self._runner = SessionRunner(
             connection, on_outcome=partial(dispatcher.on_outcome, connection), on_end=self._end
         )
-        session.on_taken = connection.bytes_left
 
     def receive(self) -> None:
         """Take in the requests that came, or the end of the session."""

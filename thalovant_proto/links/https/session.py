@@ -64,7 +64,7 @@ class HttpsSession:
         self.ending: HttpsSessionEnd | None = None
         self.cookie_returned = False  # from then on it is required
         #: Called when the client has taken frames: there may be room for more.
-        self.on_taken: Callable[[], None] = lambda: None
+        self.on_taken: Callable[[], None] | None = None
         self._limits = limits
         self._on_ready = on_ready
         self._on_proof = on_proof
@@ -176,7 +176,7 @@ class HttpsSession:
             taken.append(waiting.popleft().text)
             size += len(taken[-1])
         self._queued_bytes -= size
-        if taken:
+        if taken and self.on_taken is not None:
             self.on_taken()
         return taken
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from attrs import field, frozen
 
@@ -101,6 +101,7 @@ class MqttPeerLink:
         self._closed = False
         self._end: LinkClosed | None = None
         self._heard_at = 0.0
+        self.on_taken: Callable[[], None] | None = None  # never called: the gateway's owner sees what waits
 
     @property
     def unsent(self) -> int:

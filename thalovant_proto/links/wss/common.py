@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from attrs import field, frozen
@@ -154,6 +154,7 @@ class WssLink(abc.ABC):
         self._pongs: list[_Bytes] = []
         self._frames: list[_Bytes] = []
         self.unsent: int = 0  # bytes of the frames above, as they were given to `send`
+        self.on_taken: Callable[[], None] | None = None  # called when they were handed out
         self._goodbye: _Bytes = b""
         self._tokens: list[int] = []  # of the frames above
 
@@ -241,7 +242,10 @@ class WssLink(abc.ABC):
             self._frames.clear()
             self._tokens.clear()
             self._goodbye = b""
-            self.unsent = 0
+            if self.unsent:
+                self.unsent = 0
+                if self.on_taken is not None:
+                    self.on_taken()
         return data
 
     def pace(self, eager: bool, now: float) -> None:
