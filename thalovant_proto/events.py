@@ -290,7 +290,7 @@ class Bus(Message):
     context: Json = Factory(dict)
 
     def __init_subclass__(cls) -> None:
-        cls.wire_kind = Bus
+        """Keep `Bus` as the `wire_kind` of a view."""
 
     @property
     def payload(self) -> Json:
