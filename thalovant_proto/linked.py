@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import events as e
 from .connection import HubConnection
-from .crypto.kdf import DeriveKey
 from .entropy import Entropy, soonest
 from .errors import HandshakeTimeout, LocalProtocolError
 from .handshake.client import ClientSide
@@ -89,16 +88,12 @@ class LinkedConnection(Generic[LinkT]):
         """Seal a message and hand it to the link. Raises `LocalProtocolError` for one that cannot be sent."""
         connection.send(message, now, token=token)
         try:
-            for frame, last in connection.frames_to_send():
+            frames, connection.outgoing = connection.outgoing, []
+            for frame, last in frames:
                 self.link.send(frame, now, token=last)
         except LocalProtocolError:
             self.broken = connection.generation is e.Generation.NOISE  # other frames have no numbers
             raise
-
-    def effects(self) -> list[DeriveKey]:
-        """Derivations to start, each once."""
-        connection = self.connection
-        return [] if connection is None or not connection.derivations else connection.effects()
 
     @property
     def next_timeout(self) -> float | None:

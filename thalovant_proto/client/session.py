@@ -97,11 +97,6 @@ class HubSession:
         """Whether the session wants no link, now and later."""
         return self.state in _OVER
 
-    @property
-    def idle(self) -> bool:
-        """Whether room in a link would change nothing."""
-        return self.steady and not self.queue.waiting
-
     def dials(self, now: float) -> bool:
         """Whether the next attempt is due."""
         return self._dial_at is not None and now >= self._dial_at

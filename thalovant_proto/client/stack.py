@@ -262,7 +262,7 @@ class ClientStack:
             written, attempt.handed = attempt.handed, []
             for token in written:
                 self._session.written(token, self._now, final=not attempt.receipts)
-            if not written or self._session.idle:
+            if not written or (self._session.steady and not self._session.queue.waiting):
                 return data
             self._settle(self._now)  # the link has room again, or has nothing left to wait for
 
@@ -282,7 +282,8 @@ class ClientStack:
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start off the loop, each once; `kdf.derive` computes them."""
-        return [] if self._attempt is None else self._attempt.effects()
+        connection = None if self._attempt is None else self._attempt.connection
+        return [] if connection is None or not connection.derivations else connection.effects()
 
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
         """The result of a derivation; results for a connection that is gone are dropped.

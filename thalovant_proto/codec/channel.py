@@ -47,7 +47,7 @@ class Channel(Protocol):
 class NoiseChannel:
     """A v3 session."""
 
-    __slots__ = ("_binarize", "_limits", "_transport")
+    __slots__ = ("_binarize", "_limits", "_transport", "next_timeout")
 
     generation = e.Generation.NOISE
     used_up: float = 0.0  # nonces are 64 bits wide
@@ -56,10 +56,7 @@ class NoiseChannel:
         self._transport = transport
         self._binarize = binarize
         self._limits = limits
-
-    @property
-    def next_timeout(self) -> float | None:
-        return self._transport.next_timeout
+        self.next_timeout: float | None = None  # as the transport's
 
     def seal(self, event: e.Message) -> list[Frame]:
         # Never compressed: secrets and a peer's text in one stream would leak through its length (security.md §11).
@@ -73,6 +70,7 @@ class NoiseChannel:
         if frame.type is FrameType.TEXT:
             raise Unauthentic("a text frame came into a Noise session")
         body = self._transport.open(frame.data, now)
+        self.next_timeout = self._transport.next_timeout
         return None if body is None else parse_sealed(body, self._limits)
 
     def handle_timeout(self, now: float) -> None:

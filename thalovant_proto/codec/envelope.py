@@ -58,7 +58,10 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         metadata = _dumps(event.metadata)
         frame = wire1.encode("bin", event.payload, metadata, compress=compress, bin_type=event.bin_type)
         return Body(BodyKind.WIRE1, frame)
-    payload, beside = _dumps(_payload(event)), _beside_payload(event)
+    try:
+        payload, beside = jsontext.dumps(_payload(event)), _beside_payload(event)
+    except ValueError as error:
+        raise _not_json(error) from None
     if not text or (binarize and not any(beside[1:])):
         binary = _as_wire1(event, payload, text=text, compress=compress)
         if binary is not None:
@@ -106,7 +109,11 @@ def _dumps(value: object) -> bytes:
     try:
         return jsontext.dumps(value)
     except ValueError as error:
-        raise LocalProtocolError(f"a message cannot be sent: {error}", code="not_json") from None
+        raise _not_json(error) from None
+
+
+def _not_json(error: ValueError) -> LocalProtocolError:
+    return LocalProtocolError(f"a message cannot be sent: {error}", code="not_json")
 
 
 def _message(msg_type: str, payload: e.Json, fields: e.Json) -> e.Message:

@@ -151,7 +151,8 @@ class HubPeer:
 
     def effects(self) -> list[DeriveKey]:
         """Derivations to start off the loop, each once."""
-        return self._linked.effects()
+        connection = self._linked.connection
+        return [] if connection is None or not connection.derivations else connection.effects()
 
     def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
         """The result of a derivation; dropped if nobody waits for it any more.
