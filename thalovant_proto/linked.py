@@ -73,12 +73,10 @@ class LinkedConnection(Generic[LinkT]):
             return (event,)
         return () if self.connection is None else self.connection.receive(event.frame, now)
 
-    def flush(self, now: float) -> None:
+    def flush(self, connection: HubConnection, now: float) -> None:
         """Hand the link what the connection has to say. Raises `LocalProtocolError` if it does not take a frame."""
-        if self.connection is None:
-            return
         try:
-            for frame, token in self.connection.frames_to_send():
+            for frame, token in connection.frames_to_send():
                 self.link.send(frame, now, token=token)
         except LocalProtocolError:
             self.broken = True
@@ -105,7 +103,6 @@ class LinkedConnection(Generic[LinkT]):
         return soonest(self.opening_until, due)
 
 
-def check_effect(id: int, last: int) -> None:
-    """Raises `LocalProtocolError` for the id of a derivation that there never was; `last` is the last one's."""
-    if not 0 < id <= last:
-        raise LocalProtocolError(f"no derivation has the id {id!r}", code="unknown_effect")
+def unknown_effect(id: int) -> LocalProtocolError:
+    """The error of a result that belongs to no derivation there ever was."""
+    return LocalProtocolError(f"no derivation has the id {id!r}", code="unknown_effect")

@@ -258,3 +258,10 @@ def test_local_facts_are_their_own_kind(kind):
     names = {field.name for field in attrs.fields(kind)}
 
     assert kind(**{name: value for name, value in arguments.items() if name in names}).wire_kind is kind
+
+
+def test_bus_message_needs_a_type():
+    """However it is made."""
+    for make in (e.bus, e.Bus):
+        with pytest.raises(ValueError):
+            make(type="", data={}, context={})

@@ -141,6 +141,7 @@ class World:
         links: Links | None = None,
         network: Network | None = None,
         hub_limits: Limits = DEFAULT_LIMITS,
+        wire_events: bool = True,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
@@ -153,7 +154,7 @@ class World:
         self.hub_limits = hub_limits
         route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
         self.stack = ClientStack(
-            self.config, route, trust=knows or trust(), entropy=lambda size: self.entropy(size), wire_events=True
+            self.config, route, trust=knows or trust(), entropy=lambda size: self.entropy(size), wire_events=wire_events
         )
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came

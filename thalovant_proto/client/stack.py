@@ -21,7 +21,7 @@ from ..dial import DialFailed, DialFault
 from ..entropy import BadEntropy, Entropy, checked, forward, soonest
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, from_dial, from_fault
-from ..linked import check_effect
+from ..linked import unknown_effect
 from ..links.base import Accepted, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Delivery, Outcome, SessionState
 from ..secret import Secret
@@ -292,7 +292,8 @@ class ClientStack:
         """
         self._now = forward(self._now, now)
         attempt = self._attempt
-        check_effect(id, self._last_effect if attempt is None else attempt.last_effect)
+        if not 0 < id <= (self._last_effect if attempt is None else attempt.last_effect):
+            raise unknown_effect(id)
         if attempt is not None and attempt.connection is not None:
             self._handle(attempt, attempt.connection.effect_done(id, key, now), now)
         self._settle(now)
@@ -409,7 +410,7 @@ class ClientStack:
         """Hand to the link what the connection owes the hub, then what is queued, as much as it may have."""
         session = self._session
         try:
-            attempt.flush(now)
+            attempt.flush(connection, now)
             while session.queue.waiting and not attempt.link.full:
                 if (one := session.take(connection.used_up)) is None:
                     break

@@ -13,13 +13,13 @@ from attrs import frozen
 
 from .. import events as e
 from ..carrier import CloseKind, Credentials
-from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION
+from ..connection import GOING_AWAY, INTERNAL_ERROR, POLICY_VIOLATION, HubConnection
 from ..crypto.kdf import DeriveKey
-from ..entropy import BadEntropy, Entropy, checked, forward
+from ..entropy import Entropy, checked, forward
 from ..errors import LocalProtocolError, ProtocolError
 from ..handshake.hub import HubSide
 from ..limits import DEFAULT_LIMITS, Limits
-from ..linked import LinkedConnection, check_effect
+from ..linked import LinkedConnection, unknown_effect
 from ..links.base import Link, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Outcome
 from ..secret import Secret
@@ -144,9 +144,9 @@ class HubPeer:
         linked = self._linked
         if (error := linked.overdue("client", now)) is not None:
             self._shut(PeerClosed(kind=CloseKind.CLOSED, code=POLICY_VIOLATION, error=error), now)
-        if linked.connection is not None:
-            self._handle(linked.connection.handle_timeout(now), now)
-            self._end_unless(self._answer(now), now)
+        if (connection := linked.connection) is not None:
+            self._handle(connection.handle_timeout(now), now)
+            self._end_unless(self._answer(connection, now), now)
         self._receive(linked.link.handle_timeout(now), now)
 
     def effects(self) -> list[DeriveKey]:
@@ -160,11 +160,11 @@ class HubPeer:
         Raises `LocalProtocolError` for an id that no derivation had.
         """
         self._now = forward(self._now, now)
-        linked = self._linked
-        check_effect(id, linked.last_effect)
-        if linked.connection is not None:
-            self._handle(linked.connection.effect_done(id, key, now), now)
-            self._end_unless(self._answer(now), now)
+        connection = self._linked.connection
+        if connection is None or not 0 < id <= connection.last_effect:
+            raise unknown_effect(id)
+        self._handle(connection.effect_done(id, key, now), now)
+        self._end_unless(self._answer(connection, now), now)
 
     def outcomes(self) -> list[Outcome | e.Event]:
         """What the hub should know, in order."""
@@ -185,15 +185,14 @@ class HubPeer:
             # What this one is answered with is said whatever the next one is: a client that a hub has lost learns it
             # from the hello that comes before its frame is refused.
             if (connection := self._linked.connection) is not None and connection.outgoing:
-                answered = self._answer(now) and answered
+                answered = self._answer(connection, now) and answered
         self._end_unless(answered, now)
 
     def _handle(self, events: Iterable[LinkEvent | e.Event], now: float) -> None:
         for event in events:
             match event:
-                case e.Message():
-                    if self._proven:
-                        self._outcomes.append(event)
+                case e.Message():  # never before the proof
+                    self._outcomes.append(event)
                 case LinkOpened():
                     if not self._closed:
                         self._opened(event, now)
@@ -220,13 +219,11 @@ class HubPeer:
         self._outcomes.append(PeerIdentified(credentials=opened.credentials))
         self._linked.opened(opened, side, now)
 
-    def _answer(self, now: float) -> bool:
+    def _answer(self, connection: HubConnection, now: float) -> bool:
         """Say what the connection owes; whether the link takes it, which one that has ended does not."""
         if not self._closed:
             try:
-                self._linked.flush(now)
-            except BadEntropy:
-                raise
+                self._linked.flush(connection, now)
             except LocalProtocolError:
                 return False
         return True

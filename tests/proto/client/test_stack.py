@@ -77,16 +77,35 @@ def test_what_is_said_first_happened_first():
     assert kinds[kinds.index(Sent) :] == [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskEnded]
 
 
-def test_stream_of_pieces_comes_before_the_end():
-    """Pieces are told one by one, in order."""
+@pytest.mark.parametrize("pieces", [True, False])
+def test_stream_of_pieces_comes_before_the_end(pieces):
+    """Pieces are told one by one, in order, or with the end only; that has all of them."""
     world = ready()
     world.hub.answer = lambda event: [*echo(event)[:1], *echo(event)]
 
-    world.stack.ask(e.Utterance(text="twice"), world.now)
+    world.stack.ask(e.Utterance(text="twice"), world.now, pieces=pieces)
     world.drive()
 
-    kinds = [type(outcome) for outcome in world.outcomes if isinstance(outcome, AskPiece | AskEnded)]
-    assert kinds == [AskPiece, AskPiece, AskEnded]
+    told = [outcome for outcome in world.outcomes if isinstance(outcome, AskPiece | AskEnded)]
+    assert [type(outcome) for outcome in told] == [AskPiece, AskPiece, AskEnded][0 if pieces else 2 :]
+    assert len(told[-1].pieces) == 2
+
+
+@pytest.mark.parametrize("wire_events", [True, False])
+def test_what_is_said_is_told_once(wire_events):
+    """As what was asked or subscribed to. A watcher of the wire has all events, others what nothing else tells."""
+    world = World(wire_events=wire_events)
+    others = [e.Binary(payload=b"x"), e.Query(payload={"a": 1})]
+    world.hub.answer = lambda event: [*echo(event), *others] if isinstance(event, e.Utterance) else []
+    world.open()
+    world.stack.ask(e.Utterance(text="hi"), world.now)
+    world.drive()
+
+    kinds = [type(outcome) for outcome in world.outcomes if isinstance(outcome, e.Event)]
+
+    always = [e.HandshakeCompleted, e.Proven, e.Binary, e.Query]
+    assert [kind for kind in kinds if kind in always] == always
+    assert (e.Speak in kinds, e.HubHello in kinds, e.UtteranceHandled in kinds) == (wire_events,) * 3
 
 
 # --- what is learnt ---

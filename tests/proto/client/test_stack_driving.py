@@ -233,9 +233,11 @@ def test_late_derivations_are_dropped():
     assert world.stack.effects() == []
 
     world.lose()
-    world.stack.effect_done(effect.id, Secret(b"\0" * 32), world.now)
+    world.stack.effect_done(effect.id, KEY, world.now)
+    world.stack.close(world.now, timeout=0)
+    world.stack.effect_done(effect.id, KEY, world.now)
     world.held = False
-    world.drive()
+    world.drive().open()
 
     assert world.stack.state is SessionState.READY
 
