@@ -316,7 +316,7 @@ class ClientEndpoint(Endpoint[OutcomeT, WireT]):
             try:
                 tls = TlsPipe(context, address_of(self.target), server_hostname=server_name(self.target.host))
             except ValueError:
-                message = f"{address_of(self.target)}: no certificate can be for this host name; check the host"
+                message = f"{address_of(self.target)}: no certificate can be for this host name"
                 self._dial_failed(DialFailed(phase="tls", fault=DialFault.CERTIFICATE_HOST, message=message), now)
                 return
         self._start(tls, self._tls_timeout, now)

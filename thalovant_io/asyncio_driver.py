@@ -12,7 +12,7 @@ from thalovant_proto.carrier import Target
 from ._asyncio import SocketProtocol, WiredEndpoint, dial
 from ._endpoint import ClientEndpoint, Order, OutcomeT
 from ._interfaces import ClientStack
-from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, connect_failed, resolve
+from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, dial_failed_from, resolve
 
 
 class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProtocol]):
@@ -131,7 +131,7 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
                 raise
         except (DialError, OSError) as exc:
             self._attempt = self._coming = None
-            self.dial_failed(exc.failure if isinstance(exc, DialError) else connect_failed(target, exc))
+            self.dial_failed(dial_failed_from(exc, target))
         except Exception as exc:  # a resolver that raises what it must not
             self.crashed(exc)
 

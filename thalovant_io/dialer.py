@@ -9,10 +9,10 @@ import errno
 import functools
 import os
 import socket
+import ssl
 from collections.abc import Callable, Generator, Hashable, Sequence
 from concurrent.futures import Future
-from ssl import SSLContext
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 from attrs.validators import gt
@@ -21,7 +21,7 @@ from thalovant_proto.carrier import Target
 from thalovant_proto.dial import DialFailed, DialFault
 
 from ._threads import SingleFlight
-from .tls import CaFileError, default_context
+from .tls import CaFileError, classify, default_context
 
 Address: TypeAlias = tuple[int, tuple[Any, ...]]
 """A socket family and the address as `socket.connect` takes it."""
@@ -35,7 +35,7 @@ LOOKUP_ERRORS: Final = (OSError, ValueError, OverflowError)
 PENDING: Final = (BlockingIOError, InterruptedError)
 """A call on a non-blocking socket that goes on by itself."""
 
-ContextSource: TypeAlias = Callable[[], SSLContext] | SSLContext | None
+ContextSource: TypeAlias = Callable[[], ssl.SSLContext] | ssl.SSLContext | None
 """A context, a function that makes one (called in a thread), or None for `tls.default_context`."""
 
 
@@ -85,10 +85,10 @@ def start_lookup(target: Target, resolver: Resolver) -> Future[Sequence[Address]
     return future
 
 
-def start_context(source: ContextSource) -> Future[SSLContext]:
+def start_context(source: ContextSource) -> Future[ssl.SSLContext]:
     """Make the context of `source` in a thread; one that exists already is there at once."""
-    if isinstance(source, SSLContext):
-        future: Future[SSLContext] = Future()
+    if isinstance(source, ssl.SSLContext):
+        future: Future[ssl.SSLContext] = Future()
         future.set_result(source)
         return future
     make = default_context if source is None else source
@@ -129,20 +129,18 @@ class Race:
     def lost(self, now: float) -> DialFailed | None:
         """Why nobody can win any more, or None while somebody can."""
         if now >= self._deadline:
-            late = f"no answer within {self._timeouts.connect:g} s; check the address and the firewalls on the way"
-            return self._failure(DialFault.TIMEOUT, late)
+            return self._failure(DialFault.TIMEOUT, f"no answer within {self._timeouts.connect:g} s")
         if self._left or self._running:
             return None
         # The most telling of the faults: an address of the other family is often just not reachable.
         order = [DialFault.REFUSED, DialFault.TIMEOUT, DialFault.UNREACHABLE, DialFault.OTHER]
         faults = [_fault(error) for _, error in self._errors]
         fault = min(faults, key=order.index, default=DialFault.OTHER)
-        return self._failure(fault, _HINTS[fault])
+        return self._failure(fault) if faults else self._failure(fault, "no address could be tried")
 
-    def _failure(self, fault: DialFault, hint: str) -> DialFailed:
-        causes = dict.fromkeys(f"{host} {_words(error)}" for host, error in self._errors)
-        message = f"cannot connect to {address_of(self._target)}: {', '.join([*causes, hint])}"
-        return DialFailed(phase="connect", fault=fault, message=message)
+    def _failure(self, fault: DialFault, *more: str) -> DialFailed:
+        causes = dict.fromkeys(f"{host} ({_words(error)})" for host, error in self._errors)
+        return _connect_failed(self._target, fault, ", ".join([*causes, *more]))
 
 
 @frozen
@@ -154,7 +152,7 @@ class Until:
     sockets: Sequence[socket.socket] = ()
 
 
-Attempt: TypeAlias = Generator[Until, None, tuple[socket.socket, SSLContext | None]]
+Attempt: TypeAlias = Generator[Until, None, tuple[socket.socket, ssl.SSLContext | None]]
 
 
 def attempt(
@@ -172,7 +170,7 @@ def attempt(
         try:
             context = making.result()
         except Exception as exc:
-            raise DialError(context_failed(target, exc)) from None
+            raise DialError(dial_failed_from(exc, target, phase="tls")) from None
     deadline = clock() + timeouts.dns
     lookup = start_lookup(target, resolver)
     try:
@@ -180,7 +178,7 @@ def attempt(
             yield Until(deadline, lookup)
         race = Race(target, lookup.result(timeout=0), clock(), timeouts)
     except LOOKUP_ERRORS as exc:  # TimeoutError is an OSError
-        raise DialError(lookup_failed(target, exc)) from None
+        raise DialError(dial_failed_from(exc, target, phase="dns")) from None
     finally:
         lookup.cancel()
     running: dict[socket.socket, Address] = {}
@@ -265,30 +263,28 @@ def quick_ack(sock: socket.socket) -> None:
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
-def lookup_failed(target: Target, error: Exception) -> DialFailed:
-    """What a resolver's exception means."""
-    cause = "the name server cannot answer now; check this machine's network"
-    if isinstance(error, (ValueError, OverflowError)):
-        cause = "this cannot be a host and a port"
-    elif isinstance(error, TimeoutError):
-        cause = "the name server does not answer; check this machine's network"
-    elif isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
-        cause = "no such name; check the host"
-    return DialFailed(phase="dns", fault=DialFault.DNS, message=f"cannot look up {target.host}: {cause}")
+def dial_failed_from(
+    error: BaseException, target: Target, *, phase: Literal["dns", "connect", "tls"] | None = None
+) -> DialFailed:
+    """The report on an exception that a dial of `target` ended with, for `ClientStack.dial_failed`.
 
-
-def connect_failed(target: Target, error: OSError) -> DialFailed:
-    """What the exception means of a socket that failed just when it was connected."""
-    return DialFailed(
-        phase="connect", fault=_fault(error), message=f"cannot connect to {address_of(target)}: {_words(error)}"
-    )
-
-
-def context_failed(target: Target, error: Exception) -> DialFailed:
-    """What an exception of a context source means: final, since nobody can be trusted without one."""
-    cause = str(error) if isinstance(error, CaFileError) else f"no TLS context ({type(error).__name__})"
-    message = f"cannot verify {address_of(target)}: {cause}"
-    return DialFailed(phase="tls", fault=DialFault.CERTIFICATE_UNTRUSTED, message=message)
+    For drivers with sockets of their own. Knows the exceptions of `socket`, `ssl` and asyncio. `phase` says what was
+    being done, where the exception does not: an OSError may come from a name server, too.
+    """
+    if isinstance(error, DialError):
+        return error.failure
+    where = address_of(target)
+    if isinstance(error, ssl.SSLError):
+        fault, message = classify(error, where, server_side=False)
+        return DialFailed(phase="tls", fault=fault, message=message)
+    if phase == "tls" or isinstance(error, CaFileError):
+        cause = str(error) if isinstance(error, CaFileError) else f"no TLS context ({type(error).__name__})"
+        message = f"cannot verify {where}: {cause}"
+        return DialFailed(phase="tls", fault=DialFault.CERTIFICATE_UNTRUSTED, message=message)
+    if phase == "dns" or isinstance(error, (socket.gaierror, ValueError, OverflowError)):
+        message = f"cannot look up {target.host}: {_lookup_words(error)}"
+        return DialFailed(phase="dns", fault=DialFault.DNS, message=message)
+    return _connect_failed(target, _fault(error), f"({_words(error)})")
 
 
 def address_of(target: Target) -> str:
@@ -308,20 +304,32 @@ _FAULTS: Final = {
     errno.EAFNOSUPPORT: DialFault.UNREACHABLE,
 }
 
-_HINTS: Final = {
-    DialFault.REFUSED: "nobody listens there; check the port, and that the hub runs",
-    DialFault.TIMEOUT: "check the address and the firewalls on the way",
-    DialFault.UNREACHABLE: "check this machine's network",
-    DialFault.OTHER: "no address could be tried",
-}
+
+def _connect_failed(target: Target, fault: DialFault, cause: str) -> DialFailed:
+    return DialFailed(phase="connect", fault=fault, message=f"cannot connect to {address_of(target)}: {cause}")
 
 
-def _fault(error: OSError) -> DialFault:
-    return _FAULTS.get(error.errno or 0, DialFault.OTHER)
+def _fault(error: BaseException) -> DialFault:
+    if isinstance(error, TimeoutError):
+        return DialFault.TIMEOUT
+    return _FAULTS.get(getattr(error, "errno", None) or 0, DialFault.OTHER)
 
 
-def _words(error: OSError) -> str:
-    return f"({os.strerror(error.errno).lower() if error.errno else type(error).__name__})"
+def _words(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    if number is None and isinstance(error, TimeoutError):
+        return "no answer in time"
+    return os.strerror(number).lower() if number else type(error).__name__
+
+
+def _lookup_words(error: BaseException) -> str:
+    if isinstance(error, (ValueError, OverflowError)):
+        return "this cannot be a host and a port"
+    if isinstance(error, TimeoutError):
+        return "the name server does not answer"
+    if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
+        return "no such name"
+    return "the name server cannot answer now"
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:

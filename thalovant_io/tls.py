@@ -35,7 +35,7 @@ def default_context(
         stat = os.stat(path)
         return _context(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
     except ssl.SSLError:
-        raise CaFileError(f"CA file {path} holds no certificate; it should be PEM text") from None
+        raise CaFileError(f"CA file {path} holds no certificate in PEM text") from None
     except OSError as exc:
         raise CaFileError(f"CA file {path} cannot be read: {exc.strerror}") from None
 
@@ -50,7 +50,7 @@ def _context(ca_file: str | None, version: tuple[object, ...]) -> ssl.SSLContext
 
 
 class TlsFault(NamedTuple):
-    """Why TLS ended. `message` names the peer, the cause and, where there is one, the fix, on one line."""
+    """Why TLS ended. `message` names the peer and the cause, on one line."""
 
     fault: DialFault
     message: str
@@ -111,7 +111,7 @@ class TlsPipe:
                 try:
                     self._tls.write(view[start : start + _RECORD])
                 except ssl.SSLError as exc:  # after `close`, or in a renegotiation, which default contexts forbid
-                    self.fault = _classify(exc, self.peer, self._tls.server_side)
+                    self.fault = classify(exc, self.peer, self._tls.server_side)
                     return
                 self._out.append(self._outgoing.read())
 
@@ -140,19 +140,15 @@ class TlsPipe:
         how = f" ({reason})" if reason else ""
         if self.ready:
             return TlsFault(DialFault.TLS, f"{self.peer} left without a TLS goodbye{how}")
-        message = f"{self.peer} closed the connection in the middle of the TLS handshake{how}{self._hint}"
+        message = f"{self.peer} closed the connection in the middle of the TLS handshake{how}"
         self.fault = TlsFault(DialFault.TLS, message)
         return self.fault
 
     def overdue(self) -> TlsFault:
         """The handshake took too long."""
-        message = f"{self.peer} did not finish the TLS handshake in time{self._hint}"
+        message = f"{self.peer} did not finish the TLS handshake in time"
         self.fault = TlsFault(DialFault.TIMEOUT, message)
         return self.fault
-
-    @property
-    def _hint(self) -> str:
-        return "" if self._tls.server_side else "; check that the port speaks TLS and serves this host name"
 
     def _looks_like_tls(self, ciphertext: bytes) -> bool:
         """Judge a connection by its first bytes, as the library's own words for this differ between versions."""
@@ -172,7 +168,7 @@ class TlsPipe:
         except ssl.SSLZeroReturnError:  # its goodbye, already
             self.eof()
         except ssl.SSLError as exc:
-            self.fault = _classify(exc, self.peer, self._tls.server_side)
+            self.fault = classify(exc, self.peer, self._tls.server_side)
         else:
             self.ready = True
 
@@ -188,41 +184,39 @@ class TlsPipe:
         except ssl.SSLZeroReturnError:  # its goodbye, after ours
             self.closed = True
         except ssl.SSLError as exc:
-            self.fault = _classify(exc, self.peer, self._tls.server_side)
+            self.fault = classify(exc, self.peer, self._tls.server_side)
 
 
 def _not_tls(peer: str, first: int, server_side: bool) -> TlsFault:
     kind = "plain text (HTTP?)" if chr(first).isprintable() and first < 0x80 else "something unknown"
-    hint = "it should use wss://, https:// or mqtts://" if server_side else "check the port and the scheme"
-    return TlsFault(DialFault.NOT_TLS, f"{peer} speaks {kind} instead of TLS; {hint}")
+    hint = "; it should use wss://, https:// or mqtts://" if server_side else ""  # a log has no other place for it
+    return TlsFault(DialFault.NOT_TLS, f"{peer} speaks {kind} instead of TLS{hint}")
 
-
-_CA_HINT: Final = "if you trust it, pass its certificate as ca_file or in SSL_CERT_FILE"
 
 # X509_V_ERR_* of OpenSSL.
-_UNKNOWN: Final = (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate comes from an authority unknown here; {_CA_HINT}")
+_UNKNOWN: Final = (DialFault.CERTIFICATE_UNTRUSTED, "its certificate comes from an authority unknown here")
 _CERTIFICATE: Final = {
     2: _UNKNOWN,
-    9: (DialFault.CERTIFICATE_EXPIRED, "its certificate is not valid yet; check the clocks of both machines"),
-    10: (DialFault.CERTIFICATE_EXPIRED, "its certificate has expired; renew it there, or set this machine's clock"),
-    18: (DialFault.CERTIFICATE_UNTRUSTED, f"its certificate is self-signed; {_CA_HINT}"),
+    9: (DialFault.CERTIFICATE_EXPIRED, "its certificate is not valid yet"),
+    10: (DialFault.CERTIFICATE_EXPIRED, "its certificate has expired"),
+    18: (DialFault.CERTIFICATE_UNTRUSTED, "its certificate is self-signed"),
     19: _UNKNOWN,
     20: _UNKNOWN,
     21: _UNKNOWN,
-    62: (DialFault.CERTIFICATE_HOST, "its certificate is for another host name; dial a name that it lists"),
-    64: (DialFault.CERTIFICATE_HOST, "its certificate does not list this IP address; dial a name that it lists"),
+    62: (DialFault.CERTIFICATE_HOST, "its certificate is for another host name"),
+    64: (DialFault.CERTIFICATE_HOST, "its certificate does not list this IP address"),
 }
 
-_OLD: Final = (DialFault.TLS_VERSION, "it speaks no TLS version of 1.2 or later; update it")
+_OLD: Final = (DialFault.TLS_VERSION, "it speaks no TLS version of 1.2 or later")
 _REASONS: Final = {
     "UNSUPPORTED_PROTOCOL": _OLD,
     "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": (DialFault.TLS, "it shares no cipher with us, or wants a client certificate"),
     "NO_SHARED_CIPHER": (DialFault.TLS, "it shares no cipher with us"),
-    "TLSV1_UNRECOGNIZED_NAME": (DialFault.TLS, "it does not serve this host name; check the host"),
+    "TLSV1_UNRECOGNIZED_NAME": (DialFault.TLS, "it does not serve this host name"),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": (
         DialFault.TLS,
-        "it wants a client certificate; pass an ssl_context that holds one",
+        "it wants a client certificate",
     ),
     "TLSV1_ALERT_UNKNOWN_CA": (DialFault.TLS, "it does not trust the authority of our certificate"),
     "SSLV3_ALERT_BAD_CERTIFICATE": (DialFault.TLS, "it does not accept our certificate"),
@@ -231,14 +225,16 @@ _REASONS: Final = {
 }
 
 
-def _classify(error: ssl.SSLError, peer: str, server_side: bool) -> TlsFault:
+def classify(error: ssl.SSLError, peer: str, server_side: bool) -> TlsFault:
     """What a fault of the library means. Its texts are constants of the library, never content."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        unfit = f"its certificate is not acceptable: {error.verify_message}"
-        fault, cause = _CERTIFICATE.get(error.verify_code, (DialFault.CERTIFICATE_INVALID, unfit))
+        why = getattr(error, "verify_message", "no reason given")
+        unfit = f"its certificate is not acceptable: {why}"
+        fault, cause = _CERTIFICATE.get(getattr(error, "verify_code", 0), (DialFault.CERTIFICATE_INVALID, unfit))
     else:
-        words = (error.reason or "unknown fault").lower().replace("_", " ")
-        fault, cause = _REASONS.get(error.reason or "", (DialFault.TLS, words))
+        reason = getattr(error, "reason", None) or ""  # an SSLError that Python code made has none
+        words = (reason or "unknown fault").lower().replace("_", " ")
+        fault, cause = _REASONS.get(reason, (DialFault.TLS, words))
     if server_side and fault is DialFault.TLS_VERSION:
         cause = "it speaks no TLS version that is allowed here"
     return TlsFault(fault, f"TLS with {peer} failed: {cause}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Final, Literal
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 
 class DialFault(enum.Enum):
@@ -42,10 +42,31 @@ _FINAL = frozenset(
 )
 
 
+_HINTS: Final = {
+    DialFault.DNS: "check the host name in the endpoint, and the network",
+    DialFault.REFUSED: "check host and port, and that the hub is running",
+    DialFault.UNREACHABLE: "check the network and the hub's address",
+    DialFault.TIMEOUT: "check host, port and firewalls between",
+    DialFault.CERTIFICATE_UNTRUSTED: (
+        "if you trust the hub, name its CA as ca_file, in the identity or as an argument, or in SSL_CERT_FILE"
+    ),
+    DialFault.CERTIFICATE_EXPIRED: "the hub's certificate must be renewed, or a clock be set",
+    DialFault.CERTIFICATE_HOST: "use the host name that the certificate was made for",
+    DialFault.CERTIFICATE_INVALID: "the hub needs another certificate",
+    DialFault.TLS_VERSION: "update the hub, or what it has its TLS from",
+    DialFault.NOT_TLS: "check the port and the scheme of the endpoint: the hub may be one without TLS",
+    DialFault.TLS: (
+        "check that the port is the hub's TLS port; if it asks for a client certificate, pass an ssl_context with one"
+    ),
+    DialFault.OTHER: "check host and port of the endpoint",
+}
+
+
 @frozen(kw_only=True)
 class DialFailed:
-    """A dial that ended without a socket. `message` names host, port and cause, on one line."""
+    """A dial that ended without a socket. `message` names host, port and cause, on one line; `hint` alone advises."""
 
     phase: Literal["dns", "connect", "tls"]
     fault: DialFault
     message: str
+    hint: str = field(default=Factory(lambda self: _HINTS[self.fault], takes_self=True))

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from . import events as e
 from .carrier import CloseKind
-from .dial import DialFailed, DialFault
+from .dial import DialFailed
 from .errors import (
     CredentialsMissing,
     CredentialsRefused,
@@ -79,31 +79,11 @@ UNREAD_WITHIN: Final = 1.0
 #: is never final.
 SERVER_ERROR: Final = 500
 
-_DIAL_HINTS: Final = {
-    DialFault.DNS: "check the host name in the endpoint, and the network",
-    DialFault.REFUSED: "check host and port, and that the hub is running",
-    DialFault.UNREACHABLE: "check the network and the hub's address",
-    DialFault.TIMEOUT: "check host, port and firewalls between",
-    DialFault.CERTIFICATE_UNTRUSTED: "name the hub's CA as ca_file, in the identity or as an argument",
-    DialFault.CERTIFICATE_EXPIRED: "the hub's certificate must be renewed, or a clock be set",
-    DialFault.CERTIFICATE_HOST: "use the host name that the certificate was made for",
-    DialFault.CERTIFICATE_INVALID: "the hub needs another certificate",
-    DialFault.TLS_VERSION: "the hub must speak TLS 1.2 or later",
-    DialFault.NOT_TLS: "the port does not speak TLS: check the port, or whether the hub is a plain one",
-    DialFault.TLS: "check that the port is the hub's TLS port",
-    DialFault.OTHER: "check the endpoint, and the network",
-}
-
 
 def from_dial(failed: DialFailed) -> Failure:
     """The verdict on a dial that got no socket."""
     kinds = {"dns": FailureKind.DNS, "connect": FailureKind.CONNECT, "tls": FailureKind.TLS}
-    return Failure(
-        kind=kinds[failed.phase],
-        message=failed.message,
-        hint=_DIAL_HINTS.get(failed.fault, ""),
-        final=failed.fault.final,
-    )
+    return Failure(kind=kinds[failed.phase], message=failed.message, hint=failed.hint, final=failed.fault.final)
 
 
 def from_fault(error: ProtocolError, code: int | None = None) -> Failure:

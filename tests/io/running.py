@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ from thalovant_io.asyncio_listener import Listener
 from thalovant_io.blocking_driver import BlockingDriver
 from thalovant_io.trio_driver import TrioDriver
 from thalovant_proto.carrier import Target
+from thalovant_proto.dial import DialFailed
 
 PATIENCE = 30.0
 DRIVERS = ("asyncio", *(["uvloop"] if UVLOOP is not None else []), "trio", "blocking")
@@ -259,6 +261,15 @@ class RunningHub:
         await self.listener.close(grace=self.grace)
         assert self.listener.connections == 0
         assert len(asyncio.all_tasks()) == 1
+
+
+def assert_says_it_once(failure: DialFailed) -> None:
+    """The message says what happened, and the hint alone what to do."""
+    assert "\n" not in failure.message
+    assert failure.hint
+    assert not re.search(r"\b(check|use|pass|name its|update|renew|must|needs)\b", failure.message)
+    for clause in re.split(r"[,;:] ", failure.hint):
+        assert clause not in failure.message
 
 
 class Accepted:

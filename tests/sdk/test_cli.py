@@ -331,7 +331,7 @@ def test_wrong_port(run: Run, write: Callable[..., Path]) -> None:
     port = free_port()
     ended = run("-i", write(**_at(f"wss://127.0.0.1:{port}")), "--protocol", "wss", "ask", "hi")
 
-    _assert_one_message(ended, f"127.0.0.1:{port}", "check the port")
+    _assert_one_message(ended, f"127.0.0.1:{port}", "check host and port")
 
 
 def test_plain_scheme_on_a_tls_port(run: Run, write: Callable[..., Path], values: dict[str, Any]) -> None:

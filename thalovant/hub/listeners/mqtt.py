@@ -126,7 +126,7 @@ class BrokerSession(NoOutcomes):
 
     def dial_failed(self, failed: DialFailed, now: float) -> None:
         """The last dial ended without a socket."""
-        self._lose(BrokerLost(message=failed.message, final=failed.fault.final), now)
+        self._lose(BrokerLost(message=f"{failed.message}; {failed.hint}", final=failed.fault.final), now)
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
