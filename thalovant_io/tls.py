@@ -63,15 +63,18 @@ class TlsPipe:
     still returned. After a fault or `close`, only what `data_to_send` gives is left to do.
     """
 
-    __slots__ = ("_head", "_incoming", "_out", "_outgoing", "_tls", "closed", "fault", "peer", "ready")
+    __slots__ = (
+        "_context", "_head", "_incoming", "_out", "_outgoing", "_server_side", "_tls",
+        "closed", "fault", "peer", "ready",
+    )  # fmt: skip
 
     def __init__(
         self, context: ssl.SSLContext, peer: str, *, server_hostname: str | None = None, server_side: bool = False
     ) -> None:
         """`peer` is how messages call the other end, as in "hub.example:443".
 
-        A client's first bytes are ready at once. Raises ValueError for a `server_hostname` that no certificate can
-        hold.
+        A client's first bytes are ready at once. A server takes up memory only when the first byte has come, for
+        clients may be silent. Raises ValueError for a `server_hostname` that no certificate can hold.
         """
         self.peer: str = peer
         self.ready: bool = False  # the handshake is done: plaintext can travel
@@ -79,17 +82,20 @@ class TlsPipe:
         self.fault: TlsFault | None = None
         self._head: bytes | None = b""  # what came first, until it is long enough to tell TLS from something else
         self._out: list[bytes] = []
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
-        )
-        self._shake_hands()
+        self._server_side = server_side
+        self._incoming: ssl.MemoryBIO
+        self._outgoing: ssl.MemoryBIO
+        self._tls: ssl.SSLObject
+        self._context: ssl.SSLContext | None = context  # None: the three above are there
+        if not server_side:
+            self._begin(context, server_hostname)
 
     def receive(self, ciphertext: bytes) -> bytes:
         """Take bytes from the socket, return the plaintext they complete."""
         if not ciphertext or (self._head is not None and not self._looks_like_tls(ciphertext)):
             return b""
+        if self._context is not None:
+            self._begin(self._context, None)
         plaintext: list[bytes] = []
         with memoryview(ciphertext) as view:
             for start in range(0, len(view), _RECORD):
@@ -111,19 +117,21 @@ class TlsPipe:
                 try:
                     self._tls.write(view[start : start + _RECORD])
                 except ssl.SSLError as exc:  # after `close`, or in a renegotiation, which default contexts forbid
-                    self.fault = classify(exc, self.peer, self._tls.server_side)
+                    self.fault = classify(exc, self.peer, self._server_side)
                     return
                 self._out.append(self._outgoing.read())
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now."""
-        if self._outgoing.pending:
+        if self._context is None and self._outgoing.pending:
             self._out.append(self._outgoing.read())
         out, self._out = self._out, []
         return out[0] if len(out) == 1 else b"".join(out)
 
     def close(self) -> None:
         """Queue the TLS goodbye. Harmless at any time."""
+        if self._context is not None:
+            return  # no byte has come: there is nobody to greet
         try:
             self._tls.unwrap()
         except ssl.SSLError:
@@ -154,11 +162,19 @@ class TlsPipe:
         """Judge a connection by its first bytes, as the library's own words for this differ between versions."""
         head = self._head = (self._head or b"") + ciphertext[:2]
         if head[0] not in b"\x14\x15\x16\x17" or (len(head) > 1 and head[1] != 3):
-            self.fault = _not_tls(self.peer, head[0], self._tls.server_side)
+            self.fault = _not_tls(self.peer, head[0], self._server_side)
             return False
         if len(head) > 1:
             self._head = None
         return True
+
+    def _begin(self, context: ssl.SSLContext, hostname: str | None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=self._server_side, server_hostname=hostname
+        )
+        self._context = None
+        self._shake_hands()
 
     def _shake_hands(self) -> None:
         try:
@@ -168,7 +184,7 @@ class TlsPipe:
         except ssl.SSLZeroReturnError:  # its goodbye, already
             self.eof()
         except ssl.SSLError as exc:
-            self.fault = classify(exc, self.peer, self._tls.server_side)
+            self.fault = classify(exc, self.peer, self._server_side)
         else:
             self.ready = True
 
@@ -184,7 +200,7 @@ class TlsPipe:
         except ssl.SSLZeroReturnError:  # its goodbye, after ours
             self.closed = True
         except ssl.SSLError as exc:
-            self.fault = classify(exc, self.peer, self._tls.server_side)
+            self.fault = classify(exc, self.peer, self._server_side)
 
 
 def _not_tls(peer: str, first: int, server_side: bool) -> TlsFault:

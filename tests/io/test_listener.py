@@ -12,6 +12,7 @@ import resource
 import socket
 import ssl
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -494,3 +495,27 @@ def test_accepting_pauses_while_file_descriptors_are_short(monkeypatch: pytest.M
         for client in late:
             assert client.exactly(8) == framed(b"late")
     assert logged.empty()
+
+
+def test_a_silent_connection_costs_little(pki: Pki) -> None:
+    """No TLS state before a byte has come, and at most 16 KiB of Python's memory for each of them."""
+    many = 50
+
+    def weigh() -> tuple[int, int]:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0], sum(isinstance(thing, ssl.SSLObject) for thing in gc.get_objects())
+
+    accepted: queue.Queue[EchoConnection] = queue.Queue()
+    with hub_of(True, pki, on_accepted=accepted.put) as hub, contextlib.ExitStack() as clients:
+        tracemalloc.start()
+        clients.callback(tracemalloc.stop)
+        clients.enter_context(dialed(hub))
+        accepted.get(timeout=PATIENCE)
+        before, _ = hub.call(weigh)
+        for _ in range(many):
+            clients.enter_context(dialed(hub))
+            accepted.get(timeout=PATIENCE)
+        hub.call(lambda: None)
+        after, states = hub.call(weigh)
+        assert states == 0
+        assert (after - before) / many < 16 * 1024
