@@ -1,4 +1,4 @@
-"""A hub asked from Twisted: a driver of one's own, in one screen. Any event loop with sockets and timers will do.
+"""A hub asked from Twisted: a driver of one's own. Any event loop with sockets and timers will do.
 
     python examples/on_twisted.py IDENTITY.json "Say hello." [wss|https|mqtt]
 
@@ -7,16 +7,18 @@ What every driver does, after every input: step, obey, write, start derivations,
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 
 from stack import Conversation
-from twisted.internet import protocol, reactor, threads
+from twisted.internet import error, protocol, reactor, threads
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 
 from thalovant import HubProtocol
-from thalovant_io.tls import TlsPipe, default_context
-from thalovant_proto import Dial, DialFailed, DialFault, Run, Stop, Wait, derive
+from thalovant_io.dialer import DEFAULT_TIMEOUTS, dial_failed_from
+from thalovant_io.tls import TlsFault, TlsPipe, default_context
+from thalovant_proto import Dial, DialFailed, Run, Stop, Target, Wait, derive
 
 
 class TwistedDriver:
@@ -60,9 +62,9 @@ class TwistedDriver:
             case Dial(target=target, serial=serial) if serial != self.serial:
                 self.drop()
                 self.serial = serial
-                endpoint = HostnameEndpoint(self.reactor, target.host, target.port)
-                self.wire = Wire(self, TlsPipe(self.context, target.host, server_hostname=target.host))
-                connectProtocol(endpoint, self.wire).addErrback(self.dial_failed)
+                wire = self.wire = Wire(self, target)
+                endpoint = HostnameEndpoint(self.reactor, target.host, target.port, DEFAULT_TIMEOUTS.connect)
+                connectProtocol(endpoint, wire).addErrback(self.dial_failed, wire)
             case Wait():
                 self.drop()
 
@@ -74,59 +76,111 @@ class TwistedDriver:
         self.stack.effect_done(id, key, self.now)
         self.turn()
 
-    def dial_failed(self, failure: Any) -> None:
+    def dial_failed(self, failure: Any, wire: Wire) -> None:
+        """There is no TCP connection. Twisted has exceptions of its own for what the system says."""
+        cause = failure.value
+        if isinstance(cause, error.DNSLookupError):
+            cause = socket.gaierror(socket.EAI_NONAME, str(cause))
+        elif isinstance(cause, error.TimeoutError):
+            cause = TimeoutError()
+        elif isinstance(cause, error.ConnectError):
+            cause = OSError(cause.osError, str(cause))
+        self.lost(wire, dial_failed_from(cause, wire.target))
+
+    def lost(self, wire: Wire, failed: DialFailed | None = None) -> None:
+        """A socket is gone, or was never had: `failed` says why."""
+        if self.wire is not wire:
+            return  # nobody waits for it any more
         self.wire = None
-        message = str(failure.value)
-        self.stack.dial_failed(DialFailed(phase="connect", fault=DialFault.OTHER, message=message), self.now)
+        if failed is not None:
+            self.stack.dial_failed(failed, self.now)
+        else:
+            self.stack.eof(self.now)
         self.turn()
 
     def drop(self) -> None:
         wire, self.wire = self.wire, None
-        if wire is not None and wire.transport is not None:
-            wire.transport.loseConnection()
+        if wire is not None:
+            wire.leave()
 
 
 class Wire(protocol.Protocol):
-    """One socket."""
+    """One socket, with TLS if its target takes it."""
 
-    def __init__(self, driver: TwistedDriver, tls: TlsPipe) -> None:
-        self.driver, self.tls = driver, tls
-        self.ready = False
+    def __init__(self, driver: TwistedDriver, target: Target) -> None:
+        self.driver, self.target = driver, target
+        where = f"{target.host}:{target.port}"
+        self.tls = TlsPipe(driver.context, where, server_hostname=target.host) if target.tls else None
+        self.ready = False  # bytes travel between the socket and the stack
+        self.deadline: Any = None  # of the TLS handshake
 
     def connectionMade(self) -> None:
-        self.flush()
+        if self.driver.wire is not self:
+            self.leave()
+        elif self.tls is None:
+            self.open()
+            self.driver.turn()
+        else:
+            self.deadline = self.driver.reactor.callLater(DEFAULT_TIMEOUTS.tls, self.overdue)
+            self.flush()
+
+    def open(self) -> None:
+        self.ready = True
+        self.stop_clock()
+        self.driver.stack.socket_opened(self.driver.now)
+
+    def overdue(self) -> None:
+        if self.tls is not None:
+            self.fail(self.tls.overdue())
 
     def dataReceived(self, data: bytes) -> None:
-        plaintext = self.tls.receive(data)
-        self.flush()
         if self.driver.wire is not self:
             return
-        if self.tls.ready and not self.ready:
-            self.ready = True
-            self.driver.stack.socket_opened(self.driver.now)
-        if plaintext:
-            self.driver.stack.receive_data(plaintext, self.driver.now)
-        if (self.tls.fault is not None or self.tls.closed) and self.transport is not None:
-            self.transport.loseConnection()
+        if self.tls is not None:
+            data = self.tls.receive(data)
+            self.flush()
+            if self.tls.ready and not self.ready:
+                self.open()
+        if data:
+            self.driver.stack.receive_data(data, self.driver.now)
         self.driver.turn()
+        if self.tls is not None and (self.tls.fault is not None or self.tls.closed):
+            self.fail(self.tls.fault)
 
     def connectionLost(self, reason: Any = None) -> None:
-        if self.driver.wire is not self:
-            return
-        self.driver.wire, fault, now = None, self.tls.eof(), self.driver.now
-        if self.ready:
-            self.driver.stack.eof(now)
-        elif fault is not None:
-            self.driver.stack.dial_failed(DialFailed(phase="tls", fault=fault.fault, message=fault.message), now)
-        self.driver.turn()
+        self.fail(None if self.tls is None else self.tls.eof())
+
+    def fail(self, fault: TlsFault | None) -> None:
+        """The end, as TLS sees it."""
+        failed = None
+        if fault is not None and not self.ready:
+            failed = DialFailed(phase="tls", fault=fault.fault, message=fault.message)
+        self.leave()
+        self.driver.lost(self, failed)
 
     def send(self, data: bytes) -> None:
-        self.tls.send(data)
-        self.flush()
+        if self.tls is None:
+            self.transport.write(data)
+        else:
+            self.tls.send(data)
+            self.flush()
 
     def flush(self) -> None:
-        if (data := self.tls.data_to_send()) and self.transport is not None:
+        if self.tls is not None and self.transport is not None and (data := self.tls.data_to_send()):
             self.transport.write(data)
+
+    def leave(self) -> None:
+        """Say what is left and close."""
+        self.stop_clock()
+        if self.transport is not None:
+            if self.tls is not None:
+                self.tls.close()
+                self.flush()
+            self.transport.loseConnection()
+
+    def stop_clock(self) -> None:
+        if self.deadline is not None and self.deadline.active():
+            self.deadline.cancel()
 
 
 def main(identity_file: str, text: str, protocol: HubProtocol | None = None) -> int:
