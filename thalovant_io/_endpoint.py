@@ -41,7 +41,7 @@ WireT = TypeVar("WireT", bound=Wire)
 
 
 class Order(enum.Enum):
-    """What a driver does about its socket, after writing the bytes that belong there."""
+    """An instruction to a driver about its socket, carried out after writing the bytes that belong there."""
 
     KEEP = "keep"  # hold it, or go on with the attempt to open it
     DROP = "drop"  # hold none: give up an attempt, leave a socket
@@ -114,7 +114,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
 
     @property
     def next_timeout(self) -> float | None:
-        """When to call `timed_out`."""
+        """The time to call `timed_out` at, None for never."""
         when = None if self._machine is None else self._machine.next_timeout
         if self._deadline is None or when is None:
             return self._deadline if when is None else when
@@ -210,7 +210,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
             self._feed(self._effect_failed, error)
 
     def _effect_failed(self, error: BaseException, now: float) -> None:
-        """A key will never be there (no memory, no such algorithm): the connection that waits for it ends."""
+        """End the connection that waits for a key: there is no memory for it, or no such algorithm."""
         if self._up:
             self._end(None, now, f"the session key could not be derived: {type(error).__name__}")
 

@@ -1,4 +1,4 @@
-"""What drivers need of the machines that they drive. No driver knows more of them than this."""
+"""Interfaces of the machines that drivers drive. No driver knows more of them than this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ O_co = TypeVar("O_co", covariant=True)
 
 
 class Machine(Protocol[O_co]):
-    """What client stacks and hub peers have in common: bytes and time in, bytes, effects and outcomes out."""
+    """The common part of client stacks and hub peers: bytes and time in, bytes, effects and outcomes out."""
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the peer."""
@@ -29,7 +29,7 @@ class Machine(Protocol[O_co]):
 
     @property
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called."""
+        """The time to call `handle_timeout` at, None for never."""
 
     def handle_timeout(self, now: float) -> None:
         """Time has passed."""
@@ -48,7 +48,7 @@ class ClientStack(Machine[O_co], Protocol[O_co]):
     """One hub session as a client. It outlives sockets and says when it wants one."""
 
     def step(self) -> Dial | Wait | Run | Stop:
-        """What to do about sockets now."""
+        """The present instruction about sockets."""
 
     def socket_opened(self, now: float) -> None:
         """The socket of the last `Dial` is up, TLS included."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class PeerAddress:
-    """Where a connection comes from."""
+    """The origin of a connection."""
 
     host: str
     port: int

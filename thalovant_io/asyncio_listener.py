@@ -58,7 +58,7 @@ class Listener(Generic[OutcomeT]):
 
     @property
     def connections(self) -> int:
-        """How many connections there are, those that are leaving included."""
+        """The number of connections, those that are ending included."""
         return len(self._connections)
 
     async def listen(self, host: str | None, port: int, *, backlog: int = 512) -> None:

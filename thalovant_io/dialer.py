@@ -1,4 +1,4 @@
-"""How a host and a port become a TCP connection: names, the race of IPv6 and IPv4, and faults in words.
+"""Dialing, from a host and a port to a TCP connection: names, the race of IPv6 and IPv4, and faults in words.
 
 Holds no event loop and waits for nothing; the drivers put the pieces together, each in its own way.
 """
@@ -41,7 +41,7 @@ ContextSource: TypeAlias = Callable[[], ssl.SSLContext] | ssl.SSLContext | None
 
 @frozen(kw_only=True)
 class Timeouts:
-    """How long each phase of a socket's life may take, in seconds."""
+    """Time limits of the phases of a socket's life, in seconds."""
 
     dns: float = field(default=10.0, validator=gt(0))  # the usual resolver gives up after 10 itself
     connect: float = field(default=10.0, validator=gt(0))
@@ -123,7 +123,7 @@ class Race:
 
     @property
     def next_timeout(self) -> float:
-        """When to ask again if nothing happens."""
+        """The time to ask again at, if nothing happens."""
         return min(self._due, self._deadline) if self._left else self._deadline
 
     def lost(self, now: float) -> DialFailed | None:
@@ -145,7 +145,7 @@ class Race:
 
 @frozen
 class Until:
-    """What an attempt waits for: a future, one of its sockets to be writable, or a time, whichever is first."""
+    """The events that an attempt waits for: a future, one of its sockets to be writable, a time; the first counts."""
 
     deadline: float | None
     future: Future[Any] | None = None

@@ -242,7 +242,7 @@ _REASONS: Final = {
 
 
 def classify(error: ssl.SSLError, peer: str, server_side: bool) -> TlsFault:
-    """What a fault of the library means. Its texts are constants of the library, never content."""
+    """The fault that an exception of the library means. Its texts are constants of the library, never content."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = getattr(error, "verify_message", "no reason given")
         unfit = f"its certificate is not acceptable: {why}"
