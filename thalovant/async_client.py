@@ -1,4 +1,4 @@
-"""`AsyncThalovantClient`: the client on asyncio. The synchronous one in `client.py` is its shadow."""
+"""`AsyncThalovantClient`: the client on asyncio. The synchronous one in `client.py` is made of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thalovant_proto.events import Binary, Bus
     from thalovant_proto.outcomes import SessionState
 
-    from ._internal.session import Engine
+    from ._internal.session import ClientSession
     from .identity import ThalovantIdentity
     from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
@@ -76,7 +76,7 @@ class AsyncThalovantClient(FromStored):
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work.
         """
         from ._internal.messages import Messages
-        from ._internal.session import Engine
+        from ._internal.session import ClientSession
         from ._internal.settings import make_plan, tls_source, verifies
         from .trust_store import TrustStore
 
@@ -106,14 +106,14 @@ class AsyncThalovantClient(FromStored):
         self._connect_within = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
         store = TrustStore(noise_state_dir, identity)
         context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
-        self._engine = Engine(plan, store=store, context=context)
+        self._session = ClientSession(plan, store=store, context=context)
         self._messages = Messages(plan.config, identity.metadata)
         self._carry = Carry()
 
     @property
     def protocol(self) -> HubProtocol:
         """The transport in use, or tried now: "wss", "https" or "mqtt"."""
-        return self._engine.protocol
+        return self._session.protocol
 
     # --- the connection ---
 
@@ -122,7 +122,7 @@ class AsyncThalovantClient(FromStored):
 
         Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds.
         """
-        await self._engine.connect(self._connect_within if timeout is None else seconds(timeout))
+        await self._session.connect(self._connect_within if timeout is None else seconds(timeout))
 
     async def connect_with_info(self, timeout: float | None = None) -> ThalovantConnectionInfo:
         """`connect`, then `connection_info`."""
@@ -130,22 +130,22 @@ class AsyncThalovantClient(FromStored):
         return await self.connection_info()
 
     async def connection_info(self) -> ThalovantConnectionInfo:
-        """How the present connection came about, or what stands in its way. Does not connect."""
-        return self._engine.info()
+        """The history of the present connection, or the reason why there is none. Does not connect."""
+        return self._session.info()
 
     async def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
         from .models import ThalovantHealth
 
         await self.connect()
-        engine = self._engine
-        error = engine.last_error
+        session = self._session
+        error = session.last_error
         return ThalovantHealth(
-            connected=engine.live,
-            handshake_complete=engine.live,
-            transport_alive=engine.live,
+            connected=session.live,
+            handshake_complete=session.live,
+            transport_alive=session.live,
             last_error=None if error is None else str(error),
-            connection=engine.info(),
+            connection=session.info(),
         )
 
     async def doctor(self) -> ThalovantDoctorReport:
@@ -159,13 +159,13 @@ class AsyncThalovantClient(FromStored):
 
         `timeout` bounds the sending (`send_timeout` if None); 0 waits for nothing.
         """
-        await self._engine.close(self._send_timeout if timeout is None else seconds(timeout))
+        await self._session.close(self._send_timeout if timeout is None else seconds(timeout))
 
     disconnect = close
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended for good: closed by us, refused, or displaced."""
-        await self._engine.wait_closed()
+        await self._session.wait_closed()
 
     async def __aenter__(self) -> Self:
         try:
@@ -184,8 +184,8 @@ class AsyncThalovantClient(FromStored):
         await self.close(0 if isinstance(error, CancelledError | KeyboardInterrupt) else None)
 
     def __del__(self) -> None:
-        engine: Engine | None = getattr(self, "_engine", None)  # None: the constructor raised
-        if engine is not None and engine.leave():
+        session: ClientSession | None = getattr(self, "_session", None)  # None: the constructor raised
+        if session is not None and session.leave():
             warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 
     def on_state(self, handler: StateHandler) -> Callable[[], None]:
@@ -200,9 +200,9 @@ class AsyncThalovantClient(FromStored):
             except Exception:
                 log.exception("A handler of state changes raised")
 
-        engine = self._engine
-        engine.on_state.add(changed)
-        return lambda: engine.on_state.discard(changed)
+        session = self._session
+        session.on_state.add(changed)
+        return lambda: session.on_state.discard(changed)
 
     # --- asking ---
 
@@ -224,7 +224,7 @@ class AsyncThalovantClient(FromStored):
         """
         context = self._carry.add(context, session_id)
         message = self._messages.utterance("ask", text, lang, context, session_id, request_id)
-        reply = self._messages.reply(await self._engine.ask(message, seconds(timeout)), message)
+        reply = self._messages.reply(await self._session.ask(message, seconds(timeout)), message)
         self._carry.learn(reply.session_id, reply.events)
         return reply
 
@@ -246,7 +246,7 @@ class AsyncThalovantClient(FromStored):
     async def _stream(self, message: Bus, timeout: float) -> AsyncGenerator[ThalovantEvent, None]:
         from thalovant_proto.outcomes import AskEnded
 
-        async with contextlib.aclosing(self._engine.stream(message, timeout)) as pieces:
+        async with contextlib.aclosing(self._session.stream(message, timeout)) as pieces:
             async for item in pieces:
                 if isinstance(item, AskEnded):
                     self._carry.learn(self._messages.session_of(message), map(ThalovantEvent.from_bus, item.events))
@@ -272,7 +272,7 @@ class AsyncThalovantClient(FromStored):
         from ._internal.query import query
 
         message = self._messages.question(text, lang, context, session_id, request_id)
-        ended = await query(self._engine, message, query_id or str(message.request_id), seconds(timeout))
+        ended = await query(self._session, message, query_id or str(message.request_id), seconds(timeout))
         return self._messages.reply(ended, message)
 
     def conversation(
@@ -301,7 +301,7 @@ class AsyncThalovantClient(FromStored):
         Raises `ValueError` for a blank text.
         """
         message = self._messages.utterance("send_utterance", text, lang, context, session_id, request_id)
-        await self._engine.send(message, self._send_timeout)
+        await self._session.send(message, self._send_timeout)
 
     async def send_action(
         self,
@@ -315,7 +315,7 @@ class AsyncThalovantClient(FromStored):
     ) -> None:
         """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
         message = self._messages.action(payload, title, lang, context, session_id, request_id)
-        await self._engine.send(message, self._send_timeout)
+        await self._session.send(message, self._send_timeout)
 
     async def send_code(
         self,
@@ -330,13 +330,13 @@ class AsyncThalovantClient(FromStored):
     ) -> None:
         """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
         message = self._messages.code(value, kind, label, lang, context, session_id, request_id)
-        await self._engine.send(message, self._send_timeout)
+        await self._session.send(message, self._send_timeout)
 
     async def emit(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Put a message of any type on the hub's bus."""
-        await self._engine.send(self._messages.emitted(event_type, data, context), self._send_timeout)
+        await self._session.send(self._messages.emitted(event_type, data, context), self._send_timeout)
 
     async def send_binary(
         self,
@@ -350,7 +350,7 @@ class AsyncThalovantClient(FromStored):
 
         Raises `ValueError` for an unknown kind.
         """
-        await self._engine.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
+        await self._session.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
 
     # --- hearing ---
 
@@ -373,8 +373,8 @@ class AsyncThalovantClient(FromStored):
 
         subscription = AsyncThalovantSubscription(event_name, handler)
         matches = self._filter(context, session_id, request_id, predicate)
-        subscription._closes_with(self._engine.subscribe(event_name, subscription._deliver, matches=matches))
-        self._engine.connect_soon(self._connect_within)
+        subscription._closes_with(self._session.subscribe(event_name, subscription._deliver, matches=matches))
+        self._session.connect_soon(self._connect_within)
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
@@ -382,10 +382,10 @@ class AsyncThalovantClient(FromStored):
         from .subscriptions import AsyncThalovantSubscription
 
         subscription = AsyncThalovantSubscription("binary", handler)
-        deliver, handlers = subscription._deliver_binary, self._engine.on_binary
+        deliver, handlers = subscription._deliver_binary, self._session.on_binary
         handlers.add(deliver)
         subscription._closes_with(lambda: handlers.discard(deliver))
-        self._engine.connect_soon(self._connect_within)
+        self._session.connect_soon(self._connect_within)
         return subscription
 
     async def wait_for_event(
@@ -405,7 +405,7 @@ class AsyncThalovantClient(FromStored):
         from ._internal.listening import next_event
 
         matches = self._filter(context, session_id, request_id, predicate)
-        return await next_event(self._engine, name, matches, seconds(timeout))
+        return await next_event(self._session, name, matches, seconds(timeout))
 
     def listen(
         self,
@@ -430,7 +430,7 @@ class AsyncThalovantClient(FromStored):
             raise ValueError(f"max_buffered_events must be at least 1, not {max_buffered_events}")
         matches = self._filter(context, session_id, request_id, predicate)
         within = None if timeout is None else seconds(timeout)
-        return each_event(self._engine, name, matches, within, max_events, Inbox(max_buffered_events))
+        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events))
 
     def _filter(
         self,
@@ -441,4 +441,4 @@ class AsyncThalovantClient(FromStored):
     ) -> Filter | None:
         from ._internal.listening import event_filter
 
-        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._engine.own_session)
+        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._session.own_session)

@@ -71,11 +71,11 @@ class ThalovantClient(FromStored):
 
     @shaped(AsyncThalovantClient.connection_info)
     def connection_info(self) -> ThalovantConnectionInfo:
-        return self._visit(self._original._engine.info)
+        return self._visit(self._original._session.info)
 
     @shaped(AsyncThalovantClient.close)
     def close(self, timeout: float | None = None) -> None:
-        self._here().close(lambda: self._original.close(timeout), self._original._engine.abort)
+        self._here().close(lambda: self._original.close(timeout), self._original._session.abort)
         self._handlers.stop()
 
     disconnect = close
@@ -165,7 +165,7 @@ class ThalovantClient(FromStored):
     def __del__(self) -> None:
         portal: Portal | None = getattr(self, "_portal", None)  # None: the constructor raised
         if portal is not None and portal.running and self._pid == os.getpid():
-            self._original._engine.leave()
+            self._original._session.leave()
             portal.leave()
             warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 

@@ -1,4 +1,4 @@
-"""Conversations: turns that share a session, and what a session has to carry from one turn to the next."""
+"""Conversations: turns that share a session, and the state that a session carries from one turn to the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .models import ThalovantReply
     from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
 
-#: What hubs forget between turns and want to be told again: without it "another one" means nothing.
+#: Keys of a session that hubs forget between turns. Sent along, since "another one" means nothing without them.
 CARRIED: Final = (
     "converse_handlers",
     "active_handlers",
@@ -35,7 +35,7 @@ C = TypeVar("C", bound="AsyncThalovantClient | ThalovantClient")
 
 
 class Carry:
-    """What the sessions of one client carry from one turn to the next."""
+    """State of the sessions of one client, carried from one turn to the next."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, dict[str, Any]] = OrderedDict()

@@ -1,4 +1,4 @@
-"""For programs with an event loop of their own: the client stack of an identity, for a driver or for theirs."""
+"""The client stack of an identity, for programs that drive it themselves."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ThalovantUnsupportedProtocolError(ThalovantError):
 
 
 class ThalovantTimeoutError(ThalovantError, TimeoutError):
-    """What was waited for did not happen in time. Nothing says that it failed."""
+    """Something did not happen in time; it may happen yet."""
 
     code = "timeout"
     retryable = True
@@ -167,7 +167,7 @@ class ThalovantRuntimeError(ThalovantError, RuntimeError):
 
 @dataclass(frozen=True)
 class ThalovantQuota:
-    """How much of a limit is used up.
+    """A limit of a plan, and the part of it that is used up.
 
     `limit` and `used` count questions per `period`, `reset_after` is in seconds. What the hub did not say is 0 or "".
     """

@@ -82,7 +82,7 @@ class ThalovantEvent:
 
     @property
     def text(self) -> str:
-        """What is said: the utterance or text, else the first of `utterances`, else ""."""
+        """The words said: the utterance or text, else the first of `utterances`, else ""."""
         for key in ("utterance", "text"):
             if isinstance(found := self.data.get(key), str) and found:
                 return found
@@ -115,7 +115,7 @@ class ThalovantEvent:
 
     @property
     def site_id(self) -> str | None:
-        """Where it comes from."""
+        """The site that it comes from."""
         return _first(_session(self.context), "site_id") or _first(self.context, "site_id")
 
     @property
@@ -168,7 +168,7 @@ class ThalovantEvent:
         return rich_media_from_data(self.data)
 
     def display_items(self, *, max_text_chars: int | None = None) -> tuple[ThalovantDisplayItem, ...]:
-        """What to show of it, texts in pieces of at most `max_text_chars` characters.
+        """Items to show of it, texts in pieces of at most `max_text_chars` characters.
 
         Raises `ValueError` if `max_text_chars` is below 1.
         """

@@ -1,6 +1,6 @@
-"""`ThalovantIdentity`: who a client is, and how it reaches its hub. Secrets inside, none of them ever shown.
+"""`ThalovantIdentity`: the credentials of a client, and the endpoints of its hub. Its secrets are never shown.
 
-Reading and writing identities is here and in `_sources.py`; what they lead to is in `protocols.py`.
+Sources of identities are in `_internal/identity_files.py`, endpoints in `protocols.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from ._internal import identity_files as _sources
+from ._internal import identity_files
 from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, default_config_path
 from ._internal.redact import HoldsSecrets, redact_text, redact_values
 from .errors import ThalovantIdentityError
@@ -39,7 +39,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 @dataclass(frozen=True, repr=False)
 class MqttBrokerCredentials(HoldsSecrets):
-    """How a client signs in to the MQTT broker: attributes, or `credentials["host"]` as in the documents.
+    """Credentials of a client for the MQTT broker: attributes, or `credentials["host"]` as in the documents.
 
     The topics are the broker's concern: a `topic_prefix`, or for older hubs `hub_id` and explicit topics.
     """
@@ -202,7 +202,7 @@ class ThalovantIdentity(HoldsSecrets):
         Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
         """
         file = Path(path).expanduser()
-        return cls._located(_sources.from_json_file(file), file)
+        return cls._located(identity_files.from_json_file(file), file)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, *, profile: str | None = None) -> Self:
@@ -211,7 +211,7 @@ class ThalovantIdentity(HoldsSecrets):
         Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
         """
         file = default_config_path() if path is None else Path(path).expanduser()
-        return cls._located(_sources.from_yaml_file(file, profile), file)
+        return cls._located(identity_files.from_yaml_file(file, profile), file)
 
     @classmethod
     def from_env(cls, prefix: str = "THALOVANT_") -> Self:
@@ -219,7 +219,7 @@ class ThalovantIdentity(HoldsSecrets):
 
         Raises `ThalovantIdentityError` that names the variable that is missing or wrong.
         """
-        values = _sources.from_environment(prefix)
+        values = identity_files.from_environment(prefix)
         try:
             return cls.from_mapping(values)
         except ThalovantIdentityError as error:

@@ -1,4 +1,4 @@
-"""What calls return: replies, health, connection timings and doctor reports. Plain frozen values."""
+"""Results of calls: replies, health, connection timings and doctor reports. Plain frozen values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FALLBACK: Final = "fallback"  # in the id of a pipeline that takes what no skil
 
 @dataclass(frozen=True)
 class ThalovantReply:
-    """What the hub said to one request.
+    """The hub's answer to one request.
 
     `text` is all speech in one line, `utterances` its pieces, `handled` whether the hub said that it is done,
     `failure_event` what went wrong besides, `events` everything that belongs to it, `raw_messages` what these were made
@@ -77,7 +77,7 @@ class ThalovantReply:
         return strip_ssml(self.text)
 
     def display_items(self, *, max_text_chars: int | None = None) -> tuple[ThalovantDisplayItem, ...]:
-        """What to show of it, in the order it came, texts in pieces of at most `max_text_chars` characters.
+        """Items to show of it, in the order it came, texts in pieces of at most `max_text_chars` characters.
 
         Raises `ValueError` if `max_text_chars` is below 1.
         """
@@ -147,7 +147,7 @@ class ThalovantReply:
 
 @dataclass(frozen=True)
 class ThalovantConnectionInfo:
-    """How the present connection came about.
+    """The history of the present connection.
 
     Times are ISO 8601 in UTC, durations milliseconds, each None if it did not come to that. `transport_open_ms` ends
     with TLS, `socket_open_ms` (WSS only) with the WebSocket handshake, `handshake_ms` is the hub's, `connect_ms` all.
@@ -192,7 +192,7 @@ class ThalovantHealth:
         return self.connected and self.handshake_complete and self.transport_alive and self.last_error is None
 
     def lines(self) -> tuple[str, ...]:
-        """What the command line prints: `ok` or `failed`, then one line per fact."""
+        """Lines for the command line: `ok` or `failed`, then one line per fact."""
         facts = [
             "ok" if self.ok else "failed",
             f"connected={self.connected}",
@@ -237,7 +237,7 @@ class ThalovantDoctorCheck:
 
 @dataclass(frozen=True)
 class ThalovantDoctorReport:
-    """What the doctor found. `identity` is the redacted identity; `str()` is `format()`."""
+    """The findings of the doctor. `identity` is the redacted identity; `str()` is `format()`."""
 
     identity: dict[str, Any]
     checks: tuple[ThalovantDoctorCheck, ...]

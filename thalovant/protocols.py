@@ -24,7 +24,7 @@ _PORT = re.compile(r":[^@\]]*$")
 
 @dataclass(frozen=True)
 class HubProtocolSettings:
-    """Which protocols the hub has switched on. `http` is HTTPS at the hub's edge."""
+    """Protocols that the hub has switched on. `http` is HTTPS at the hub's edge."""
 
     wss: bool = True
     http: bool = False
@@ -146,7 +146,7 @@ def select_data_plane_endpoint(
 
 
 def as_flag(value: object) -> bool | None:
-    """What a boolean, 0, 1 or one of the words true/yes/on/false/no/off means; None for anything else."""
+    """The truth of a boolean, 0, 1 or one of the words true/yes/on/false/no/off; None for anything else."""
     return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
 
 

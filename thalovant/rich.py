@@ -1,4 +1,4 @@
-"""What a screen shows of an event: text, tables, attachments, choices and images, out of the shapes that skills use."""
+"""Items that a screen shows of an event: text, tables, attachments, choices and images, in all shapes of skills."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def rich_media_from_data(data: Mapping[str, Any]) -> dict[str, Any]:
 def display_items_from_event_data(
     data: Mapping[str, Any], *, event_name: str | None = None, max_text_chars: int | None = None
 ) -> tuple[ThalovantDisplayItem, ...]:
-    """What to show of an event, in this order: text, table, attachments, choices, images.
+    """Items to show of an event, in this order: text, table, attachments, choices, images.
 
     Texts longer than `max_text_chars` become several items, cut at spaces. Raises `ValueError` if that is below 1.
     """

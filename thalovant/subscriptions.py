@@ -64,7 +64,7 @@ class AsyncThalovantSubscription:
         self.close()
 
     def _closes_with(self, on_close: Callable[[], None]) -> None:
-        """What `close` does besides."""
+        """Have `on_close` called by `close`."""
         self._on_close = on_close
 
     def _deliver(self, event: Bus) -> None:
@@ -144,7 +144,7 @@ class ThalovantSubscription:
 
     @property
     def event_name(self) -> str:
-        """What it listens to."""
+        """The name of the events that it listens to."""
         return self._subscription.event_name
 
     @property

@@ -1,4 +1,4 @@
-"""What a client trusts, on disk: its Noise key, the pinned hubs, cached PSKs, and what was seen of the hub.
+"""The trust of a client, on disk: its Noise key, the pinned hubs, cached PSKs, and what was seen of the hub.
 
 The layout is the one that HiveMind clients and earlier releases have, so that a device keeps its key when software is
 swapped: a hub refuses a second one for good. In one folder, shared by every identity that uses it:
@@ -64,13 +64,13 @@ def pin_id(identity: ThalovantIdentity, protocol: HubProtocol) -> str:
 
 
 def shared_folder() -> Path:
-    """Where clients without a place of their own keep their trust: `$XDG_CONFIG_HOME/hivemind`, else in `~/.config`."""
+    """The folder of clients without a place of their own: `$XDG_CONFIG_HOME/hivemind`, else in `~/.config`."""
     configured = os.environ.get("XDG_CONFIG_HOME")
     return (Path(configured).expanduser() if configured else Path.home() / ".config") / "hivemind"
 
 
 def default_folder(identity: ThalovantIdentity) -> Path:
-    """Where this identity keeps its trust: `hivemind` beside the file it came from if it can be there, else the shared.
+    """The trust folder of an identity: `hivemind` beside the file it came from if it can be there, else the shared.
 
     An identity file of the official client has its trust beside it already; that place wins over an empty one.
     """
@@ -100,7 +100,7 @@ class TrustStore:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder of the files."""
         if self._folder is None:
             self._folder = default_folder(self._identity)
         return self._folder
@@ -211,7 +211,7 @@ class TrustStore:
         return kept
 
     def _adoptable(self, folder: Path) -> Trust | None:
-        """What the shared folder knows of this hub, where earlier software kept it, for a place of our own."""
+        """The shared folder's trust in this hub, kept there by earlier software, for a place of our own."""
         shared = shared_folder()
         if self._given is not None or folder == shared:
             return None

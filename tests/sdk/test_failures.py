@@ -187,7 +187,7 @@ def leaks(shown: str) -> list[str]:
 
 @pytest.mark.parametrize("outcome", ["refused", "unreachable"])
 def test_no_secret_is_shown(v3: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture, outcome: str) -> None:
-    """Not by client, plan or engine, nor by errors, tracebacks, health, or logs at DEBUG, asyncio's included."""
+    """Not by client, plan or session, nor by errors, tracebacks, health, or logs at DEBUG, asyncio's included."""
     real = v3.identity().endpoint_for("wss")
     assert real is not None
     place = real.split("://")[1] if outcome == "refused" else f"127.0.0.1:{free_port()}"
@@ -210,9 +210,9 @@ def test_no_secret_is_shown(v3: Lab, tmp_path: Path, caplog: pytest.LogCaptureFi
             while error is not None:
                 shown.append(f"{error!r} {error} {vars(error)} {error.args}")
                 error = error.__cause__ or error.__context__
-        engine = client._engine
+        session = client._session
         shown.extend(
-            repr(one) for one in (client, vars(client), engine, vars(engine), engine._plan, engine._plan.config)
+            repr(one) for one in (client, vars(client), session, vars(session), session._plan, session._plan.config)
         )
         shown.append(repr(await client.connection_info()))
         await client.close()

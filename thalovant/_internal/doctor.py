@@ -1,4 +1,4 @@
-"""What is wrong with a client's connection: four checks in order, each of which reports and none of which raises."""
+"""The diagnosis of a client's connection: four checks in order, each of which reports and none of which raises."""
 
 from __future__ import annotations
 

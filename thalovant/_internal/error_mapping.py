@@ -1,4 +1,4 @@
-"""From the core's verdicts to the errors that users see. The one place that knows both."""
+"""The errors that users see, made of the core's verdicts. The one place that knows both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where identities come from: JSON files, the YAML config file, environment variables. Each becomes one mapping.
+"""Sources of identities: JSON files, the YAML config file, environment variables. Each becomes one mapping.
 
 Parsers show what they stumble over; none of their errors is chained to ours, since that would show secrets.
 """
@@ -21,7 +21,7 @@ DEFAULT_CONFIG_FILENAME: Final = "config.yaml"
 
 
 def default_config_path() -> Path:
-    """Where the config file is: under `$XDG_CONFIG_HOME`, on Windows `%APPDATA%`, else under `~/.config`."""
+    """The place of the config file: under `$XDG_CONFIG_HOME`, on Windows `%APPDATA%`, else under `~/.config`."""
     if configured := os.environ.get("XDG_CONFIG_HOME"):
         return Path(configured).expanduser() / _APP / DEFAULT_CONFIG_FILENAME
     if sys.platform == "win32" and (roaming := os.environ.get("APPDATA")):

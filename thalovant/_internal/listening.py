@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
     from thalovant_proto.events import Bus
 
-    from .session import Engine
+    from .session import ClientSession
 
 log = logging.getLogger("thalovant")
 
 
-async def next_event(engine: Engine, name: str, matches: Filter | None, timeout: float) -> ThalovantEvent:
+async def next_event(session: ClientSession, name: str, matches: Filter | None, timeout: float) -> ThalovantEvent:
     """The next event of that name. Raises `ThalovantTimeoutError`, or the reason why the session ended."""
     found: asyncio.Future[ThalovantEvent] = asyncio.get_running_loop().create_future()
 
@@ -40,13 +40,13 @@ async def next_event(engine: Engine, name: str, matches: Filter | None, timeout:
 
     try:
         async with asyncio.timeout(timeout):
-            await engine.open()
+            await session.open()
             with contextlib.ExitStack() as exits:
-                exits.enter_context(engine.ends(ended))
-                exits.callback(engine.subscribe(name, deliver, matches=matches, kept=True, limit=1))
+                exits.enter_context(session.ends(ended))
+                exits.callback(session.subscribe(name, deliver, matches=matches, kept=True, limit=1))
                 return await found
     except TimeoutError:
-        cause = engine.last_error
+        cause = session.last_error
         message = f"Hub did not emit {name!r} within {timeout:g}s."
         raise ThalovantTimeoutError(
             message if cause is None else f"{message} {cause}",
@@ -57,7 +57,12 @@ async def next_event(engine: Engine, name: str, matches: Filter | None, timeout:
 
 
 async def each_event(
-    engine: Engine, name: str, matches: Filter | None, timeout: float | None, max_events: int | None, inbox: Inbox
+    session: ClientSession,
+    name: str,
+    matches: Filter | None,
+    timeout: float | None,
+    max_events: int | None,
+    inbox: Inbox,
 ) -> AsyncGenerator[ThalovantEvent, None]:
     """Events of that name as they come, through `inbox`; ends silently after `timeout` seconds or `max_events`."""
     if max_events is not None and max_events <= 0:
@@ -65,12 +70,12 @@ async def each_event(
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
     try:
         async with asyncio.timeout_at(deadline):
-            await engine.open()
+            await session.open()
     except TimeoutError:
         return
     with contextlib.ExitStack() as exits:
-        exits.enter_context(engine.ends(inbox.end))
-        exits.callback(engine.subscribe(name, inbox.deliver, matches=matches, kept=True, limit=max_events))
+        exits.enter_context(session.ends(inbox.end))
+        exits.callback(session.subscribe(name, inbox.deliver, matches=matches, kept=True, limit=max_events))
         given = 0
         while max_events is None or given < max_events:
             try:

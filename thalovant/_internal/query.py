@@ -15,7 +15,7 @@ from ..errors import ThalovantConnectionError, ThalovantError, ThalovantTimeoutE
 from .error_mapping import ask_error
 
 if TYPE_CHECKING:
-    from .session import Engine
+    from .session import ClientSession
 
 _SPEECH: Final = frozenset((wire.SPEAK, wire.OVOS_SPEAK))
 _FAILURES: Final = {
@@ -27,7 +27,7 @@ _FAILURES: Final = {
 _LOST: Final = (SessionState.WAITING, SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
 
-async def query(engine: Engine, message: wire.Bus, query_id: str, timeout: float) -> AskEnded:
+async def query(session: ClientSession, message: wire.Bus, query_id: str, timeout: float) -> AskEnded:
     """Ask by a query frame, and wait for the end of the answer. What was said when time is up is the answer.
 
     Raises what an ask raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
@@ -48,12 +48,12 @@ async def query(engine: Engine, message: wire.Bus, query_id: str, timeout: float
 
     frame = wire.Query(payload=envelope_of(message), metadata={"query_id": query_id})
     with contextlib.ExitStack() as exits:
-        exits.callback(engine.on_query.discard, hear)
-        engine.on_query.add(hear)
-        exits.callback(engine.subscribe(wire.POLICY_DENIED, found.put_nowait, matches=_denies))
-        await engine.send(frame, timeout)
-        exits.callback(engine.on_state.discard, lost)
-        engine.on_state.add(lost)
+        exits.callback(session.on_query.discard, hear)
+        session.on_query.add(hear)
+        exits.callback(session.subscribe(wire.POLICY_DENIED, found.put_nowait, matches=_denies))
+        await session.send(frame, timeout)
+        exits.callback(session.on_state.discard, lost)
+        session.on_state.add(lost)
         try:
             async with asyncio.timeout_at(deadline):
                 while not done:

@@ -1,4 +1,4 @@
-"""What people may see of secrets: nothing. The one place for redaction.
+"""Redaction: nobody sees anything of a secret. The one place for it.
 
 For values that are shown (repr, `as_dict`, doctor output), never for values that are used.
 """

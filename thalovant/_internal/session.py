@@ -1,4 +1,4 @@
-"""Between the public client and the machines: one `ClientStack`, its driver, and the life of both.
+"""The session of one client: a `ClientStack`, its driver, and the life of both.
 
 It decides nothing about the protocol: outcomes go to those who wait for them, failures become the errors that users
 see. It works on one asyncio loop at a time, and moves to another one when that has ended.
@@ -49,18 +49,18 @@ StateHandler = Callable[[SessionState, "ThalovantError | None"], None]
 BinaryHandler = Callable[[wire.Binary], None]
 QueryHandler = Callable[[wire.Query | wire.Cascade], None]
 
-# What a forked child has of its parent's connections. Letting go of it would run the parent's finalizers in the child.
+# Objects inherited from the parent process over fork. Kept alive so that their finalizers do not run in the child.
 _inherited: list[object] = []
 
 
-class Engine:
+class ClientSession:
     """The connection of one client, over all its links."""
 
     def __init__(self, plan: Plan, *, store: TrustStore, context: Callable[[], SSLContext] | SSLContext) -> None:
         self._plan = plan
         self._store = store
         self._context = context
-        self._left = False  # nobody will use it again
+        self._abandoned = False  # its client was collected as garbage
         self._closes = 0  # calls of `close`: who was opening then gives up
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers = Subscribers()
@@ -70,7 +70,7 @@ class Engine:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Forget what belongs to a loop or a process that is gone."""
+        """Drop everything that belongs to a loop or a process that is gone."""
         self._pid = os.getpid()
         self._stack: ClientStack | None = None
         self._driver: AsyncioDriver[Any] | None = None
@@ -114,7 +114,7 @@ class Engine:
 
     @property
     def protocol(self) -> HubProtocol:
-        """Over what it talks, or tries to."""
+        """The transport in use, or tried now."""
         return self._plan.protocols[0 if self._stack is None else self._stack.route]
 
     @property
@@ -252,17 +252,18 @@ class Engine:
 
     def leave(self) -> bool:
         """Abort, from any thread and without waiting; whether there was anything to end, the first time."""
-        if self._left or not self.running or self._loop is None:
+        if self._abandoned or not self.running or self._loop is None:
             return False
-        self._left = True
+        self._abandoned = True
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.abort)
         return True
 
     async def _guarding(self, driver: AsyncioDriver[Any]) -> AsyncGenerator[None, None]:
-        """Suspended as long as the session lasts. A loop that ends earlier ends what is suspended, so that it is told.
+        """An async generator that stays suspended while connected.
 
-        Otherwise the garbage collector would find the sockets of a closed loop, and complain about each.
+        A loop that shuts down closes its generators, which runs the `finally` here and aborts the session. Otherwise
+        the garbage collector would find the sockets of a closed loop, and complain about each.
         """
         try:
             yield
@@ -273,7 +274,7 @@ class Engine:
                 warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2)
 
     def info(self) -> ThalovantConnectionInfo:
-        """How the present connection came about, or failed to."""
+        """The history of the present connection, or the reason why there is none."""
         state = SessionState.IDLE if self._stack is None else self._stack.state
         error = self.last_error
         last_error = None if error is None else str(error)
@@ -283,15 +284,15 @@ class Engine:
 
     async def send(self, message: wire.Message, timeout: float) -> Delivery:
         """Send, connecting first if need be; returns when the message has left. Raises if it did not in time."""
-        left: asyncio.Future[Delivery] = self._here().create_future()
+        sent: asyncio.Future[Delivery] = self._here().create_future()
         sends, stack, token = self._callers.sends, None, 0
         try:
             async with asyncio.timeout(timeout):
                 stack = await self.open()
                 token = _local(lambda: stack.send(message, self._now))
-                sends[token] = left
+                sends[token] = sent
                 self.wake()
-                return await left
+                return await sent
         except TimeoutError:
             delivery = "no" if stack is None else stack.cancel(token) or "unknown"
             cause = self.last_error
@@ -349,7 +350,7 @@ class Engine:
         kept: bool = False,
         limit: int | None = None,
     ) -> Callable[[], None]:
-        """Have events delivered as long as this engine lives; returns the way to end it. Does not connect.
+        """Have events delivered as long as this session lives; returns the way to end it. Does not connect.
 
         `kept`: those that were kept come first. `limit`: how many it takes, so that the next is kept for others.
         """
@@ -389,7 +390,7 @@ class Engine:
     def _outcome(self, outcome: object) -> None:
         match outcome:
             case Delivered():
-                self._subscribers.hear(outcome)
+                self._subscribers.deliver(outcome)
             case StateChanged():
                 failure = None if outcome.state is SessionState.CLOSED else outcome.failure  # we wanted that
                 self._state_changed(outcome.state, None if failure is None else link_error(failure))
@@ -407,7 +408,7 @@ class Engine:
                 for hear in tuple(self.on_query):
                     hear(outcome)
             case _:
-                self._callers.hear(outcome)
+                self._callers.deliver(outcome)
 
     def _state_changed(self, state: SessionState, error: ThalovantError | None) -> None:
         log.debug("%s%s", state.value, "" if error is None else f": {error}")

@@ -1,4 +1,4 @@
-"""From an identity and the client's options to what the machines need: who we are, and which link to make.
+"""The configuration of a client stack and its links, made of an identity and the client's options.
 
 Every wrong setting is found here, before anything is dialed.
 """
@@ -36,7 +36,7 @@ _SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqt
 
 @frozen(kw_only=True)
 class Plan:
-    """What a client is going to do: over these protocols, by these routes, in this order."""
+    """Configuration and routes of a client, in the order in which they are tried."""
 
     protocols: tuple[HubProtocol, ...]
     config: ClientConfig

@@ -1,4 +1,4 @@
-"""When a connection reached its phases: what `connection_info` tells."""
+"""The times at which a connection reached its phases, for `connection_info`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for what: asks, sends, calls of `connect`, and subscriptions. The outcomes of a stack find them here."""
+"""Waiting callers and subscribers of one client, by the ids under which the outcomes of a stack name them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ask:
 
 
 class Callers:
-    """Those that wait for the present stack."""
+    """Callers that wait for an outcome of the present stack."""
 
     def __init__(self) -> None:
         self.asks: dict[int, Ask] = {}
@@ -45,8 +45,8 @@ class Callers:
     def __bool__(self) -> bool:
         return bool(self.asks or self.sends or self.connects)
 
-    def hear(self, outcome: object) -> None:
-        """Hand an outcome to who waits for it; it may be gone."""
+    def deliver(self, outcome: object) -> None:
+        """Hand an outcome to the caller that waits for it, unless that has given up."""
         match outcome:
             case AskPiece(ask=id, event=event) if id in self.asks:
                 self.asks[id].items.put_nowait(event)
@@ -60,21 +60,21 @@ class Callers:
                 _settle(self.sends[token], send_error(failure, outcome.delivery))
 
     def connected(self) -> None:
-        """The connection is up for use."""
+        """End the calls of `connect`: the connection is up."""
         for waiter in self.connects:
             _settle(waiter, None)
 
     def ended(self, error: ThalovantError) -> None:
-        """There will be no connection; the stack tells asks and sends one by one."""
+        """Fail the calls of `connect`; the stack ends asks and sends one by one."""
         for waiter in self.connects:
             _settle(waiter, error)
 
     def crashed(self, error: ThalovantError) -> None:
-        """The stack will tell nothing any more."""
+        """Fail all callers: the stack reports nothing any more."""
         for ask in self.asks.values():
             ask.items.put_nowait(error)
-        for left in self.sends.values():
-            _settle(left, error)
+        for waiter in self.sends.values():
+            _settle(waiter, error)
         self.ended(error)
 
 
@@ -89,7 +89,7 @@ class _Subscription:
 
 
 class Subscribers:
-    """Those that listen, from one stack to the next."""
+    """Subscriptions of a client, which outlive its stacks."""
 
     def __init__(self) -> None:
         self._all: list[_Subscription] = []
@@ -106,7 +106,7 @@ class Subscribers:
         kept: bool = False,
         limit: int | None = None,
     ) -> Callable[[], None]:
-        """Begin a subscription; gives the way to end it, which may be called again."""
+        """Begin a subscription; the function returned ends it, and does nothing when it is called twice."""
         subscription = _Subscription(name, deliver, matches, kept, limit)
         self._all.append(subscription)
         if self._stack is not None:
@@ -121,7 +121,7 @@ class Subscribers:
             for subscription in self._all:
                 self._bind(stack, subscription, now)
 
-    def hear(self, delivered: Delivered) -> None:
+    def deliver(self, delivered: Delivered) -> None:
         """Hand an event over."""
         if (subscription := self._by_id.get(delivered.subscription)) is not None:
             subscription.deliver(delivered.event)
