@@ -10,8 +10,8 @@ from typing import Final
 from fuzz.harness import Tape, cut, tape
 from fuzz.mqtt import CONNECT, LIMITS, OTHER, PUBACK, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
 from thalovant.hub.broker.accounts import Account, Accounts
-from thalovant.hub.broker.gatekeeper import CONNECTIONS, Gatekeeper, MqttConnection
-from thalovant.hub.broker.routing import RETAINED
+from thalovant.hub.broker.connection import MqttConnection
+from thalovant.hub.broker.gatekeeper import CONNECTIONS, RETAINED, Gatekeeper
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Registry
 from thalovant.hub.storage.sqlite import Store
@@ -51,7 +51,7 @@ TOPICS: Final = [
 IN, OUT, STATUS = range(3)
 SETTINGS: Final = Settings(unsent=3000, mqtt=LIMITS)
 #: What may be asked of the broker, and what the client may be told.
-ASKED: Final = (Connect, Subscribe, Unsubscribe)
+ASKED: Final = (Subscribe, Unsubscribe)
 TOLD: Final = (Connack, Puback, Pubrec, Pubcomp, Suback, Unsuback, Pingresp, Publish)
 
 
@@ -107,7 +107,7 @@ class End:
 
     def __init__(self) -> None:
         self.received: list[Packet] = []
-        self.questions: list[Packet] = []
+        self.questions: list[Packet | None] = [None]  # None: CONNECT
         self.ended = False
 
     def receive_data(self, data: bytes) -> None:
@@ -115,9 +115,6 @@ class End:
         for found in packets(data):
             assert isinstance(found, ASKED)
             match found:
-                case Connect():
-                    assert not self.received and found.clean_session and not found.keepalive
-                    assert found.username is None and found.password is None and found.will is None
                 case Subscribe(filters=filters):
                     assert all(name in ACCOUNT.subscribes and qos < 2 for name, qos in filters)
             self.received.append(found)
@@ -149,15 +146,17 @@ class Threshold:
         self.ends: list[End] = []
         self._connections: list[MqttConnection] = []
         self._size = size
-        self._gatekeeper = Gatekeeper(lambda connect: ACCOUNT if connect.username else None, self, settings=SETTINGS)
-        self._hub = self._gatekeeper.router.connect_hub(self.wake, self.wake)
+        self._gatekeeper = Gatekeeper(self.authenticate, self.publish, settings=SETTINGS)
+        self._hub = self._gatekeeper.connect_hub(self.wake, self.wake)
         self._hub.write(Subscribe(packet_id=1, filters=((f"{BASE}/+/in", 1), (f"{BASE}/+/status", 1))).encode())
         self._hub.data_to_send()
         self.begin()
 
-    def connect(self, connection: MqttConnection, connect: Connect) -> End:
+    def authenticate(self, connect: Connect) -> Account | None:
+        return ACCOUNT if connect.username else None
+
+    def connect(self, connection: MqttConnection) -> End:
         self.ends.append(End())
-        self.ends[-1].receive_data(connect.encode())
         return self.ends[-1]
 
     def publish(self, topic: str, payload: bytes) -> None:
@@ -172,12 +171,9 @@ class Threshold:
     def abort(self) -> None:
         self.aborted = True
 
-    def proven(self) -> None:
-        self.is_proven = True
-
     def begin(self) -> None:
         self.held = self.aborted = False
-        self.connection = MqttConnection(self._gatekeeper, self, self.now)
+        self.connection = MqttConnection(self._gatekeeper, self, self, self.now)
         self._connections.append(self.connection)
 
     @property

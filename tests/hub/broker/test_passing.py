@@ -7,8 +7,8 @@ from attrs import evolve
 
 from tests.hub.broker.world import Device, HubSide, World, older, topic
 from thalovant.hub.broker.accounts import HUB_NAME
-from thalovant.hub.broker.gatekeeper import UNACKNOWLEDGED, UNANSWERED, UNRELEASED
-from thalovant.hub.broker.routing import ON_THE_WAY
+from thalovant.hub.broker.connection import UNACKNOWLEDGED, UNANSWERED, UNRELEASED
+from thalovant.hub.broker.gatekeeper import ON_THE_WAY
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, encode_length
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import (
@@ -94,7 +94,7 @@ def test_the_hub_reaches_those_that_subscribed():
     assert devices[2].received() == [evolve(echo, qos=1, packet_id=1)]
     assert bob.received() == []
     assert world.published == []
-    assert all(device.wire.wakes for device in devices)
+    assert all(device.driver.wakes for device in devices)
 
 
 def test_the_broker_carries_what_connections_of_one_account_say_to_each_other():
@@ -300,7 +300,7 @@ def test_who_sends_faster_than_the_hub_reads_is_held_back():
     assert sum(answered()) == 2  # both have sent another one
     assert len(hub.received()) == 2
     assert sum(answered()) == 1
-    assert ada.wire.holds[2:4] == [True, False]  # the first pair is that of CONNACK
+    assert ada.driver.holds[2:4] == [True, False]  # the first pair is that of CONNACK
     assert ada.connection.next_timeout is not None
 
 
@@ -399,10 +399,10 @@ def test_who_does_not_read_is_cut_off(teller):
         other.received()
 
     assert waiting == [1, 1, 1]
-    assert device.wire.aborted
+    assert device.driver.aborted
     assert device.connection.finished
     assert end.ended
-    assert not other.wire.aborted
+    assert not other.driver.aborted
     assert hub.drained == 0
     other.connection.receive_from_broker(message.encode() * 2)
     other.received()
@@ -422,7 +422,7 @@ def test_who_does_not_read_its_answers_is_cut_off(kind):
 
     device.connection.receive_data(packet.encode() * 2000, world.now)
 
-    assert device.wire.aborted
+    assert device.driver.aborted
     assert device.connection.finished
     assert len(device.connection.data_to_send()) < 1100
 
@@ -437,10 +437,10 @@ def test_who_acknowledges_nothing_is_cut_off():
     for packet_id in range(1, UNACKNOWLEDGED + 1):
         hub.sends(Publish(topic=out, payload=b"x", qos=1, packet_id=packet_id))
         device.received()
-    assert not device.wire.aborted
+    assert not device.driver.aborted
     hub.sends(Publish(topic=out, payload=b"x", qos=1, packet_id=UNACKNOWLEDGED + 1))
 
-    assert device.wire.aborted
+    assert device.driver.aborted
 
 
 def test_messages_over_the_frame_limit_end_the_connection():

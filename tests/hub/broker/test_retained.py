@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.hub.broker.world import HubSide, World, topic
-from thalovant.hub.broker.routing import RETAINED
+from thalovant.hub.broker.gatekeeper import RETAINED
 from thalovant_proto.links.mqtt.packets import (
     SUBSCRIPTION_REFUSED,
     Disconnect,

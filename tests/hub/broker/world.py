@@ -7,7 +7,8 @@ import weakref
 from typing import Any
 
 from thalovant.hub.broker.accounts import HUB_NAME, Accounts
-from thalovant.hub.broker.gatekeeper import Gatekeeper, MqttConnection
+from thalovant.hub.broker.connection import MqttConnection
+from thalovant.hub.broker.gatekeeper import Gatekeeper
 from thalovant.hub.settings import Settings
 from thalovant.hub.storage.clients import Client, Registry
 from thalovant.hub.storage.sqlite import Store
@@ -45,18 +46,17 @@ class FakeBrokerEnd:
 
     @property
     def received(self) -> list[Packet]:
-        """All that reached the broker, CONNECT first."""
+        """All that reached the broker."""
         return packets(self.data)
 
 
-class FakeWire:
+class FakeDriver:
     """The socket's side: notes what is asked of it."""
 
     def __init__(self) -> None:
         self.wakes = 0
         self.holds: list[bool] = []
         self.aborted = False
-        self.is_proven = False
 
     def wake(self) -> None:
         self.wakes += 1
@@ -67,17 +67,14 @@ class FakeWire:
     def abort(self) -> None:
         self.aborted = True
 
-    def proven(self) -> None:
-        self.is_proven = True
-
 
 class Device:
     """A connection of a client, with the test on both of its sides."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.wire = FakeWire()
-        self.connection = MqttConnection(world.gatekeeper, self.wire, world.now)
+        self.driver = FakeDriver()
+        self.connection = MqttConnection(world.gatekeeper, world, self.driver, world.now)
 
     def sends(self, *sent: Packet | bytes) -> list[Packet]:
         """The client sends packets, or bytes; returns what it is answered."""
@@ -102,8 +99,8 @@ class Device:
 
     @property
     def passed(self) -> list[Packet]:
-        """What reached the broker behind CONNECT."""
-        return self.end.received[1:]
+        """All that reached the broker."""
+        return self.end.received
 
 
 class HubSide:
@@ -111,7 +108,7 @@ class HubSide:
 
     def __init__(self, world: World) -> None:
         self.wakes = self.drained = 0
-        self.end = world.gatekeeper.router.connect_hub(self._wake, self._drain)
+        self.end = world.gatekeeper.connect_hub(self._wake, self._drain)
         filters = tuple((name, 1) for layout in world.accounts.layouts for name in (layout.up, layout.status))
         self.sends(Connect(client_id="hub"), Subscribe(packet_id=1, filters=filters))
 
@@ -142,18 +139,16 @@ class World:
         self.accounts = Accounts(self.registry, Secret(b"k" * 32))
         self.ends: list[FakeBrokerEnd] = []
         self.published: list[tuple[str, bytes]] = []
-        self.gatekeeper = Gatekeeper(self.accounts.authenticate, self, settings=Settings(**settings))
+        self.gatekeeper = Gatekeeper(self.accounts.authenticate, self._publish, settings=Settings(**settings))
         self.ada = self.registry.add("ada")
         self.bob = self.registry.add("bob")
 
-    def connect(self, connection: MqttConnection, connect: Connect) -> FakeBrokerEnd:
+    def connect(self, connection: MqttConnection) -> FakeBrokerEnd:
         """The broker begins a session."""
         self.ends.append(FakeBrokerEnd())
-        self.ends[-1].receive_data(connect.encode())
         return self.ends[-1]
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """The broker is given a message."""
+    def _publish(self, topic: str, payload: bytes) -> None:
         self.published.append((topic, payload))
 
     def credentials(self, client: Client, client_id: str = "app", **changes: Any) -> Connect:

@@ -13,6 +13,7 @@ def test_a_timer_that_ends_a_session_begins_the_next() -> None:
     session = BrokerSession(
         lambda: MqttHubGateway("mqtt://broker", client_id="hub", secure=True),
         on_event=lambda event, now: lost.append(event),
+        on_drained=lambda: None,
         entropy=bytes,
     )
     first = session.step()

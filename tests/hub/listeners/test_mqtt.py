@@ -401,13 +401,22 @@ def test_silence_before_connect_has_its_time():
 
 
 def test_a_flood_of_connections_leaves_room_for_clients():
-    """They have no time but that of a handshake."""
-    with thalovant.testing.hub(settings=Settings(unproven=4, unproven_grace=0.001)) as hub:
-        flood = [MqttStranger(hub.identity()) for _ in range(8)]
+    """They have no time but that of a handshake; those that signed in are none of them."""
+    with (
+        thalovant.testing.hub(settings=Settings(unproven=4, unproven_grace=0.001)) as hub,
+        contextlib.ExitStack() as stack,
+    ):
+        inside = []
+        for _ in range(6):
+            inside.append(stack.enter_context(MqttStranger(hub.identity())))
+            assert inside[-1].connect() == Connack()
+        for _ in range(8):
+            stack.enter_context(MqttStranger(hub.identity()))
         with client(hub, "device") as device:
             assert device.ask("hello").text == "You said: hello"
-        for one in flood:
-            one.close()
+        for one in inside:
+            one.say(Pingreq())
+            assert one.hear() == Pingresp()
 
 
 def test_garbage_of_the_client_itself_harms_nobody(hub: LocalHub, name: str):

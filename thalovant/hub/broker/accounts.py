@@ -31,35 +31,25 @@ HUB_NAME: Final = "hub"
 
 @frozen(kw_only=True)
 class Account:
-    """A client that signed in. `owner` tells accounts apart."""
+    """A client that signed in. `owner` tells accounts apart.
+
+    Topics and filters are the account's to the letter: a wildcard that covers others is not.
+    """
 
     name: str
     owner: str = field(repr=False)
     publishes: tuple[str, ...] = field(repr=False)
     subscribes: tuple[str, ...] = field(repr=False)
 
-    def may_publish(self, topic: str) -> bool:
-        """Whether this topic, or a will on it, is the account's."""
-        return topic in self.publishes
-
-    def may_subscribe(self, topic_filter: str) -> bool:
-        """Whether this filter is the account's, to the letter: a wildcard that covers others is not."""
-        return topic_filter in self.subscribes
-
 
 class Accounts:
     """The accounts of a hub's registered clients. `key` is the hub's, 32 random bytes."""
 
-    def __init__(self, registry: Registry, key: Secret[bytes], *, prefix: str = PREFIX) -> None:
-        self.prefix: str = prefix.strip(" /")
-        self.layouts: tuple[HubLayout, ...] = hub_layouts(self.prefix, HUB_NAME, f"{self.prefix}/{HUB_NAME}")
+    def __init__(self, registry: Registry, key: Secret[bytes]) -> None:
+        self.legacy_prefix: str = f"{PREFIX}/{HUB_NAME}"  # above the topics of the older layout
+        self.layouts: tuple[HubLayout, ...] = hub_layouts(PREFIX, HUB_NAME, self.legacy_prefix)
         self._registry = registry
         self._key = key
-
-    @property
-    def legacy_prefix(self) -> str:
-        """What stands above the topics of the older layout."""
-        return f"{self.prefix}/{HUB_NAME}"
 
     def credentials(self, client: Client) -> tuple[str, Secret[str]]:
         """User name and password of a client."""
@@ -73,7 +63,7 @@ class Accounts:
             "endpoint": endpoint,
             "username": username,
             "password": password.reveal(),
-            "topic_prefix": f"{self.prefix}/{username}",
+            "topic_prefix": f"{PREFIX}/{username}",
             "tls": endpoint.startswith("mqtts:"),
         }
         if client.generation is Generation.NOISE:

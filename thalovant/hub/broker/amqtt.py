@@ -19,7 +19,8 @@ from ..errors import HubSetupError
 from ..listeners.base import RequestConnection, RequestListener
 from ..settings import Settings
 from .accounts import Accounts
-from .gatekeeper import Gatekeeper, MqttConnection
+from .connection import MqttConnection
+from .gatekeeper import Gatekeeper
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
@@ -55,8 +56,8 @@ class BrokerListener(RequestListener):
         admission: SocketAdmission,
     ) -> None:
         super().__init__(self._make_peer, host, port, context, setting="mqtt_port", admission=admission)
-        self.gatekeeper: Gatekeeper = Gatekeeper(accounts.authenticate, self, settings=settings)
-        self._connections: dict[RequestConnection, MqttConnection] = {}
+        self.gatekeeper: Gatekeeper = Gatekeeper(accounts.authenticate, self._publish, settings=settings)
+        self._connections: dict[MqttConnection, RequestConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
         self._broker: Any = None  # amqtt has no types
@@ -79,7 +80,7 @@ class BrokerListener(RequestListener):
 
     async def close(self, grace: float) -> None:
         """Accept no more, and end all connections: who has said goodbye has done so to the hub."""
-        for connection in tuple(self._connections.values()):
+        for connection in tuple(self._connections):
             connection.close()
         await super().close(grace)
         if self._tasks:
@@ -89,28 +90,29 @@ class BrokerListener(RequestListener):
         await self._broker.shutdown()
 
     def on_gone(self, connection: RequestConnection) -> None:
-        if (machine := self._connections.pop(connection, None)) is not None:
-            machine.close()
+        if isinstance(connection.peer, MqttConnection):
+            del self._connections[connection.peer]
+            connection.peer.close()
 
-    # --- for the gatekeeper
-
-    def connect(self, connection: MqttConnection, connect: Connect) -> _AmqttEnd:
+    def connect(self, connection: MqttConnection) -> _AmqttEnd:
         """Begin a session for a client that signed in."""
-        end = _AmqttEnd(connection, next(self._numbers))
-        end.receive_data(connect.encode())
+        self.admission.proven(self._connections[connection])
+        number = next(self._numbers)
+        end = _AmqttEnd(connection, number)
+        # A session that outlives the connection would be of no use to anybody.
+        end.receive_data(Connect(client_id=f"connection-{number}", clean_session=True, keepalive=0).encode())
         self._start(self._run_session(end, connection))
         return end
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Pass a message to the sessions that subscribed to its topic, at QoS 0."""
-        self._start(self._broker.internal_message_broadcast(topic, payload, 0))  # only puts it into a queue
 
     # --- inside
 
     def _make_peer(self, connection: RequestConnection) -> MqttConnection:
-        machine = MqttConnection(self.gatekeeper, _Wire(connection, self.admission), connection.now)
-        self._connections[connection] = machine
+        machine = MqttConnection(self.gatekeeper, self, _Driver(connection), connection.now)
+        self._connections[machine] = connection
         return machine
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        self._start(self._broker.internal_message_broadcast(topic, payload, 0))  # only puts it into a queue
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -128,14 +130,13 @@ class BrokerListener(RequestListener):
         connection.broker_ended()
 
 
-class _Wire:
-    """The socket of a connection. Wakes once for all that happens at a time."""
+class _Driver:
+    """The driver of a connection. Wakes once for all that happens at a time."""
 
-    __slots__ = ("_admission", "_connection", "_waking")
+    __slots__ = ("_connection", "_waking")
 
-    def __init__(self, connection: RequestConnection, admission: SocketAdmission) -> None:
+    def __init__(self, connection: RequestConnection) -> None:
         self._connection = connection
-        self._admission = admission
         self._waking = False
 
     def wake(self) -> None:
@@ -145,9 +146,6 @@ class _Wire:
 
     def hold(self, hold: bool) -> None:
         self._connection.hold(hold)
-
-    def proven(self) -> None:
-        self._admission.proven(self._connection)
 
     def abort(self) -> None:
         self._connection.abort()

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from thalovant_proto.links.mqtt import packets
 from thalovant_proto.links.mqtt.decoding import decode
 from thalovant_proto.links.mqtt.fields import MAX_REMAINING, topic_matches
 from thalovant_proto.links.mqtt.framing import Framer
-from thalovant_proto.links.mqtt.packets import (
-    Connack,
-    Connect,
-    Disconnect,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-    Subscribe,
-    Will,
-)
 
 
 class HubEnd:
@@ -29,7 +18,7 @@ class HubEnd:
     """
 
     def __init__(
-        self, publish: Callable[[Publish], None], wake: Callable[[], None], on_drained: Callable[[], None]
+        self, publish: Callable[[packets.Publish], None], wake: Callable[[], None], on_drained: Callable[[], None]
     ) -> None:
         self.on_drained = on_drained
         self._publish = publish
@@ -55,26 +44,26 @@ class HubEnd:
         self._framer.feed(data)
         while (raw := self._framer.next_packet()) is not None:
             match decode(raw.first, raw.body):
-                case Publish(topic=topic, packet_id=packet_id) as message:
+                case packets.Publish(topic=topic, packet_id=packet_id) as message:
                     if packet_id is not None:
-                        self._out += Puback(packet_id).encode()
+                        self._out += packets.Puback(packet_id).encode()
                     self._publish(message)
                     if any(topic_matches(own, topic) for own in self._filters):
                         self.deliver(message)
-                case Connect():
-                    self._out += Connack().encode()
-                case Subscribe(packet_id=packet_id, filters=filters):
+                case packets.Connect():
+                    self._out += packets.Connack().encode()
+                case packets.Subscribe(packet_id=packet_id, filters=filters):
                     self._filters = tuple(name for name, _ in filters)
                     # At QoS 0: nothing is lost in memory, and the hub need not acknowledge it.
-                    self._out += Suback(packet_id=packet_id, codes=(0,) * len(filters)).encode()
-                case Pingreq():
-                    self._out += Pingresp().encode()
-                case Disconnect():
+                    self._out += packets.Suback(packet_id=packet_id, codes=(0,) * len(filters)).encode()
+                case packets.Pingreq():
+                    self._out += packets.Pingresp().encode()
+                case packets.Disconnect():
                     self.close()
 
-    def deliver(self, message: Publish | Will, arrived: Callable[[int], None] | None = None) -> None:
+    def deliver(self, message: packets.Publish | packets.Will, arrived: Callable[[int], None] | None = None) -> None:
         """Queue a message for the hub. `arrived` is called with its size once the hub has it."""
-        self._out += Publish(topic=message.topic, payload=message.payload).encode()
+        self._out += packets.Publish(topic=message.topic, payload=message.payload).encode()
         if arrived is not None:
             self._arrivals.append((arrived, len(message.topic) + len(message.payload)))
         self._wake()

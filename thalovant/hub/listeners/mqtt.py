@@ -24,28 +24,16 @@ from thalovant_proto.client.backoff import Redial
 from thalovant_proto.client.stack import Dial, Run, Stop, Wait
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.entropy import Entropy
-from thalovant_proto.links.mqtt.gateway import (
-    EchoMissed,
-    GatewayClosed,
-    GatewayEvent,
-    GatewayReady,
-    MqttHubGateway,
-    MqttPeerLink,
-    PeerArrived,
-    PeerEnded,
-    PeerInput,
-    RivalSeen,
-)
+from thalovant_proto.links.mqtt import gateway
 from thalovant_proto.secret import Secret
 
-from ..broker.accounts import HUB_NAME, Accounts
+from ..broker.accounts import HUB_NAME, PREFIX, Accounts
 from ..connections import ClientConnection, PeerOutcome
 from ..errors import HubSetupError
 from .base import NoOutcomes
 
 if TYPE_CHECKING:
     from ..broker.gatekeeper import Gatekeeper
-    from ..broker.routing import Router
     from ..dispatcher import Dispatcher
     from ..storage.clients import Client
 
@@ -68,30 +56,28 @@ class BrokerLost:
     final: bool
 
 
-@frozen
-class BrokerDrained:
-    """Fewer bytes wait for the broker than before."""
-
-
-BrokerEvent: TypeAlias = GatewayEvent | BrokerLost | BrokerDrained
+BrokerEvent: TypeAlias = gateway.GatewayEvent | BrokerLost
 
 
 class BrokerSession(NoOutcomes):
     """A session with a broker that begins again whenever it ends. Drivers run it like a client stack, or a peer.
 
-    `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns.
+    `make` makes the machine of each attempt. `on_event` is told what happens and has to act before it returns,
+    `on_drained` that fewer bytes wait for the broker.
     """
 
     def __init__(
         self,
-        make: Callable[[], MqttHubGateway],
+        make: Callable[[], gateway.MqttHubGateway],
         *,
         on_event: Callable[[BrokerEvent, float], None],
+        on_drained: Callable[[], None],
         entropy: Entropy,
     ) -> None:
-        self.gateway: MqttHubGateway = make()  # of this attempt, or of the next one
+        self.gateway: gateway.MqttHubGateway = make()  # of this attempt, or of the next one
         self._make = make
         self._on_event = on_event
+        self._on_drained = on_drained
         self._redial = Redial(entropy)
         self._serial = 1  # of the attempt
         self._connected = False
@@ -133,7 +119,7 @@ class BrokerSession(NoOutcomes):
         before = self.gateway.unread
         self._handle_events(self.gateway.receive_data(data, now), now)
         if self.gateway.unread < before:
-            self._on_event(BrokerDrained(), now)
+            self._on_drained()
 
     def eof(self, now: float, reason: str = "") -> None:
         """The socket ended."""
@@ -159,13 +145,13 @@ class BrokerSession(NoOutcomes):
 
     # --- inside
 
-    def _handle_events(self, events: Iterable[GatewayEvent], now: float) -> None:
+    def _handle_events(self, events: Iterable[gateway.GatewayEvent], now: float) -> None:
         for event in events:
-            if isinstance(event, GatewayClosed):
+            if isinstance(event, gateway.GatewayClosed):
                 hint = event.error.hint if event.error is not None else ""
                 self._lose(BrokerLost(message=event.reason, hint=hint, final=event.kind is CloseKind.REFUSED), now)
                 continue
-            if isinstance(event, GatewayReady):
+            if isinstance(event, gateway.GatewayReady):
                 self._redial.proven(now)
             self._on_event(event, now)
 
@@ -193,34 +179,32 @@ class MqttService:
         tls: ContextSource = None,
         gatekeeper: Gatekeeper | None = None,
     ) -> None:
-        settings = dispatcher.settings
         username, password = credentials
-        client_id = f"thalovant-hub-{secrets.token_hex(8)}"
-
-        def make() -> MqttHubGateway:
-            return MqttHubGateway(
-                url,
-                client_id=client_id,
-                username=username,
-                password=password,
-                topic_prefix=accounts.prefix,
-                legacy_prefix=accounts.legacy_prefix,
-                hub_name=HUB_NAME,
-                secure=True,  # verified TLS, or a broker on this machine: there is no third
-                limits=settings.mqtt,
-            )
-
+        make = partial(
+            gateway.MqttHubGateway,
+            url,
+            client_id=f"thalovant-hub-{secrets.token_hex(8)}",
+            username=username,
+            password=password,
+            topic_prefix=PREFIX,
+            legacy_prefix=accounts.legacy_prefix,
+            hub_name=HUB_NAME,
+            secure=True,  # verified TLS, or a broker on this machine: there is no third
+            limits=dispatcher.settings.mqtt,
+        )
         self.dispatcher = dispatcher
         self.address: str = make().target.host
         self._loop = asyncio.get_running_loop()
-        self._clients: dict[MqttPeerLink, _Client] = {}
-        self._session = BrokerSession(make, on_event=self._handle_event, entropy=os.urandom)
+        self._clients: dict[gateway.MqttPeerLink, _Client] = {}
+        self._session = BrokerSession(
+            make, on_event=self._handle_event, on_drained=self._look_for_room, entropy=os.urandom
+        )
         self._gatekeeper = gatekeeper
         self._driver: AsyncioDriver[Never] | _MemoryDriver
         if gatekeeper is None:
             self._driver = AsyncioDriver(self._session, on_outcome=_unexpected, tls=tls)
         else:
-            self._driver = _MemoryDriver(self._session, gatekeeper.router, self._look_for_room)
+            self._driver = _MemoryDriver(self._session, gatekeeper, self._look_for_room)
         self._first: asyncio.Future[BrokerLost | None] = self._loop.create_future()
         self._lost = False  # and said so
         self._flushing = False
@@ -274,7 +258,7 @@ class MqttService:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
-    def forget(self, link: MqttPeerLink) -> None:
+    def forget(self, link: gateway.MqttPeerLink) -> None:
         """A client is gone."""
         del self._clients[link]
 
@@ -286,29 +270,27 @@ class MqttService:
 
     def _handle_event(self, event: BrokerEvent, now: float) -> None:
         match event:
-            case PeerArrived(link=link):
+            case gateway.PeerArrived(link=link):
                 self._clients[link] = _Client(self, link)
-            case PeerInput(link=link, data=data) if link in self._clients:
+            case gateway.PeerInput(link=link, data=data) if link in self._clients:
                 self._clients[link].receive_message(data)
-            case PeerEnded(link=link) if link in self._clients:
+            case gateway.PeerEnded(link=link) if link in self._clients:
                 self._clients[link].socket_ended()
-            case BrokerDrained():
-                self._look_for_room()
-            case GatewayReady() | BrokerLost():
+            case gateway.GatewayReady() | BrokerLost():
                 self._report(event)
-                if isinstance(event, GatewayReady) and self._gatekeeper is None:
+                if isinstance(event, gateway.GatewayReady) and self._gatekeeper is None:
                     for known in self.dispatcher.registry:  # another broker may still have them, in sessions that ended
                         self._session.gateway.dismiss(known.access_key, now)
-            case RivalSeen():
+            case gateway.RivalSeen():
                 log.warning(_RIVAL)
-            case EchoMissed():
+            case gateway.EchoMissed():
                 log.warning(_NO_ECHO)
 
     def _look_for_room(self) -> None:
         for client in tuple(self._clients.values()):
             client.connection.bytes_left()
 
-    def _report(self, event: GatewayReady | BrokerLost) -> None:
+    def _report(self, event: gateway.GatewayReady | BrokerLost) -> None:
         lost = event if isinstance(event, BrokerLost) else None
         if not self._first.done():
             self._first.set_result(lost)
@@ -324,10 +306,10 @@ class MqttService:
 class _MemoryDriver(SessionRunner[Never]):
     """Runs the session with our own broker: its bytes travel to the gatekeeper and back in memory."""
 
-    def __init__(self, session: BrokerSession, router: Router, on_drained: Callable[[], None]) -> None:
+    def __init__(self, session: BrokerSession, gatekeeper: Gatekeeper, on_drained: Callable[[], None]) -> None:
         super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
         self._session = session
-        self._connect = partial(router.connect_hub, self._schedule, on_drained)
+        self._connect = partial(gatekeeper.connect_hub, self._schedule, on_drained)
         self._hub_end = self.wire = self._connect()
         self._scheduled = False
 
@@ -362,7 +344,7 @@ class _MemoryDriver(SessionRunner[Never]):
 class _Client(SessionRunner[PeerOutcome]):
     """One client behind the broker: runs its connection, whose bytes travel with the session."""
 
-    def __init__(self, service: MqttService, link: MqttPeerLink) -> None:
+    def __init__(self, service: MqttService, link: gateway.MqttPeerLink) -> None:
         self._service = service
         self._link = link
         self._keeping = False

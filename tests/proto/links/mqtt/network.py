@@ -136,7 +136,9 @@ class MqttNetwork:
         return self._known if self._hub is None else [*self._known, self._hub]
 
     def _start(self) -> None:
-        self._gateway = BrokerSession(self._make_gateway, on_event=self._hear, entropy=lambda size: bytes(size))
+        self._gateway = BrokerSession(
+            self._make_gateway, on_event=self._hear, on_drained=lambda: None, entropy=lambda size: bytes(size)
+        )
 
     def _make_gateway(self) -> MqttHubGateway:
         return MqttHubGateway(
