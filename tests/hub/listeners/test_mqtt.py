@@ -636,6 +636,27 @@ def test_an_unknown_access_key_is_told_nothing(run: Run):
     run(act)
 
 
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_hub_that_stops_leaves_nothing_unsaid(run: Run, embedded: bool):
+    """More messages than may be on their way at a time leave before its goodbye."""
+
+    async def act(world: World) -> None:
+        await world.broker.start()
+        hub = await world.hub(**({"broker": None, "mqtt_port": 0} if embedded else {}))
+        client = world.client(hub, "device")
+        await client.ask("hello")
+        heard: list[str] = []
+        with client.on("speak", lambda event: heard.append(event.text)):
+            for number in range(200):
+                hub.speak_to("device", str(number))
+            await hub.close()
+            while len(heard) < 200:
+                await asyncio.sleep(0)
+        assert heard == [str(number) for number in range(200)]
+
+    run(act)
+
+
 def test_a_session_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch):
     """Its reader ends with it."""
 

@@ -1,4 +1,4 @@
-"""Who may sign in to a hub's MQTT broker, and which topics are whose.
+"""Accounts at a hub's MQTT broker: user names, passwords, and the topics of each.
 
 A client's user name is its access key, so that one rule of a broker's access list fits all (`hivemind/%u/in`). Its
 password follows from the access key and a key of the hub: nothing has to be kept for each client, and what the hub
@@ -25,7 +25,7 @@ from ..storage.sqlite import Store
 
 #: Above the access key in every topic.
 PREFIX: Final = "hivemind"
-#: How the hub calls itself in its own status topic, and above the topics of clients before v3's layout.
+#: The hub's name in its own status topic, and above the topics of clients before v3's layout.
 HUB_NAME: Final = "hub"
 
 
@@ -57,7 +57,7 @@ class Accounts:
         return username, self._password(username)
 
     def block(self, client: Client, endpoint: str) -> dict[str, Any]:
-        """What an identity says about the broker at `endpoint`, secrets included."""
+        """The entry of an identity for the broker at `endpoint`, secrets included."""
         username, password = self.credentials(client)
         block = {
             "endpoint": endpoint,

@@ -24,7 +24,7 @@ from .gatekeeper import Gatekeeper
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
-#: What to do about a missing amqtt.
+#: The command that installs a missing amqtt.
 INSTALL: Final = "pip install 'thalovant[hub]'"
 
 _LISTENER: Final = "default"  # amqtt wants one of that name
@@ -63,13 +63,14 @@ class BrokerListener(RequestListener):
         self._broker: Any = None  # amqtt has no types
 
     async def start(self) -> None:
-        """Begin to accept. Raises `HubSetupError` if the address cannot be had, or amqtt is not there."""
+        """Begin to accept. Raises `HubSetupError` if the address cannot be had, or amqtt is not installed."""
         try:
-            # Slow, and most hubs need it not.
+            # The import is slow, and most hubs do not need it.
             broker_module = await asyncio.to_thread(import_module, "amqtt.broker")
         except ModuleNotFoundError:
             raise HubSetupError(f"A port for MQTT needs a package that is not installed: {INSTALL}") from None
-        _silence("amqtt")
+        # Its lines hold topics, and thereby access keys.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL + 1)
         self._broker = broker_module.Broker(_CONFIG)
         await self._broker.start()
         try:
@@ -79,7 +80,7 @@ class BrokerListener(RequestListener):
             raise
 
     async def close(self, grace: float) -> None:
-        """Accept no more, and end all connections: who has said goodbye has done so to the hub."""
+        """Accept no more, and end all connections. The hub has said goodbye to its clients before."""
         for connection in tuple(self._connections):
             connection.close()
         await super().close(grace)
@@ -126,7 +127,7 @@ class BrokerListener(RequestListener):
             # Without its words, which may hold topics, and with them access keys.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("The MQTT broker failed in a session: %s\n%s", type(error).__name__, where)
-        end.feed_eof()  # what is left of a session that failed still reads
+        end.feed_eof()  # the reader of a session that failed goes on without it
         connection.broker_ended()
 
 
@@ -200,8 +201,3 @@ class _AmqttEnd:
 
     async def close(self) -> None:
         self._connection.broker_ended()
-
-
-def _silence(name: str) -> None:
-    """Keep a library from logging: its lines hold topics, and thereby access keys."""
-    logging.getLogger(name).setLevel(logging.CRITICAL + 1)

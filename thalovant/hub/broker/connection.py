@@ -158,7 +158,7 @@ class MqttConnection(NoOutcomes):
             match decode(raw.first, raw.body):
                 case packets.Publish(topic=topic, payload=payload) as message:
                     self._release(len(topic) + len(payload))
-                    # What the client has just unsubscribed from may still be on its way.
+                    # A message may still be on its way after its topic is unsubscribed from.
                     if (qos := self.subscribed.get(topic)) is not None:
                         self._write_message(message, qos)
                 case packets.Connack():

@@ -1,7 +1,7 @@
 """Gatekeeper of the embedded MQTT broker: accounts that are signed in, subscriptions, and the routes of messages. Pure.
 
-On every topic only one account and the hub may say or hear anything. Messages between the two travel here, and what is
-retained is kept here; the broker behind carries messages between the connections of one account.
+Only one account and the hub may use a topic. Messages between the two travel here, and what is retained is kept here;
+the broker behind it carries messages between the connections of one account.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Gatekeeper:
     def _retain(self, message: Publish | Will, sender: Account | None = None) -> None:
         """Keep a message for later subscribers, in place of the one before; an empty one only ends that.
 
-        Nobody but the hub hears what a client sends it, and the hub has no use for yesterday's: that is not kept.
+        What a client sends to the hub alone is not kept: the hub ignores retained messages.
         """
         self._retained.pop(message.topic, None)
         kept = sender is None or message.topic in sender.subscribes

@@ -26,7 +26,7 @@ class HubEnd:
         self._framer = Framer(MAX_REMAINING)
         self._filters: tuple[str, ...] = ()
         self._out = bytearray()
-        self._arrivals: list[tuple[Callable[[int], None], int]] = []  # of messages in it: whom to tell, and their size
+        self._arrivals: list[tuple[Callable[[int], None], int]] = []  # of the messages in `_out`: a call with each size
 
     @property
     def subscribed(self) -> bool:

@@ -77,7 +77,7 @@ class Broker:
         return default_context(self.ca_file)
 
     def authorities(self) -> bytes:
-        """Whom its clients must trust, as PEM; nothing if it has no TLS. Slow. Raises `HubSetupError`."""
+        """The authorities that clients must trust, as PEM; nothing if it has no TLS. Slow. Raises `HubSetupError`."""
         if not self.target.tls:
             return b""
         try:

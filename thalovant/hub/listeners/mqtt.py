@@ -42,7 +42,7 @@ log: logging.Logger = logging.getLogger("thalovant.hub")
 #: How long a hub that starts waits for its broker before it goes on without.
 _FIRST_TRY: Final = 5.0
 _RIVAL: Final = "Another hub uses the same topics of the MQTT broker: no client may be registered with both"
-_NO_ECHO: Final = "The MQTT broker keeps what the hub says from it: check the hub's account in the broker's access list"
+_NO_ECHO: Final = "The MQTT broker drops the hub's messages: check the hub's account in the broker's access list"
 #: Memory for a message that waits, beside its bytes, of which there may be none.
 _HELD: Final = 64
 
@@ -197,16 +197,16 @@ class MqttService:
         self._loop = asyncio.get_running_loop()
         self._clients: dict[gateway.MqttPeerLink, _Client] = {}
         self._session = BrokerSession(
-            make, on_event=self._handle_event, on_drained=self._look_for_room, entropy=os.urandom
+            make, on_event=self._handle_event, on_drained=self._wake_senders, entropy=os.urandom
         )
         self._gatekeeper = gatekeeper
         self._driver: AsyncioDriver[Never] | _MemoryDriver
         if gatekeeper is None:
             self._driver = AsyncioDriver(self._session, on_outcome=_unexpected, tls=tls)
         else:
-            self._driver = _MemoryDriver(self._session, gatekeeper, self._look_for_room)
+            self._driver = _MemoryDriver(self._session, gatekeeper, self._wake_senders)
         self._first: asyncio.Future[BrokerLost | None] = self._loop.create_future()
-        self._lost = False  # and said so
+        self._lost = False  # and that is logged
         self._flushing = False
 
     async def start(self) -> None:
@@ -214,7 +214,7 @@ class MqttService:
 
         Raises `HubSetupError` if it refuses us, or its certificate does not hold.
         """
-        self._driver.start()
+        self._driver.wake()
         try:
             async with asyncio.timeout(_FIRST_TRY):
                 lost = await asyncio.shield(self._first)
@@ -243,7 +243,7 @@ class MqttService:
     def unsent(self, client: Client | None) -> int:
         """Bytes that wait for a client: in our own broker, or for the broker, whomever they are for.
 
-        At most what a client is cut off for: others may be slow.
+        At most the bound at which a client is cut off, since others may be the slow ones.
         """
         unsent = self._session.gateway.unread
         if self._gatekeeper is not None and client is not None:
@@ -286,7 +286,7 @@ class MqttService:
             case gateway.EchoMissed():
                 log.warning(_NO_ECHO)
 
-    def _look_for_room(self) -> None:
+    def _wake_senders(self) -> None:
         for client in tuple(self._clients.values()):
             client.connection.bytes_left()
 
@@ -312,14 +312,11 @@ class _MemoryDriver(SessionRunner[Never]):
         self._connect = partial(gatekeeper.connect_hub, self._schedule, on_drained)
         self._hub_end = self.wire = self._connect()
         self._scheduled = False
-
-    def start(self) -> None:
-        """Begin."""
-        self.wake()
+        self._ended = asyncio.Event()
 
     async def closed(self) -> None:
-        """Return at once: nothing is under way in memory."""
-        self.abort()
+        """Wait until the session has ended."""
+        await self._ended.wait()
 
     def settled(self) -> None:
         super().settled()
@@ -339,6 +336,7 @@ class _MemoryDriver(SessionRunner[Never]):
 
     def _disconnect(self) -> None:
         self._hub_end.close()
+        self._ended.set()
 
 
 class _Client(SessionRunner[PeerOutcome]):
@@ -388,4 +386,4 @@ class _Client(SessionRunner[PeerOutcome]):
 
 
 def _unexpected(outcome: Never) -> None:
-    raise RuntimeError("a session with a broker has said something")
+    raise RuntimeError("a session with a broker has reported an outcome")
