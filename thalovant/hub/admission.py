@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 from thalovant_io.asyncio_connection import Connection
@@ -20,6 +21,8 @@ RESERVED_FILES: Final = 64
 #: For so many addresses a minute there is a line in the log.
 REPORTED: Final = 64
 _MINUTE: Final = 60.0
+#: The most that macOS takes, whatever it tells.
+_OPEN_MAX: Final = 10_240
 
 
 def source_of(address: str) -> str | None:
@@ -34,12 +37,11 @@ def raise_open_files() -> int | None:
     except ImportError:  # Windows
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (ValueError, OSError):  # macOS takes less than the hard limit that it tells
-            pass
+    for most in (hard, _OPEN_MAX):
+        if 0 <= soft < most or most == resource.RLIM_INFINITY != soft:
+            with suppress(ValueError, OSError):  # macOS takes less than the hard limit that it tells
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+                soft = most
     return None if soft == resource.RLIM_INFINITY else soft
 
 
