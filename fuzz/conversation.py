@@ -36,23 +36,19 @@ from thalovant_proto.handshake.client import ClientSide
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.jsontext import loads
-from thalovant_proto.limits import Limits
+from thalovant_proto.limits import KIB, Limits
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
 # Small, so that a few steps already reach them.
 LIMITS: Final = Limits(
     frame=32_768,
-    handshake_frame=16_384,
-    json_text=8_192,
-    json_depth=16,
     reassembly=40_000,
-    inflate=16_384,
-    parked_bytes=20_000,
     legacy_frames=40,
 )
+PARKED: Final = 128 * KIB  # frames that wait while a key is derived
 # Twice what may wait: chunks, parked frames, and the handshake's own memory of hello and offer.
-HELD: Final = 2 * (LIMITS.reassembly + LIMITS.parked_bytes + LIMITS.handshake_frame)
+HELD: Final = 2 * (LIMITS.reassembly + PARKED + LIMITS.frame)
 SECRETS: Final = (PASSWORD.reveal(), CRYPTO_KEY.reveal(), CLIENT_STATIC.reveal().hex(), HUB_STATIC.reveal().hex())
 
 GENERATIONS: Final = list(e.Generation)
@@ -281,7 +277,7 @@ class Conversation:
         initiator.read_message(event.message)
         third = None if initiator.finished else initiator.write_message(b"")
         send, receive = initiator.split()
-        self.puppet.channel = NoiseChannel(NoiseTransport(send, receive), binarize=False, limits=LIMITS)
+        self.puppet.channel = NoiseChannel(NoiseTransport(send, receive), binarize=False)
         if third is not None:
             self._deliver(*self.puppet.frames(e.Noise3(message=third)))
 

@@ -19,9 +19,7 @@ from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.limits import Limits
 from thalovant_proto.outcomes import AskEnded, AskFailed, SendFailed, Sent, SessionState
 
-LIMITS: Final = Limits(
-    frame=32_768, handshake_frame=16_384, json_text=8_192, json_depth=16, reassembly=40_000, inflate=16_384
-)
+LIMITS: Final = Limits(frame=32_768, reassembly=40_000)
 GENERATIONS: Final = [0, 1, 3]
 #: How many bytes arrive at a time. Fewer would cost much; the links' own targets have them.
 CUTS: Final = [None, 150, 50, 400]

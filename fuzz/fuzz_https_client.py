@@ -11,12 +11,12 @@ from tests.proto.links.https.https_world import polled, polled_binary, response
 from tests.proto.vectors import load
 from thalovant_proto.links.https.client import HttpsClientLink
 from thalovant_proto.links.https.cookies import Cookies
-from thalovant_proto.links.https.stream import HttpsLimits
+from thalovant_proto.links.https.stream import HEAD, HttpsLimits
 from thalovant_proto.secret import Secret
 
-LIMITS: Final = HttpsLimits(head=2000, request=4000, response=10_000, chunks=20, send_queue=20_000)
+LIMITS: Final = HttpsLimits(request=4000, response=10_000, queue_bytes=20_000)
 # Two heads and bodies: one that is read, one that waits behind it; and what we queue ourselves.
-HELD: Final = 2 * (LIMITS.head + LIMITS.response) + 2 * LIMITS.send_queue
+HELD: Final = 2 * (HEAD + LIMITS.response) + 2 * LIMITS.queue_bytes
 KEY: Final = "0f3c9a72-planted-access-key"
 
 

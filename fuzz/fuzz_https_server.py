@@ -16,25 +16,13 @@ from thalovant_proto.carrier import Frame
 from thalovant_proto.links.endpoint import authorization
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession
-from thalovant_proto.links.https.stream import FORM_TYPE, SESSION_COOKIE, HttpsLimits, Resource, encode_form
+from thalovant_proto.links.https.stream import FORM_TYPE, HEAD, SESSION_COOKIE, HttpsLimits, Resource, encode_form
 from thalovant_proto.secret import Secret
 
-LIMITS: Final = HttpsLimits(
-    head=2000,
-    request=4000,
-    response=5000,
-    chunks=10,
-    queue_frames=4,
-    queue_bytes=5000,
-    received_bytes=5000,
-    poll=2000,
-    sessions=4,
-    sessions_per_key=2,
-    session_time=100.0,
-)
+LIMITS: Final = HttpsLimits(request=4000, response=5000, queue_bytes=5000, sessions=4)
 SOCKETS: Final = 3
 # Of each socket a request and what waits behind it, of each session what came in and what is to go out.
-HELD: Final = 2 * SOCKETS * 2 * (LIMITS.head + LIMITS.request) + 2 * LIMITS.sessions * 2 * LIMITS.queue_bytes
+HELD: Final = 2 * SOCKETS * 2 * (HEAD + LIMITS.request) + 2 * LIMITS.sessions * 2 * LIMITS.queue_bytes
 
 RESOURCES: Final = list(Resource)
 KEYS: Final = [authorization("Sdk/1", Secret(key)).encode() for key in ("key-of-one", "key-of-two")]

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Iterator
 from typing import Final
 
-from fuzz.conversation import GENERATIONS, LIMITS, MESSAGES, TYPES, seal
+from fuzz.conversation import GENERATIONS, LIMITS, MESSAGES, PARKED, TYPES, seal
 from fuzz.harness import Held, Tape, cut, tape, timer_moves, told
 from fuzz.seeds import sealed_texts, wire1_frames
 from tests.proto.links.wss.ws_wire import raw_frame
@@ -28,9 +28,9 @@ from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.outcomes import Outcome
 from thalovant_proto.secret import Secret
 
-WSS_LIMITS: Final = WssLimits(message=LIMITS.frame, fragments=20, head=2000, pending_pongs=3)
+WSS_LIMITS: Final = WssLimits(message=LIMITS.frame)
 #: What the connection may hold, a message in frames, and the slice of 64 KiB that wsproto is fed.
-HELD: Final = 2 * (LIMITS.reassembly + LIMITS.parked_bytes + LIMITS.frame) + 4 * WSS_LIMITS.message + 64 * 1024
+HELD: Final = 2 * (LIMITS.reassembly + PARKED + LIMITS.frame) + 4 * WSS_LIMITS.message + 64 * 1024
 
 
 class Do(enum.IntEnum):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fuzz.harness import Held, Tape, cut, tape, timer_moves, told
-from fuzz.mqtt import CONNECT, LIMITS, OTHER, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
+from fuzz.mqtt import CONNECT, LIMITS, OTHER, PARKED, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, packet
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
 from thalovant_proto.links.mqtt.packets import Connack, Connect, ConnectCode
 from thalovant_proto.links.mqtt.server_session import (
@@ -22,7 +22,7 @@ from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 
 TOPICS: Final = ["a/b", "a/+", "#", "a/b/c/d/e", "$SYS/x", "will", "bad#"]
 PACKET_LIMIT: Final = LIMITS.frame + TOPIC_HEAD
-HELD: Final = 4 * PACKET_LIMIT + 2 * LIMITS.parked
+HELD: Final = 4 * PACKET_LIMIT + 2 * PARKED
 CODES: Final = list(ConnectCode)
 
 
@@ -60,7 +60,7 @@ class Gatekeeper:
         for piece in cut(data, self._size):
             self._take(self.session.receive_data(piece, self.now))
         self.memory.feed(len(data))
-        assert self.session.buffered <= PACKET_LIMIT + LIMITS.parked + len(data)
+        assert self.session.buffered <= PACKET_LIMIT + PARKED + len(data)
 
     def decide(self, code: ConnectCode) -> None:
         deciding = self.session.state is ServerState.DECIDING

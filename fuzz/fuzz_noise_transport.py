@@ -16,7 +16,7 @@ from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import Limits
 from thalovant_proto.secret import Secret
 
-LIMITS = Limits(reassembly=150_000, reassembly_time=10.0)
+LIMITS = Limits(reassembly=150_000)
 # The buffer of what is put together grows by an eighth ahead; beside it one chunk.
 HELD = 2 * LIMITS.reassembly
 UP, DOWN = (Secret(hashlib.sha256(name).digest()) for name in (b"up", b"down"))

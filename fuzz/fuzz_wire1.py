@@ -8,15 +8,12 @@ from fuzz.seeds import wire1_frames
 from thalovant_proto import jsontext
 from thalovant_proto.codec import wire1
 from thalovant_proto.errors import DecodeError, LocalProtocolError
-from thalovant_proto.limits import Limits
-
-# Small, so that bombs of a few bytes already reach them.
-LIMITS = Limits(json_text=4096, json_depth=16, inflate=16384)
+from thalovant_proto.limits import JSON_DEPTH, JSON_TEXT
 
 
 def one(data: bytes) -> object:
     try:
-        frame = wire1.decode(data, LIMITS)
+        frame = wire1.decode(data)
     except DecodeError:
         return None
     body = frame.payload if isinstance(frame.payload, bytes) else jsontext.dumps(frame.payload)
@@ -27,13 +24,15 @@ def one(data: bytes) -> object:
         except LocalProtocolError as error:
             assert error.code == "metadata_too_large"  # it came in another spelling
             continue
-        if frame.msg_type == "bin" or len(body) <= LIMITS.json_text:  # a number may be longer in our spelling
-            assert wire1.decode(again, LIMITS) == frame
-            assert wire1.decode(b"\0\0" + again, LIMITS) == frame
+        if frame.msg_type == "bin" or len(body) <= JSON_TEXT:  # a number may be longer in our spelling
+            assert wire1.decode(again) == frame
+            assert wire1.decode(b"\0\0" + again) == frame
     return frame
 
 
 def seeds() -> Iterator[bytes]:
     yield from wire1_frames()
-    yield wire1.encode("bus", b'{"data": [%s]}' % b",".join([b"0"] * 4000), compress=True)  # over the limit, unpacked
-    yield wire1.encode("bus", b'{"data": %s}' % (b"[" * 20 + b"]" * 20), compress=True)  # too deep
+    yield wire1.encode(
+        "bus", b'{"data": [%s]}' % b",".join([b"0"] * (JSON_TEXT // 2)), compress=True
+    )  # over the limit, unpacked
+    yield wire1.encode("bus", b'{"data": %s}' % (b"[" * JSON_DEPTH + b"]" * JSON_DEPTH), compress=True)  # too deep

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fuzz.harness import Tape
+from thalovant_proto.limits import KIB
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import (
     Connack,
@@ -30,18 +31,9 @@ from thalovant_proto.links.mqtt.topics import TOPIC_HEAD
 from thalovant_proto.secret import Secret
 
 # Small, so that a few packets already reach them.
-LIMITS: Final = MqttLimits(
-    frame=4000,
-    handshake_frame=2000,
-    connect_packet=1000,
-    parked=2000,
-    filters=4,
-    levels=4,
-    window=3,
-    queue=5000,
-    remembered=4,
-    peers=3,
-)
+LIMITS: Final = MqttLimits(frame=4000, window=3, queue=5000, peers=3)
+#: What a client may send behind its CONNECT before the door has answered.
+PARKED: Final = 64 * KIB
 #: A packet with its topic while it is put together, its copy as an event, and what waits to be sent.
 HELD: Final = 4 * (LIMITS.frame + TOPIC_HEAD) + 2 * LIMITS.queue
 

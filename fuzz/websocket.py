@@ -14,7 +14,7 @@ from thalovant_proto.links.wss.common import WssLimits, WssLink
 from thalovant_proto.links.wss.server import WssServerLink
 from thalovant_proto.secret import Secret
 
-LIMITS: Final = WssLimits(message=5000, fragments=20, head=2000, pending_pongs=3)
+LIMITS: Final = WssLimits(message=5000)
 # A message with what its buffer grows ahead, its copy, a few pongs, and the slice of 64 KiB that wsproto is fed.
 HELD: Final = 4 * LIMITS.message + 64 * 1024
 

@@ -19,7 +19,7 @@ from .crypto.noise import Pattern, Unauthentic
 from .entropy import BadEntropy, Entropy
 from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
 from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
-from .limits import DEFAULT_LIMITS, Limits
+from .limits import DEFAULT_LIMITS, HANDSHAKE_FRAME, KIB, Limits
 from .secret import Secret
 from .state import Role, State, next_state
 
@@ -32,6 +32,17 @@ POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
 #: The close code where we were given something that cannot be used.
 INTERNAL_ERROR: Final = 1011
+
+# Frames that wait while a key is derived.
+_PARKED_FRAMES: Final = 4
+_PARKED_BYTES: Final = 128 * KIB
+# Keys of one connection that newer password proofs have replaced, but which open frames all the same.
+_FORMER_KEYS: Final = 3
+# A hub waits so long for a sign of a v0 client before it greets it once more. Old ones give up after 6 s; a client
+# whose answer is on its way for as long as this must not be taken for one that heard nothing.
+_GREETING_TIME: Final = 3.0
+# From asking a silent hub whether it is there to its answer, where nothing else would show that it is gone.
+_PROBE_TIME: Final = 20.0
 
 
 class HubConnection:
@@ -55,7 +66,7 @@ class HubConnection:
         self._limits = limits
         self._state = State.IDLE
         self._channel: Channel | None = None
-        self._former: deque[Channel] = deque(maxlen=limits.former_keys)  # replaced by password proofs
+        self._former: deque[Channel] = deque(maxlen=_FORMER_KEYS)  # replaced by password proofs
         self._proven = False
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
@@ -90,7 +101,7 @@ class HubConnection:
             self._channel = handshake.preshared()
             self._again = handshake.opening_again()
             if self._again:
-                self._timers["greeting"] = now + limits.greeting_time
+                self._timers["greeting"] = now + _GREETING_TIME
         self._peer = self.role.peer
 
     # --- what it is now ---
@@ -252,7 +263,7 @@ class HubConnection:
         else:
             self.send(e.Rendezvous(), now)
             if self._answers:
-                self._timers["answer"] = self._travels_until + self._limits.probe_time
+                self._timers["answer"] = self._travels_until + _PROBE_TIME
 
     # --- receiving ---
 
@@ -260,11 +271,11 @@ class HubConnection:
         channel, role = self._channel, self.role
         # A hub spends little on a client that has proven nothing.
         trusted = self._proven or (channel is not None and role is Role.CLIENT)
-        limit = self._limits.frame if trusted else self._limits.handshake_frame
+        limit = self._limits.frame if trusted else min(HANDSHAKE_FRAME, self._limits.frame)
         if len(frame.data) > limit:
             raise DecodeError(f"a frame of {len(frame.data)} bytes is over {limit}")
         if channel is None:
-            self._heard(parse_clear(frame, self._peer, self._limits), now, events)
+            self._heard(parse_clear(frame, self._peer), now, events)
             return
         try:
             event = channel.open(frame, now)
@@ -298,7 +309,7 @@ class HubConnection:
                     return event
         # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
         try:
-            clear = parse_clear(frame, self._peer, self._limits)
+            clear = parse_clear(frame, self._peer)
         except DecodeError:
             raise unopened from None
         self._heard(clear, now, events)
@@ -420,7 +431,7 @@ class HubConnection:
     def _park(self, frame: Frame) -> list[e.Event]:
         self._parked_bytes += len(frame.data)
         self._parked.append(frame)
-        if len(self._parked) > self._limits.parked_frames or self._parked_bytes > self._limits.parked_bytes:
+        if len(self._parked) > _PARKED_FRAMES or self._parked_bytes > _PARKED_BYTES:
             return [self._closed(RemoteProtocolError("too many frames came while a key was derived"))]
         return []
 

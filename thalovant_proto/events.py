@@ -22,10 +22,8 @@ from typing import Any, ClassVar, Final, TypeAlias
 from attrs import Factory, field, frozen
 from attrs.validators import min_len
 
-from . import jsontext
 from .carrier import CloseKind
-from .errors import DecodeError, ProtocolError
-from .limits import DEFAULT_LIMITS
+from .errors import ProtocolError
 from .secret import Secret
 
 Json: TypeAlias = dict[str, Any]
@@ -162,27 +160,10 @@ class ClientHello(PayloadMessage):
     msg_type = "hello"
 
     @property
-    def session_id(self) -> str | None:
-        """The session's id, whether the session is an object or, from older clients, its JSON text or its id alone."""
-        session = self.payload.get("session")
-        if isinstance(session, str) and session.startswith("{"):
-            session = _session_in(session)
-        found = session.get("session_id") if isinstance(session, dict) else session
-        return found if isinstance(found, str) and found else None
-
-    @property
     def site_id(self) -> str | None:
         """The client's site, None if it names none."""
         found = self.payload.get("site_id")
         return found if isinstance(found, str) and found else None
-
-
-def _session_in(text: str) -> Any:
-    data = text.encode(errors="surrogatepass")
-    try:
-        return jsontext.loads(data, max_size=len(data), max_depth=DEFAULT_LIMITS.json_depth)
-    except DecodeError:
-        return None
 
 
 class SealedHandshake(PayloadMessage):

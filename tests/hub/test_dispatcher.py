@@ -428,7 +428,7 @@ def test_a_v0_client_that_lost_the_greeting_gets_another() -> None:
     async def act(lab: Lab) -> None:
         visitor = lab.visit(lab.client(generation=0))
         visitor.puppet.shakes = False
-        lab.ahead = lab.dispatcher.settings.limits.greeting_time
+        lab.ahead = 3
         visitor.tick()
         kinds = [type(event) for event in visitor.heard]
         assert kinds == [e.HubHello, e.Offer] * 2

@@ -54,20 +54,11 @@ from thalovant_proto.links.mqtt.server_session import ClientClosed, ConnectRecei
 from thalovant_proto.links.wss.common import WssLimits
 from thalovant_proto.secret import Secret
 
-WSS = WssLimits(message=4000, fragments=50, head=2000, pending_pongs=3)
-HTTPS = HttpsLimits(
-    head=2000,
-    request=4000,
-    response=4000,
-    chunks=50,
-    queue_frames=8,
-    queue_bytes=4000,
-    received_bytes=4000,
-    sessions=8,
-)
-MQTT = MqttLimits(frame=4000, handshake_frame=4000, connect_packet=2000, parked=2000, queue=4000, peers=8)
-#: More than any of these ends may keep: twice the limit of what it reads, and what it may have waiting for others.
-KEPT = 20_000
+WSS = WssLimits(message=4000)
+HTTPS = HttpsLimits(request=4000, response=4000, queue_bytes=4000, sessions=8)
+MQTT = MqttLimits(frame=4000, queue=4000, peers=8)
+#: More than any of these ends may keep: twice what it reads, at a broker's door 64 KiB, and what waits for others.
+KEPT = 150_000
 
 
 def plain(event: object) -> object:

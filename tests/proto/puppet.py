@@ -38,7 +38,6 @@ class Puppet:
         self.due: deque[Event] = deque()
         self.heard: list[Event] = []
         self.shakes = True
-        self._limits = limits
         entropy = stream("puppet")
         if isinstance(side, ClientSide):
             self.role = Role.CLIENT
@@ -81,7 +80,7 @@ class Puppet:
         return event
 
     def _heard_clear(self, frame: Frame) -> Event:
-        event = parse_clear(frame, self.role.peer, self._limits)
+        event = parse_clear(frame, self.role.peer)
         if not self.shakes:
             return event
         step = self._answer(event)

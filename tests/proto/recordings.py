@@ -17,7 +17,6 @@ from thalovant_proto.crypto.noise import Handshake, Pattern, Suite, prologue
 from thalovant_proto.crypto.noise_transport import Body, BodyKind, NoiseTransport
 from thalovant_proto.events import Event, HubHello, Message, Offer
 from thalovant_proto.handshake.hub import HubSide
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role
 
@@ -48,7 +47,7 @@ def recorded(entry: Json) -> Recorded:
     if plaintext is not None:
         binary = plaintext.startswith("hex:")
         body = Body(BodyKind.WIRE1, bytes.fromhex(plaintext[4:])) if binary else Body(BodyKind.JSON, plaintext.encode())
-        message = parse_sealed(body, DEFAULT_LIMITS)
+        message = parse_sealed(body)
     return Recorded(sender, Frame(data, FrameType.TEXT if text else FrameType.BINARY), message)
 
 
@@ -94,7 +93,7 @@ def noise_end(
 def channel(end: Handshake) -> NoiseChannel:
     """The channel of a finished handshake."""
     send, receive = end.split()
-    return NoiseChannel(NoiseTransport(send, receive), binarize=False, limits=DEFAULT_LIMITS)
+    return NoiseChannel(NoiseTransport(send, receive), binarize=False)
 
 
 def scripted(*pieces: bytes) -> Callable[[int], bytes]:

@@ -64,18 +64,11 @@ def test_while_a_key_is_derived_frames_wait(role, generation):
 
 @everyone_who_derives
 @pytest.mark.parametrize(
-    ("limits", "sizes"),
-    [
-        (Limits(parked_frames=3), [1, 1, 1, 1]),
-        (Limits(parked_bytes=1000), [500, 501]),
-        (DEFAULT_LIMITS, [1] * 5),
-        (DEFAULT_LIMITS, [128 * 1024 + 1]),
-    ],
-    ids=["frames", "bytes", "five by default", "over 128 KiB by default"],
+    "sizes", [[1] * 5, [128 * 1024 + 1], [64 * 1024, 64 * 1024 + 1]], ids=["five", "one over 128 KiB", "two"]
 )
-def test_what_may_wait_is_bounded(role, generation, limits, sizes):
+def test_what_may_wait_is_bounded(role, generation, sizes):
     """In frames and in bytes; one more ends it."""
-    stage = waiting(role, generation, limits)
+    stage = waiting(role, generation)
 
     events = stage.deliver(*(text(b"x" * size) for size in sizes))
 
@@ -85,7 +78,7 @@ def test_what_may_wait_is_bounded(role, generation, limits, sizes):
 
 def test_what_has_waited_takes_no_room_any_more():
     """Derivation after derivation, each with one frame that waits."""
-    stage = waiting(Role.HUB, V1, Limits(parked_frames=1, parked_bytes=1000))
+    stage = waiting(Role.HUB, V1)
     proof = stage.events[0] if stage.events else stage.puppet.due[0]
     stage.puppet.shakes = False
     for _ in range(5):

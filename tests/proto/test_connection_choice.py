@@ -19,7 +19,6 @@ from thalovant_proto.errors import (
     ProtocolError,
     RemoteProtocolError,
 )
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role
 from thalovant_proto.trust import Trust
@@ -128,7 +127,7 @@ def outcome(case: Case) -> type[e.Event] | type[ProtocolError]:
         return type(closed.error)
     ((frame, _),) = client.frames_to_send()
     try:
-        return type(parse_clear(frame, Role.CLIENT, DEFAULT_LIMITS))
+        return type(parse_clear(frame, Role.CLIENT))
     except DecodeError:
         assert client.generation is e.Generation.PRESHARED
         return e.ClientHello

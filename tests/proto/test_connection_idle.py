@@ -13,7 +13,7 @@ from thalovant_proto.state import Role
 from .pair import LEGACY_MQTT, MQTT, WSS, Pair
 
 V0, V1, V3 = Generation.PRESHARED, Generation.PASSWORD, Generation.NOISE
-LIMITS = Limits(probe_time=20.0, slowest=1 << 60)
+LIMITS = Limits(slowest=1 << 60)
 
 
 def at_rest(generation: Generation = V3, *, answers: bool = True, limits: Limits = LIMITS) -> Pair:
@@ -109,7 +109,7 @@ def test_neither_hubs_nor_other_carriers_ask():
 
 def test_what_travels_slowly_is_waited_for():
     """A hub cannot answer what stands behind megabytes: the question and its deadline count from their arrival."""
-    pair = at_rest(limits=Limits(probe_time=20.0, slowest=1000))
+    pair = at_rest(limits=Limits(slowest=1000))
     started = pair.now
     for _ in range(2):
         pair.send(Role.CLIENT, e.Utterance(text="x" * 200_000))

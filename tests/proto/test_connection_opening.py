@@ -10,7 +10,6 @@ from thalovant_proto.carrier import CloseKind
 from thalovant_proto.codec.envelope import parse_clear
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.state import Role, State
 
 from .pair import CARRIERS, CLIENT_STATIC, HTTPS, LEGACY_MQTT, MQTT, WSS, Pair, carried, hub_side
@@ -202,7 +201,7 @@ def test_a_hub_says_its_opening_first_and_once(carrier):
     """Hello and offer wait from the start, as text, whatever the carrier takes up."""
     frames = list(Pair(carrier=carrier).to_client)
 
-    opening = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame in frames]
+    opening = [parse_clear(frame, Role.HUB) for frame in frames]
     assert [hub_side().hello(), hub_side().offer()] == opening
     assert all(frame.data.startswith(b'{"msg_type"') for frame in frames)
 

@@ -50,7 +50,7 @@ def test_what_is_kept_is_bounded(name, said, filler, drained):
     first = said.draw(st.lists(st.sampled_from(end.says), max_size=6))
     again = said.draw(st.sampled_from(end.says) | st.just(b""))
 
-    for data in (*first, *[again + filler * (3000 // len(filler))] * 40):
+    for data in (*first, *[again + filler * (12_000 // len(filler))] * 40):
         target.hear(data)
         if drained:
             target.drain()

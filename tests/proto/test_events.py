@@ -183,32 +183,6 @@ def test_request_id_of_a_bus_message(context, data, expected):
     assert e.Bus(type="a", context=context, data=data).request_id == expected
 
 
-HELLOS = {
-    "an object": ({"session_id": "a", "lang": "en"}, "a"),
-    "its id alone": ("a", "a"),
-    "its JSON text": ('{"session_id": "a", "lang": "en"}', "a"),
-    "JSON text of something else": ("[1]", "[1]"),
-    "broken JSON text": ('{"session_id": ', None),
-    "half a surrogate pair": ('{"session_id": "\ud800"}', None),
-    "an id that is no text": ({"session_id": 5}, None),
-    "an empty id": ({"session_id": ""}, None),
-    "an empty text": ("", None),
-    "no session": (None, None),
-    "a list": (["a"], None),
-}
-
-
-@pytest.mark.parametrize(("session", "expected"), HELLOS.values(), ids=HELLOS)
-def test_session_id_of_a_hello(session, expected):
-    """Clients send the session as an object, older ones as its JSON text or as its id (wire.md §8.3)."""
-    assert e.ClientHello(payload={"session": session}).session_id == expected
-
-
-def test_a_hello_without_a_session_has_no_id():
-    """The key may be missing altogether."""
-    assert e.ClientHello().session_id is None
-
-
 @pytest.mark.parametrize(("site", "expected"), [("kitchen", "kitchen"), ("", None), (None, None), (3, None)])
 def test_site_id_of_a_hello(site, expected):
     """Text or nothing."""

@@ -19,7 +19,7 @@ from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.crypto.noise import Unauthentic
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.limits import Limits
+from thalovant_proto.limits import KIB, Limits
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
@@ -178,9 +178,8 @@ def retained(root: object) -> int:
     return size
 
 
-SMALL = Limits(
-    frame=100_000, handshake_frame=20_000, reassembly=200_000, parked_bytes=20_000, parked_frames=8, legacy_frames=100
-)
+SMALL = Limits(frame=100_000, reassembly=200_000, legacy_frames=100)
+PARKED = 128 * KIB  # frames that wait while a key is derived
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
@@ -199,7 +198,7 @@ def test_what_is_kept_is_bounded_whatever_arrives(place):
 
     for frame in frames:
         bounded.end.receive(frame, 0.0)
-        assert retained(bounded.end) - before <= 2 * (SMALL.reassembly + SMALL.parked_bytes + SMALL.handshake_frame)
+        assert retained(bounded.end) - before <= 2 * (SMALL.reassembly + PARKED + SMALL.frame)
     assert bounded.end.state is State.CLOSED
 
 

@@ -28,12 +28,12 @@ WSS: Sequence[Callable[[], Network]] = (
 )
 HTTPS: Sequence[Callable[[], Network]] = (
     lambda: HttpsNetwork(),
-    lambda: HttpsNetwork(HttpsLimits(request=4000, queue_frames=4, poll=1000, sessions_per_key=2)),
+    lambda: HttpsNetwork(HttpsLimits(request=4000, queue_bytes=100_000)),
 )
 MQTT: Sequence[Callable[[], Network]] = (
     lambda: MqttNetwork(),
     lambda: MqttNetwork(topic_prefix=f"{PREFIX}/{ACCESS_KEY}", qos=0),
-    lambda: MqttNetwork(legacy_prefix=PREFIX, limits=MqttLimits(frame=4000, window=1, queue=10_000, idle_time=30)),
+    lambda: MqttNetwork(legacy_prefix=PREFIX, limits=MqttLimits(frame=4000, window=1, queue=10_000)),
 )
 
 pytestmark = pytest.mark.untraced

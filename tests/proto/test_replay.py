@@ -19,7 +19,6 @@ from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.noise import Suite, public_key
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 from thalovant_proto.trust import Trust
@@ -253,7 +252,7 @@ def http_frames() -> list[tuple[Role, bytes]]:
 def test_the_frames_of_an_http_session_are_read_and_written():
     """Five of the handshake, each of its kind; written again they say the same."""
     frames = http_frames()
-    events = [parse_clear(Frame(data, FrameType.TEXT), sender, DEFAULT_LIMITS) for sender, data in frames]
+    events = [parse_clear(Frame(data, FrameType.TEXT), sender) for sender, data in frames]
 
     assert [type(event) for event in events] == [e.HubHello, e.Offer, e.Xx1, e.Noise2, e.Noise3]
     for event, (_, data) in zip(events, frames, strict=True):

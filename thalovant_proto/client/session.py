@@ -34,6 +34,8 @@ LINGER: Final = 2.0
 #: nothing more is sent under them, so that this will be soon.
 RENEW_AT: Final = 0.75
 HOLD_AT: Final = 0.95
+#: A completed handshake waits this long for its proof before the session counts as connected, unproven.
+PROOF_TIME: Final = 0.75
 
 
 class HubSession:
@@ -264,7 +266,7 @@ class HubSession:
         """Both ends hold the keys: messages may travel."""
         self._completed = completed
         self.legacy = completed.generation is not e.Generation.NOISE
-        self._unproven_until = now + self.config.limits.proof_time
+        self._unproven_until = now + PROOF_TIME
         self._go_on(SessionState.READY)
 
     def attempt_ended(

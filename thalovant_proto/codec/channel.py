@@ -47,15 +47,14 @@ class Channel(Protocol):
 class NoiseChannel:
     """A v3 session."""
 
-    __slots__ = ("_binarize", "_limits", "_transport", "next_timeout")
+    __slots__ = ("_binarize", "_transport", "next_timeout")
 
     generation = e.Generation.NOISE
     used_up: float = 0.0  # nonces are 64 bits wide
 
-    def __init__(self, transport: NoiseTransport, *, binarize: bool, limits: Limits) -> None:
+    def __init__(self, transport: NoiseTransport, *, binarize: bool) -> None:
         self._transport = transport
         self._binarize = binarize
-        self._limits = limits
         self.next_timeout: float | None = None  # as the transport's
 
     def seal(self, event: e.Message) -> list[Frame]:
@@ -71,7 +70,7 @@ class NoiseChannel:
             raise Unauthentic("a text frame came into a Noise session")
         body = self._transport.open(frame.data, now)
         self.next_timeout = self._transport.next_timeout
-        return None if body is None else parse_sealed(body, self._limits)
+        return None if body is None else parse_sealed(body)
 
     def handle_timeout(self, now: float) -> None:
         self._transport.handle_timeout(now)
@@ -141,7 +140,7 @@ class LegacyChannel:
         self._nonces.add(nonce)
         if kind is BodyKind.JSON:
             self._nonce_size = len(nonce)
-        event = parse_sealed(Body(kind, data), self._limits)
+        event = parse_sealed(Body(kind, data))
         if self._in_kind and frame.type is FrameType.UNTYPED and not isinstance(event, e.Binary):
             self._binarize = kind is BodyKind.WIRE1
         return event

@@ -14,7 +14,7 @@ from .. import events as e, jsontext
 from ..carrier import Frame, FrameType
 from ..crypto.noise_transport import Body, BodyKind
 from ..errors import DecodeError, LocalProtocolError
-from ..limits import Limits
+from ..limits import JSON_DEPTH, JSON_TEXT
 from ..state import Role
 from . import wire1
 
@@ -34,14 +34,14 @@ _BESIDE_PAYLOAD: Final = ("metadata", "route", "node", "target_site_id", "target
 # --- inside a session ------------------------------------------------------------------------------------------------
 
 
-def parse_sealed(body: Body, limits: Limits) -> e.Message:
+def parse_sealed(body: Body) -> e.Message:
     """The event in a body that opened under the session keys. Raises `DecodeError`."""
     if body.kind is BodyKind.JSON:
-        envelope = jsontext.loads(body.data, max_size=limits.json_text, max_depth=limits.json_depth)
+        envelope = jsontext.loads(body.data, max_size=JSON_TEXT, max_depth=JSON_DEPTH)
         if not isinstance(envelope, dict):
             raise DecodeError(_NO_OBJECT)
         return _message(*_named_payload(envelope), _fields(envelope))
-    frame = wire1.decode(body.data, limits)
+    frame = wire1.decode(body.data)
     if isinstance(frame.payload, bytes):
         return e.Binary(bin_type=frame.bin_type, payload=frame.payload, metadata=frame.metadata)
     return _message(frame.msg_type, frame.payload, {"metadata": frame.metadata})
@@ -155,11 +155,11 @@ _HEADS: Final = {name: b'{"msg_type":"%b","payload":' % name.encode() for name i
 # --- in clear: the handshake -----------------------------------------------------------------------------------------
 
 
-def parse_clear(frame: Frame, sender: Role, limits: Limits) -> e.ClearEvent:
+def parse_clear(frame: Frame, sender: Role) -> e.ClearEvent:
     """The handshake event of a clear frame. Raises `DecodeError` for anything else, clear messages included."""
     if looks_like_text(frame):
-        return _clear_event(*_named_payload(parse_object(frame.data, limits)), sender)
-    found = wire1.decode(frame.data, limits)
+        return _clear_event(*_named_payload(parse_object(frame.data)), sender)
+    found = wire1.decode(frame.data)
     if isinstance(found.payload, bytes):
         raise DecodeError("a binary message came in clear")
     return _clear_event(found.msg_type, found.payload, sender)
@@ -187,9 +187,9 @@ def looks_like_text(frame: Frame) -> bool:
     return frame.type is FrameType.TEXT
 
 
-def parse_object(data: bytes, limits: Limits) -> e.Json:
+def parse_object(data: bytes) -> e.Json:
     """A JSON object within the limits. Raises `DecodeError`."""
-    found = jsontext.loads(data, max_size=limits.json_text, max_depth=limits.json_depth)
+    found = jsontext.loads(data, max_size=JSON_TEXT, max_depth=JSON_DEPTH)
     if not isinstance(found, dict):
         raise DecodeError(_NO_OBJECT)
     return found

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from .. import jsontext
 from ..errors import DecodeError, LocalProtocolError
-from ..limits import DEFAULT_LIMITS, Limits
+from ..limits import JSON_DEPTH, JSON_TEXT
 
 #: Message types that have a code. `intercom` has none and travels as text; 11 is reserved, the rest unassigned.
 CODES: Final = MappingProxyType(
@@ -87,11 +87,11 @@ def encode(
     return head + payload
 
 
-def decode(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Wire1Frame:
+def decode(frame: bytes) -> Wire1Frame:
     """The content of a frame. Metadata that is missing or not an object counts as `{}`, as on real hubs.
 
-    Zero bytes in front are more padding. Raises `DecodeError` and nothing else; `limits` bounds what zlib and JSON
-    may cost.
+    Zero bytes in front are more padding. Raises `DecodeError` and nothing else. What zlib unpacks is a JSON text, and
+    bounded like one.
     """
     frame = frame.lstrip(b"\0")
     if not frame:
@@ -125,39 +125,39 @@ def decode(frame: bytes, limits: Limits = DEFAULT_LIMITS) -> Wire1Frame:
         metadata = frame[size:end]
     return Wire1Frame(
         msg_type=msg_type,
-        metadata=_metadata(metadata, compressed, limits),
-        payload=frame[end:] if shifted else _payload(frame[end:], compressed, limits),
+        metadata=_metadata(metadata, compressed),
+        payload=frame[end:] if shifted else _payload(frame[end:], compressed),
         bin_type=bin_type,
     )
 
 
-def _metadata(data: bytes, compressed: int, limits: Limits) -> dict[str, Any]:
-    value = _json(data, compressed, limits) if data else {}
+def _metadata(data: bytes, compressed: int) -> dict[str, Any]:
+    value = _json(data, compressed) if data else {}
     return value if isinstance(value, dict) else {}
 
 
-def _payload(data: bytes, compressed: int, limits: Limits) -> dict[str, Any]:
-    value = _json(data, compressed, limits)
+def _payload(data: bytes, compressed: int) -> dict[str, Any]:
+    value = _json(data, compressed)
     if not isinstance(value, dict):
         raise DecodeError("binary frame whose payload is not a JSON object")
     return value
 
 
-def _json(data: bytes, compressed: int, limits: Limits) -> Any:
+def _json(data: bytes, compressed: int) -> Any:
     if compressed:
-        data = _inflate(data, min(limits.inflate, limits.json_text))
-    return jsontext.loads(data, max_size=limits.json_text, max_depth=limits.json_depth)
+        data = _inflate(data)
+    return jsontext.loads(data, max_size=JSON_TEXT, max_depth=JSON_DEPTH)
 
 
-def _inflate(data: bytes, limit: int) -> bytes:
-    """One complete zlib stream, nothing after it, of at most `limit` bytes; no more than that is ever unpacked."""
+def _inflate(data: bytes) -> bytes:
+    """One complete zlib stream, nothing after it, of at most `JSON_TEXT` bytes; no more than that is ever unpacked."""
     stream = zlib.decompressobj()
     try:
-        inflated = stream.decompress(data, limit + 1)
+        inflated = stream.decompress(data, JSON_TEXT + 1)
     except zlib.error:
         raise DecodeError("binary frame with a broken zlib stream") from None
-    if len(inflated) > limit:
-        raise DecodeError(f"zlib stream inflates to more than the limit of {limit} bytes")
+    if len(inflated) > JSON_TEXT:
+        raise DecodeError(f"zlib stream inflates to more than the limit of {JSON_TEXT} bytes")
     if not stream.eof or stream.unused_data:
         raise DecodeError("binary frame whose zlib stream is cut or followed by more")
     return inflated

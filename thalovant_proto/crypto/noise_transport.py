@@ -16,6 +16,8 @@ from .noise import MAX_MESSAGE, CipherState, Unauthentic
 
 CHUNK: Final = 65_000  # bytes of a body in one message: what every peer sends, and the most any has to take
 MAX_BODY: Final = 32 * MIB  # no peer puts more together
+# A chunked message may stay open so long, and for as long as its bytes take on the slowest network.
+_REASSEMBLY_TIME: Final = 60.0
 
 
 class BodyKind(enum.IntEnum):
@@ -91,7 +93,7 @@ class NoiseTransport:
     def handle_timeout(self, now: float) -> None:
         """Raises `DecodeError` if a chunked message was not complete in time. Harmless if early."""
         if self._chunked is not None and now >= self._chunked.deadline:
-            waited = self._limits.reassembly_time + len(self._chunked.data) / self._limits.slowest
+            waited = _REASSEMBLY_TIME + len(self._chunked.data) / self._limits.slowest
             raise self._failed(f"a chunked message was not complete after {waited:g} s")
 
     def _put_together(self, marker: int, chunk: memoryview, now: float) -> Body | None:
@@ -101,7 +103,7 @@ class NoiseTransport:
         if (marker < _MORE[0]) is (chunked is not None):
             raise self._failed(f"marker {marker:#04x} with {'a' if chunked else 'no'} chunked message open")
         if chunked is None:
-            chunked = self._chunked = _Chunked(_KINDS[marker & 1], now + self._limits.reassembly_time)
+            chunked = self._chunked = _Chunked(_KINDS[marker & 1], now + _REASSEMBLY_TIME)
         if len(chunked.data) + len(chunk) > self._limits.reassembly:
             raise self._failed(f"a chunked message is over {self._limits.reassembly} bytes")
         chunked.data += chunk

@@ -294,7 +294,7 @@ class _Initiator:
         transport = NoiseTransport(send, receive, limits=self._limits)
         return Step(
             say=say,
-            channel=NoiseChannel(transport, binarize=self._side.binarize, limits=self._limits),
+            channel=NoiseChannel(transport, binarize=self._side.binarize),
             completed=e.HandshakeCompleted(
                 generation=e.Generation.NOISE,
                 node_id=self._node_id,

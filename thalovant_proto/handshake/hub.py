@@ -19,7 +19,7 @@ from ..crypto.noise_transport import NoiseTransport
 from ..entropy import Entropy
 from ..errors import CredentialsRefused, DecodeError, DowngradeRefused, RemoteProtocolError
 from ..jsontext import loads
-from ..limits import Limits
+from ..limits import HANDSHAKE_FRAME, Limits
 from ..secret import Secret
 from . import password as hsub
 from .client import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Derivation, Step
@@ -255,7 +255,7 @@ class _Responder:
         transport = NoiseTransport(send, receive, limits=self._limits)
         return Step(
             say=say,
-            channel=NoiseChannel(transport, binarize=self._binarize, limits=self._limits),
+            channel=NoiseChannel(transport, binarize=self._binarize),
             completed=e.HandshakeCompleted(
                 generation=e.Generation.NOISE,
                 node_id=self._side.node_id,
@@ -267,7 +267,7 @@ class _Responder:
 
     def _wishes(self, payload: bytes) -> e.Json:
         try:
-            found = loads(payload, max_size=self._limits.handshake_frame, max_depth=4)
+            found = loads(payload, max_size=HANDSHAKE_FRAME, max_depth=4)
         except DecodeError:
             return {}
         return found if isinstance(found, dict) else {}

@@ -16,6 +16,9 @@ IN_ITS_PLACE: Final = (
 #: Redirects are never followed.
 REDIRECTED: Final = "open the endpoint in a browser; if it leads to the hub, use the URL where it ends"
 
+# The longest Retry-After that is believed.
+_LONGEST_WAIT: Final = 60.0
+
 _PATH: Final = "check the path of the hub's endpoint"
 _PORT: Final = "check scheme, port and path of the hub's endpoint"
 _UNREACHED: Final = "the proxy there does not reach the hub: is the hub running?"
@@ -44,13 +47,13 @@ def status_hint(status: int) -> str:
     )
 
 
-def retry_after(wait: bytes, date: bytes, *, limit: float) -> float | None:
-    """Seconds to wait, `limit` at most, None for what says nothing (RFC 9110 §10.2.3).
+def retry_after(wait: bytes, date: bytes) -> float | None:
+    """Seconds to wait, one minute at most, None for what says nothing (RFC 9110 §10.2.3).
 
     `wait` is the header's value: seconds, or a date, which is compared with `date`, that of the answer: it says what
     time it is over there.
     """
     if wait.isdigit():
-        return min(float(wait), limit)
+        return min(float(wait), _LONGEST_WAIT)
     until, today = read_date(wait), read_date(date)
-    return None if until is None or today is None else max(0.0, min(until - today, limit))
+    return None if until is None or today is None else max(0.0, min(until - today, _LONGEST_WAIT))

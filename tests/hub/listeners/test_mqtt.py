@@ -393,7 +393,7 @@ def test_what_is_no_mqtt_ends_the_connection(hub: LocalHub, name: str, data: byt
 
 def test_silence_before_connect_has_its_time():
     """Then the connection ends, and others come in as before."""
-    settings = Settings(mqtt=MqttLimits(connect_time=0.2))
+    settings = Settings(mqtt=MqttLimits(answer_time=0.2))
     with thalovant.testing.hub(settings=settings) as hub, MqttStranger(hub.identity()) as silent:
         assert silent.hear() is None
         with client(hub, "device") as device:

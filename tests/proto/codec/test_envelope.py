@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from typing import Any
@@ -23,7 +24,7 @@ from thalovant_proto.codec.envelope import (
 )
 from thalovant_proto.crypto.noise_transport import Body, BodyKind
 from thalovant_proto.errors import DecodeError, LocalProtocolError
-from thalovant_proto.limits import DEFAULT_LIMITS, Limits
+from thalovant_proto.limits import JSON_DEPTH, JSON_TEXT
 from thalovant_proto.state import Role
 
 KEYS = {"msg_type", "payload", "metadata", "route", "node", "target_site_id", "target_pubkey", "source_peer"}
@@ -57,8 +58,8 @@ def body(value: object) -> Body:
     return Body(BodyKind.JSON, json.dumps(value).encode())
 
 
-def read(value: object, limits: Limits = DEFAULT_LIMITS) -> e.Message:
-    return parse_sealed(body(value), limits)
+def read(value: object) -> e.Message:
+    return parse_sealed(body(value))
 
 
 def written(message: e.Message, **how: bool) -> Body:
@@ -79,7 +80,7 @@ def test_a_message_round_trips_as_json(message):
     found = written(message)
 
     assert found.kind is BodyKind.JSON
-    assert message == parse_sealed(found, DEFAULT_LIMITS)
+    assert message == parse_sealed(found)
 
 
 @every_message
@@ -112,7 +113,7 @@ def test_what_hops_write_is_kept(message):
     routed = type(message)(**ROUTED, **_content(message))
 
     assert routed == read(envelope_of(message) | ROUTED)
-    assert routed == parse_sealed(written(routed), DEFAULT_LIMITS)
+    assert routed == parse_sealed(written(routed))
 
 
 @every_message
@@ -137,7 +138,7 @@ def test_unknown_fields_inside_survive(payload, metadata, data, context):
         e.Query(payload=payload, metadata=metadata),
         e.Bus(type="t", data=data, context=context, metadata=metadata),
     ):
-        again = parse_sealed(written(message), DEFAULT_LIMITS)
+        again = parse_sealed(written(message))
 
         assert again == message
         assert written(message) == written(again)
@@ -214,17 +215,15 @@ def test_malformed_envelopes_are_refused_by_field(value, named):
 def test_what_is_no_json_is_refused(data):
     """Whatever it is."""
     with pytest.raises(DecodeError):
-        parse_sealed(Body(BodyKind.JSON, data), DEFAULT_LIMITS)
+        parse_sealed(Body(BodyKind.JSON, data))
 
 
 def test_size_and_depth_are_bounded():
     """Both limits hold before anything is parsed."""
-    small, flat = Limits(json_text=64), Limits(json_depth=3)
-
-    with pytest.raises(DecodeError, match="64"):
-        read({"msg_type": "ping", "payload": {"a": "b" * 64}}, small)
-    with pytest.raises(DecodeError, match="3"):
-        read({"msg_type": "ping", "payload": {"a": {"b": {"c": {}}}}}, flat)
+    with pytest.raises(DecodeError, match=f"{JSON_TEXT}"):
+        read({"msg_type": "ping", "payload": {"a": "b" * JSON_TEXT}})
+    with pytest.raises(DecodeError, match=f"{JSON_DEPTH}"):
+        read({"msg_type": "ping", "payload": functools.reduce(lambda inner, _: {"a": inner}, range(JSON_DEPTH), {})})
 
 
 # --- nested in each other
@@ -236,7 +235,7 @@ def test_mesh_messages_nest(message, outer):
     """The payload of a mesh message is a whole envelope, which reads as the message that it is."""
     sent = outer(payload=envelope_of(message), metadata={"query_id": "q"})
 
-    arrived = parse_sealed(written(sent), DEFAULT_LIMITS)
+    arrived = parse_sealed(written(sent))
 
     assert message_from(arrived.payload) == message
 
@@ -275,7 +274,7 @@ def test_a_binarized_message_round_trips(message, compress):
     found = written(message, binarize=True, compress=compress)
 
     assert found.kind is (BodyKind.JSON if isinstance(message, WITHOUT_CODE) else BodyKind.WIRE1)
-    assert message == parse_sealed(found, DEFAULT_LIMITS)
+    assert message == parse_sealed(found)
 
 
 @pytest.mark.parametrize("name", sorted(ROUTED.keys() - {"metadata"}))
@@ -293,7 +292,7 @@ def test_metadata_too_long_for_a_bit_frame_go_as_json():
     found = written(message, binarize=True)
 
     assert found.kind is BodyKind.JSON
-    assert parse_sealed(found, DEFAULT_LIMITS) == message
+    assert parse_sealed(found) == message
 
 
 def test_a_carrier_without_text_gets_bit_frames_whatever_is_lost():
@@ -301,7 +300,7 @@ def test_a_carrier_without_text_gets_bit_frames_whatever_is_lost():
     found = written(e.Query(payload={"a": 1}, **(ROUTED | {"metadata": {"b": 2}})), text=False)
 
     assert found.kind is BodyKind.WIRE1
-    assert parse_sealed(found, DEFAULT_LIMITS) == e.Query(payload={"a": 1}, metadata={"b": 2})
+    assert parse_sealed(found) == e.Query(payload={"a": 1}, metadata={"b": 2})
 
 
 @pytest.mark.parametrize(
@@ -322,13 +321,13 @@ def test_binaries_are_bit_frames_on_every_session(number, binarize):
     found = written(sent, binarize=binarize, compress=True)
 
     assert found.kind is BodyKind.WIRE1
-    assert parse_sealed(found, DEFAULT_LIMITS) == sent
+    assert parse_sealed(found) == sent
 
 
 def test_a_bit_frame_of_a_bus_message_is_checked_like_text():
     """The form of the frame does not loosen the rules of what is in it."""
     with pytest.raises(DecodeError, match="type"):
-        parse_sealed(Body(BodyKind.WIRE1, wire1.encode("bus", b"{}")), DEFAULT_LIMITS)
+        parse_sealed(Body(BodyKind.WIRE1, wire1.encode("bus", b"{}")))
 
 
 NOT_JSON = {
@@ -415,7 +414,7 @@ def test_a_clear_event_round_trips(event, sender, msg_type, payload, text, typed
     frame = clear_frame(event, text=text)
 
     assert frame.type is (FrameType.TEXT if text else FrameType.BINARY)
-    assert parse_clear(frame if typed else Frame(frame.data, FrameType.UNTYPED), sender, DEFAULT_LIMITS) == event
+    assert parse_clear(frame if typed else Frame(frame.data, FrameType.UNTYPED), sender) == event
 
 
 @every_clear
@@ -423,17 +422,15 @@ def test_a_clear_event_needs_two_keys_and_may_be_called_handshake(event, sender,
     """Noise messages of real clients come with four keys, old peers say `handshake`."""
     name = "handshake" if msg_type == "shake" else msg_type
 
-    assert parse_clear(clear({"msg_type": name, "payload": payload}), sender, DEFAULT_LIMITS) == event
+    assert parse_clear(clear({"msg_type": name, "payload": payload}), sender) == event
 
 
 def test_missing_choices_have_the_old_defaults():
     """What a proof and its answer leave out (wire.md §2.1)."""
     frame = clear({"msg_type": "shake", "payload": {"envelope": "ab"}})
 
-    assert parse_clear(frame, Role.CLIENT, DEFAULT_LIMITS) == e.Proof(envelope="ab")
-    assert parse_clear(frame, Role.HUB, DEFAULT_LIMITS) == e.ProofAnswer(
-        envelope="ab", encoding="JSON-HEX", cipher="AES-GCM"
-    )
+    assert parse_clear(frame, Role.CLIENT) == e.Proof(envelope="ab")
+    assert parse_clear(frame, Role.HUB) == e.ProofAnswer(envelope="ab", encoding="JSON-HEX", cipher="AES-GCM")
 
 
 def shake(**payload: object) -> dict[str, object]:
@@ -479,14 +476,14 @@ HUBS_MALFORMED: dict[str, tuple[object, str]] = {
 def test_malformed_handshakes_of_a_client_are_refused_by_field(value, named):
     """The error names the field, and nothing of what it held."""
     with pytest.raises(DecodeError, match=rf"\b{named}\b"):
-        parse_clear(clear(value), Role.CLIENT, DEFAULT_LIMITS)
+        parse_clear(clear(value), Role.CLIENT)
 
 
 @pytest.mark.parametrize(("value", "named"), HUBS_MALFORMED.values(), ids=HUBS_MALFORMED)
 def test_malformed_handshakes_of_a_hub_are_refused_by_field(value, named):
     """The error names the field, and nothing of what it held."""
     with pytest.raises(DecodeError, match=rf"\b{named}\b"):
-        parse_clear(clear(value), Role.HUB, DEFAULT_LIMITS)
+        parse_clear(clear(value), Role.HUB)
 
 
 @pytest.mark.parametrize("sender", Role, ids=lambda role: role.value)
@@ -498,7 +495,7 @@ def test_nothing_but_the_handshake_comes_in_clear(sender, message, binarize):
     kind = FrameType.TEXT if found.kind is BodyKind.JSON else FrameType.BINARY
 
     with pytest.raises(DecodeError, match="clear"):
-        parse_clear(Frame(found.data, kind), sender, DEFAULT_LIMITS)
+        parse_clear(Frame(found.data, kind), sender)
 
 
 @pytest.mark.parametrize(
@@ -525,14 +522,14 @@ def test_an_untyped_frame_is_text_by_its_first_byte(data, text):
 def test_garbage_in_clear_is_a_decode_error(data, kind, sender):
     """And nothing else."""
     with pytest.raises(DecodeError):
-        parse_clear(Frame(data, kind), sender, DEFAULT_LIMITS)
+        parse_clear(Frame(data, kind), sender)
 
 
 @given(objects, st.sampled_from(["hello", "shake", "handshake", "bus", "query"]), st.sampled_from(Role))
 def test_any_payload_is_read_or_refused(payload, msg_type, sender):
     """Every field may hold anything."""
     for value in ({"msg_type": msg_type, "payload": payload}, {"msg_type": msg_type, **payload}):
-        for parse in (lambda v: read(v), lambda v: parse_clear(clear(v), sender, DEFAULT_LIMITS)):
+        for parse in (lambda v: read(v), lambda v: parse_clear(clear(v), sender)):
             try:
                 assert isinstance(parse(value), e.Event)
             except DecodeError as error:

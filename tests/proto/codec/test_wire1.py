@@ -6,14 +6,13 @@ import json
 import zlib
 
 import pytest
-from attrs import evolve
 from hypothesis import example, given, strategies as st
 
 from tests.proto.vectors import load
 from thalovant_proto.codec import wire1
 from thalovant_proto.codec.wire1 import Wire1Frame, decode, encode
 from thalovant_proto.errors import DecodeError, LocalProtocolError
-from thalovant_proto.limits import DEFAULT_LIMITS
+from thalovant_proto.limits import JSON_TEXT
 
 NEXT = load("wire1_binary_next")
 LEGACY = load("wire1_binary_legacy")
@@ -265,14 +264,12 @@ def test_zlib_streams_are_whole_and_alone(mangle):
 
 
 def test_inflation_is_bounded():
-    """A stream may become as long as the limit and not a byte longer, whichever limit is lower."""
-    text = b'{"a":"' + b"x" * 1000 + b'"}'
-    frame = encode("bus", text, compress=True)
+    """A stream may become as long as a JSON text may be, and not a byte longer."""
+    longest = b'{"a":"' + b"x" * (JSON_TEXT - 8) + b'"}'
 
-    for name in ("inflate", "json_text"):
-        assert decode(frame, evolve(DEFAULT_LIMITS, **{name: len(text)})).msg_type == "bus"
-        with pytest.raises(DecodeError, match=f"limit of {len(text) - 1}"):
-            decode(frame, evolve(DEFAULT_LIMITS, **{name: len(text) - 1}))
+    assert decode(encode("bus", longest, compress=True)).msg_type == "bus"
+    with pytest.raises(DecodeError, match=f"limit of {JSON_TEXT}"):
+        decode(encode("bus", longest + b" ", compress=True))
 
 
 def test_a_bomb_costs_no_more_than_the_limit():
@@ -287,8 +284,8 @@ def test_json_limits_hold_without_compression():
     """Size and depth are those of any JSON text."""
     with pytest.raises(DecodeError, match="deeper"):
         decode(encode("bus", b'{"a":' * 65 + b"0" + b"}" * 65))
-    with pytest.raises(DecodeError, match="over the limit of 9"):
-        decode(encode("bus", b'{"a":1234}'), evolve(DEFAULT_LIMITS, json_text=9))
+    with pytest.raises(DecodeError, match=f"over the limit of {JSON_TEXT}"):
+        decode(encode("bus", b'{"a":"%b"}' % (b"x" * JSON_TEXT)))
 
 
 FRAMES = [bytes.fromhex(frame) for frame in DECODED]

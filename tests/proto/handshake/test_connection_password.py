@@ -363,7 +363,7 @@ def test_replaced_keys_are_few():
     stage.say(proof(IV))
     stage.puppet.channel = channel(answered(stage))
     (oldest,) = stage.puppet.frames(e.Ping())
-    for number in range(1 + DEFAULT_LIMITS.former_keys):
+    for number in range(4):
         stage.say(proof(bytes([number]) * 8))
 
     assert isinstance(stage.deliver(oldest)[-1].error, RemoteProtocolError)

@@ -41,6 +41,8 @@ V0 = Generation.PRESHARED
 OTHER_KEY = Secret("fedcba9876543210")
 every_carrier = pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
 
+GREETING_TIME = 3.0
+
 
 def channel(key: Secret[str] = CRYPTO_KEY) -> LegacyChannel:
     """The channel of somebody who holds that key."""
@@ -309,12 +311,12 @@ def test_a_client_that_says_nothing_is_greeted_once_more(password):
     """Old ones lose the first greeting to a race of their own; where it can, the second one offers the password too."""
     side = hub_side(V0, password=password, offers_password=False)
     hub = HubConnection(side, WSS, entropy=stream("hub"), now=0.0)
-    first = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
-    due = DEFAULT_LIMITS.greeting_time
+    first = [parse_clear(frame, Role.HUB) for frame, _ in hub.frames_to_send()]
+    due = GREETING_TIME
 
     assert (hub.next_timeout, hub.handle_timeout(due - 0.1), hub.frames_to_send()) == (due, [], [])
     assert hub.handle_timeout(due) == []
-    again = [parse_clear(frame, Role.HUB, DEFAULT_LIMITS) for frame, _ in hub.frames_to_send()]
+    again = [parse_clear(frame, Role.HUB) for frame, _ in hub.frames_to_send()]
 
     assert [side.hello(), side.offer()] == first
     assert [side.hello(), evolve(side, offers_password=True).offer()] == again
@@ -333,7 +335,7 @@ def test_a_client_that_said_something_is_not_greeted_again(sign):
     stage.say(sign)
     heard = len(stage.puppet.heard)
 
-    stage.wait(DEFAULT_LIMITS.greeting_time)
+    stage.wait(GREETING_TIME)
 
     assert heard == len(stage.puppet.heard)
 
@@ -362,7 +364,7 @@ def test_only_v0_has_a_second_greeting(generation):
     stage = Stage(Role.HUB, generation)
     heard = len(stage.puppet.heard)
 
-    stage.wait(DEFAULT_LIMITS.greeting_time)
+    stage.wait(GREETING_TIME)
 
     assert heard == len(stage.puppet.heard)
 

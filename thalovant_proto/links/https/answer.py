@@ -43,7 +43,7 @@ def read_answer(message: HttpMessage, limits: HttpsLimits) -> Answer:
         status,
         fields,
         str(error) if error else None,
-        retry_after(message.header(b"retry-after"), message.header(b"date"), limit=limits.retry_after),
+        retry_after(message.header(b"retry-after"), message.header(b"date")),
     )
 
 

@@ -21,6 +21,7 @@ from attrs import evolve, field, frozen
 
 from ...carrier import Carrier, CloseKind, Frame, FrameType, Target
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from ...limits import SLOWEST
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from ..endpoint import authorization, parse_endpoint, portable_agent
@@ -39,7 +40,17 @@ from .stream import (
     encode_form,
 )
 
+# An answer may take so long, the whole of it. Real hubs answer at once.
+_RESPONSE_TIME: Final = 10.0
+# A closing client may take so long to send what is queued and say goodbye.
+_CLOSE_TIME: Final = 5.0
+# The pause before a poll, growing with each that finds nothing: at first, where somebody waits, where nobody does.
+_POLL_FIRST: Final = 0.004
+_POLL_EAGER: Final = 0.1
+_POLL_IDLE: Final = 2.0
 _GROWTH: Final = 1.5
+# A poll that is overdue by this goes before frames to send, or a steady sender would never hear anything.
+_POLL_OVERDUE: Final = 1.0
 # Which polls also look into the queue that should be empty: a legacy hub's binary frames, a noise hub's second hello.
 _BOTH_QUEUES_EVERY: Final = 4
 
@@ -141,7 +152,7 @@ class HttpsClientLink:
 
         # When to poll, and what.
         self._eager = False
-        self._pause = limits.poll_first
+        self._pause = _POLL_FIRST
         self._poll_at = 0.0
         self._due = False  # a poll only waits for a socket
         self._polls = 0
@@ -160,7 +171,7 @@ class HttpsClientLink:
     @property
     def full(self) -> bool:
         """Whether enough waits for the answers to come."""
-        return self._queue_bytes >= self._limits.ahead
+        return self._queue_bytes >= self._limits.request
 
     @property
     def next_timeout(self) -> float | None:
@@ -187,9 +198,7 @@ class HttpsClientLink:
         """A socket is up; what waits goes out on it."""
         if self._phase is not _Phase.CLOSED:
             self._recall()
-            self._http = HttpStream(
-                h11.CLIENT, head=self._limits.head, body=self._limits.response, chunks=self._limits.chunks
-            )
+            self._http = HttpStream(h11.CLIENT, body=self._limits.response)
             self._released_at = None
             self._eof_owed = self._served = False
             self._proceed(now)
@@ -246,8 +255,8 @@ class HttpsClientLink:
         if self._phase is not _Phase.OPEN:
             raise LocalProtocolError(f"the HTTPS link is {self._phase.name}")
         body = self._as_form(frame)
-        if self._queue_bytes + len(body) > self._limits.send_queue:
-            raise LocalProtocolError(f"more than {self._limits.send_queue} bytes wait to be sent")
+        if self._queue_bytes + len(body) > self._limits.queue_bytes:
+            raise LocalProtocolError(f"more than {self._limits.queue_bytes} bytes wait to be sent")
         if frame.type is FrameType.BINARY and self._main is not Resource.BINARY:
             self._main = Resource.BINARY
             self._other_queue, self._polls = False, 0
@@ -286,7 +295,7 @@ class HttpsClientLink:
         if self._phase is _Phase.CLEARING or (self._phase is _Phase.CONNECTING and self._request is None):
             return [self._end(CloseKind.CLOSED)]
         self._phase = _Phase.LEAVING
-        self._leave_by = now + self._limits.close_time
+        self._leave_by = now + _CLOSE_TIME
         self._due = False
         self._proceed(now)
         return []
@@ -309,7 +318,7 @@ class HttpsClientLink:
             headers.append(("Content-Type", FORM_TYPE))
         head = h11.Request(method=resource.method, target=self._targets[resource].reveal(), headers=headers)
         self._out = self._http.send(head, h11.Data(data=body), h11.EndOfMessage())
-        deadline = now + self._limits.response_time + len(body) / self._limits.slowest
+        deadline = now + _RESPONSE_TIME + len(body) / SLOWEST
         self._request = _Request(resource, self._http, deadline, queued)
         self._heard = False
         self._due = False
@@ -322,7 +331,7 @@ class HttpsClientLink:
         if self._phase is _Phase.LEAVING:
             return Resource.SEND if self._queue else Resource.DISCONNECT
         overdue = now - self._poll_at
-        if self._queue and overdue < self._limits.poll_overdue:
+        if self._queue and overdue < _POLL_OVERDUE:
             return Resource.SEND
         if overdue < 0:
             return None
@@ -332,7 +341,7 @@ class HttpsClientLink:
 
     def _deadline(self, request: _Request) -> float:
         """The time at which its answer is given up: later for a large one that comes."""
-        return request.deadline + request.http.body_size / self._limits.slowest
+        return request.deadline + request.http.body_size / SLOWEST
 
     def _recall(self) -> None:
         """Take back a request that never left: it is as if it had not begun."""
@@ -355,13 +364,13 @@ class HttpsClientLink:
     def _hurry(self, now: float) -> None:
         """Poll soon, unless a poll is due sooner."""
         due = self._poll_at
-        self._pause = self._limits.poll_first
+        self._pause = _POLL_FIRST
         self._rest(now)
         self._poll_at = min(due, self._poll_at)
 
     def _rest(self, now: float) -> None:
         """Poll after a pause; the next one will be longer."""
-        pause = min(self._pause, self._limits.poll_eager if self._eager else self._limits.poll_idle)
+        pause = min(self._pause, _POLL_EAGER if self._eager else _POLL_IDLE)
         self._poll_at = now + pause
         self._pause = pause * _GROWTH
 
@@ -403,7 +412,7 @@ class HttpsClientLink:
             case Resource.CONNECT if self._phase is _Phase.CONNECTING:
                 self._phase = _Phase.OPEN
                 self._poll_at = now  # the hub's hello waits already
-                self._pause = self._limits.poll_first
+                self._pause = _POLL_FIRST
                 carrier = Carrier(legacy_binary_up=False, rehello=True, secure=self._secure, receipts=True)
                 return [LinkOpened(carrier=carrier)]
             case Resource.SEND:
@@ -424,7 +433,7 @@ class HttpsClientLink:
             broken = str(fault)
         self._polls += 1
         if frames:
-            self._pause = self._limits.poll_first
+            self._pause = _POLL_FIRST
         self._other_queue = not self._other_queue and self._polls % _BOTH_QUEUES_EVERY == 0
         if self._other_queue:
             self._poll_at = now

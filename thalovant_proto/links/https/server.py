@@ -24,6 +24,7 @@ from ... import jsontext
 from ...carrier import CloseKind, Credentials, Frame, FrameType
 from ...entropy import Entropy, checked
 from ...errors import DecodeError
+from ...limits import SLOWEST
 from ...secret import Secret
 from ..admission import AdmissionLimit
 from ..endpoint import read_authorization
@@ -33,6 +34,7 @@ from .stream import (
     DEFAULT_HTTPS_LIMITS,
     FORM_TYPE,
     FRAMES_FIELD,
+    HEAD,
     JSON_TYPE,
     NOT_CONNECTED,
     SESSION_COOKIE,
@@ -52,6 +54,15 @@ _TRUE: Final = (b"1", b"true", b"yes")
 _BUSY_FOR: Final = 5  # seconds
 _BUSY: Final = 1013  # as WebSocket close codes have it
 _NOT_NOW: Final = (1001, 1012, _BUSY)  # it stops, it restarts, it is busy
+
+# Each program with an access key has a session, and a crashed one leaves one. So many of a key may be proven, and so
+# many from one address not yet.
+_SESSIONS_PER_KEY: Final = 8
+# A session idle for this long makes room for a newcomer with the same key, for every client polls more often; and one
+# that has proven nothing for this long.
+_STALE_TIME: Final = 10.0
+# A socket may idle this long between requests, or take nothing of an answer.
+_IDLE_TIME: Final = 75.0
 
 _PHRASES: Final = {
     100: "Continue",
@@ -117,9 +128,9 @@ class HttpsServerHub:
         self._by_cookie: dict[bytes, HttpsSession] = {}
         self._by_place: dict[tuple[Secret[str], str, str], HttpsSession] = {}
         # By access key; and by that and the address, since whoever only knows the key proves nothing.
-        places = {"total": limits.sessions, "per_source": limits.sessions_per_key}
-        self._proven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=limits.stale_time)
-        self._unproven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=limits.stale_time)
+        places = {"total": limits.sessions, "per_source": _SESSIONS_PER_KEY}
+        self._proven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=_STALE_TIME)
+        self._unproven: AdmissionLimit[HttpsSession] = AdmissionLimit(**places, grace=_STALE_TIME)
         self._ready: dict[HttpsSession, None] = {}
 
     def __len__(self) -> int:
@@ -348,9 +359,9 @@ class HttpsServerConnection:
         self.session: HttpsSession | None = None  # that the latest request was about
         self._handle = handle
         self._limits = limits
-        self._http = HttpStream(h11.SERVER, head=limits.head, body=limits.request, chunks=limits.chunks)
+        self._http = HttpStream(h11.SERVER, body=limits.request)
         self._now = now
-        self._deadline = now + limits.idle_time
+        self._deadline = now + _IDLE_TIME
         self._began: float | None = None  # when the first byte of a request came whose last has not
         self._owed: _Owed | None = None
         self._last = False  # the socket ends after the answer that is owed
@@ -382,7 +393,7 @@ class HttpsServerConnection:
             return
         self._http.receive(data)
         self._advance()
-        if self._owed is not None and self._http.unread > self._limits.head + self._limits.request:
+        if self._owed is not None and self._http.unread > HEAD + self._limits.request:
             self._finish()  # sends on and on without waiting for an answer
 
     def eof(self, now: float) -> None:
@@ -410,7 +421,7 @@ class HttpsServerConnection:
         if self._http.reusable and not self._last:
             self._http.next_cycle()
             self._began = None
-            self._deadline = self._now + self._limits.idle_time + len(data) / self._limits.slowest
+            self._deadline = self._now + _IDLE_TIME + len(data) / SLOWEST
             self._advance()
             self._prompt = self._owed is not None
         else:
@@ -433,13 +444,13 @@ class HttpsServerConnection:
             self._out += self._http.send(_informational(100))
         if self._http.reading:
             self._began = self._now if self._began is None else self._began
-            self._deadline = self._began + self._limits.request_time + self._http.body_size / self._limits.slowest
+            self._deadline = self._began + self._limits.request_time + self._http.body_size / SLOWEST
 
     def _owe(self, reply: _Owed, *, last: bool = False) -> None:
         self._owed = reply
         self._last = last
         # A driver asks for the answer at once, unless the socket takes no more bytes.
-        self._deadline = self._now + self._limits.idle_time
+        self._deadline = self._now + _IDLE_TIME
 
     def _write(self, reply: _Reply) -> bytes:
         headers = [

@@ -12,11 +12,20 @@ from attrs import field, frozen
 from ... import jsontext
 from ...carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from ...errors import LocalProtocolError
+from ...limits import MIB
 from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .stream import HttpsLimits, Resource
 
 # The bytes that JSON puts around the frames of a response.
 _ENVELOPE: Final = 256
+# Frames that a hub keeps for a client that does not poll, and that it holds of one that sends faster than it is served.
+# Real hubs drop frames beyond 256, however small; here it is bytes that count, for an app may well say a thousand small
+# things between two polls.
+_QUEUE_FRAMES: Final = 4096
+# Bytes of frames that were received and are not processed yet.
+_RECEIVED_BYTES: Final = 16 * MIB
+# A session ends this long after the last poll (wire.md §7.1: real hubs drop the queue then).
+_SESSION_TIME: Final = 300.0
 
 
 @frozen
@@ -42,7 +51,7 @@ class HttpsSession:
     It never wants a socket: requests reach it by any `HttpsServerConnection`. What they brought is given out by
     `receive_data(b"", now)`, or `handle_timeout`, for which `next_timeout` is then due at once. Frames sent wait until
     the client polls. A lost frame cannot be recovered, so the session ends when too many wait, or when the client does
-    not poll for `session_time`. So do `/disconnect` and a new `/connect` of the same client. Frames sent until the
+    not poll for five minutes. So do `/disconnect` and a new `/connect` of the same client. Frames sent until the
     owner has heard of the end are among `unsent`.
     """
 
@@ -96,7 +105,7 @@ class HttpsSession:
         """At once if there are events, else when the client has not polled for too long."""
         if self._over:
             return None
-        return self._ready_at if self._ready_at is not None else self._polled_at + self._limits.session_time
+        return self._ready_at if self._ready_at is not None else self._polled_at + _SESSION_TIME
 
     def socket_opened(self, now: float) -> list[LinkEvent]:
         """Nothing: sockets belong to connections."""
@@ -112,7 +121,7 @@ class HttpsSession:
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
         """Report what requests have brought, or end the session of a client that no longer polls."""
-        if self.ending is None and now >= self._polled_at + self._limits.session_time:
+        if self.ending is None and now >= self._polled_at + _SESSION_TIME:
             self.end(CloseKind.LOST, "the client does not poll", now)
         return self._give_out()
 
@@ -131,7 +140,7 @@ class HttpsSession:
         self._queues[queue].append(waiting)
         self._queued_bytes += len(text)
         frames = sum(map(len, self._queues.values()))
-        if frames > self._limits.queue_frames or self._queued_bytes > self._limits.queue_bytes:
+        if frames > _QUEUE_FRAMES or self._queued_bytes > self._limits.queue_bytes:
             self.end(CloseKind.LOST, "the client leaves too much unread", now)
 
     def data_to_send(self) -> bytes:
@@ -156,8 +165,8 @@ class HttpsSession:
 
     def receive(self, frame: Frame, now: float) -> bool:
         """A frame came. False if the owner is behind and it was not taken."""
-        full = self._received_frames >= self._limits.queue_frames
-        if full or self._received_bytes + len(frame.data) > self._limits.received_bytes:
+        full = self._received_frames >= _QUEUE_FRAMES
+        if full or self._received_bytes + len(frame.data) > _RECEIVED_BYTES:
             return False
         self._received_frames += 1
         self._received_bytes += len(frame.data)
@@ -172,7 +181,7 @@ class HttpsSession:
         """Frames of one type for one response, as JSON strings, in order; the rest waits for the next poll."""
         taken: list[bytes] = []
         size, waiting = 0, self._queues[Resource.BINARY if binary else Resource.TEXT]
-        while waiting and (not taken or size + len(waiting[0].text) <= self._limits.poll):
+        while waiting and (not taken or size + len(waiting[0].text) <= self._limits.response // 2):
             taken.append(waiting.popleft().text)
             size += len(taken[-1])
         self._queued_bytes -= size

@@ -17,7 +17,7 @@ from attrs.validators import gt
 
 from ... import jsontext
 from ...errors import DecodeError
-from ...limits import KIB, MIB, SLOWEST
+from ...limits import KIB, MIB
 
 
 class Resource(enum.Enum):
@@ -52,58 +52,24 @@ JSON_TYPE: Final = "application/json"
 class HttpsLimits:
     """Limits of one hub session over HTTP, on either side. Sizes in bytes, times in seconds."""
 
-    # Start line and headers; as much as common servers and proxies take.
-    head: int = field(default=16 * KIB, validator=gt(0))
-    # Body of a request: what real hubs and common proxies take.
+    # Body of a request: what real hubs and common proxies take. With so much a client's link has enough to send.
     request: int = field(default=1 * MIB, validator=gt(0))
     # Body of a response: a whole outbox of a real hub, 256 frames, unless they are all full Noise chunks.
     response: int = field(default=8 * MIB, validator=gt(0))
-    # Pieces that a body may come in: proxies cut at 4 KiB or more, and each piece costs parsing.
-    chunks: int = field(default=16 * KIB, validator=gt(0))
-    # Frames that a hub keeps for a client that does not poll, and that it holds of one that sends faster than it is
-    # served. Real hubs drop frames beyond 256, however small; here it is bytes that count, for an app may well say
-    # a thousand small things between two polls.
-    queue_frames: int = field(default=4096, validator=gt(0))
-    # `queue_bytes`: room for one message of the full 32 MiB as base64. `received_bytes`: frames that were received and
-    # are not processed yet.
+    # What waits for the peer: one message of the full 32 MiB as base64.
     queue_bytes: int = field(default=64 * MIB, validator=gt(0))
-    received_bytes: int = field(default=16 * MIB, validator=gt(0))
-    # How much of that a hub puts into one response; a single larger frame still goes, alone.
-    poll: int = field(default=4 * MIB, validator=gt(0))
-    # With so much a client's link has enough to send for now: requests that follow each other, as large as they may be.
-    ahead: int = field(default=1 * MIB, validator=gt(0))
-    # What it holds at most: one message more, of the full 32 MiB, as base64 in forms.
-    send_queue: int = field(default=64 * MIB, validator=gt(0))
-    # Sessions of one hub, and of one access key: each program with that key has one, and a crashed one leaves one. So
-    # many may be proven, and so many from one address not yet.
+    # Sessions of one hub.
     sessions: int = field(default=10_000, validator=gt(0))
-    sessions_per_key: int = field(default=8, validator=gt(0))
-    # Bytes a second: what bodies may take on top of the times below.
-    slowest: int = field(default=SLOWEST, validator=gt(0))
-    # How long an answer may take, the whole of it. Real hubs answer at once.
-    response_time: float = field(default=10.0, validator=gt(0))
-    # How long a closing client may take to send what is queued and say goodbye.
-    close_time: float = field(default=5.0, validator=gt(0))
-    # From the first byte of a request to its last, and how long a socket may idle between requests, or take nothing of
-    # an answer.
+    # From the first byte of a request to its last.
     request_time: float = field(default=20.0, validator=gt(0))
-    idle_time: float = field(default=75.0, validator=gt(0))
-    # A hub's session ends this long after the last poll (wire.md §7.1: real hubs drop the queue then).
-    session_time: float = field(default=300.0, validator=gt(0))
-    # A session idle for this long makes room for a newcomer with the same key, for every client polls more often; and
-    # one that has proven nothing for this long.
-    stale_time: float = field(default=10.0, validator=gt(0))
-    # The longest Retry-After that is believed.
-    retry_after: float = field(default=60.0, validator=gt(0))
-    # The pause before a poll, growing by half with each that finds nothing: somebody waits, nobody does.
-    poll_first: float = field(default=0.004, validator=gt(0))
-    poll_eager: float = field(default=0.1, validator=gt(0))
-    poll_idle: float = field(default=2.0, validator=gt(0))
-    # A poll that is overdue by this goes before frames to send, or a steady sender would never hear anything.
-    poll_overdue: float = field(default=1.0, validator=gt(0))
 
 
 DEFAULT_HTTPS_LIMITS: Final = HttpsLimits()
+
+#: Start line and headers; as much as common servers and proxies take.
+HEAD: Final = 16 * KIB
+# Pieces that a body may come in: proxies cut at 4 KiB or more, and each piece costs parsing.
+_CHUNKS: Final = 16 * KIB
 
 
 # --- forms
@@ -202,13 +168,16 @@ _STATUS_LINE: Final = b"HTTP/"
 
 
 class HttpStream:
-    """One socket's bytes as whole messages, one at a time: the next comes only after `next_cycle`."""
+    """One socket's bytes as whole messages, one at a time: the next comes only after `next_cycle`.
 
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER], *, head: int, body: int, chunks: int) -> None:
-        self._http = h11.Connection(role, max_incomplete_event_size=head)
+    `body` is the most that the body of one of the peer's messages may have.
+    """
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER], *, body: int) -> None:
+        self._http = h11.Connection(role, max_incomplete_event_size=HEAD)
         # h11 waits for a blank line before it judges; another protocol may never send one.
         self._opening = _STATUS_LINE if role is h11.CLIENT else b""
-        self._limits = (head, body, chunks)
+        self._limit = body
         self._waiting = bytearray()  # received and not yet given to h11
         self._ended = False  # the peer's side of the socket
         self._strange = False  # it does not begin as the peer's messages do
@@ -304,7 +273,7 @@ class HttpStream:
         line or head that is too long is that however it was cut.
         """
         if self._waiting:
-            size = max(1, self._limits[0] - len(self._http.trailing_data[0]))
+            size = max(1, HEAD - len(self._http.trailing_data[0]))
             data = bytes(self._waiting[:size])
             del self._waiting[:size]
             self._fed += len(data)
@@ -322,20 +291,20 @@ class HttpStream:
             raise self._malformed()  # two readers could see two bodies (RFC 9112 §6.1)
         if not head.http_version.startswith(b"1."):
             raise self._malformed()
-        if max(lengths, default=0) > self._limits[1]:
+        if max(lengths, default=0) > self._limit:
             raise self._too_large()
 
     def _check_size_of_head(self) -> None:
-        if self._fed - len(self._http.trailing_data[0]) > self._limits[0]:
+        if self._fed - len(self._http.trailing_data[0]) > HEAD:
             raise self._too_long()
 
     def _check_body(self, data: h11.Data) -> None:
         self._body += data.data
         self._chunks += data.chunk_start
-        if len(self._body) > self._limits[1]:
+        if len(self._body) > self._limit:
             raise self._too_large()
-        if self._chunks > self._limits[2]:
-            raise self._fault(f"a body of more than {self._limits[2]} chunks", code="http_too_many_chunks", status=400)
+        if self._chunks > _CHUNKS:
+            raise self._fault(f"a body of more than {_CHUNKS} chunks", code="http_too_many_chunks", status=400)
 
     def _judge(self, error: h11.RemoteProtocolError) -> HttpFault:
         # h11's own words quote what came, and that may hold a key.
@@ -349,10 +318,10 @@ class HttpStream:
         return self._fault("something that is not HTTP/1.1", code="http_malformed", status=400)
 
     def _too_long(self) -> HttpFault:
-        return self._fault(f"a head over the limit of {self._limits[0]} bytes", code="http_head_too_large", status=431)
+        return self._fault(f"a head over the limit of {HEAD} bytes", code="http_head_too_large", status=431)
 
     def _too_large(self) -> HttpFault:
-        return self._fault(f"a body over the limit of {self._limits[1]} bytes", code="http_body_too_large", status=413)
+        return self._fault(f"a body over the limit of {self._limit} bytes", code="http_body_too_large", status=413)
 
     def _fault(self, message: str, *, code: str, status: int) -> HttpFault:
         self._waiting.clear()

@@ -15,10 +15,11 @@ from typing import Final
 
 from ...carrier import Carrier, CloseKind, Frame, FrameType, Target
 from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolError
+from ...limits import HANDSHAKE_FRAME
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .connect import kind_of, login, parse_broker
-from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
+from .limits import CLOSE_TIME, DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
 from .session import MessageReceived, MqttSession, Published, SessionClosed, SessionEvent, Subscribed
 from .topics import DEFAULT_PREFIX, OFFLINE, ONLINE, TOPIC_HEAD, Layout, Topics, candidate_layouts
@@ -26,6 +27,17 @@ from .topics import DEFAULT_PREFIX, OFFLINE, ONLINE, TOPIC_HEAD, Layout, Topics,
 #: A hello that tells nothing: the hub answers with its own. Hubs that read bit frames only drop it unread and answer
 #: too: any frame wakes them (seen with all three generations).
 WAKE_UP: Final = b'{"msg_type": "hello", "payload": {}, "metadata": {}, "route": []}'
+
+# A hub that was not there when it was woken is woken again so soon after it is back.
+_WAKE_TIME: Final = 1.0
+# Hubs take their own `offline` for ours and drop a session that is new by then (real-hubs.md §8). Their echo comes
+# within 100 ms, delayed acknowledgements included.
+_SETTLE_TIME: Final = 0.25
+# The layout on which the hub answered last time is tried alone for so long.
+_ALONE_TIME: Final = 3.0
+# Without a frame of ours for so long the hub is asked whether it is there: real ones forget a client after 300 s, and
+# the end of one shows nowhere, since the broker lives.
+_IDLE_PROBE: Final = 100.0
 
 # A hub that holds half a handshake for our access key, left by a link that died, answers no second wake-up. After so
 # many it is told that we are offline, and woken again: the `/disconnect` before `/connect` of MQTT.
@@ -99,7 +111,7 @@ class MqttClientLink:
         status = self._first[0].topics.status
         self._session = MqttSession(
             login(client_id, username, password, keepalive=limits.keepalive, status=status),
-            packet_limit=limits.handshake_frame + TOPIC_HEAD,
+            packet_limit=min(HANDSHAKE_FRAME, limits.frame) + TOPIC_HEAD,
             limits=limits,
         )
         self._state = _State.IDLE
@@ -127,7 +139,7 @@ class MqttClientLink:
     @property
     def full(self) -> bool:
         """Whether enough waits for the broker's acknowledgements."""
-        return self._session.waiting >= self._limits.ahead
+        return self._session.waiting >= self._limits.queue // 64
 
     @property
     def next_timeout(self) -> float | None:
@@ -212,7 +224,7 @@ class MqttClientLink:
         if self._session.has_room:
             return [self._leave(now)]
         self._state = _State.CLOSING
-        self._timers = {"close": now + self._limits.close_time}
+        self._timers = {"close": now + CLOSE_TIME}
         return []
 
     # --- below --------------------------------------------------------------------------------------------------------
@@ -239,7 +251,7 @@ class MqttClientLink:
     def _connected(self, now: float) -> None:
         self._state = _State.WAKING
         if self._untried:
-            self._timers["alone"] = now + self._limits.alone_time
+            self._timers["alone"] = now + _ALONE_TIME
         self._subscribe(self._first, now)
 
     def _try_others(self, now: float) -> None:
@@ -277,13 +289,13 @@ class MqttClientLink:
 
     def _call(self, layouts: Iterable[Layout], now: float) -> None:
         self._calls += 1
-        self._timers["call"] = now + self._limits.wake_time
+        self._timers["call"] = now + _WAKE_TIME
         self._say([(layout.topics.up, WAKE_UP) for layout in layouts], now, qos=self._qos)
 
     def _settle(self, now: float) -> None:
         """Hear nothing until the `offline` messages have stopped, then call anew."""
         self._timers.pop("call", None)
-        self._timers["settle"] = now + self._limits.settle_time
+        self._timers["settle"] = now + _SETTLE_TIME
 
     def _message(self, message: MessageReceived, now: float) -> list[LinkEvent]:
         if message.retain or self._state is _State.CLOSING:
@@ -312,7 +324,7 @@ class MqttClientLink:
                 rehello=True,
                 secure=self._secure,
                 receipts=self._qos == 1,
-                idle=self._limits.idle_probe,
+                idle=_IDLE_PROBE,
             )
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from attrs import field, frozen
 
@@ -19,10 +20,13 @@ from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolErro
 from ...secret import Secret
 from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from .connect import kind_of, login, parse_broker
-from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
+from .limits import CLOSE_TIME, DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
 from .session import Connected, MessageReceived, MqttSession, SessionClosed, SessionEvent, State, Subscribed
 from .topics import DEFAULT_PREFIX, OFFLINE, ONLINE, TOPIC_HEAD, HubLayout, client_of, hub_layouts, topic_of
+
+# A client without a frame for so long is forgotten, as by real hubs.
+_IDLE_TIME: Final = 300.0
 
 
 @frozen(kw_only=True)
@@ -190,7 +194,7 @@ class MqttHubGateway:
 
     Bounded: as many links as `limits.peers`, new clients beyond that get no answer; a message over `limits.frame` ends
     its sender's link, not the gateway; a link for whose frame the broker has no room ends, since frames may not be
-    lost; a client without a frame for `limits.idle_time` is told `offline` and forgotten.
+    lost; a client without a frame for five minutes is told `offline` and forgotten.
 
     Raises `ValueError` for a URL, prefix or name that cannot work.
     """
@@ -259,7 +263,7 @@ class MqttHubGateway:
             return self._now
         times = [self._leave_by, self._greetings_by, self._session.next_timeout]
         if self._peers:
-            times.append(next(iter(self._peers.values()))._heard_at + self.limits.idle_time)
+            times.append(next(iter(self._peers.values()))._heard_at + _IDLE_TIME)
         return min((time for time in times if time is not None), default=None)
 
     # --- the driver ---------------------------------------------------------------------------------------------------
@@ -284,10 +288,10 @@ class MqttHubGateway:
         events = [*self._flush(), *self._take(self._session.handle_timeout(now), now)]
         while self._peers:
             oldest = next(iter(self._peers.values()))
-            if oldest._heard_at + self.limits.idle_time > now:
+            if oldest._heard_at + _IDLE_TIME > now:
                 break
             self._say_offline(oldest._layout, oldest._client, now)
-            self._end_peer(oldest, f"no frame within {self.limits.idle_time:g} s", now)
+            self._end_peer(oldest, f"no frame within {_IDLE_TIME:g} s", now)
         if self._greetings_by is not None and self._greetings_by <= now:
             self._greetings_by = None
             events += [EchoMissed()] if self._greetings else []
@@ -309,7 +313,7 @@ class MqttHubGateway:
         if self._session.has_room:
             return self._leave(now)
         self._state = _State.CLOSING
-        self._leave_by = now + self.limits.close_time
+        self._leave_by = now + CLOSE_TIME
         return []
 
     def dismiss(self, access_key: Secret[str], now: float) -> None:

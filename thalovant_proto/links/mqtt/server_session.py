@@ -14,6 +14,7 @@ from typing import Final
 from attrs import field, frozen
 
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from ...limits import KIB
 from .decoding import ConnectRefusal, decode
 from .framing import Framer, PacketTooLarge
 from .limits import DEFAULT_MQTT_LIMITS, MqttLimits
@@ -80,6 +81,13 @@ class ServerState(enum.Enum):
 # The packets that a client may send once it is connected; a second CONNECT is not among it [MQTT-3.1.0-2].
 _FROM_CLIENT: Final = frozenset({Publish, Puback, Pubrec, Pubrel, Pubcomp, Subscribe, Unsubscribe, Pingreq, Disconnect})
 
+# A CONNECT: client id and user name of a kilobyte, a will and a token as password.
+_CONNECT_PACKET: Final = 16 * KIB
+# What a client may send behind its CONNECT before the door has answered (§3.1.4 allows it).
+_PARKED: Final = 64 * KIB
+# Topic filters in one SUBSCRIBE or UNSUBSCRIBE, and levels in one topic: brokers walk a tree for each.
+_FILTERS: Final = 64
+_LEVELS: Final = 16
 _PATIENCE: Final = 1.5  # keepalive intervals without a packet [MQTT-3.1.2-24]
 
 
@@ -93,10 +101,10 @@ class ServerSession:
     def __init__(self, *, now: float, packet_limit: int, limits: MqttLimits = DEFAULT_MQTT_LIMITS) -> None:
         self._limits = limits
         self._packet_limit = packet_limit
-        self._framer = Framer(limits.connect_packet)
+        self._framer = Framer(_CONNECT_PACKET)
         self._state = ServerState.CONNECTING
         self._silence = 0.0  # how long the client may send no packet; 0 for ever
-        self._deadline: float | None = now + limits.connect_time
+        self._deadline: float | None = now + limits.answer_time
         self._out = b""
 
     @property
@@ -184,8 +192,8 @@ class ServerSession:
                 yield PacketReceived(packet=packet, wire=raw.wire)
                 if isinstance(packet, Disconnect):
                     yield self._closed("the client left", clean=True)
-            if self._state is ServerState.DECIDING and self._framer.buffered > self._limits.parked:
-                raise _violation(f"a client sent more than {self._limits.parked} bytes ahead of CONNACK", "mqtt_limit")
+            if self._state is ServerState.DECIDING and self._framer.buffered > _PARKED:
+                raise _violation(f"a client sent more than {_PARKED} bytes ahead of CONNACK", "mqtt_limit")
         except ConnectRefusal as fault:
             if self._state is ServerState.CONNECTING:  # a second one is only a fault [MQTT-3.1.0-2]
                 self._out = Connack(code=fault.code).encode()
@@ -206,10 +214,10 @@ class ServerSession:
                 topics = list(names)
             case _:
                 return
-        if len(topics) > self._limits.filters:
-            raise _violation(f"a packet has more than {self._limits.filters} topic filters", "mqtt_limit")
-        if any(topic.count("/") >= self._limits.levels for topic in topics):
-            raise _violation(f"a topic has more than {self._limits.levels} levels", "mqtt_limit")
+        if len(topics) > _FILTERS:
+            raise _violation(f"a packet has more than {_FILTERS} topic filters", "mqtt_limit")
+        if any(topic.count("/") >= _LEVELS for topic in topics):
+            raise _violation(f"a topic has more than {_LEVELS} levels", "mqtt_limit")
 
     def _heard(self, now: float) -> None:
         self._deadline = now + self._silence if self._silence else None

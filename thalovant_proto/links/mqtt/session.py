@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
+from ...limits import SLOWEST
 from .connect import refusal
 from .decoding import decode
 from .fields import MAX_REMAINING, encode_topic_name, topic_matches
@@ -97,6 +98,10 @@ class State(enum.Enum):
 
 # Pinging at three quarters of the promised interval keeps the promise [MQTT-3.1.2-23] with a late timer too.
 _PING_AFTER: Final = 0.75
+# From PUBLISH to PUBACK: brokers may write it to disk, or ask each other, first.
+_PUBACK_TIME: Final = 30.0
+# Messages of QoS 1 remembered so as to know their duplicates: more than brokers keep on their way.
+_REMEMBERED: Final = 128
 
 _UNAVAILABLE: Final = "the broker says that it is unavailable"
 _NOT_MQTT: Final = "is this the broker's MQTT port, and with TLS where the broker wants it?"
@@ -141,7 +146,6 @@ class MqttSession:
         # Packet id: token, size, when its PUBACK is due; oldest first.
         self._in_flight: dict[int, tuple[int | None, int, float]] = {}
         self._in_flight_bytes = 0
-        self._byte_time = 1 / limits.slowest
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._subscribing: dict[int, tuple[int, ...]] = {}  # packet id: QoS asked for
@@ -292,9 +296,9 @@ class MqttSession:
         for name in [name for name, at in self._timers.items() if at <= now]:
             if name == "ping":
                 self._ping(now)
-            elif name == "pingresp" and self._received_at + self._limits.pingresp_time > now:
+            elif name == "pingresp" and self._received_at + self._limits.answer_time > now:
                 # A broker in the middle of something large answers behind it.
-                self._timers[name] = self._received_at + self._limits.pingresp_time
+                self._timers[name] = self._received_at + self._limits.answer_time
             else:
                 return [self._close(f"the broker sent no {name.upper()} in time")]
         return []
@@ -321,7 +325,7 @@ class MqttSession:
             size = len(payload)
             self._in_flight_bytes += size
             # What is on its way may take its time on a slow line, and what is behind it waits for that.
-            due = now + self._limits.puback_time + self._in_flight_bytes * self._byte_time
+            due = now + _PUBACK_TIME + self._in_flight_bytes / SLOWEST
             self._in_flight[packet_id] = (token, size, due)
             if len(self._in_flight) == 1:
                 self._timers["puback"] = due
@@ -401,7 +405,7 @@ class MqttSession:
             if self._remembered.pop(packet_id, None) == mark and packet.dup:
                 self._remembered[packet_id] = mark
                 return None
-            if len(self._remembered) >= self._limits.remembered:
+            if len(self._remembered) >= _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
             self._remembered[packet_id] = mark
         return MessageReceived(topic=topic, payload=payload, retain=packet.retain)
@@ -440,7 +444,7 @@ class MqttSession:
     def _ping(self, now: float) -> None:
         if self._ping_due() <= now:
             self._pings += 1
-            due = now + self._limits.pingresp_time + self._in_flight_bytes * self._byte_time
+            due = now + self._limits.answer_time + self._in_flight_bytes / SLOWEST
             self._timers.setdefault("pingresp", due)
             self._write(Pingreq().encode(), now)
         self._timers["ping"] = self._ping_due()

@@ -136,7 +136,7 @@ class WssClientLink(WssLink):
                 code="http_status",
                 hint=status_hint(status),
             ),
-            retry_after=retry_after(wait, date, limit=self._limits.retry_after),
+            retry_after=retry_after(wait, date),
         )
 
     def _bad_head(self, what: str, *, status: int, hint: str = "") -> LinkClosed:

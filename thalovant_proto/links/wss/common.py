@@ -40,25 +40,27 @@ class WssLimits:
 
     # One message, in however many frames it comes; also the most that we send as one.
     message: int = field(default=DEFAULT_LIMITS.frame, validator=gt(0))
-    # Frames of one message: peers do not fragment, or by some KiB; each costs 10 µs, so a flood of them 0.2 s.
-    fragments: int = field(default=16 * KIB, validator=gt(0))
-    # The upgrade's request or response up to its blank line: as much as common servers and proxies take.
-    head: int = field(default=16 * KIB, validator=gt(0))
-    # Pongs waiting to be drained, 8 KiB of them; then only the latest pings are answered (RFC 6455 §5.5.3 allows it).
-    pending_pongs: int = field(default=64, validator=gt(0))
-    # From the open socket to the upgraded link: two round trips on a bad mobile network.
-    upgrade_time: float = field(default=10.0, validator=gt(0))
     # Silence after which we ask for a sign of life; proxies commonly drop what is idle for 60 s.
     ping_interval: float = field(default=20.0, validator=gt(0))
-    # How long that sign may take. Below the interval, so that a dead peer is noticed within two intervals.
-    ping_timeout: float = field(default=15.0, validator=gt(0))
-    # How long the peer may take to answer our close.
-    close_time: float = field(default=2.0, validator=gt(0))
-    # The longest Retry-After that is believed.
-    retry_after: float = field(default=60.0, validator=gt(0))
+
+    @property
+    def ping_timeout(self) -> float:
+        """How long that sign may take: a dead peer is noticed within two intervals."""
+        return 0.75 * self.ping_interval
 
 
 DEFAULT_WSS_LIMITS: Final = WssLimits()
+
+# Frames of one message: peers do not fragment, or by some KiB; each costs 10 µs, so a flood of them 0.2 s.
+_FRAGMENTS: Final = 16 * KIB
+# The upgrade's request or response up to its blank line: as much as common servers and proxies take.
+_HEAD: Final = 16 * KIB
+# Pongs waiting to be drained, 8 KiB of them; then only the latest pings are answered (RFC 6455 §5.5.3 allows it).
+_PENDING_PONGS: Final = 64
+# From the open socket to the upgraded link: two round trips on a bad mobile network.
+_UPGRADE_TIME: Final = 10.0
+# The peer may take so long to answer our close.
+_CLOSE_TIME: Final = 2.0
 
 # wsproto copies what it is fed and holds what it cannot use yet: never feed it more than this at once.
 _SLICE: Final = 64 * KIB
@@ -113,7 +115,7 @@ class _SizeLaw(Extension):
         self._frame = payload_length
         if self._control:
             return _NO_RSV
-        if self._held + payload_length > self._limits.message or self._fragments >= self._limits.fragments:
+        if self._held + payload_length > self._limits.message or self._fragments >= _FRAGMENTS:
             return CloseReason.MESSAGE_TOO_BIG
         return _NO_RSV
 
@@ -170,7 +172,7 @@ class WssLink(abc.ABC):
 
     def socket_opened(self, now: float) -> list[LinkEvent]:
         """Start the upgrade and its deadline. Once per link."""
-        self._deadline = now + self._limits.upgrade_time
+        self._deadline = now + _UPGRADE_TIME
         return []
 
     def receive_data(self, data: bytes, now: float) -> Iterator[LinkEvent]:
@@ -207,7 +209,7 @@ class WssLink(abc.ABC):
         self._hush()
         match self._state:
             case _State.UPGRADING:
-                return [self._end(CloseKind.LOST, reason=f"no upgrade within {self._limits.upgrade_time:g} s")]
+                return [self._end(CloseKind.LOST, reason=f"no upgrade within {_UPGRADE_TIME:g} s")]
             case _State.CLOSING:
                 return [self._end_as_asked()]
         reason = f"ping timeout: nothing came within {self._limits.ping_timeout:g} s"
@@ -264,7 +266,7 @@ class WssLink(abc.ABC):
             return [self._end(CloseKind.CLOSED, code=code, reason=reason)]
         if self._state is _State.OPEN:
             self._state = _State.CLOSING
-            self._deadline = now + self._limits.close_time
+            self._deadline = now + _CLOSE_TIME
             self._parting = (code, reason)
             self._goodbye = self._close_frame(code, reason)
         return []
@@ -292,10 +294,10 @@ class WssLink(abc.ABC):
             hint = "It speaks TLS, we speak plain text: check the scheme and the port." if tls else ""
             yield self._bad_head("something that is not HTTP", status=400, hint=hint)
             return
-        end = _BLANK_LINE.search(self._head, seen, self._limits.head)
+        end = _BLANK_LINE.search(self._head, seen, _HEAD)
         if end is None:
-            if len(self._head) >= self._limits.head:
-                yield self._bad_head(f"a head over the limit of {self._limits.head} bytes", status=431)
+            if len(self._head) >= _HEAD:
+                yield self._bad_head(f"a head over the limit of {_HEAD} bytes", status=431)
             return
         head, rest = bytes(self._head[: end.end()]), bytes(self._head[end.end() :])
         self._head.clear()
@@ -337,7 +339,7 @@ class WssLink(abc.ABC):
         data = payload.encode() if isinstance(payload, str) else payload
         if frame.opcode is Opcode.PING:
             self._pongs.append(self._finish(self._framer.pong(data)))
-            del self._pongs[: -self._limits.pending_pongs]
+            del self._pongs[:-_PENDING_PONGS]
             return None
         if frame.opcode is Opcode.PONG:
             return None  # a sign of life like any other byte
@@ -357,7 +359,7 @@ class WssLink(abc.ABC):
         code, what = fault.code, f"a frame that breaks RFC 6455 ({fault})"
         if code is CloseReason.MESSAGE_TOO_BIG or str(fault) == _LENGTH_OF_64_BITS:
             code = CloseReason.MESSAGE_TOO_BIG
-            what = f"a message over the limit of {self._limits.message} bytes or {self._limits.fragments} frames"
+            what = f"a message over the limit of {self._limits.message} bytes or {_FRAGMENTS} frames"
         elif code is CloseReason.INVALID_FRAME_PAYLOAD_DATA:
             what = "text that is not UTF-8"
         if self._state is _State.CLOSING:

@@ -215,7 +215,7 @@ def leave(hand: ByHand) -> list[Any]:
 
 def test_what_waits_to_be_sent_is_bounded():
     """The queue has a limit; a refused frame changes nothing, and room comes back when frames leave."""
-    hand = by_hand(send_queue=40).open()  # a poll is out, so frames wait
+    hand = by_hand(queue_bytes=40).open()  # a poll is out, so frames wait
     hand.link.send(text("0123456789"), hand.now, token=1)  # 18 bytes as a form
     hand.link.send(text("0123456789"), hand.now, token=2)
 
@@ -229,7 +229,7 @@ def test_what_waits_to_be_sent_is_bounded():
 
 def test_the_link_says_when_it_has_enough():
     """By what waits behind the request that is out, so that the next one is at hand."""
-    hand = by_hand(ahead=100).idle()
+    hand = by_hand(request=100).idle()
     full = []
     for _ in range(3):
         hand.link.send(text("x" * 60), hand.now)

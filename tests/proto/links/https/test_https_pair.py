@@ -85,7 +85,7 @@ def test_large_messages_pass():
     """Nearly as large as a request may be up, five times that down, and many at once."""
     world, client = ready(greet)
     large_up = binary(bytes(range(256)) * 2600)
-    large_down = [binary(b"\xfe" * (5 * MIB)), text("x" * (5 * MIB)), *(binary(b"%d" % n) for n in range(200))]
+    large_down = [binary(b"\xfe" * (5 * MIB)), text("x" * (5 * MIB)), *(binary(b"%02d" % n) for n in range(200))]
 
     client.link.send(large_up, world.now)
     for frame in large_down:
@@ -316,11 +316,11 @@ def test_a_hub_that_is_frozen_is_noticed():
 
 def test_a_client_that_leaves_too_much_unread_starts_over():
     """The hub ends the session rather than drop a frame of it; the client hears `FORGOTTEN` and connects anew."""
-    world, client = ready(greet, limits=HttpsLimits(queue_frames=20))
+    world, client = ready(greet, limits=HttpsLimits(queue_bytes=120))
 
     for n in range(30):
         if world.sessions[0].ending is None:
-            world.sessions[0].send(binary(b"%d" % n), world.now, token=n)
+            world.sessions[0].send(binary(b"%02d" % n), world.now, token=n)
     world.run(5)
 
     assert closed(client.events).kind is CloseKind.FORGOTTEN

@@ -423,31 +423,31 @@ def test_what_was_polled_makes_room():
 
 def test_the_owner_sees_what_waits_and_when_it_is_taken():
     """It can hold back while much is unread, and go on when a poll has taken some; an empty poll tells nothing."""
-    hub, cookie = connected(poll=20)
+    hub, cookie = connected(response=300)
     hub.call("get_messages", cookie=cookie)
     seen: list[int] = []
     hub.session.on_taken = lambda: seen.append(hub.session.unsent)
-    for letter in "abc":
-        hub.session.send(text(letter * 10), hub.now)
-    assert hub.session.unsent == 3 * len('"aaaaaaaaaa"')
+    for letter in "abcdefg":
+        hub.session.send(text(letter * 40), hub.now)
+    assert hub.session.unsent == 7 * 42
 
     for _ in range(4):
         hub.call("get_messages", cookie=cookie)
     hub.call("get_binary_messages", cookie=cookie)
 
-    assert seen == [24, 12, 0]
+    assert seen == [4 * 42, 42, 0]
 
 
 def test_a_poll_gives_what_fits_and_keeps_the_rest():
     """4 MiB at a time, in order; a single larger frame goes alone."""
-    hub, cookie = connected(poll=1000)
-    sizes = [400, 400, 400, 5000, 10, 10]
+    hub, cookie = connected(response=2000)
+    sizes = [400, 400, 400, 1700, 10, 10]
     for size in sizes:
         hub.session.send(text("x" * size), hub.now)
 
     polls = [hub.call("get_messages", cookie=cookie).body["messages"] for _ in range(5)]
 
-    assert [[len(message) for message in poll] for poll in polls] == [[400, 400], [400], [5000], [10, 10], []]
+    assert [[len(message) for message in poll] for poll in polls] == [[400, 400], [400], [1700], [10, 10], []]
 
 
 def test_what_no_client_could_read_is_not_taken():
@@ -487,31 +487,31 @@ def test_a_client_that_does_not_poll_is_lost():
 
 def test_an_owner_that_is_behind_is_not_drowned():
     """Frames that nobody takes from the session are bounded; the client is told to wait, and its frame is not taken."""
-    hub = front(queue_frames=3)
+    hub = front()
     cookie = hub.connect()
     request = (
         f"POST /send_message?authorization={AUTHORIZATION}&message=x HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"
     ).encode()
     answers = []
-    for _ in range(5):
+    for _ in range(4098):
         connection = hub.connection()
         connection.receive_data(request, hub.now)  # and `serve` is not called
         answers.append(connection.data_to_send().split(b" ", 2)[1])
 
     taken = hub.session.receive_data(b"", hub.now)
 
-    assert answers == [b"200"] * 3 + [b"503"] * 2
-    assert len(frames(taken)) == 3
+    assert answers == [b"200"] * 4096 + [b"503"] * 2
+    assert len(frames(taken)) == 4096
     assert hub.call("send_message", form={"message": "x"}, cookie=cookie).status == 200
 
 
 def test_an_owner_that_is_behind_is_not_drowned_in_bytes_either():
     """The same by size."""
-    hub = front(received_bytes=100)
+    hub = front(request=10 * MIB)
     cookie = hub.connect()
-    hub.call("send_message", form={"message": "x" * 60}, cookie=cookie)
+    hub.call("send_message", form={"message": "x"}, cookie=cookie)
     connection = hub.connection()
-    body = "message=" + "x" * 60
+    body = "message=" + "x" * 9 * MIB
     head = (
         f"POST /send_message?authorization={AUTHORIZATION} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n"
         f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -582,7 +582,7 @@ def test_a_session_that_ends_is_told_once():
 
 def conversation(cut: int | None) -> tuple[bytes, list[Any]]:
     """Several requests on one socket, cut somehow; all that was said, and what the owner heard."""
-    hub = front(head=500)
+    hub = front()
     connection = hub.connection()
     said = b""
 
@@ -604,7 +604,7 @@ def conversation(cut: int | None) -> tuple[bytes, list[Any]]:
     say(post.format("send_message", f"{shown}{form}Transfer-Encoding: chunked\r\n", chunks).encode())
     say(f"GET /get_binary_messages?authorization={AUTHORIZATION} HTTP/1.1\r\nHost: x\r\n{shown}\r\n".encode())
     say(post.format("disconnect", shown, "").encode())
-    say(b"GET /" + b"x" * 600 + b" HTTP/1.1\r\n\r\n")
+    say(b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n")
     return said, [
         (event.frame.data, event.frame.type) if isinstance(event, FrameReceived) else type(event)
         for event in hub.events

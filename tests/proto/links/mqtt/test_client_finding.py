@@ -90,10 +90,10 @@ def test_a_remembered_layout_is_tried_alone_first() -> None:
 
 def test_a_remembered_layout_that_is_silent_is_not_the_last_word() -> None:
     """A hub that was upgraded is found all the same, a little later."""
-    world = World(hub=in_out(), remembered_layout="c2s", limits=MqttLimits(alone_time=2)).dial()
+    world = World(hub=in_out(), remembered_layout="c2s").dial()
     assert not world.opened()
 
-    world.pass_time(2.1)
+    world.pass_time(4)
 
     assert world.link.layout == "prefix"
     assert world.frames() == [HELLO, OFFER]
@@ -111,9 +111,9 @@ def test_a_remembered_layout_that_is_refused_is_not_waited_for() -> None:
 
 def test_others_that_are_refused_leave_the_remembered_one() -> None:
     """While one layout is granted there is hope."""
-    world = World(remembered_layout="c2s", limits=MqttLimits(alone_time=2))
+    world = World(remembered_layout="c2s")
     world.broker.may_read = lambda connection, name: name.startswith("p/s")
-    world.dial().pass_time(2.5)
+    world.dial().pass_time(3.5)
 
     assert world.answer(legacy()).frames() == [HELLO, OFFER]
 
@@ -131,7 +131,7 @@ def test_a_window_of_one_is_enough_for_all_layouts(queue: int) -> None:
 
 def test_layouts_that_are_granted_while_echoes_come_are_called_after_them() -> None:
     """An `offline` silences every layout until it is over."""
-    world = World(hub=in_out(), remembered_layout="c2s", limits=MqttLimits(alone_time=0.1, settle_time=0.3)).dial()
+    world = World(hub=in_out(), remembered_layout="c2s").dial().pass_time(2.9)
     world.broker.publish("p/status/key0", b"offline")
     world.run().pass_time(0.2)
     assert world.broker.said("p/key0/in") == []
@@ -143,8 +143,8 @@ def test_layouts_that_are_granted_while_echoes_come_are_called_after_them() -> N
 
 def test_an_answer_while_the_others_are_being_tried_wins() -> None:
     """The SUBACK of the others comes too late to matter."""
-    world = World(remembered_layout="c2s", limits=MqttLimits(alone_time=2)).dial()
-    world.now += 2
+    world = World(remembered_layout="c2s").dial()
+    world.now += 3
     world._take(world.link.handle_timeout(world.now))
     world.broker.publish("p/s2c/key0", HELLO)
 
@@ -207,7 +207,7 @@ def test_without_a_status_topic_there_is_no_presence() -> None:
 
 def test_a_silent_hub_is_called_again_and_again() -> None:
     """A hub that comes up later, or an unknown access key: the calls go on, and the deadline is the owner's."""
-    world = World(limits=MqttLimits(wake_time=1)).dial()
+    world = World().dial()
     assert len(world.broker.said("p/key0/in")) == 1
 
     world.pass_time(2.5)

@@ -56,7 +56,7 @@ def test_sends_out_of_turn_are_our_own_fault() -> None:
 
 def test_the_link_says_when_it_has_enough() -> None:
     """By what waits for the window; what it gets all the same is queued behind that."""
-    world = World(hub=in_out(), limits=MqttLimits(window=1, ahead=30)).dial()
+    world = World(hub=in_out(), limits=MqttLimits(window=1, queue=64 * 30)).dial()
     world.broker.acknowledges = False
     full = []
     for _ in range(3):
@@ -67,12 +67,11 @@ def test_the_link_says_when_it_has_enough() -> None:
 
 
 def test_sizes_grow_when_the_hub_has_answered() -> None:
-    """Before the hello a frame may have 100 bytes; right behind it, in the same bytes, more."""
-    limits = MqttLimits(handshake_frame=100, frame=1 << 20)
-    world = World(limits=limits).dial().answer(in_out(), HELLO, bytes(200_000))
-    assert len(world.frames()[1]) == 200_000
+    """Before the hello a frame may have 256 KiB; right behind it, in the same bytes, more."""
+    world = World().dial().answer(in_out(), HELLO, bytes(400_000))
+    assert len(world.frames()[1]) == 400_000
 
-    world = World(limits=limits).dial().answer(in_out(), bytes(200_000))
+    world = World().dial().answer(in_out(), bytes(400_000))
     assert world.end.error is not None
     assert (world.end.kind, world.end.error.code) == (CloseKind.LOST, "mqtt_packet_too_large")
 
@@ -238,7 +237,7 @@ def test_close_before_connack_says_no_more_than_it_must(dialed: bool) -> None:
 
 def test_close_waits_for_room_but_not_for_ever() -> None:
     """What the window holds back is sent first; the link closes when the broker has taken enough of it."""
-    world = World(hub=in_out(), limits=MqttLimits(window=2, close_time=2)).dial()
+    world = World(hub=in_out(), limits=MqttLimits(window=2)).dial()
     world.broker.acknowledges = False
     for token in range(4):
         world.send(token=token)
@@ -260,7 +259,7 @@ def test_close_waits_for_room_but_not_for_ever() -> None:
 
 def test_a_broker_without_room_gets_the_will_instead() -> None:
     """Time is up: what never left is reported, and without DISCONNECT the broker says `offline` for us."""
-    world = World(hub=in_out(), limits=MqttLimits(window=2, close_time=2)).dial()
+    world = World(hub=in_out(), limits=MqttLimits(window=2)).dial()
     world.broker.acknowledges = False
     for token in range(4):
         world.send(token=token)
@@ -325,7 +324,7 @@ def test_a_broker_that_breaks_mqtt_is_named() -> None:
 
 def test_a_frozen_broker_is_noticed() -> None:
     """R3: no PINGRESP, no link."""
-    world = World(hub=in_out(), limits=MqttLimits(keepalive=20, pingresp_time=5)).dial()
+    world = World(hub=in_out(), limits=MqttLimits(keepalive=20, answer_time=5)).dial()
     world.pass_time(100)
     assert world.link.wants_socket
     world.broker.answers_pings = False

@@ -160,7 +160,7 @@ def test_a_broker_that_breaks_mqtt_ends_the_gateway() -> None:
 
 def test_closing_waits_for_room_but_not_for_ever() -> None:
     """What is queued goes first; a broker that takes nothing gets the will."""
-    world = World(limits=MqttLimits(window=1, close_time=2, keepalive=0))
+    world = World(limits=MqttLimits(window=1, keepalive=0))
     world.client("alice")
     world.broker.acknowledges = False
     for _ in range(2):
@@ -177,7 +177,7 @@ def test_closing_waits_for_room_but_not_for_ever() -> None:
 
 def test_closing_happens_as_soon_as_there_is_room() -> None:
     """The broker's acknowledgements are waited for, and no longer."""
-    world = World(limits=MqttLimits(window=1, close_time=2, keepalive=0))
+    world = World(limits=MqttLimits(window=1, keepalive=0))
     world.client("alice")
     for _ in range(3):
         world.peers[0].link.send(Frame(SEALED, FrameType.BINARY), world.now)

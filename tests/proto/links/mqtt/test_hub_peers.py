@@ -176,7 +176,7 @@ def test_two_echoes_are_two() -> None:
 
 def test_a_silent_client_is_forgotten() -> None:
     """After the idle time it is told so; whoever talks stays."""
-    world = World(limits=MqttLimits(idle_time=300, keepalive=0))
+    world = World(limits=MqttLimits(keepalive=0))
     world.client("alice")
     bob = world.client("bob")
     world.pass_time(200)
@@ -207,7 +207,7 @@ def test_clients_are_bounded() -> None:
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_frame_over_the_limit_ends_its_sender_only(linked: bool) -> None:
     """The gateway's connection belongs to all clients: a stranger's megabytes are thrown away."""
-    world = World(limits=MqttLimits(frame=1000, handshake_frame=1000))
+    world = World(limits=MqttLimits(frame=1000))
     world.client("alice")
     if linked:
         world.client("bob")

@@ -180,13 +180,13 @@ def test_some_faults_are_answered(body: bytes, code: ConnectCode) -> None:
         (b"\x10\x02\0\x05", "mqtt_malformed"),  # MQTT-3.1.4-1: no CONNACK
         (b"GET / HTTP/1.1\r\n", "mqtt_malformed"),
         (b"\x16\x03\x01\x02\x00", "mqtt_malformed"),  # TLS on the plain port
-        (b"\x10" + encode_length(101), "mqtt_packet_too_large"),
+        (b"\x10" + encode_length(16 * 1024 + 1), "mqtt_packet_too_large"),
         (b"\x10\xff\xff\xff\x7f", "mqtt_packet_too_large"),
     ],
 )
 def test_other_faults_before_connect_get_no_answer(wire: bytes, word: str) -> None:
     """Whoever is not talking MQTT, or too much of it, is dropped in silence."""
-    door = Door(connect_packet=100)
+    door = Door()
 
     assert fault(door.hear(wire)) == word
     assert door.session.data_to_send() == b""
@@ -194,7 +194,7 @@ def test_other_faults_before_connect_get_no_answer(wire: bytes, word: str) -> No
 
 def test_sizes_change_with_the_decision() -> None:
     """A CONNECT has a limit of its own; later packets have the other."""
-    door = Door(connect_packet=100, packet_limit=200).opened()
+    door = Door(packet_limit=200).opened()
 
     assert len(door.hear(Publish(topic="t", payload=bytes(197)))) == 1
     assert fault(door.hear(Publish(topic="t", payload=bytes(198)))) == "mqtt_packet_too_large"
@@ -202,30 +202,31 @@ def test_sizes_change_with_the_decision() -> None:
 
 def test_what_is_parked_is_bounded() -> None:
     """A client cannot fill memory while the door decides."""
-    door = Door(parked=50)
+    door = Door()
     door.hear(CONNECT)
 
-    assert door.hear(bytes(50)) == []
+    assert door.hear(bytes(64 * 1024)) == []
     assert fault(door.hear(b"\0")) == "mqtt_limit"
-    assert door.session.buffered == 51
+    assert door.session.buffered == 64 * 1024 + 1
 
 
+DEEP = "a/" * 14 + "a"  # fifteen levels
 CAPS: list[Any] = [
-    (Publish(topic="a/b/c", payload=b""), True),
-    (Publish(topic="a/b/c/d", payload=b""), False),
-    (Subscribe(packet_id=1, filters=(("a/b/#", 1), ("b", 1))), True),
-    (Subscribe(packet_id=1, filters=(("a/b/c/#", 1),)), False),
-    (Subscribe(packet_id=1, filters=(("a", 1), ("b", 1), ("c", 1))), False),
-    (Unsubscribe(packet_id=1, filters=("a/b/+", "b")), True),
-    (Unsubscribe(packet_id=1, filters=("a/b/c/+",)), False),
-    (Unsubscribe(packet_id=1, filters=("a", "b", "c")), False),
+    (Publish(topic=f"{DEEP}/b", payload=b""), True),
+    (Publish(topic=f"{DEEP}/b/c", payload=b""), False),
+    (Subscribe(packet_id=1, filters=((f"{DEEP}/#", 1), *[("b", 1)] * 63)), True),
+    (Subscribe(packet_id=1, filters=((f"{DEEP}/b/#", 1),)), False),
+    (Subscribe(packet_id=1, filters=(("a", 1),) * 65), False),
+    (Unsubscribe(packet_id=1, filters=(f"{DEEP}/+", *["b"] * 63)), True),
+    (Unsubscribe(packet_id=1, filters=(f"{DEEP}/b/+",)), False),
+    (Unsubscribe(packet_id=1, filters=("a",) * 65), False),
 ]
 
 
 @pytest.mark.parametrize(("packet", "legal"), CAPS)
 def test_topics_have_caps(packet: Packet, legal: bool) -> None:
     """Levels of a topic and filters of a packet are bounded: a broker walks a tree for each."""
-    events = Door(levels=3, filters=2).opened().hear(packet)
+    events = Door().opened().hear(packet)
 
     assert isinstance(events[-1], PacketReceived) is legal
     if not legal:
@@ -249,7 +250,7 @@ def test_decisions_out_of_turn_are_our_own_fault() -> None:
 
 def test_connect_has_a_deadline() -> None:
     """A socket that says nothing, or one byte at a time, is not held for ever."""
-    door = Door(connect_time=5)
+    door = Door(answer_time=5)
     assert door.session.next_timeout == 105.0
     door.hear(CONNECT.encode()[:-1])
 

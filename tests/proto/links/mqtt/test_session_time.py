@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from tests.proto.links.mqtt.session_wire import CONNECT, Wire, closed
+from thalovant_proto.limits import SLOWEST
 from thalovant_proto.links.mqtt.packets import (
     Packet,
     Pingreq,
@@ -40,9 +41,9 @@ def test_each_suback_has_a_deadline() -> None:
 
 def test_puback_has_a_deadline_counted_from_the_oldest() -> None:
     """Acknowledging newer messages does not excuse the oldest."""
-    wire = Wire(limits={"puback_time": 5, "keepalive": 0}).ready()
+    wire = Wire(limits={"keepalive": 0}).ready()
     wire.publish()
-    wire.pass_time(3)
+    wire.pass_time(28)
     wire.publish()
     _, newer = wire.said()
     assert isinstance(newer, Publish)
@@ -54,23 +55,23 @@ def test_puback_has_a_deadline_counted_from_the_oldest() -> None:
 
 def test_a_slow_line_has_its_time() -> None:
     """Megabytes take a while: PUBACK is due by what is on its way, so that a window of chunks may pass a thin line."""
-    wire = Wire(limits={"puback_time": 5, "slowest": 1000}).ready()
+    wire = Wire().ready()
     for _ in range(10):
-        wire.publish(bytes(1000))
+        wire.publish(bytes(SLOWEST))
     sent = [packet.packet_id for packet in wire.said() if isinstance(packet, Publish)]
 
     for packet_id in sent[:9]:
         assert wire.pass_time(1) == []
         wire.hear(Puback(packet_id or 0))
 
-    assert wire.pass_time(5.9) == []
+    assert wire.pass_time(30.9) == []
     assert "PUBACK" in closed(wire.pass_time(0.2)).reason
 
 
 def test_a_pingresp_may_come_behind_megabytes() -> None:
     """The broker reads PINGREQ behind what is on its way to it; once that is there, the deadline is the usual one."""
-    wire = Wire(evolve(CONNECT, keepalive=20), limits={"pingresp_time": 5, "slowest": 1000}).ready()
-    wire.publish(bytes(30_000))
+    wire = Wire(evolve(CONNECT, keepalive=20), limits={"answer_time": 5}).ready()
+    wire.publish(bytes(30 * SLOWEST))
     wire.pass_time(44)
     published, *pings = wire.said()
     assert isinstance(published, Publish)
@@ -115,7 +116,7 @@ def test_a_session_that_only_sends_pings_too() -> None:
 
 def test_a_frozen_broker_is_noticed() -> None:
     """No PINGRESP in its time, and nothing else: the session ends."""
-    wire = Wire(evolve(CONNECT, keepalive=60), limits={"pingresp_time": 10}).ready()
+    wire = Wire(evolve(CONNECT, keepalive=60)).ready()
 
     assert wire.pass_time(54.9) == []
     assert wire.said() == [Pingreq()]
@@ -126,7 +127,7 @@ def test_a_frozen_broker_is_noticed() -> None:
 
 def test_a_busy_broker_is_given_time_for_its_pingresp() -> None:
     """PINGRESP queues behind what the broker is sending: while bytes come, it lives, and we keep our own promise."""
-    wire = Wire(evolve(CONNECT, keepalive=60), limits={"pingresp_time": 10}).ready("down")
+    wire = Wire(evolve(CONNECT, keepalive=60)).ready("down")
     wire.pass_time(46)
     asked = wire.said()
     large = Publish(topic="down", payload=bytes(100)).encode()

@@ -279,7 +279,7 @@ def test_a_ping_flood_is_answered_by_the_latest_pongs(end):
 
     assert receive(link, b"".join(hostile(end, PING, b"%d" % i) for i in range(5000))) == []
 
-    assert said(link, end) == [(PONG, b"4997"), (PONG, b"4998"), (PONG, b"4999")]
+    assert said(link, end) == [(PONG, b"%d" % i) for i in range(4936, 5000)]
 
 
 @both_ends

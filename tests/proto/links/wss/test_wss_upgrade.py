@@ -34,6 +34,9 @@ from .ws_wire import (
 CUTS = pytest.mark.parametrize("cut", [None, 1, 3])
 SEEN = Credentials(access_key=Secret("key"), user_agent="Sdk/1")
 
+HEAD = 16 * 1024  # bytes up to the blank line
+OVER = f"a head over the limit of {HEAD} bytes"
+
 
 def link_at(end: str) -> WssLink:
     """One end with its socket just open, what it has to say already said."""
@@ -219,8 +222,8 @@ def test_an_unknown_key():
         (b"garbage\r\n\r\n", 400, "a bad HTTP request"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "something that is not HTTP"),
         (b"\r\n\r\n", 400, "something that is not HTTP"),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 1981, 431, "a head over the limit of 2000 bytes"),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 1978 + b"\r\n\r\n", 431, "a head over the limit of 2000 bytes"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * (HEAD - 19), 431, OVER),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * (HEAD - 22) + b"\r\n\r\n", 431, OVER),
     ],
 )
 def test_requests_that_are_no_upgrade(request_bytes, status, what, cut):
@@ -247,7 +250,7 @@ def test_requests_that_are_no_upgrade(request_bytes, status, what, cut):
 def test_a_head_at_the_limit():
     """The limit counts the blank line."""
     link = link_at("hub")
-    fill = b"X: " + b"x" * (2000 - len(REQUEST) - len(b"X: \r\n"))
+    fill = b"X: " + b"x" * (HEAD - len(REQUEST) - len(b"X: \r\n"))
 
     (opened,) = receive(link, REQUEST[:-2] + fill + b"\r\n\r\n")
 
@@ -419,7 +422,7 @@ def test_frames_right_behind_the_answer(cut):
     [
         (b"HTPP/1.1 101", "something that is not HTTP"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "something that is not HTTP"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 400, "a head over the limit of 2000 bytes"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 4000, OVER),
         (b"HTTP/1.1 nonsense\r\n\r\n", "a bad answer to the upgrade request"),
     ],
 )

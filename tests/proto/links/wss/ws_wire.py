@@ -17,7 +17,7 @@ from thalovant_proto.secret import Secret
 
 from ..link_pair import Pair
 
-SMALL = WssLimits(message=1000, fragments=50, head=2000, pending_pongs=3)
+SMALL = WssLimits(message=1000)
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
