@@ -266,6 +266,7 @@ class Bus(Message):
     """A message of the hub's bus: `type`, `data`, `context`. The typed views below are subclasses."""
 
     msg_type = "bus"
+    wire_kind: ClassVar[WireKind]
     type: str = field(validator=min_len(1))
     data: Json = Factory(dict)
     context: Json = Factory(dict)

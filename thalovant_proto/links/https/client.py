@@ -27,6 +27,7 @@ from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from ..endpoint import authorization, parse_endpoint, portable_agent
 from .answer import Answer, hint, judge, quote, read_answer, read_frames
 from .cookies import Cookies
+from .polling import PollSchedule
 from .stream import (
     DEFAULT_HTTPS_LIMITS,
     FORM_TYPE,
@@ -44,15 +45,8 @@ from .stream import (
 _RESPONSE_TIME: Final = 10.0
 # A closing client may take so long to send what is queued and say goodbye.
 _CLOSE_TIME: Final = 5.0
-# The pause before a poll, growing with each that finds nothing: at first, where somebody waits, where nobody does.
-_POLL_FIRST: Final = 0.004
-_POLL_EAGER: Final = 0.1
-_POLL_IDLE: Final = 2.0
-_GROWTH: Final = 1.5
 # A poll that is overdue by this goes before frames to send, or a steady sender would never hear anything.
 _POLL_OVERDUE: Final = 1.0
-# Which polls also look into the queue that should be empty: a legacy hub's binary frames, a noise hub's second hello.
-_BOTH_QUEUES_EVERY: Final = 4
 
 
 class _Phase(enum.Enum):
@@ -150,14 +144,8 @@ class HttpsClientLink:
         self._out = b""  # the request, until it is drained
         self._heard = False  # a byte of its response has come
 
-        # When to poll, and what.
-        self._eager = False
-        self._pause = _POLL_FIRST
-        self._poll_at = 0.0
+        self._polls = PollSchedule()
         self._due = False  # a poll only waits for a socket
-        self._polls = 0
-        self._other_queue = False  # the next poll looks into it
-        self._main = Resource.TEXT
 
     # --- what a driver asks
 
@@ -184,7 +172,7 @@ class HttpsClientLink:
         elif self._request is not None:
             timers.append(self._deadline(self._request))
         elif self._phase is _Phase.OPEN and not self._due:
-            timers.append(self._poll_at)
+            timers.append(self._polls.due_at)
         return min(timers, default=None)
 
     def data_to_send(self) -> bytes:
@@ -244,7 +232,7 @@ class HttpsClientLink:
         if self._request is not None and now >= self._deadline(self._request):
             return [self._fail(self._request, "no answer in time", code="http_timeout")]
         self._released_at = None
-        self._due = self._phase is _Phase.OPEN and self._request is None and now >= self._poll_at
+        self._due = self._phase is _Phase.OPEN and self._request is None and now >= self._polls.due_at
         self._proceed(now)
         return []
 
@@ -257,9 +245,8 @@ class HttpsClientLink:
         body = self._as_form(frame)
         if self._queue_bytes + len(body) > self._limits.queue_bytes:
             raise LocalProtocolError(f"more than {self._limits.queue_bytes} bytes wait to be sent")
-        if frame.type is FrameType.BINARY and self._main is not Resource.BINARY:
-            self._main = Resource.BINARY
-            self._other_queue, self._polls = False, 0
+        if frame.type is FrameType.BINARY:
+            self._polls.speak_binary()
         self._queue.append(_Queued(body, token))
         self._queue_bytes += len(body)
         self._proceed(now)
@@ -281,9 +268,9 @@ class HttpsClientLink:
 
     def pace(self, eager: bool, now: float) -> None:
         """Whether somebody waits for an answer. Says the same again: nothing changes."""
-        if eager and not self._eager:
-            self._hurry(now)
-        self._eager = eager
+        if eager and not self._polls.eager:
+            self._polls.hurry(now)
+        self._polls.eager = eager
 
     def close(self, now: float, *, code: int = 1000, reason: str = "") -> list[LinkEvent]:
         """Send what is queued, then `/disconnect`; `LinkClosed` comes after that, or when time is up.
@@ -330,14 +317,12 @@ class HttpsClientLink:
             return Resource.CONNECT
         if self._phase is _Phase.LEAVING:
             return Resource.SEND if self._queue else Resource.DISCONNECT
-        overdue = now - self._poll_at
+        overdue = now - self._polls.due_at
         if self._queue and overdue < _POLL_OVERDUE:
             return Resource.SEND
         if overdue < 0:
             return None
-        if self._other_queue:
-            return Resource.TEXT if self._main is Resource.BINARY else Resource.BINARY
-        return self._main
+        return self._polls.queue
 
     def _deadline(self, request: _Request) -> float:
         """The time at which its answer is given up: later for a large one that comes."""
@@ -360,19 +345,6 @@ class HttpsClientLink:
         self._http = None
         self._released_at = now
         self._eof_owed = True
-
-    def _hurry(self, now: float) -> None:
-        """Poll soon, unless a poll is due sooner."""
-        due = self._poll_at
-        self._pause = _POLL_FIRST
-        self._rest(now)
-        self._poll_at = min(due, self._poll_at)
-
-    def _rest(self, now: float) -> None:
-        """Poll after a pause; the next one will be longer."""
-        pause = min(self._pause, _POLL_EAGER if self._eager else _POLL_IDLE)
-        self._poll_at = now + pause
-        self._pause = pause * _GROWTH
 
     # --- responses
 
@@ -411,12 +383,11 @@ class HttpsClientLink:
                 return [self._end(CloseKind.CLOSED)]
             case Resource.CONNECT if self._phase is _Phase.CONNECTING:
                 self._phase = _Phase.OPEN
-                self._poll_at = now  # the hub's hello waits already
-                self._pause = _POLL_FIRST
+                self._polls.start(now)
                 carrier = Carrier(legacy_binary_up=False, rehello=True, secure=self._secure, receipts=True)
                 return [LinkOpened(carrier=carrier)]
             case Resource.SEND:
-                self._hurry(now)
+                self._polls.hurry(now)
                 if request.queued is not None and request.queued.token is not None:
                     return [Accepted(token=request.queued.token)]
             case Resource.TEXT | Resource.BINARY:
@@ -431,14 +402,7 @@ class HttpsClientLink:
             frames.extend(read_frames(request.resource, answer))
         except DecodeError as fault:
             broken = str(fault)
-        self._polls += 1
-        if frames:
-            self._pause = _POLL_FIRST
-        self._other_queue = not self._other_queue and self._polls % _BOTH_QUEUES_EVERY == 0
-        if self._other_queue:
-            self._poll_at = now
-        else:
-            self._rest(now)
+        self._polls.polled(now, found=bool(frames))
         received = (FrameReceived(frame=frame) for frame in frames)
         return received if broken is None else chain(received, self._fail_later(request, broken, answer.status))
 
