@@ -170,7 +170,8 @@ def test_a_socket_that_is_cut(hub: Lab, driver: str, protocol: HubProtocol) -> N
     """The session is ready again by itself, and hears what it subscribed to before."""
     with connected(hub, driver, protocol) as session:
         session.listen("test.tick")
-        session.running.socket().shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=os.dup(session.running.socket().fileno())) as same:  # uvloop's own cuts nothing
+            same.shutdown(socket.SHUT_RDWR)
         if protocol != "https":  # where a session outlives its sockets
             session.running.until(Connected)
         hub.hub.emit_to(CLIENT, "test.tick", {"number": 1})
