@@ -27,6 +27,7 @@ from .errors import ProtocolError
 from .secret import Secret
 
 Json: TypeAlias = dict[str, Any]
+_MAPPING: Final = (dict, Mapping)  # in this order it is quick for what comes from a hub
 
 
 class Generation(enum.IntEnum):
@@ -265,6 +266,7 @@ _BIN_NAMES: Final[Mapping[int, str]] = {int(kind): kind.name.lower() for kind in
 class Bus(Message):
     """A message of the hub's bus: `type`, `data`, `context`. The typed views below are subclasses."""
 
+    wire_kind: ClassVar[WireKind]
     msg_type = "bus"
     wire_kind: ClassVar[WireKind]
     type: str = field(validator=min_len(1))
@@ -293,8 +295,7 @@ class Bus(Message):
 def session_id_of(context: Mapping[str, Any]) -> str | None:
     """The session id in a message's context: `session.session_id` or `session_id`."""
     session = context.get("session")
-    found = session.get("session_id") if isinstance(session, _MAPPING) else None
-    found = found or context.get("session_id")
+    found = (session.get("session_id") if isinstance(session, _MAPPING) else None) or context.get("session_id")
     return str(found) if found else None
 
 
@@ -306,9 +307,6 @@ def request_id_of(context: Mapping[str, Any], data: Mapping[str, Any] | None = N
                 if found := place.get(name):
                     return str(found)
     return None
-
-
-_MAPPING: Final = (dict, Mapping)  # in this order it is quick for what comes from a hub
 
 
 # --- typed views of Bus ----------------------------------------------------------------------------------------------
