@@ -622,7 +622,7 @@ def test_bytes_that_nobody_takes_yet_hold_the_client() -> None:
         await lab.until(lambda: lab.dispatcher.runner.turns == 0)
         assert visitor.holds == [True, False]
 
-    experiment(act, unhandled=1000)
+    experiment(act, unsent=2000)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

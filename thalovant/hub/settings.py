@@ -31,19 +31,19 @@ class Settings:
     unsent: int = field(default=8 * MIB, validator=gt(0))
     # From here on skills wait before they say more.
     unsent_pause: int = field(default=256 * 1024, validator=gt(0))
-    # Bytes of one client that wait for a handler of raw bytes; beyond it the hub reads no more from that client.
-    unhandled: int = field(default=4 * MIB, validator=gt(0))
-    # How long a skill may take, and how many run for one client at a time.
+    # How long a skill may take.
     skill_timeout: float = field(default=30.0, validator=gt(0))
-    turns_per_client: int = field(default=256, validator=gt(0))
-    # Threads for each skill that is not `async`: one that hangs takes its own places only.
-    threads_per_skill: int = field(default=8, validator=gt(0))
     # Conversations that are remembered; then the one that was silent longest is forgotten.
     conversations: int = field(default=4096, validator=gt(0))
     # How long running turns may take when the hub stops.
     drain_time: float = field(default=5.0, validator=gt(0))
     # How long clients may take to answer its goodbye.
     goodbye_time: float = field(default=2.0, validator=gt(0))
+
+    @property
+    def unhandled(self) -> int:
+        """Bytes of one client that wait for a handler of raw bytes; beyond it nothing more is read from the client."""
+        return self.unsent // 2
 
 
 DEFAULT_SETTINGS: Final = Settings()

@@ -176,7 +176,7 @@ def test_a_connection_that_breaks_leaves_no_session_behind():
 def test_who_is_held_back_is_heard_in_the_end():
     """Raw bytes that nobody has handled yet wait with the client, and arrive whole and in order."""
     free, heard = threading.Event(), []
-    with thalovant.testing.hub(settings=Settings(unhandled=100_000)) as hub:
+    with thalovant.testing.hub(settings=Settings(unsent=200_000)) as hub:
 
         @hub.on_binary(BinType.RAW_AUDIO)
         def listen(turn: Any) -> None:
@@ -401,11 +401,11 @@ def test_slow_requests_are_cut_off():
 
 def test_a_client_that_does_not_read_its_messages_loses_its_session():
     """What waits for it is bounded: then the hub lets it go, and says so when it asks."""
-    settings = Settings(https=HttpsLimits(queue_bytes=1000))
+    settings = Settings(https=HttpsLimits(queue_bytes=10_000))
     # An answer that finds the queue full of what came before is lost with the session, too.
     with thalovant.testing.hub(settings=settings) as hub, client(hub, "device", retry="idempotent") as device:
         device.connect()
-        for number in range(20):
+        for number in range(100):
             hub.emit_to("device", "app.news", {"number": number})
 
         assert device.ask("still there?", timeout=PATIENCE).text == "You said: still there?"

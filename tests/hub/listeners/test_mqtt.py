@@ -173,7 +173,7 @@ def test_raw_bytes_travel_up(hub: LocalHub, name: str):
 def test_who_is_held_back_is_heard_in_the_end():
     """What nobody has handled yet waits at the hub, in order."""
     free, heard = threading.Event(), []
-    with thalovant.testing.hub(settings=Settings(unhandled=200_000)) as hub:
+    with thalovant.testing.hub(settings=Settings(unsent=400_000)) as hub:
 
         @hub.on_binary(BinType.RAW_AUDIO)
         def listen(turn: Any) -> None:
@@ -194,7 +194,7 @@ def test_who_is_held_back_is_heard_in_the_end():
 def test_messages_without_bytes_are_not_free():
     """What waits for a handler is bounded by number too: empty ones end the session like large ones."""
     begun, free = threading.Event(), threading.Event()
-    with thalovant.testing.hub(settings=Settings(unhandled=40_000)) as hub:
+    with thalovant.testing.hub(settings=Settings(unsent=80_000)) as hub:
 
         @hub.on_binary(BinType.RAW_AUDIO)
         def listen(turn: Any) -> None:

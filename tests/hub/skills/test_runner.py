@@ -348,21 +348,21 @@ def test_threads_that_hang_are_bounded_and_keep_to_their_skill() -> None:
         def fine(turn: SyncTurn) -> str:
             return "fine"
 
-        for _ in range(4):
+        for _ in range(10):
             scene.hear(scene.hive.peer(), "stuck")
-        await scene.ended(4)
+        await scene.ended(10)
         scene.hear(scene.hive.peer(), "fine")
-        await scene.ended(5)
+        await scene.ended(11)
 
     running: list[int] = []
     try:
-        scene = play(act, threads_per_skill=2)
+        scene = play(act)
     finally:
         gate.set()
 
-    assert len(running) == 2
+    assert len(running) == 8
     assert scene.speech == ["fine"]
-    assert scene.types.count(FAILED[0]) == 4
+    assert scene.types.count(FAILED[0]) == 10
 
 
 def test_one_client_cannot_keep_all_skills_busy() -> None:
@@ -377,16 +377,16 @@ def test_one_client_cannot_keep_all_skills_busy() -> None:
             await gate.wait()
 
         greedy = scene.hive.peer()
-        for _ in range(3):
+        for _ in range(257):
             scene.hear(greedy, "wait")
         scene.hear(scene.hive.peer(), "ok")
         await scene.ended()
         gate.set()
-        await scene.ended(3)
+        await scene.ended(257)
         scene.hear(greedy, "ok")
-        await scene.ended(4)
+        await scene.ended(258)
 
-    scene = play(act, turns_per_client=2)
+    scene = play(act)
 
     (refusal,) = [data for type, data, _ in scene.said if type == "hive.policy.denied"]
     assert (refusal["denied_type"], refusal["code"]) == ("recognizer_loop:utterance", "backend_unavailable")
@@ -761,7 +761,7 @@ def test_a_client_that_sends_faster_than_it_is_heard_is_held() -> None:
         gate.set()
         await scene.until(lambda: scene.runner.turns == 0)
 
-    assert play(act, unhandled=100).held == [True, False]
+    assert play(act, unsent=200).held == [True, False]
 
 
 def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:

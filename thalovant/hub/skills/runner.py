@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -30,6 +30,11 @@ from .turn import SyncTurn, Turn
 from .turn_state import Conversation, Outlet, TurnInfo, TurnState
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
+
+# Skills that run for one client at a time.
+_TURNS_PER_CLIENT: Final = 256
+# Threads for each skill that is not `async`: one that hangs takes its own places only.
+_THREADS_PER_SKILL: Final = 8
 
 
 @define(eq=False)
@@ -151,7 +156,7 @@ class SkillRunner:
 
     def _start(self, core: TurnState, skill: Skill) -> None:
         client = core.request.peer.client
-        if self.stopping or self._running[client.id] >= self._settings.turns_per_client:
+        if self.stopping or self._running[client.id] >= _TURNS_PER_CLIENT:
             self._outlet.send(core.request.peer, busy(core.request.peer, core.request.bus.type).event)
             return
         self._running[client.id] += 1
@@ -227,7 +232,7 @@ class SkillRunner:
             core.stop()
 
     async def _in_thread(self, core: TurnState, skill: Skill) -> Any:
-        gate = self._gates.setdefault(skill, asyncio.Semaphore(self._settings.threads_per_skill))
+        gate = self._gates.setdefault(skill, asyncio.Semaphore(_THREADS_PER_SKILL))
         await gate.acquire()
         loop = asyncio.get_running_loop()
         result: Future[Any] = Future()
