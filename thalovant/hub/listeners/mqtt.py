@@ -215,11 +215,8 @@ class MqttService:
         Raises `HubSetupError` if it refuses us, or its certificate does not hold.
         """
         self._driver.wake()
-        try:
-            async with asyncio.timeout(_FIRST_TRY):
-                lost = await asyncio.shield(self._first)
-        except TimeoutError:
-            return
+        await asyncio.wait((self._first,), timeout=_FIRST_TRY)
+        lost = self._first.result() if self._first.done() else None
         if lost is not None and lost.final:
             await self.close(0)
             message = f"The MQTT broker cannot be used: {lost.message}"
