@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import traceback
 from collections.abc import Coroutine
 from importlib import import_module
@@ -14,9 +13,8 @@ from typing import Any, Final
 
 from thalovant_proto.links.mqtt.packets import Connect
 
-from ..admission import SocketAdmission
 from ..errors import HubSetupError
-from ..listeners.base import RequestConnection, RequestListener
+from ..listeners.base import Binding, RequestConnection, RequestListener
 from ..settings import Settings
 from .accounts import Accounts
 from .connection import MqttConnection
@@ -45,17 +43,8 @@ def installed() -> bool:
 class BrokerListener(RequestListener):
     """The MQTT port of a hub, and the broker behind it. `start` it once."""
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        host: str,
-        port: int,
-        context: ssl.SSLContext | None,
-        *,
-        settings: Settings,
-        admission: SocketAdmission,
-    ) -> None:
-        super().__init__(self._make_peer, host, port, context, setting="mqtt_port", admission=admission)
+    def __init__(self, accounts: Accounts, binding: Binding, *, settings: Settings) -> None:
+        super().__init__(self._make_peer, binding)
         self.gatekeeper: Gatekeeper = Gatekeeper(accounts.authenticate, self._publish, settings=settings)
         self._connections: dict[MqttConnection, RequestConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()

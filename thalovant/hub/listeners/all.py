@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from ..broker.accounts import Accounts
 from ..dispatcher import Dispatcher
 from ..errors import HubSetupError
 from ..storage.clients import Client
-from .base import Listener
+from .base import Binding, Listener
 from .https import HttpsListener
 from .wss import WssListener
 
@@ -161,11 +162,12 @@ class Listeners:
     async def _start(self) -> None:
         addresses, dispatcher, context = self._addresses, self._dispatcher, self._context
         admission = SocketAdmission(dispatcher.settings, dispatcher.refusals, open_files=raise_open_files())
+        bind = partial(Binding, host=addresses.host, context=context, admission=admission)
         s = "s" if context is not None else ""
-        wss = WssListener(dispatcher, addresses.host, addresses.wss_port, context, admission=admission)
+        wss = WssListener(dispatcher, bind(port=addresses.wss_port, setting="wss_port"))
         addresses.wss_port = await self._listen("wss", f"ws{s}", wss)
         if addresses.https_port is not None:
-            https = HttpsListener(dispatcher, addresses.host, addresses.https_port, context, admission=admission)
+            https = HttpsListener(dispatcher, bind(port=addresses.https_port, setting="https_port"))
             addresses.https_port = await self._listen("https", f"http{s}", https)
         if addresses.broker is None and addresses.mqtt_port is None:
             return
@@ -178,8 +180,8 @@ class Listeners:
         else:
             from ..broker.amqtt import BrokerListener
 
-            port, settings = addresses.mqtt_port or 0, dispatcher.settings
-            own = BrokerListener(self._accounts, addresses.host, port, context, settings=settings, admission=admission)
+            binding = bind(port=addresses.mqtt_port or 0, setting="mqtt_port")
+            own = BrokerListener(self._accounts, binding, settings=dispatcher.settings)
             addresses.mqtt_port = await self._listen("mqtt", f"mqtt{s}", own)
             self._broker = self._open.pop()
             service = MqttService(dispatcher, self._accounts, gatekeeper=own.gatekeeper)

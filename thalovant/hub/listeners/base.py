@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Never, TypeAlias, TypeVar
 
+from attrs import frozen
+
 from thalovant_io import asyncio_listener
 from thalovant_io.asyncio_connection import Connection, MakePeer, PeerAddress
 from thalovant_proto.crypto.kdf import DeriveKey
@@ -26,36 +28,40 @@ OutcomeT = TypeVar("OutcomeT")
 log: logging.Logger = logging.getLogger("thalovant.hub")
 
 
-class Listener(ABC, Generic[OutcomeT]):
-    """A listener on one TCP port of a hub; 0 is any free one. `start` it once.
+@frozen(kw_only=True)
+class Binding:
+    """The TCP port that a listener takes, 0 for any free one, and the terms of its connections.
 
-    `make_peer` makes the peer of a connection once its TLS, if `context` asks for it, is done. `setting` is the
-    parameter of `Hub` that says which port. A subclass tells `admission` of the connections that serve proven clients.
+    `setting` is the parameter of `Hub` that says which port. With `context` connections have TLS.
     """
 
-    def __init__(
-        self,
-        make_peer: MakePeer[OutcomeT],
-        host: str,
-        port: int,
-        context: ssl.SSLContext | None,
-        *,
-        setting: str,
-        admission: SocketAdmission,
-    ) -> None:
-        self.admission = admission
-        self._host = host
-        self._port = port
-        self._setting = setting
+    host: str
+    port: int
+    setting: str
+    context: ssl.SSLContext | None
+    admission: SocketAdmission
+
+
+class Listener(ABC, Generic[OutcomeT]):
+    """A listener on one TCP port of a hub. `start` it once.
+
+    `make_peer` makes the peer of a connection once its TLS, if any, is done. A subclass tells `admission` of the
+    connections that serve proven clients.
+    """
+
+    def __init__(self, make_peer: MakePeer[OutcomeT], binding: Binding) -> None:
+        self.admission = binding.admission
+        self._binding = binding
+        self._port = binding.port
         self._listener = asyncio_listener.Listener(
             make_peer=make_peer,
             on_outcome=self.on_outcome,
             on_fault=_log_fault,
-            admit=admission.admits,
-            on_accepted=admission.accepted,
+            admit=self.admission.admits,
+            on_accepted=self.admission.accepted,
             on_gone=self._forget,
-            tls=context,
-            max_connections=admission.most,
+            tls=binding.context,
+            max_connections=self.admission.most,
         )
 
     @property
@@ -66,7 +72,7 @@ class Listener(ABC, Generic[OutcomeT]):
     async def start(self) -> None:
         """Begin to accept. Raises `HubSetupError` if the address cannot be had."""
         try:
-            await self._listener.listen(self._host, self._port)
+            await self._listener.listen(self._binding.host, self._port)
         except OSError as error:
             raise self._setup_error(error) from None
         self._port = self._listener.addresses[0][1]
@@ -88,11 +94,14 @@ class Listener(ABC, Generic[OutcomeT]):
         self.on_gone(connection)
 
     def _setup_error(self, error: OSError) -> HubSetupError:
-        message, setting = f"{self._host} is no address of this machine", "host"
+        host, setting = self._binding.host, self._binding.setting
+        message = f"{host} is no address of this machine"
         if error.errno == errno.EADDRINUSE:
-            message, setting = f"Port {self._port} on {self._host} is taken by another program", self._setting
+            message = f"Port {self._port} on {host} is taken by another program"
         elif error.errno == errno.EACCES:
-            message, setting = f"Port {self._port} may be used by the system administrator only", self._setting
+            message = f"Port {self._port} may be used by the system administrator only"
+        else:
+            setting = "host"
         return HubSetupError(message, setting=setting)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,7 @@ from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession
 
-from ..admission import SocketAdmission
-from .base import NoOutcomes, RequestConnection, RequestListener
+from .base import Binding, NoOutcomes, RequestConnection, RequestListener
 
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
@@ -24,18 +22,12 @@ class HttpsListener(RequestListener):
 
     protocol = "https"
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        host: str,
-        port: int,
-        context: ssl.SSLContext | None,
-        *,
-        admission: SocketAdmission,
-    ) -> None:
-        super().__init__(self._make_peer, host, port, context, setting="https_port", admission=admission)
+    def __init__(self, dispatcher: Dispatcher, binding: Binding) -> None:
+        super().__init__(self._make_peer, binding)
         self.dispatcher = dispatcher
-        self._hub = HttpsServerHub(entropy=os.urandom, limits=dispatcher.settings.https, secure=context is not None)
+        self._hub = HttpsServerHub(
+            entropy=os.urandom, limits=dispatcher.settings.https, secure=binding.context is not None
+        )
         self._requests: dict[RequestConnection, _Requests] = {}
         self._sessions: dict[HttpsSession, _Session] = {}
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from functools import partial
 from typing import TYPE_CHECKING
 
 from thalovant_io.asyncio_connection import Connection
 from thalovant_proto.links.wss.server import WssServerLink
 
-from ..admission import SocketAdmission
 from ..connections import ClientConnection, PeerOutcome
-from .base import Listener
+from .base import Binding, Listener
 
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
@@ -22,18 +20,10 @@ class WssListener(Listener[PeerOutcome]):
 
     protocol = "wss"
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        host: str,
-        port: int,
-        context: ssl.SSLContext | None,
-        *,
-        admission: SocketAdmission,
-    ) -> None:
-        super().__init__(self._make_peer, host, port, context, setting="wss_port", admission=admission)
+    def __init__(self, dispatcher: Dispatcher, binding: Binding) -> None:
+        super().__init__(self._make_peer, binding)
         self._dispatcher = dispatcher
-        self._secure = context is not None
+        self._secure = binding.context is not None
 
     def on_outcome(self, connection: Connection[PeerOutcome], outcome: PeerOutcome) -> None:
         if isinstance(connection.peer, ClientConnection):
