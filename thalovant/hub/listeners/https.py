@@ -11,6 +11,7 @@ from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession
 
+from ..connections import PeerOutcome
 from .base import Binding, NoOutcomes, RequestConnection, RequestListener
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class HttpsListener(RequestListener):
                 if session not in self._sessions and session.ending is None:
                     self._sessions[session] = _Session(self, session)
                 if (found := self._sessions.get(session)) is not None:
-                    found.receive()
+                    found.take_requests()
 
     def forget(self, session: HttpsSession) -> None:
         """A session is over."""
@@ -61,39 +62,34 @@ class HttpsListener(RequestListener):
         return requests
 
 
-class _Session:
-    """One client's session, and the driver of its connection. Its frames leave when it polls."""
+class _Session(SessionRunner[PeerOutcome]):
+    """One client's session: runs its connection, whose frames leave when the client polls."""
 
     def __init__(self, listener: HttpsListener, session: HttpsSession) -> None:
         self._listener = listener
         self._session = session
-        self._held = False
+        self._keeping = False
         dispatcher = listener.dispatcher
-        connection = self._connection = dispatcher.accept(
-            session, self, address=session.address, on_proven=lambda: session.prove(self._runner.now)
+        self._connection = dispatcher.accept(
+            session, self, address=session.address, on_proven=lambda: session.prove(self.now)
         )
-        self._runner = SessionRunner(
-            connection, on_outcome=partial(dispatcher.on_outcome, connection), on_end=self._end
+        super().__init__(
+            self._connection, on_outcome=partial(dispatcher.on_outcome, self._connection), on_end=self._finish
         )
 
-    def receive(self) -> None:
+    def take_requests(self) -> None:
         """Take in the requests that came, or the end of the session."""
-        if not self._held:
-            self._runner.receive(b"")
-
-    def wake(self) -> None:
-        self._runner.wake()
+        if not self._keeping:
+            self.receive(b"")
 
     def hold(self, hold: bool) -> None:
-        self._held = hold
-        self._runner.hold(hold)
-        self.receive()
+        """Leave requests where they are, or take in those that came meanwhile."""
+        self._keeping = hold
+        super().hold(hold)
+        self.take_requests()
 
-    def abort(self) -> None:
-        self._runner.abort()
-
-    def _end(self) -> None:
-        self._session.close(self._runner.now, code=1011)  # harmless if it has ended
+    def _finish(self) -> None:
+        self._session.close(self.now, code=1011)  # harmless if it has ended
         self._listener.forget(self._session)
         self._listener.dispatcher.on_gone(self._connection)
 
