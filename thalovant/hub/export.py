@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.secret import Secret
 
 from .._internal.secret_files import write_secret
@@ -106,8 +105,7 @@ async def prepare_trust(hub: Hub, name: str, folder: Path | None) -> None:
     for pin in pins:
         await asyncio.to_thread(store.forget, pin)  # a frozen client may hold the folder's lock
     trust = await asyncio.to_thread(store.load)
-    own = X25519PrivateKey.from_private_bytes(trust.static_key.reveal()).public_key().public_bytes_raw()
-    introduced = await hub.introduce(name, own)
+    introduced = await hub.introduce(name, public_key(trust.static_key))
     if introduced is not None:  # before v3 there are no keys to know
         for pin in pins:
             trust = trust.with_pin(pin, introduced.public_key)

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from attrs import field, frozen
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.secret import Secret
 
 from . import certificates as pki
@@ -27,7 +27,7 @@ class HubKeys:
     @property
     def public_key(self) -> bytes:
         """The public half of the Noise key, 32 bytes: what clients pin."""
-        return X25519PrivateKey.from_private_bytes(self.static_key.reveal()).public_key().public_bytes_raw()
+        return public_key(self.static_key)
 
 
 def load_keys(state: Store, names: Sequence[str], now: datetime.datetime) -> HubKeys:
