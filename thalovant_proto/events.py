@@ -266,9 +266,7 @@ _BIN_NAMES: Final[Mapping[int, str]] = {int(kind): kind.name.lower() for kind in
 class Bus(Message):
     """A message of the hub's bus: `type`, `data`, `context`. The typed views below are subclasses."""
 
-    wire_kind: ClassVar[WireKind]
     msg_type = "bus"
-    wire_kind: ClassVar[WireKind]
     type: str = field(validator=min_len(1))
     data: Json = Factory(dict)
     context: Json = Factory(dict)

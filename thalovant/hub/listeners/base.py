@@ -50,7 +50,7 @@ class Listener(ABC, Generic[OutcomeT]):
     """
 
     def __init__(self, make_peer: MakePeer[OutcomeT], binding: Binding) -> None:
-        self.admission = binding.admission
+        self.admission: SocketAdmission = binding.admission
         self._binding = binding
         self._port = binding.port
         self._listener = asyncio_listener.Listener(
