@@ -152,7 +152,7 @@ def wrong_crypto_key(code: int | None = None) -> Failure:
     )
 
 
-def unread(progress: Progress, by_peer: CloseKind | None) -> bool:
+def ended_unread(progress: Progress, by_peer: CloseKind | None) -> bool:
     """Whether an attempt ended as those with the wrong `crypto_key` do: as network trouble, after the first frame.
 
     WSS: the socket is dropped; HTTPS: status 500 (real-hubs.md §7).

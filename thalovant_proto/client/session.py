@@ -14,7 +14,7 @@ from .. import events as e
 from ..carrier import CloseKind
 from ..entropy import Entropy, soonest
 from ..errors import LocalProtocolError
-from ..failures import Failure, FailureKind, Progress, unread, wrong_crypto_key
+from ..failures import Failure, FailureKind, Progress, ended_unread, wrong_crypto_key
 from ..handshake.client import ClientSide
 from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
 from ..trust import Trust
@@ -63,7 +63,7 @@ class HubSession:
         self._attempting = False
         self._attempts_left = 0
         self._ever_up = False
-        self._unread = 0
+        self._ended_unread = 0  # attempts in a row that a hub seems to have ended because it could not read us
         self._unproven_until: float | None = None
         self._completed: e.HandshakeCompleted | None = None
         self._reopen = False
@@ -120,7 +120,7 @@ class HubSession:
         self._failure = None
         self._attempts_left = self.config.attempts
         self._ever_up = False
-        self._unread = 0
+        self._ended_unread = 0
         self._dial_at = now
         self._enter(SessionState.CONNECTING)
 
@@ -298,8 +298,8 @@ class HubSession:
         if self._retries_with_xx(progress, by_peer):
             self._dial_at = now
             return
-        self._unread = self._unread + 1 if unread(progress, by_peer) else 0
-        if self._unread >= 2:
+        self._ended_unread = self._ended_unread + 1 if ended_unread(progress, by_peer) else 0
+        if self._ended_unread >= 2:
             failure = wrong_crypto_key()
         rests_until = now + (pause or 0.0)
         verdict = failure if was_up else self.routes.failed(failure, rests_until=rests_until)
@@ -325,7 +325,7 @@ class HubSession:
             return None if self.config.auto_reconnect else SessionState.FAILED
         self._attempts_left -= 1
         # A v0 hub that hangs up on our first frame needs its second try, whatever the caller allows.
-        return None if self._attempts_left >= 0 or (self._unread == 1 and had_keys) else SessionState.FAILED
+        return None if self._attempts_left >= 0 or (self._ended_unread == 1 and had_keys) else SessionState.FAILED
 
     def _next_dial(self, kind: FailureKind, now: float) -> float:
         match kind:
@@ -400,7 +400,7 @@ class HubSession:
     def proved(self, now: float) -> None:
         """The hub has shown that it holds the keys."""
         self._redial.proven(now)
-        self._unread = 0
+        self._ended_unread = 0
         self.allow_kk = True
         done = self._completed
         assert done is not None  # noqa: S101 - a proof needs keys
