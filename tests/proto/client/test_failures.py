@@ -13,10 +13,10 @@ from thalovant_proto.failures import (
     Failure,
     FailureKind,
     Progress,
+    ended_unread,
     from_close,
     from_dial,
     from_fault,
-    unread,
     wrong_crypto_key,
 )
 
@@ -143,14 +143,14 @@ def test_close_says_what_the_other_side_said(code, reason, said):
 
 def test_wrong_crypto_key_looks_like_network_trouble():
     """v0, lost, unproven, within a second of the first sealed frame. Anything else is what it looks like."""
-    assert unread(PRESHARED, CloseKind.LOST)
-    assert not unread(PRESHARED_LONG, CloseKind.LOST)
-    assert not unread(PRESHARED, CloseKind.REFUSED)
-    assert not unread(PRESHARED, None)
-    assert not unread(NOISE, CloseKind.LOST)
-    assert not unread(DIALING, CloseKind.LOST)
+    assert ended_unread(PRESHARED, CloseKind.LOST)
+    assert not ended_unread(PRESHARED_LONG, CloseKind.LOST)
+    assert not ended_unread(PRESHARED, CloseKind.REFUSED)
+    assert not ended_unread(PRESHARED, None)
+    assert not ended_unread(NOISE, CloseKind.LOST)
+    assert not ended_unread(DIALING, CloseKind.LOST)
     proven = Progress(greeted=True, completed=True, proven=True, generation=Generation.PRESHARED, sealed_for=0.01)
-    assert not unread(proven, CloseKind.LOST)
+    assert not ended_unread(proven, CloseKind.LOST)
     assert (wrong_crypto_key().final, wrong_crypto_key().code) == (True, None)
 
 
