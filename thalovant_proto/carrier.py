@@ -30,8 +30,7 @@ class Carrier:
     """The properties of a link, told to the connection when it opens."""
 
     text_up: bool = True  # the hub reads JSON text frames from clients here
-    binary_up: bool = True  # the hub reads binary frames from clients here
-    legacy_binary_up: bool = True  # the hub reads them in v0 and v1 sessions too (over HTTPS real hubs do not)
+    legacy_binary_up: bool = True  # it reads binary ones in v0 and v1 sessions too (over HTTPS real hubs do not)
     typed: bool = True  # text and binary frames can be told apart
     rehello: bool = False  # a hub that lost the session says hello again in clear
     secure: bool = False  # verified TLS or loopback

@@ -228,7 +228,7 @@ class ThirdParty(PayloadMessage):
 
 
 class Intercom(PayloadMessage):
-    """An envelope sealed to one node's RSA key (`intercom.py`)."""
+    """An envelope sealed to one node's RSA key (wire.md §2.4), which this package passes on and never opens."""
 
     msg_type = "intercom"
 
