@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from thalovant_proto.secret import Secret
-from thalovant_proto.trust import KEY_SIZE, MAX_PSKS, PskEntry, Trust, fingerprint
+from thalovant_proto.secret import KEY_SIZE, Secret
+from thalovant_proto.trust import MAX_PSKS, PskEntry, Trust, fingerprint
 
 from ._internal.secret_files import (
     LockHeld,

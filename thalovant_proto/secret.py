@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 T = TypeVar("T", str, bytes)
+
+KEY_SIZE: Final = 32  # X25519 keys, symmetric keys and Noise PSKs, in bytes
 
 
 class Secret(Generic[T]):

@@ -15,9 +15,8 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from .errors import LocalProtocolError
-from .secret import Secret
+from .secret import KEY_SIZE, Secret
 
-KEY_SIZE: Final = 32  # X25519 keys and Noise PSKs alike
 MAX_PSKS: Final = 32  # what the real clients keep in their cache (wire.md §5.6)
 
 
@@ -45,9 +44,11 @@ def _frozen_psks(psks: Mapping[str, PskEntry]) -> Mapping[str, PskEntry]:
     return MappingProxyType(dict(psks))
 
 
-def _key_sized(instance: Any, attribute: Any, value: Secret[bytes]) -> None:
-    if len(value.reveal()) != KEY_SIZE:
-        raise ValueError(f"{attribute.name} must be {KEY_SIZE} bytes")
+def key_sized(instance: Any, attribute: Any, value: Any) -> None:
+    """Validator of a key, `bytes` or a `Secret` of such. Raises `ValueError`."""
+    size = len(value.reveal() if isinstance(value, Secret) else value)
+    if size != KEY_SIZE:
+        raise ValueError(f"{attribute.name} must be {KEY_SIZE} bytes, not {size}")
 
 
 def _pins_sized(instance: Any, attribute: Any, value: Mapping[str, bytes]) -> None:
@@ -59,7 +60,7 @@ def _pins_sized(instance: Any, attribute: Any, value: Mapping[str, bytes]) -> No
 class PskEntry:
     """A derived PSK (32 bytes) and the digest of the password it came from; None if other software wrote it."""
 
-    key: Secret[bytes] = field(validator=_key_sized)
+    key: Secret[bytes] = field(validator=key_sized)
     binding: str | None = field(default=None, repr=False)
 
 
@@ -72,7 +73,7 @@ class Trust:
     `mqtt_layout` names the topic layout on which a hub answered.
     """
 
-    static_key: Secret[bytes] = field(validator=_key_sized)
+    static_key: Secret[bytes] = field(validator=key_sized)
     pins: Mapping[str, bytes] = field(factory=dict, converter=_frozen_pins, validator=_pins_sized)
     psks: Mapping[str, PskEntry] = field(factory=dict, converter=_frozen_psks, repr=False)
     noise_seen: bool = False

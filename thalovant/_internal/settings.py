@@ -21,8 +21,8 @@ from thalovant_proto.client.message_context import new_session_id
 from thalovant_proto.client.routes import Route
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.limits import DEFAULT_LIMITS
-from thalovant_proto.secret import Secret
-from thalovant_proto.trust import KEY_SIZE, Trust
+from thalovant_proto.secret import KEY_SIZE, Secret
+from thalovant_proto.trust import Trust
 
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
 from ..trust_store import pin_id

@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from ..errors import DecodeError, LocalProtocolError
 from ..jsontext import canonical
-from ..secret import Secret
+from ..secret import KEY_SIZE, Secret
 
 MAX_MESSAGE: Final = 65_535  # of every Noise message, handshake or transport, in bytes (Noise §3)
-KEY_SIZE: Final = 32  # X25519 keys, symmetric keys and the PSK, in bytes
 TAG_SIZE: Final = 16  # what a seal adds, in bytes
 
 _LAST_NONCE: Final = 2**64 - 1  # reserved (wire.md §5.5)
@@ -62,11 +61,6 @@ def prologue(hello: Mapping[str, Any], offer: Mapping[str, Any], pattern: Patter
 def public_key(private: Secret[bytes]) -> bytes:
     """The X25519 public key of a private one, 32 bytes each. Raises `LocalProtocolError` for any other size."""
     return _private_key(private, "private key").public_key().public_bytes_raw()
-
-
-def fingerprint(public: bytes) -> str:
-    """A static key as people see it: the SHA-256 of its 32 bytes, hex."""
-    return hashlib.sha256(public).hexdigest()
 
 
 class _OneOfAKind:

@@ -14,13 +14,14 @@ from ..codec.channel import LegacyChannel, NoiseChannel
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key
-from ..crypto.noise import KEY_SIZE, Handshake, Pattern, Suite, prologue
+from ..crypto.noise import Handshake, Pattern, Suite, prologue
 from ..crypto.noise_transport import NoiseTransport
 from ..entropy import Entropy
 from ..errors import CredentialsRefused, DecodeError, DowngradeRefused, RemoteProtocolError
 from ..jsontext import loads
 from ..limits import HANDSHAKE_FRAME, Limits
 from ..secret import Secret
+from ..trust import key_sized
 from . import password as hsub
 from .client import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Derivation, Step
 
@@ -28,12 +29,6 @@ from .client import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Deriv
 OFFERED_ENCODINGS: Final = (
     Encoding.B64, Encoding.URLSAFE_B64, Encoding.B91, Encoding.Z85B, Encoding.B32, Encoding.HEX
 )  # fmt: skip
-
-
-def _key_sized(instance: object, attribute: Any, value: Any) -> None:
-    size = len(value.reveal() if isinstance(value, Secret) else value)
-    if size != KEY_SIZE:
-        raise ValueError(f"{attribute.name} must have {KEY_SIZE} bytes, not {size}")
 
 
 def _usable(instance: object, attribute: Any, value: Secret[str]) -> None:
@@ -53,13 +48,13 @@ class HubSide:
 
     node_id: str
     pubkey: str = ""
-    static_key: Secret[bytes] = field(validator=_key_sized)
+    static_key: Secret[bytes] = field(validator=key_sized)
     peer: str
     generation: e.Generation = e.Generation.NOISE
     password: Secret[str] | None = None
     crypto_key: Secret[str] | None = field(default=None, validator=optional(_usable))
-    psk: Secret[bytes] | None = field(default=None, validator=optional(_key_sized))
-    pinned: bytes | None = field(default=None, validator=optional(_key_sized))
+    psk: Secret[bytes] | None = field(default=None, validator=optional(key_sized))
+    pinned: bytes | None = field(default=None, validator=optional(key_sized))
     binarize: bool = False
     # Off: a proof of the password is taken, but a client with another secret is not asked for it at first.
     offers_password: bool = True

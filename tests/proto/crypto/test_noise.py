@@ -21,7 +21,6 @@ from thalovant_proto.crypto.noise import (
     Pattern,
     Suite,
     Unauthentic,
-    fingerprint,
     prologue,
     protocol_name,
     public_key,
@@ -105,13 +104,6 @@ def test_public_keys(vector, role):
     """The public key of every private one in the vectors."""
     for kind in ("static", "ephemeral"):
         assert public_key(secret(vector[f"{role}_{kind}_private"])).hex() == vector[f"{role}_{kind}_public"]
-
-
-def test_fingerprint_is_sha256_in_hex():
-    """What people compare when a hub's key has changed."""
-    public = bytes.fromhex(XX["responder_static_public"])
-
-    assert fingerprint(public) == hashlib.sha256(public).hexdigest()
 
 
 @examples(20)

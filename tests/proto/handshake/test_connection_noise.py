@@ -10,7 +10,7 @@ from attrs import evolve
 from thalovant_proto import events as e
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.kdf import Kdf, derive
-from thalovant_proto.crypto.noise import fingerprint, public_key
+from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.errors import (
     CredentialsMissing,
     CredentialsRefused,
@@ -22,7 +22,7 @@ from thalovant_proto.events import Generation
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
-from thalovant_proto.trust import Trust
+from thalovant_proto.trust import Trust, fingerprint
 
 from ..pair import (
     ACCESS_KEY,
