@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent
@@ -164,16 +164,7 @@ class ThalovantConnectionInfo:
 
     def as_dict(self) -> dict[str, Any]:
         """The eight fields, ready for JSON."""
-        return {
-            "phase": self.phase,
-            "started_at": self.started_at,
-            "connected_at": self.connected_at,
-            "transport_open_ms": self.transport_open_ms,
-            "socket_open_ms": self.socket_open_ms,
-            "handshake_ms": self.handshake_ms,
-            "connect_ms": self.connect_ms,
-            "last_error": self.last_error,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -203,14 +194,7 @@ class ThalovantHealth:
 
     def as_dict(self) -> dict[str, Any]:
         """The facts and `ok`, ready for JSON."""
-        return {
-            "ok": self.ok,
-            "connected": self.connected,
-            "handshake_complete": self.handshake_complete,
-            "transport_alive": self.transport_alive,
-            "last_error": self.last_error,
-            "connection": self.connection.as_dict() if self.connection else None,
-        }
+        return {"ok": self.ok, **asdict(self)}
 
     def __str__(self) -> str:
         return " ".join(self.lines())
@@ -227,12 +211,7 @@ class ThalovantDoctorCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """The four fields, ready for JSON, the duration rounded to microseconds."""
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "detail": self.detail,
-            "duration_ms": round(self.duration_ms, 3),
-        }
+        return {**asdict(self), "duration_ms": round(self.duration_ms, 3)}
 
 
 @dataclass(frozen=True)

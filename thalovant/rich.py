@@ -30,15 +30,7 @@ class ThalovantDisplayItem:
 
     def as_dict(self) -> dict[str, Any]:
         """The seven fields, ready for JSON."""
-        return {
-            "kind": self.kind,
-            "text": self.text,
-            "data": self.data,
-            "title": self.title,
-            "payload": self.payload,
-            "url": self.url,
-            "silent": self.silent,
-        }
+        return dict(vars(self))
 
 
 def strip_ssml(text: str) -> str:
