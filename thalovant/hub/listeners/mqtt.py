@@ -248,10 +248,8 @@ class MqttService:
         return min(unsent, self.dispatcher.settings.unsent)
 
     def flush(self) -> None:
-        """Write what clients have been sent: soon, and once for all of them, where it takes a socket."""
-        if self._gatekeeper is not None:
-            self._driver.wake()
-        elif not self._flushing:
+        """Write what clients have been sent, soon: once for all of them."""
+        if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
