@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import base64
-import gc
 from collections.abc import Callable, Iterable
-from types import FunctionType, ModuleType
+from functools import partial
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from tests.proto.links.https.https_world import (
     AGENT,
     AUTHORIZATION,
+    at,
+    by_hand,
     entropy,
-    make_link,
     polled,
     polled_binary,
     response,
 )
+from tests.proto.links.mqtt.values import EXAMPLES
 from tests.proto.links.wss.ws_wire import (
     BINARY,
     CLOSE,
@@ -33,23 +34,14 @@ from tests.proto.links.wss.ws_wire import (
     opened,
     said,
 )
+from tests.proto.memory import retained
 from thalovant_proto.links.base import LinkClosed
 from thalovant_proto.links.https.server import HttpsServerHub
 from thalovant_proto.links.https.stream import HttpsLimits
+from thalovant_proto.links.mqtt import packets as p
 from thalovant_proto.links.mqtt.client import MqttClientLink
 from thalovant_proto.links.mqtt.gateway import GatewayClosed, MqttHubGateway
 from thalovant_proto.links.mqtt.limits import MqttLimits
-from thalovant_proto.links.mqtt.packets import (
-    Connack,
-    Connect,
-    Disconnect,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-    Subscribe,
-)
 from thalovant_proto.links.mqtt.server_session import ClientClosed, ConnectReceived, ServerSession
 from thalovant_proto.links.wss.common import WssLimits
 from thalovant_proto.secret import Secret
@@ -59,6 +51,8 @@ HTTPS = HttpsLimits(request=4000, response=4000, queue_bytes=4000, sessions=8)
 MQTT = MqttLimits(frame=4000, queue=4000, peers=8)
 #: More than any of these ends may keep: twice what it reads, at a broker's door 64 KiB, and what waits for others.
 KEPT = 150_000
+#: The last event of an end.
+ENDED = (LinkClosed.__name__, GatewayClosed.__name__, ClientClosed.__name__)
 
 
 def plain(event: object) -> object:
@@ -71,13 +65,15 @@ def plain(event: object) -> object:
 
 @define(eq=False)
 class Target:
-    """One end, with nothing behind it but a log. `root` is all that it consists of."""
+    """One end, with nothing behind it but a log. `root` is all that it consists of, `timed` what has its timers."""
 
     root: Any
     feed: Callable[[bytes], Iterable[object]]
     drain: Callable[[], object]
     finish: Callable[[], Iterable[object] | None]
     log: list[object] = field(factory=list)
+    timed: Any = field(default=Factory(lambda self: self.root, takes_self=True))
+    now: float = 1.0
 
     def hear(self, data: bytes) -> Target:
         """Bytes from the peer."""
@@ -85,23 +81,15 @@ class Target:
         return self
 
     def end(self) -> Target:
-        """The socket ends."""
+        """The socket ends, and with it the end, once and last."""
         self.log += map(plain, self.finish() or ())
+        assert [each for each in self.log[:-1] if isinstance(each, tuple) and each[0] in ENDED] == []
         return self
 
     @property
     def kept(self) -> int:
         """The bytes of all texts and byte strings in it, but those of the modules."""
-        found, queue, size = {id(self.root)}, [self.root], 0
-        while queue:
-            each = queue.pop()
-            size += len(each) if isinstance(each, str | bytes | bytearray) else 0
-            closure = each.__closure__ or () if isinstance(each, FunctionType) else None
-            for other in gc.get_referents(each) if closure is None else closure:
-                if id(other) not in found and not isinstance(other, type | ModuleType):
-                    found.add(id(other))
-                    queue.append(other)
-        return size
+        return retained(self.root)
 
 
 @frozen
@@ -112,8 +100,8 @@ class End:
     says: list[bytes]
 
 
-def _link(link: Any) -> Target:
-    return Target(link, lambda data: link.receive_data(data, 1.0), link.data_to_send, lambda: link.eof(1.0))
+def _link(link: Any, now: float = 1.0) -> Target:
+    return Target(link, lambda data: link.receive_data(data, now), link.data_to_send, lambda: link.eof(now), now=now)
 
 
 def _wss(end: str) -> Target:
@@ -129,15 +117,10 @@ def _upgrading(end: str) -> Target:
     return _link(link)
 
 
-def _https_client() -> Target:
-    """Its first poll is out."""
-    link = make_link(limits=HTTPS)
-    link.socket_opened(1.0)
-    for answer in ({"error": "Already Disconnected"}, {"status": "Connected"}):
-        link.data_to_send()
-        link.receive_data(response(body=answer), 1.0)
-    link.data_to_send()
-    return _link(link)
+def _https_client(stage: str) -> Target:
+    """The request of that name is out, or none."""
+    hand = by_hand(base=HTTPS).idle() if stage == "idle" else at(stage, HTTPS)
+    return _link(hand.link, hand.now)
 
 
 def _https_hub() -> Target:
@@ -152,12 +135,12 @@ def _https_hub() -> Target:
     def drain() -> bytes:
         said = b""
         while True:
-            target.log += [plain(event) for session in hub.ready() for event in session.receive_data(b"", 1.0)]
+            target.log += [[plain(event)] for session in hub.ready() for event in session.receive_data(b"", 1.0)]
             if not (more := connection.data_to_send()):
                 return said
             said += more
 
-    target = Target((hub, connection), feed, drain, lambda: connection.eof(1.0))
+    target = Target((hub, connection), feed, drain, lambda: connection.eof(1.0), timed=connection)
     return target
 
 
@@ -168,7 +151,7 @@ def _mqtt_client() -> Target:
     )
     link.socket_opened(1.0)
     link.data_to_send()
-    list(link.receive_data(Connack().encode() + Suback(packet_id=1, codes=(1, 1, 1, 1)).encode(), 1.0))
+    list(link.receive_data(p.Connack().encode() + p.Suback(packet_id=1, codes=(1, 1, 1, 1)).encode(), 1.0))
     link.data_to_send()
     return _link(link)
 
@@ -178,7 +161,7 @@ def _gateway() -> Target:
     gateway = MqttHubGateway("mqtt://b", client_id="hub", topic_prefix="p", limits=MQTT, secure=True)
     gateway.socket_opened(1.0)
     gateway.data_to_send()
-    list(gateway.receive_data(Connack().encode() + Suback(packet_id=1, codes=(1, 1)).encode(), 1.0))
+    list(gateway.receive_data(p.Connack().encode() + p.Suback(packet_id=1, codes=(1, 1)).encode(), 1.0))
     gateway.data_to_send()
     return _link(gateway)
 
@@ -193,7 +176,7 @@ def _door() -> Target:
             if isinstance(event, ConnectReceived):
                 door.accept(1.0)
 
-    return Target(door, feed, door.data_to_send, lambda: [door.eof(1.0)])
+    return Target(door, feed, door.data_to_send, lambda: filter(None, [door.eof(1.0)]))
 
 
 def _frames(end: str) -> list[bytes]:
@@ -263,7 +246,7 @@ _HELLO = b'{"msg_type": "hello", "payload": {}}'
 def _published(*said: tuple[str, bytes, int]) -> list[bytes]:
     ids = {0: None, 1: 7}
     return [
-        Publish(
+        p.Publish(
             topic=topic, payload=payload, qos=qos, dup=bool(qos) and payload == b"again", packet_id=ids[qos]
         ).encode()
         for topic, payload, qos in said
@@ -271,10 +254,10 @@ def _published(*said: tuple[str, bytes, int]) -> list[bytes]:
 
 
 _BROKER = [
-    Puback(2).encode(),
-    Puback(9).encode(),
-    Pingresp().encode(),
-    Suback(packet_id=1, codes=(1,)).encode(),
+    p.Puback(2).encode(),
+    p.Puback(9).encode(),
+    p.Pingresp().encode(),
+    p.Suback(packet_id=1, codes=(1,)).encode(),
     b"\x30\xff\xff\xff\x7f\x00\x03p/k",
     b"\x30\xa0\x1f",
     b"\x32\x10\x00\x07p/k/out",
@@ -296,7 +279,10 @@ ENDS = {
         ],
     ),
     "wss-hub-upgrading": End(lambda: _upgrading("hub"), [REQUEST, REQUEST[:-2], b"x-y: z\r\n", *_frames("hub")]),
-    "https-client": End(_https_client, _ANSWERS),
+    **{
+        f"https-client-{stage}": End(partial(_https_client, stage), _ANSWERS)
+        for stage in ("idle", "disconnect", "connect", "get_messages", "get_binary_messages", "send_message")
+    },
     "https-hub": End(_https_hub, _requests()),
     "mqtt-client": End(
         _mqtt_client,
@@ -326,20 +312,20 @@ ENDS = {
                 ("p/master/status", b"online", 1),
                 ("q/k/in", b"?", 0),
             ),
-            *[Publish(topic=f"p/{number}/in", payload=b"x").encode() for number in range(9)],
+            *[p.Publish(topic=f"p/{number}/in", payload=b"x").encode() for number in range(9)],
             *_BROKER,
         ],
     ),
     "mqtt-door": End(
         _door,
         [
-            Connect(client_id="c", username="k", password=Secret(b"p")).encode(),
-            Connect(client_id="c", keepalive=5).encode(),
-            Connect(client_id="c" * 3000).encode(),
-            Subscribe(packet_id=1, filters=(("p/k/out", 1),)).encode(),
+            p.Connect(client_id="c", username="k", password=Secret(b"p")).encode(),
+            p.Connect(client_id="c", keepalive=5).encode(),
+            p.Connect(client_id="c" * 3000).encode(),
+            p.Subscribe(packet_id=1, filters=(("p/k/out", 1),)).encode(),
             *_published(("p/k/in", _HELLO, 1), ("p/k/in", bytes(3900), 0), ("p/k/in", bytes(5000), 0)),
-            Pingreq().encode(),
-            Disconnect().encode(),
+            p.Pingreq().encode(),
+            *[packet.encode() for packet in EXAMPLES],
             *_BROKER,
         ],
     ),

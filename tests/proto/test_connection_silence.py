@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import gc
 import json
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
 
 import pytest
 
@@ -20,6 +18,7 @@ from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 from thalovant_proto.trust import Trust
 
+from .memory import reachable
 from .pair import (
     ACCESS_KEY,
     CARRIERS,
@@ -220,19 +219,6 @@ def test_the_secrets_of_a_handshake_go_with_it(generation, pinned):
     for end in (pair.client, pair.hub):
         found = {id(each) for each in reachable(end)}
         assert not found & {id(secret) for secret in (PASSWORD, CRYPTO_KEY, CLIENT_STATIC, HUB_STATIC, ACCESS_KEY)}
-
-
-def reachable(root: object) -> list[object]:
-    """Every object that can be reached from one, what modules and classes hold aside."""
-    found, queue = {id(root): root}, [root]
-    while queue:
-        each = queue.pop()
-        closure = each.__closure__ or () if isinstance(each, FunctionType) else None
-        for other in gc.get_referents(each) if closure is None else closure:
-            if id(other) not in found and not isinstance(other, type | ModuleType):
-                found[id(other)] = other
-                queue.append(other)
-    return list(found.values())
 
 
 # --- nothing is random

@@ -37,6 +37,31 @@ def test_any_cut_gives_the_same_events_and_output(name, data, cuts):
 
 @pytest.mark.parametrize("name", ENDS)
 @examples(25)
+@given(said=st.data())
+def test_calling_early_changes_nothing(name, said):
+    """A timer that is not due makes no event, no byte and no other time; after one that was, the next lies ahead."""
+    end = ENDS[name]
+    target = end.make()
+    timed = target.timed
+    for data in said.draw(st.lists(st.sampled_from(end.says), max_size=6)):
+        target.hear(data)
+        target.drain()
+
+    now = target.now
+    for _ in range(4):
+        due = timed.next_timeout
+        if due is None or due > now:
+            assert list(timed.handle_timeout(now if due is None else (now + due) / 2) or ()) == []
+            assert not target.drain()
+            assert timed.next_timeout == due
+        now = now if due is None else max(now, due)
+        timed.handle_timeout(now)
+        target.drain()
+        assert timed.next_timeout is None or timed.next_timeout > now
+
+
+@pytest.mark.parametrize("name", ENDS)
+@examples(25)
 @given(
     said=st.data(),
     filler=st.sampled_from([b"x", b"\0", b"\xff", b"\r\n", b"a: b\r\n", b"1\r\na\r\n", b"a&", b'{"a":', b"\x30\x00"]),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
 
 import pytest
 from attrs import evolve
@@ -23,6 +21,7 @@ from thalovant_proto.limits import KIB, Limits
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
+from .memory import retained
 from .pair import CRYPTO_KEY, HTTPS, LEGACY_MQTT, MQTT, WSS, carried, quick
 from .places import PLACES
 from .puppet import Stage
@@ -162,20 +161,6 @@ def test_anything_sealed_by_somebody_with_the_key(role, carrier, binary, body):
 
 
 # --- memory
-
-
-def retained(root: object) -> int:
-    """The bytes of all texts and byte strings that can be reached from an object, what modules hold aside."""
-    found, queue, size = {id(root)}, [root], 0
-    while queue:
-        each = queue.pop()
-        size += len(each) if isinstance(each, str | bytes | bytearray) else 0
-        closure = each.__closure__ or () if isinstance(each, FunctionType) else None
-        for other in gc.get_referents(each) if closure is None else closure:
-            if id(other) not in found and not isinstance(other, type | ModuleType):
-                found.add(id(other))
-                queue.append(other)
-    return size
 
 
 SMALL = Limits(frame=100_000, reassembly=200_000, legacy_frames=100)

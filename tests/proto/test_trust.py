@@ -23,77 +23,38 @@ def trust() -> Trust:
     return Trust(static_key=STATIC)
 
 
-def test_psk_id_is_the_one_of_every_client():
-    """`<first 16 hex digits of SHA-256 of the access key>@<node id>`: caches of other clients are read."""
+def test_digests_are_those_of_every_client_and_hub():
+    """So that caches of other clients are read; the binding parts by zero bytes what it joins (wire.md §1.5)."""
+    bound = hashlib.sha256(b"hivemind-noise-psk-binding\0node\0pass").hexdigest()
+
     assert psk_id(ACCESS, "node") == hashlib.sha256(b"access").hexdigest()[:16] + "@node"
-
-
-def test_password_binding_is_that_of_hubs():
-    """SHA-256 over a label, the node id and the password, parted by zero bytes (wire.md §1.5)."""
-    expected = hashlib.sha256(b"hivemind-noise-psk-binding\0node\0pass").hexdigest()
-
-    assert password_binding("node", PASSWORD) == expected
-
-
-def test_password_binding_parts_what_it_joins():
-    """No node id and password share a digest with another pair that has the same letters."""
+    assert password_binding("node", PASSWORD) == bound
     assert password_binding("a", Secret("bc")) != password_binding("ab", Secret("c"))
-
-
-def test_fingerprint():
-    """SHA-256 of the public key, in hex."""
     assert fingerprint(PIN) == hashlib.sha256(PIN).hexdigest()
 
 
-def test_pin(trust):
-    """A pinned key is there under its id; the value it was made from is as it was."""
-    pinned = trust.with_pin("wss://h:443", PIN)
-
-    assert pinned.pins == {"wss://h:443": PIN}
-    assert trust.pins == {}
-
-
-def test_same_pin_again_changes_nothing(trust):
-    """Pinning is idempotent."""
-    pinned = trust.with_pin("id", PIN)
-
-    assert pinned.with_pin("id", PIN) == pinned
-
-
 def test_pin_is_never_replaced(trust):
-    """Another key for a pinned hub is refused here too; it has to be forgotten first."""
+    """It is there under its id, once; another key for that hub is refused, unless the first was forgotten."""
     pinned = trust.with_pin("id", PIN)
 
+    assert (pinned.pins, trust.pins) == ({"id": PIN}, {})
+    assert pinned.with_pin("id", PIN) == pinned == pinned.without_pin("other")
     with pytest.raises(LocalProtocolError, match="never replaced"):
         pinned.with_pin("id", OTHER_PIN)
-
     assert pinned.without_pin("id").with_pin("id", OTHER_PIN).pins == {"id": OTHER_PIN}
 
 
-def test_forgetting_an_unknown_pin_is_fine(trust):
-    """Nothing to forget is no fault, and the others stay."""
-    pinned = trust.with_pin("id", PIN)
-
-    assert pinned.without_pin("other") == pinned
-
-
-def test_psk_of_the_same_password(trust):
-    """What was derived once is found again."""
+def test_psk_is_of_one_password(trust):
+    """Found again for the same three; a cached one must not hide a changed password (wire.md §5.7)."""
     cached = trust.with_psk(ACCESS, NODE, PASSWORD, KEY)
+    changed = Secret("changed")
 
     assert cached.psk_for(ACCESS, NODE, PASSWORD) == KEY
-
-
-@pytest.mark.parametrize(
-    ("access", "node", "password"),
-    [(Secret("else"), NODE, PASSWORD), (ACCESS, "else", PASSWORD), (ACCESS, NODE, Secret("changed"))],
-    ids=["another access key", "another hub", "a changed password"],
-)
-def test_psk_of_something_else_is_derived_anew(trust, access, node, password):
-    """A cached PSK must not hide a changed password: the hub would take it (wire.md §5.7)."""
-    cached = trust.with_psk(ACCESS, NODE, PASSWORD, KEY)
-
-    assert cached.psk_for(access, node, password) is None
+    for other in ((Secret("else"), NODE, PASSWORD), (ACCESS, "else", PASSWORD), (ACCESS, NODE, changed)):
+        assert cached.psk_for(*other) is None
+    replaced = cached.with_psk(ACCESS, NODE, changed, OTHER_KEY)
+    assert replaced.psk_for(ACCESS, NODE, PASSWORD) is None
+    assert replaced.psk_for(ACCESS, NODE, changed) == OTHER_KEY
 
 
 def test_psk_that_names_no_password_is_derived_anew():
@@ -102,15 +63,6 @@ def test_psk_that_names_no_password_is_derived_anew():
     assert found.psk_for(ACCESS, NODE, PASSWORD) is None
 
     assert found.with_psk(ACCESS, NODE, PASSWORD, KEY).psk_for(ACCESS, NODE, PASSWORD) == KEY
-
-
-def test_changed_password_replaces_the_entry(trust):
-    """There is one PSK for an access key and a hub."""
-    changed = Secret("changed")
-    cached = trust.with_psk(ACCESS, NODE, PASSWORD, KEY).with_psk(ACCESS, NODE, changed, OTHER_KEY)
-
-    assert cached.psk_for(ACCESS, NODE, PASSWORD) is None
-    assert cached.psk_for(ACCESS, NODE, changed) == OTHER_KEY
 
 
 def test_oldest_psk_goes_first(trust):

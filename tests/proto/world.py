@@ -184,6 +184,24 @@ class World:
         self.stack.open(self.now)
         return self.drive()
 
+    def ask(self, message: e.Bus, **options: Any) -> int:
+        """Have the client ask, and move."""
+        return self._then(self.stack.ask(message, self.now, **options))
+
+    def send(self, message: e.Message) -> int:
+        """Have the client send, and move."""
+        return self._then(self.stack.send(message, self.now))
+
+    def close(self, **options: Any) -> World:
+        """Have the client close its session, and move."""
+        self.stack.close(self.now, **options)
+        return self.drive()
+
+    def says(self, message: e.Message) -> World:
+        """Have the hub say something, and move."""
+        self.hub.says(message, self.now)
+        return self.drive()
+
     def advance(self, seconds: float, until: Callable[[], bool] = lambda: False) -> World:
         """Let time pass, with every timer at its time, for so long or until something is so."""
         end = self.now + seconds
@@ -265,6 +283,10 @@ class World:
             self._forsake(socket, reason)
 
     # --- below ---
+
+    def _then(self, token: int) -> int:
+        self.drive()
+        return token
 
     def _move(self) -> bool:
         moved = self._obey()

@@ -77,10 +77,13 @@ def test_every_fault(error, kind, final):
     assert failure == Failure(kind=kind, message="x", hint="do that", final=final, code=502, cause=error)
 
 
-def test_timeout_without_words_has_some():
-    """Most who see it have the wrong endpoint, or an access key that an MQTT hub is silent to."""
+def test_refusals_and_timeouts_have_words():
+    """Before the hello it is the access key or the endpoint, after it the secrets."""
     assert "endpoint" in from_fault(errors.HandshakeTimeout("x")).hint
     assert from_fault(errors.RemoteProtocolError("x")).hint == ""
+    assert "access key" in from_close(CloseKind.REFUSED, None, "", DIALING).message
+    assert "password" in from_close(CloseKind.REFUSED, None, "", GREETED).hint
+    assert "state folder" in from_close(CloseKind.REFUSED, None, "", NOISE).hint
 
 
 LOST, REFUSED, FORGOTTEN, DISPLACED, CLOSED = (
@@ -124,13 +127,6 @@ def test_a_refusal_that_may_be_trouble_is_tried_again():
     assert (failure.kind, failure.final) == (REFUSED, False)
     assert failure.hint
     assert from_close(CloseKind.REFUSED, 403, "", DIALING).final
-
-
-def test_refusals_are_told_apart():
-    """Before the hello it is the access key, after it the secrets."""
-    assert "access key" in from_close(CloseKind.REFUSED, None, "", DIALING).message
-    assert "password" in from_close(CloseKind.REFUSED, None, "", GREETED).hint
-    assert "state folder" in from_close(CloseKind.REFUSED, None, "", NOISE).hint
 
 
 @pytest.mark.parametrize(

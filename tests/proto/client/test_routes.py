@@ -34,45 +34,20 @@ NOT_AUTHORIZED = (b"\x20\x02\x00\x05",)  # a broker's CONNACK
 REFUSED, UNTRUSTED = DialFault.REFUSED, DialFault.CERTIFICATE_UNTRUSTED
 
 
-def over(port: int, name: str = "") -> Route:
-    """A way by WSS to that port; its number is its name."""
+def over(port: int, by: str = "WSS") -> Route:
+    """A way to that port; its number is its name."""
 
     def make_link(known: Trust) -> ClientLink:
-        return WssClientLink(
-            f"ws://127.0.0.1:{port}",
-            access_key=Secret(ACCESS_KEY),
-            user_agent="tests/1",
-            entropy=Entropy("link"),
-            secure=True,
-        )
+        key = Secret(ACCESS_KEY)
+        at, agent = f"127.0.0.1:{port}", "tests/1"
+        if by == "MQTT":
+            prefix = "hivemind/key"
+            return MqttClientLink(f"mqtt://{at}", access_key=key, client_id="client", topic_prefix=prefix, secure=True)
+        if by == "HTTPS":
+            return HttpsClientLink(f"http://{at}", access_key=key, user_agent=agent, secure=True)
+        return WssClientLink(f"ws://{at}", access_key=key, user_agent=agent, entropy=Entropy("link"), secure=True)
 
-    return Route(name=name or f"way {port}", pin_id=f"pin {port}", make_link=make_link)
-
-
-def over_mqtt(port: int) -> Route:
-    """A way by a broker at that port."""
-
-    def make_link(known: Trust) -> ClientLink:
-        return MqttClientLink(
-            f"mqtt://127.0.0.1:{port}",
-            access_key=Secret(ACCESS_KEY),
-            client_id="client",
-            topic_prefix="hivemind/key",
-            secure=True,
-        )
-
-    return Route(name="MQTT", pin_id="pin of the broker", make_link=make_link)
-
-
-def over_https(port: int) -> Route:
-    """A way by HTTPS to that port."""
-
-    def make_link(known: Trust) -> ClientLink:
-        return HttpsClientLink(
-            f"http://127.0.0.1:{port}", access_key=Secret(ACCESS_KEY), user_agent="tests/1", secure=True
-        )
-
-    return Route(name="HTTPS", pin_id="pin by HTTPS", make_link=make_link)
+    return Route(name=f"way {port}", pin_id=f"pin {port}", make_link=make_link)
 
 
 @define(eq=False)
@@ -249,7 +224,6 @@ def test_no_way_leads_to_the_hub() -> None:
     assert world.ports == [1, 2, 1, 2]
     assert world.last.state is SessionState.FAILED
     failure = world.last.failure
-    assert failure is not None
     assert (failure.kind, failure.final) == (FailureKind.CONNECT, False)
     assert failure.message == "over way 1: port 1: refused; over way 2: port 2: timeout"
 
@@ -308,28 +282,17 @@ def test_what_the_hub_refuses_is_asked_nowhere_else() -> None:
     assert made.last.failure is not None and made.last.failure.kind is FailureKind.WRONG_PASSWORD
 
 
-def test_a_brokers_refusal_is_not_the_hubs() -> None:
-    """Who runs the broker is not the hub: where it refuses us for good, the other ways are tried all the same."""
-    world = ways(REFUSED, HUB)
-    world.routes = (over(1), over_mqtt(3), over(2))
-    world.ends[3] = NOT_AUTHORIZED
+@pytest.mark.parametrize(("by", "end"), [("MQTT", NOT_AUTHORIZED), ("HTTPS", (DISCONNECTED, TROUBLE))])
+def test_a_refusal_that_is_not_the_hubs_is_of_that_way(by: str, end: Any) -> None:
+    """Who runs a broker is not the hub, and over HTTPS older hubs call an unknown access key and trouble the same."""
+    world = ways(REFUSED, end, HUB)
+    world.routes = (over(1), over(2, by), over(3))
     world.__attrs_post_init__()
 
     world.open()
 
-    assert (world.ports, world.stack.route) == ([1, 3, 2], 2)
+    assert (world.ports, world.stack.route) == ([1, 2, 3], 2)
     assert world.stack.state is SessionState.READY
-
-
-def test_a_refusal_that_may_pass_is_of_that_way() -> None:
-    """Older hubs call an unknown access key and their own trouble the same over HTTPS: elsewhere it is clear."""
-    world = ways((DISCONNECTED, TROUBLE), HUB)
-    world.routes = (over_https(1), over(2))
-    world.__attrs_post_init__()
-
-    world.open()
-
-    assert (world.ports, world.stack.state) == ([1, 2], SessionState.READY)
 
 
 def test_a_session_that_was_up_counts_as_there() -> None:

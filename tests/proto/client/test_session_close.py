@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.proto.links.frame_link import FrameLinks
-from tests.proto.world import World, config, echo, ready, states, stub_key
+from tests.proto.world import World, config, ready, states, stub_key
 from thalovant_proto import events as e
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.client.stack import Stop
@@ -37,8 +37,7 @@ def test_close_sends_what_is_queued():
     world = silent()
 
     token = world.stack.send(e.Utterance(text="good night"), world.now)
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
 
     assert (texts(world), [one.token for one in world.got(Sent)]) == (["good night"], [token])
     assert (world.stack.state, world.hub.closed[-1].code) == (CLOSED, 1000)
@@ -61,19 +60,27 @@ def test_close_while_connecting_sends_what_is_queued():
     assert READY not in states(world)
 
 
-def test_close_while_connecting_with_nothing_to_send_is_at_once():
-    """Nobody needs that connection any more."""
-    world = World()
-    world.stack.open(world.now)
+@pytest.mark.parametrize("state", [SessionState.IDLE, SessionState.FAILED, SessionState.CONNECTING])
+def test_close_of_what_is_over_or_has_nothing_to_send_is_at_once(state):
+    """Closing twice, or never having opened, is fine; a failure stays the reason. Nobody needs the connection."""
+    world = World(client=config(attempts=0))
+    world.hub.listening = False
+    if state is not SessionState.IDLE:
+        world.stack.open(world.now)
+    if state is SessionState.FAILED:
+        world.drive()
 
     world.stack.close(world.now)
+    world.stack.close(world.now, timeout=0)
 
-    assert (world.stack.state, world.stack.step()) == (CLOSED, Stop())
+    assert (world.stack.state, world.stack.step()) == (CLOSED if state is SessionState.CONNECTING else state, Stop())
+    assert world.stack.data_to_send() == b""
 
 
-def test_close_while_connecting_waits_no_longer_than_told():
-    """A hub that does not answer gets the send timeout, then the messages fail."""
-    world = World()
+@pytest.mark.parametrize(("connected", "goodbye"), [(False, 0.0), (True, 2.0)])
+def test_close_waits_no_longer_than_told(connected, goodbye):
+    """A hub that does not answer, or a socket that takes nothing, gets the send timeout; the goodbye has its own."""
+    world = silent() if connected else World()
     world.hears = False
     world.stack.open(world.now)
     token = world.stack.send(e.Utterance(text="x"), world.now)
@@ -81,7 +88,7 @@ def test_close_while_connecting_waits_no_longer_than_told():
     world.stack.close(world.now, timeout=3)
     world.advance(2.9)
     assert world.stack.state is CLOSING
-    world.advance(0.2)
+    world.advance(0.2 + goodbye)
 
     assert world.stack.state is CLOSED
     assert [(one.token, one.delivery) for one in world.got(SendFailed)] == [(token, "no")]
@@ -109,33 +116,17 @@ def test_close_while_waiting_is_at_once():
     world.stack.send(e.Utterance(text="x"), world.now)
     ask = world.stack.ask(e.Utterance(text="y"), world.now)
 
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
 
     assert (world.stack.state, world.stack.next_timeout) == (CLOSED, None)
     assert [one.delivery for one in world.got(SendFailed)] == ["no"]
     assert [(one.ask, one.fault, one.delivery) for one in world.got(AskFailed)] == [(ask, AskFault.LINK, "no")]
 
 
-@pytest.mark.parametrize("state", [SessionState.IDLE, SessionState.FAILED])
-def test_close_of_what_is_over_changes_nothing(state):
-    """Closing twice, or never having opened, is fine; a failure stays the reason."""
-    world = World(client=config(attempts=0))
-    world.hub.listening = False
-    if state is SessionState.FAILED:
-        world.open()
-
-    world.stack.close(world.now)
-    world.stack.close(world.now, timeout=0)
-
-    assert (world.stack.state, world.stack.step()) == (state, Stop())
-
-
 def test_close_at_once_waits_for_nothing():
     """`timeout=0`: the goodbye is written, the answer to it is not awaited."""
     world = silent()
-    world.stack.ask(e.Utterance(text="whatever"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="whatever"))
 
     world.stack.close(world.now, timeout=0)
 
@@ -153,8 +144,7 @@ def test_second_close_may_be_at_once(first):
     world.hears = False
     if first == "flush":
         world.stack.send(e.Utterance(text="x"), world.now)
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
     assert world.stack.state is CLOSING
 
     world.stack.close(world.now)
@@ -164,26 +154,10 @@ def test_second_close_may_be_at_once(first):
     assert world.stack.state is CLOSED
 
 
-def test_close_gives_up_on_a_socket_that_takes_nothing():
-    """The send timeout bounds the flush, the link's own deadline the goodbye."""
-    world = silent()
-    world.hears = False
-    world.stack.send(e.Utterance(text="x"), world.now)
-
-    world.stack.close(world.now, timeout=3)
-    world.advance(2.9)
-    assert world.stack.state is CLOSING
-    world.advance(2.2)
-
-    assert world.stack.state is CLOSED
-    assert [one.delivery for one in world.got(SendFailed)] == ["no"]
-
-
 def test_lost_link_ends_the_closing():
     """The goodbye is not worth another connection."""
     world = silent(1)
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="x"))
     world.stack.close(world.now)
     assert world.stack.state is CLOSING
 
@@ -230,67 +204,39 @@ def test_close_in_the_handshake_of_a_link_with_presence():
 def test_close_on_a_legacy_hub_reads_on_until_handled(generation, context):
     """What was asked is waited for, with or without a request id; another's *handled* does not count."""
     world = silent(generation)
-    world.stack.send(e.Utterance(text="slow", context=context), world.now)
-    world.drive()
+    world.send(e.Utterance(text="slow", context=context))
 
     world.stack.close(world.now)
     world.advance(1)
-    world.hub.says(e.UtteranceHandled(context={"request_id": "another"}), world.now)
-    world.drive()
+    world.says(e.UtteranceHandled(context={"request_id": "another"}))
     assert world.stack.state is CLOSING
-    world.hub.says(e.UtteranceHandled(context=world.hub.utterances()[0].context), world.now)
-    world.drive()
+    world.says(e.UtteranceHandled(context=world.hub.utterances()[0].context))
 
     assert world.stack.state is CLOSED
 
 
-def test_close_on_a_legacy_hub_does_not_wait_for_ever():
-    """Two seconds, then goodbye."""
+@pytest.mark.parametrize(("told", "waits"), [({}, 2.0), ({"timeout": 0.5}, 0.5)])
+def test_close_on_a_legacy_hub_does_not_wait_for_ever(told, waits):
+    """Two seconds, or as the caller's timeout says, then goodbye."""
     world = silent(1)
-    world.stack.send(e.Utterance(text="never"), world.now)
-    world.drive()
+    world.send(e.Utterance(text="never"))
 
-    world.stack.close(world.now)
-    world.advance(1.9)
+    world.stack.close(world.now, **told)
+    world.advance(waits - 0.1)
     assert world.stack.state is CLOSING
     world.advance(0.2)
 
     assert world.stack.state is CLOSED
 
 
-def test_close_on_a_legacy_hub_waits_no_longer_than_told():
-    """The caller's timeout bounds this, too."""
-    world = silent(1)
-    world.stack.send(e.Utterance(text="never"), world.now)
-    world.drive()
+@pytest.mark.parametrize("generation", [1, 3])
+def test_close_on_a_hub_that_owes_nothing_is_at_once(generation):
+    """Answered utterances, and messages that are none, are not waited for; a newer hub loses nothing in any case."""
+    world = ready(1) if generation == 1 else silent()
+    world.ask(e.Utterance(text="hi"))
+    world.send(e.Bus(type="status"))
 
-    world.stack.close(world.now, timeout=0.5)
-    world.advance(0.6)
-
-    assert world.stack.state is CLOSED
-
-
-def test_close_on_a_legacy_hub_that_owes_nothing_is_at_once():
-    """Answered utterances, and messages that are none, are not waited for."""
-    world = ready(1)
-    world.stack.ask(e.Utterance(text="hi"), world.now)
-    world.stack.send(e.Bus(type="status"), world.now)
-    world.drive()
-
-    world.stack.close(world.now)
-    world.drive()
-
-    assert world.stack.state is CLOSED
-
-
-def test_close_on_a_newer_hub_does_not_wait_for_answers():
-    """It loses nothing when a client leaves."""
-    world = silent()
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
-
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
 
     assert world.stack.state is CLOSED
 
@@ -298,45 +244,33 @@ def test_close_on_a_newer_hub_does_not_wait_for_answers():
 # --- beginning again ---
 
 
-def test_open_while_closing_is_for_afterwards():
-    """The close goes on to its end, then the session begins again; a driver never sees a Stop in between."""
+@pytest.mark.parametrize("last", ["open", "close"])
+def test_open_while_closing_is_for_afterwards(last):
+    """The close goes on to its end, then the session begins again, without a Stop in between; the last word counts."""
     world = silent(1)
-    world.stack.send(e.Utterance(text="slow"), world.now)
-    world.drive()
+    world.send(e.Utterance(text="slow"))
     world.stack.close(world.now)
 
     world.stack.open(world.now)
+    if last == "close":
+        world.stack.close(world.now)
     assert world.stack.state is CLOSING
     world.advance(3)
 
-    assert (world.stack.state, len(world.dials)) == (READY, 2)
-    assert states(world)[-5:] == [CLOSING, CLOSED, SessionState.CONNECTING, SessionState.HANDSHAKE, READY]
-
-
-def test_close_after_such_an_open_takes_it_back():
-    """The last word counts."""
-    world = silent(1)
-    world.stack.send(e.Utterance(text="slow"), world.now)
-    world.drive()
-    world.stack.close(world.now)
-    world.stack.open(world.now)
-
-    world.stack.close(world.now)
-    world.advance(3)
-
-    assert (world.stack.state, len(world.dials)) == (CLOSED, 1)
+    again = [SessionState.CONNECTING, SessionState.HANDSHAKE, READY] if last == "open" else []
+    states_ = [CLOSING, CLOSED, *again]
+    assert states(world)[-len(states_) :] == states_
+    assert len(world.dials) == (2 if last == "open" else 1)
 
 
 def test_closed_session_can_be_opened_again():
     """Subscriptions and what was learnt are still there."""
     world = ready()
     subscription = world.stack.subscribe("speak", world.now)
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
 
     world.open()
-    world.stack.ask(e.Utterance(text="again"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="again"))
 
     assert world.texts() == [["echo: again"]]
     assert [one.subscription for one in world.outcomes if hasattr(one, "subscription")] == [subscription]
@@ -351,8 +285,7 @@ def test_legacy_keys_are_renewed_when_nobody_waits(generation):
     world = ready(generation, limits=Limits(legacy_frames=20))
 
     for number in range(12):
-        world.stack.ask(e.Utterance(text=str(number)), world.now)
-        world.drive()
+        world.ask(e.Utterance(text=str(number)))
 
     assert world.texts() == [[f"echo: {number}"] for number in range(12)]
     assert (world.got(AskFailed), set(world.dials)) == ([], {world.now})
@@ -386,12 +319,10 @@ def test_legacy_keys_are_not_renewed_under_an_ask():
 def test_legacy_keys_that_are_spent_end_the_session():
     """A hub that talks without end under an ask: nothing can be opened any more, the ask gets what was heard."""
     world = silent(1, limits=Limits(legacy_frames=20))
-    world.stack.ask(e.Utterance(text="tell me everything"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="tell me everything"))
 
     for number in range(25):
-        world.hub.says(e.Speak(text=str(number)), world.now)
-        world.drive()
+        world.says(e.Speak(text=str(number)))
 
     (ended,) = world.got(AskEnded)
     assert 10 < len(ended.pieces) < 25
@@ -403,13 +334,11 @@ def test_unanswered_utterance_puts_the_renewal_off_but_not_for_ever():
     world = silent(1, limits=Limits(legacy_frames=100))
     world.stack.send(e.Utterance(text="never handled"), world.now)
     for number in range(90):
-        world.stack.send(e.Bus(type="status", data={"number": number}), world.now)
-        world.drive()
+        world.send(e.Bus(type="status", data={"number": number}))
     assert len(world.dials) == 1
 
     for number in range(10):
-        world.stack.send(e.Bus(type="status", data={"number": number}), world.now)
-        world.drive()
+        world.send(e.Bus(type="status", data={"number": number}))
 
     assert len(world.dials) == 2
     assert len(world.got(Sent)) == 101
@@ -420,8 +349,7 @@ def test_v3_keys_are_never_renewed():
     world = ready(limits=Limits(legacy_frames=20))
 
     for number in range(30):
-        world.stack.ask(e.Utterance(text=str(number)), world.now)
-        world.drive()
+        world.ask(e.Utterance(text=str(number)))
 
     assert (len(world.dials), len(world.got(AskEnded))) == (1, 30)
 
@@ -431,12 +359,6 @@ def test_link_that_refuses_while_we_leave_is_closed():
     world = World(links=FrameLinks()).open()
     world.links.hubs[-1].end(CloseKind.REFUSED, code=1008)
 
-    world.stack.close(world.now)
-    world.drive()
+    world.close()
 
     assert (world.stack.state, world.stack.failure) == (CLOSED, None)
-
-
-def test_echo_is_what_it_says():
-    """The hub of these tests answers utterances only."""
-    assert echo(e.Bus(type="status")) == []

@@ -49,22 +49,22 @@ def texts(world: World) -> list[str]:
 # --- over WSS, which gives no receipts ---
 
 
-def test_sent_messages_are_told():
-    """`Sent` names the token; over WSS nobody knows more."""
-    world = ready()
+@pytest.mark.parametrize("receipts", [False, True])
+def test_sent_messages_are_told(receipts):
+    """`Sent` names the token, once; over WSS nobody knows more, with a receipt the next hop has it."""
+    world = receipting() if receipts else silent()
 
-    token = world.stack.send(status(), world.now)
+    tokens = [world.stack.send(status(number), world.now) for number in range(3)]
     assert sent(world) == []
     world.drive()
 
-    assert sent(world) == [(token, "unknown")]
+    assert sent(world) == [(token, "yes" if receipts else "unknown") for token in tokens]
 
 
 def test_drained_utterance_is_not_sent_again():
     """Delivery unknown: the ask fails with the link, and the hub hears it at most once."""
     world = silent()
-    world.stack.ask(e.Utterance(text="open the door"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="open the door"))
 
     world.lose()
 
@@ -126,73 +126,44 @@ def test_unseen_loss_is_unknown():
 # --- over links with receipts ---
 
 
-def test_receipt_is_a_yes():
-    """The next hop has it; told once, when that is known."""
-    world = receipting()
+@pytest.mark.parametrize("by", ["loss", "fault"])
+def test_what_the_link_names_as_unsent_is_sent_again(by):
+    """One message at a time is under way: that one is unknown, the others go out on the next session.
 
-    tokens = [world.stack.send(status(number), world.now) for number in range(3)]
-    world.drive()
-
-    assert sent(world) == [(token, "yes") for token in tokens]
-
-
-def test_what_the_link_names_as_unsent_is_sent_again():
-    """One message at a time is under way: that one is unknown, the others go out on the next session."""
+    The same if it is us who end the link, for a fault of the hub.
+    """
     links = FrameLinks(window=1)
     world = silent(links=links)
     links.hubs[-1].receipting = False
-
     tokens = [world.stack.send(status(number), world.now) for number in range(3)]
     world.drive()
     assert sent(world) == []
-    world.lose()
+
+    if by == "loss":
+        world.lose()
+    else:
+        peer = world.hub.peer
+        peer.send(status(), world.now)
+        peer.data_to_send()
+        peer.send(status(), world.now)
+        world.drive()
 
     assert failed(world) == [(tokens[0], "unknown")]
     assert sent(world) == [(token, "yes") for token in tokens[1:]]
     assert [event.data["number"] for event in world.hub.heard if isinstance(event, e.Bus)] == [0, 1, 2]
 
 
-def test_leaving_by_ourselves_keeps_what_the_link_did_not_let_go():
-    """The same if it is us who end the link: only what went with the goodbye is unknown."""
-    links = FrameLinks(window=1)
-    world = silent(links=links)
-    links.hubs[-1].receipting = False
-    tokens = [world.stack.send(status(number), world.now) for number in range(3)]
-    world.drive()
-
-    peer = world.hub.peer
-    peer.send(status(), world.now)
-    peer.data_to_send()
-    peer.send(status(), world.now)
-    world.drive()
-
-    assert failed(world) == [(tokens[0], "unknown")]
-    assert sent(world) == [(token, "yes") for token in tokens[1:]]
-
-
-def test_receipted_ask_that_loses_its_link_was_delivered():
-    """`yes`: the next hop took it. Nobody answers, and it is not sent again."""
+@pytest.mark.parametrize("receipted", [True, False])
+def test_ask_of_a_lost_link_is_told_once(receipted):
+    """`yes` with a receipt: nobody answers, and it is not sent again. There is no `SendFailed` beside it."""
     world = receipting()
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    world.links.hubs[-1].receipting = receipted
+    world.ask(e.Utterance(text="x"))
 
     world.lose()
 
-    assert [one.delivery for one in world.got(AskFailed)] == ["yes"]
-    assert texts(world) == ["x"]
-
-
-def test_ask_of_a_link_without_a_word_is_told_once():
-    """Its `AskFailed` says everything: there is no `SendFailed` beside it."""
-    links = FrameLinks(window=1)
-    world = silent(links=links)
-    links.hubs[-1].receipting = False
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
-
-    ended = world.lose()
-
-    assert (len(ended.got(AskFailed)), failed(world)) == (1, [])
+    assert [one.delivery for one in world.got(AskFailed)] == ["yes" if receipted else "unknown"]
+    assert (texts(world), failed(world)) == (["x"], [])
 
 
 def test_link_has_no_more_than_it_can_use():
@@ -217,8 +188,7 @@ def test_link_has_no_more_than_it_can_use():
 def test_idempotent_asks_are_sent_again_with_the_same_request_id():
     """Opt-in: the second session hears the same request id, before what was asked later."""
     world = silent(idempotent=True)
-    world.stack.ask(e.Utterance(text="what time is it"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="what time is it"))
 
     world.hub.listening = False
     world.lose()
@@ -235,8 +205,7 @@ def test_idempotent_asks_are_sent_again_with_the_same_request_id():
 def test_idempotent_sends_are_not_sent_again():
     """The promise is about asks, whose caller waits; the others were told `Sent`."""
     world = silent(idempotent=True)
-    world.stack.send(e.Utterance(text="once"), world.now)
-    world.drive()
+    world.send(e.Utterance(text="once"))
 
     world.lose()
 
@@ -247,8 +216,7 @@ def test_idempotent_sends_are_not_sent_again():
 def test_idempotent_ask_that_was_answered_is_not_sent_again(heard, handled):
     """Once anything was heard it did run: the reply is what was heard."""
     world = silent(idempotent=True)
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="x"))
     world.hub.says(e.bus(type=heard, data={"utterance": "half"}, context={}), world.now)
     world.drive().lose()
 
@@ -259,8 +227,7 @@ def test_idempotent_ask_that_was_answered_is_not_sent_again(heard, handled):
 def test_idempotent_ask_that_waits_for_its_retry_is_not_certain():
     """It may have run the first time: its timeout says `unknown`, also when the second try never left."""
     world = silent(idempotent=True)
-    world.stack.ask(e.Utterance(text="x"), world.now, timeout=5)
-    world.drive()
+    world.ask(e.Utterance(text="x"), timeout=5)
     world.hub.listening = False
     world.lose().advance(6)
 
@@ -272,8 +239,7 @@ def test_retry_that_comes_back_unsent_undoes_nothing():
     """The second try never left, but the first did, and was receipted."""
     links = FrameLinks()
     world = silent(1, links=links, idempotent=True)
-    ask = world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    ask = world.ask(e.Utterance(text="x"))
 
     links.window, links.receipting = 2, False  # the handshake's two frames, and no more
     world.lose()
@@ -287,8 +253,7 @@ def test_retry_that_comes_back_unsent_undoes_nothing():
 def test_closing_session_sends_nothing_again():
     """Who closes does not want retries."""
     world = silent(idempotent=True)
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="x"))
 
     world.stack.close(world.now)
     world.advance(3)
@@ -318,67 +283,38 @@ def test_ask_that_timed_out_in_the_queue_is_never_sent():
     assert sent(world)[0][0] == kept
 
 
-def test_ask_that_timed_out_in_the_link_is_not_certain():
-    """It cannot be taken back from there, and may yet leave."""
-    world = silent()
-    world.hears = False
-
-    world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
-    world.advance(3)
-
-    assert [one.delivery for one in world.got(AskFailed)] == ["unknown"]
-
-
-def test_ask_that_timed_out_in_the_link_is_not_sent_on_the_next():
-    """Nobody waits for its answer any more: what it asks for is not to be done at some other time."""
-    world = silent()
-    world.hears = False
-    world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
-    world.advance(3)
-
-    world.lose()
-    world.hears = True
-    world.advance(1)
-
-    assert (texts(world), world.stack.state) == ([], SessionState.READY)
-
-
-def test_ask_that_is_over_cannot_be_cancelled():
-    """It has had its end, though its message is still in the link."""
+@pytest.mark.parametrize("lost", [False, True])
+def test_ask_that_timed_out_in_the_link_is_not_certain(lost):
+    """It cannot be taken back from there, and may yet leave; but on the next link it is not sent."""
     world = silent()
     world.hears = False
     ask = world.stack.ask(e.Utterance(text="x"), world.now, timeout=2)
     world.advance(3)
 
-    assert world.stack.cancel(ask) is None
-
+    assert [one.delivery for one in world.got(AskFailed)] == ["unknown"]
+    assert world.stack.cancel(ask) is None  # it has had its end
+    if lost:
+        world.lose()
     world.hears = True
-    world.drive()
-    assert sent(world) == [(ask, "unknown")]
+    world.advance(1)
+
+    assert (texts(world), world.stack.state) == ([] if lost else ["x"], SessionState.READY)
+    assert sent(world) == ([] if lost else [(ask, "unknown")])
 
 
-def test_cancelled_ask_is_silent():
-    """Nothing is told of an ask that was given up; how far it came is the answer."""
+@pytest.mark.parametrize(("heard", "delivery"), [([], "unknown"), ([e.Speak(text="half")], "yes")])
+def test_cancelled_ask_is_silent(heard, delivery):
+    """Nothing is told of an ask that was given up; how far it came is the answer, and speech proves that it ran."""
     world = silent()
-    ask = world.stack.ask(e.Utterance(text="never mind"), world.now)
-    world.drive()
+    ask = world.ask(e.Utterance(text="never mind"))
+    for message in heard:
+        world.says(message)
 
-    assert world.stack.cancel(ask) == "unknown"
+    assert world.stack.cancel(ask) == delivery
     world.advance(60)
 
     assert world.got(AskFailed) + world.got(AskEnded) == []
     assert world.stack.cancel(ask) is None
-
-
-def test_answered_ask_that_is_cancelled_did_run():
-    """Speech proves it."""
-    world = silent()
-    ask = world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
-    world.hub.says(e.Speak(text="half"), world.now)
-    world.drive()
-
-    assert world.stack.cancel(ask) == "yes"
 
 
 @pytest.mark.parametrize("kind", ["ask", "send"])
@@ -386,10 +322,7 @@ def test_cancelled_before_it_left_is_not_sent(kind):
     """A queued message that is given up never travels, and is told of nowhere."""
     world = World()
     world.stack.open(world.now)
-    if kind == "ask":
-        token = world.stack.ask(e.Utterance(text="oops"), world.now)
-    else:
-        token = world.stack.send(e.Utterance(text="oops"), world.now)
+    token = getattr(world.stack, kind)(e.Utterance(text="oops"), world.now)
 
     assert world.stack.cancel(token) == "no"
     world.drive().advance(20)
@@ -429,8 +362,7 @@ def test_queue_is_bounded():
 
     world.hub.listening = True
     world.drive()
-    world.stack.ask(e.Utterance(text="4", context={"request_id": "r"}), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="4", context={"request_id": "r"}))
     assert texts(world) == ["1", "2", "4"]
 
 
@@ -450,8 +382,10 @@ def test_queue_is_bounded_while_nobody_reads():
 
 
 def test_session_that_stops_tells_what_did_not_travel():
-    """Every message has an end: what waited is `no`, with the reason."""
+    """Every message has an end: what waited is `no`, with the reason. A partial reply is a reply, not handled."""
     world = silent(auto_reconnect=False)
+    heard = world.ask(e.Utterance(text="long story", context={"request_id": "r"}))
+    world.says(e.Speak(text="once", context={"request_id": "r"}))
     world.hears = False
     token = world.stack.send(status(), world.now)
     ask = world.stack.ask(e.Utterance(text="x"), world.now)
@@ -460,30 +394,16 @@ def test_session_that_stops_tells_what_did_not_travel():
 
     assert world.stack.state is SessionState.FAILED
     assert failed(world) == [(token, "no")]
-    assert [(one.ask, one.delivery, one.failure.kind) for one in world.got(AskFailed)] == [
-        (ask, "no", FailureKind.LOST)
-    ]
-
-
-def test_speech_that_was_heard_survives_the_link():
-    """A partial reply is a reply, marked as not handled."""
-    world = ready()
-    world.hub.answer = lambda event: echo(event)[:1]
-    world.stack.ask(e.Utterance(text="long story"), world.now)
-    world.drive()
-
-    world.lose()
-
-    (ended,) = world.got(AskEnded)
-    assert (ended.handled, len(ended.pieces)) == (False, 1)
+    (one,) = world.got(AskFailed)
+    assert (one.ask, one.delivery, one.failure.kind) == (ask, "no", FailureKind.LOST)
+    assert [(one.ask, one.handled, len(one.pieces)) for one in world.got(AskEnded)] == [(heard, False, 1)]
 
 
 def test_post_that_the_hub_did_not_know_is_sent_again():
     """HTTPS 409 to the very request: the link names it as unsent, and so the hub cannot have run it."""
     links = FrameLinks(window=2, receipting=False)  # the handshake's two frames, and no more
     world = ready(1, links=links)
-    world.stack.ask(e.Utterance(text="x"), world.now)
-    world.drive()
+    world.ask(e.Utterance(text="x"))
 
     links.window = None
     links.hubs[-1].end(CloseKind.FORGOTTEN, code=409)

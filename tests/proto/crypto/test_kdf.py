@@ -12,7 +12,6 @@ from thalovant_proto.secret import Secret
 from ..vectors import load
 
 PSK_CASES = load("psk_argon2id")["cases"]
-PASSWORD_CASES = load("legacy_password_handshake")["cases"]
 
 
 @pytest.mark.parametrize("case", PSK_CASES, ids=[f"case {number}" for number, _ in enumerate(PSK_CASES)])
@@ -26,23 +25,9 @@ def test_psk_of_password_and_node_id(case):
     assert key.reveal().hex() == case["psk"]
 
 
-@pytest.mark.parametrize("case", PASSWORD_CASES, ids=[f"case {number}" for number, _ in enumerate(PASSWORD_CASES)])
-def test_session_key_of_the_password_handshake(case):
-    """PBKDF2 over the password, salted with both IVs (wire.md §2.1)."""
-    salt = bytes.fromhex(case["salt_xor"])
-
-    key = derive(DeriveKey(id=1, kdf=Kdf.PBKDF2, secret=Secret(case["password_utf8"].encode()), salt=salt))
-
-    assert key.reveal().hex() == case["session_key_pbkdf2"]
-
-
 def test_node_id_is_taken_as_received():
-    """No trimming, no normalisation: a line break more is another hub."""
+    """No trimming, no normalisation: a line break more is another hub. An effect may end up in a log."""
     assert hashlib.sha256(b"hub\n").digest() == psk_salt("hub\n") != psk_salt("hub")
-
-
-def test_repr_of_the_effect_shows_neither_password_nor_salt():
-    """An effect may end up in a log."""
     effect = DeriveKey(id=7, kdf=Kdf.PBKDF2, secret=Secret(b"hunter2"), salt=b"saltsalt")
 
     assert "hunter2" not in repr(effect)

@@ -166,25 +166,18 @@ def test_a_client_refuses_a_hub_that_does_not_prove_the_password():
     assert stage.pending == []
 
 
-def test_a_client_refuses_its_own_proof_back():
-    """Whoever reflects it need not know the password, and the salt would be zero (wire.md §2.1)."""
-    stage = Stage(Role.CLIENT, V1).until(State.PROVING)
-    own = next(event for event in stage.puppet.heard if isinstance(event, e.Proof))
+def test_its_own_iv_back_is_refused():
+    """Whoever reflects it need not know the password, and the salt would be zero (wire.md §2.1). At either end."""
+    client, at_hub = Stage(Role.CLIENT, V1).until(State.PROVING), hub(hold=True)
+    own = next(event for event in client.puppet.heard if isinstance(event, e.Proof))
 
-    (closed,) = stage.say(e.ProofAnswer(envelope=own.envelope))
+    (closed,) = client.say(e.ProofAnswer(envelope=own.envelope))
+    events = at_hub.say(proof(stream("hub")(hsub.IV_SIZE)))
 
     assert isinstance(closed.error, RemoteProtocolError)
     assert "own IV" in str(closed.error)
-
-
-def test_a_hub_refuses_its_own_iv():
-    """The same, the other way round."""
-    stage = hub(hold=True)
-
-    events = stage.say(proof(stream("hub")(hsub.IV_SIZE)))
-
     assert "own IV" in str(events[-1].error)
-    assert stage.pending == []
+    assert at_hub.pending == []
 
 
 @pytest.mark.parametrize("envelope", ["", "00" * 23, "00" * 41, "zz" * 24, "٠" * 48], ids=ascii)
@@ -280,64 +273,54 @@ def test_a_client_names_what_both_have(change, encodings, ciphers):
     assert (sent.encodings, sent.ciphers, sent.binarize) == (encodings, ciphers, False)
 
 
-@pytest.mark.parametrize("change", [{"encodings": ["JSON-B91"]}, {"ciphers": []}], ids=["encodings", "ciphers"])
-def test_an_offer_of_nothing_that_we_have_is_refused(change):
-    """There is nothing to name."""
-    stage = Stage(Role.CLIENT, V1).until(State.GREETED)
-    offer = stage.puppet.due.popleft()
-
-    (closed,) = stage.say(e.Offer(payload=offer.payload | change))
-
-    assert "share" in str(closed.error)
-
-
 @pytest.mark.parametrize(
-    "change",
-    [{"encoding": "JSON-B91"}, {"encoding": "JSON-ROT13"}, {"cipher": "XOR"}, {"cipher": ""}],
-    ids=lambda change: "-".join(change.values()) or "none",
+    ("state", "change", "words"),
+    [
+        (State.GREETED, {"encodings": ["JSON-B91"]}, "share"),
+        (State.GREETED, {"ciphers": []}, "share"),
+        # also where we could speak it
+        *(
+            (State.PROVING, change, "did not offer")
+            for change in ({"encoding": "JSON-B91"}, {"encoding": "JSON-ROT13"}, {"cipher": "XOR"}, {"cipher": ""})
+        ),
+    ],
 )
-def test_a_hub_that_chooses_what_we_did_not_name_is_refused(change):
-    """Also where we could speak it."""
-    stage = Stage(Role.CLIENT, V1).until(State.PROVING)
+def test_what_we_have_not_or_did_not_name_is_refused(state, change, words):
+    """In the offer there is nothing to name, in the answer it was not ours to choose."""
+    stage = Stage(Role.CLIENT, V1).until(state)
     genuine = stage.puppet.due.popleft()
+    if isinstance(genuine, e.Offer):
+        event: e.Event = e.Offer(payload=genuine.payload | change)
+    else:
+        named = {"envelope": genuine.envelope, "encoding": "JSON-B64", "cipher": "AES-GCM"}
+        event = e.ProofAnswer(**(named | change))
 
-    (closed,) = stage.say(
-        e.ProofAnswer(**({"envelope": genuine.envelope, "encoding": "JSON-B64", "cipher": "AES-GCM"} | change))
-    )
+    (closed,) = stage.say(event)
 
-    assert "did not offer" in str(closed.error)
+    assert words in str(closed.error)
 
 
 # --- a proof that comes twice
 
 
 def test_a_second_proof_replaces_the_key():
-    """Older clients answer an offer twice (real-hubs.md §5.2, §9 d): the last one counts until a frame opens."""
-    stage = hub()
-    stage.say(proof(IV))
-    first = channel(answered(stage))
+    """Older clients answer an offer twice (real-hubs.md §5.2, §9 d): the last one counts until a frame opens.
 
-    events = stage.say(proof(b"second!!"))
-    second = channel(answered(stage), b"second!!")
+    The newer IV goes with whichever answer comes first: one key.
+    """
+    for answer_of in (0, 1):
+        stage = hub()
+        stage.say(proof(IV))
+        first = answered(stage)
 
-    assert [type(event) for event in events] == [e.Proof, e.HandshakeCompleted]
-    assert stage.end.state is State.KEYED
-    stage.puppet.channel = second
-    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
-    stage.puppet.channel = first
-    assert isinstance(stage.say(e.Ping())[-1].error, RemoteProtocolError)
+        events = stage.say(proof(b"second!!"))
 
-
-def test_the_first_answer_is_as_good_as_the_second():
-    """A client that answers an offer twice takes its newer IV together with whichever answer comes first: one key."""
-    stage = hub()
-    stage.say(proof(IV))
-    first = answered(stage)
-    stage.say(proof(b"second!!"))
-
-    stage.puppet.channel = channel(first, b"second!!")
-
-    assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
+        assert [type(event) for event in events] == [e.Proof, e.HandshakeCompleted]
+        assert stage.end.state is State.KEYED
+        stage.puppet.channel = channel((first, answered(stage))[answer_of], b"second!!")
+        assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
+        stage.puppet.channel = channel(first)
+        assert isinstance(stage.say(e.Ping())[-1].error, RemoteProtocolError)
 
 
 def test_a_replaced_key_opens_what_was_sealed_with_it():
@@ -384,37 +367,33 @@ def test_a_second_proof_waits_for_the_first_ones_key():
     assert stage.say(e.Ping()) == [e.Proven(), e.Ping()]
 
 
-def test_a_proof_after_the_first_sealed_frame_is_refused():
-    """A session that is in use keeps its key."""
-    stage = Stage(Role.HUB, V1).until(State.READY)
+@pytest.mark.parametrize(
+    ("stage", "error", "reason"),
+    [
+        # a session that is in use keeps its key
+        (lambda: Stage(Role.HUB, V1).until(State.READY), RemoteProtocolError, None),
+        # from a v3 client it is a downgrade, and refused with the words of the real hubs
+        (lambda: Stage(Role.HUB), DowngradeRefused, "this node requires the v3 Noise handshake"),
+        # without a password it is the same goodbye as for a wrong one
+        (lambda: Stage(Role.HUB, V1, hub={"password": None}), CredentialsRefused, "handshake failure"),
+        (
+            lambda: Stage(Role.HUB, Generation.PRESHARED, hub={"password": None}),
+            CredentialsRefused,
+            "handshake failure",
+        ),
+    ],
+    ids=["in a session", "v3", "v1 without a password", "v0 without a password"],
+)
+def test_a_proof_that_is_not_asked_for_is_refused(stage, error, reason):
+    """It does not pass where it is not due, or where there is nothing to prove."""
+    (closed,) = stage().say(proof())
 
-    (closed,) = stage.say(proof())
-
-    assert isinstance(closed.error, RemoteProtocolError)
+    assert isinstance(closed.error, error)
+    assert reason in (None, closed.reason)
+    assert closed.code == 1008
 
 
 # --- what is not for everybody
-
-
-def test_a_v3_client_is_not_asked_for_a_password_proof():
-    """A proof from it is a downgrade, and refused with the words of the real hubs."""
-    stage = Stage(Role.HUB, Generation.NOISE)
-
-    (closed,) = stage.say(proof())
-
-    assert isinstance(closed.error, DowngradeRefused)
-    assert (closed.code, closed.reason) == (1008, "this node requires the v3 Noise handshake")
-
-
-@pytest.mark.parametrize("generation", [Generation.PASSWORD, Generation.PRESHARED], ids=lambda g: g.name)
-def test_a_hub_without_a_password_cannot_be_proven_to(generation):
-    """The same goodbye as for a wrong one."""
-    stage = Stage(Role.HUB, generation, hub={"password": None})
-
-    (closed,) = stage.say(proof())
-
-    assert isinstance(closed.error, CredentialsRefused)
-    assert closed.reason == "handshake failure"
 
 
 def test_a_client_without_a_password_is_told_at_once():
@@ -429,25 +408,21 @@ def test_a_client_without_a_password_is_told_at_once():
 # --- hellos in clear
 
 
-def test_a_hello_in_clear_stands_once_a_frame_opens():
-    """Some clients say it although they hold the key; it counts when something authentic follows, and not before."""
+@pytest.mark.parametrize("sealed", [None, e.ClientHello(payload={"site_id": "kitchen"})], ids=["claimed", "sealed"])
+def test_a_hello_in_clear_stands_once_a_frame_opens(sealed):
+    """Some clients say it although they hold the key; it counts when something authentic follows, and not before.
+
+    A sealed one replaces it: what anybody may have said in clear is then nobody's word.
+    """
     stage = hub()
     stage.say(proof())
     stage.puppet.channel = channel(answered(stage))
-    claimed = {"session": {"session_id": "claimed"}, "site_id": "attic"}
+    claimed = e.ClearHello(payload={"session": {"session_id": "claimed"}, "site_id": "attic"})
 
-    assert stage.say(e.ClearHello(payload=claimed)) == [e.ClearHello(payload=claimed)]
+    assert stage.say(claimed) == [claimed]
     assert not stage.end.proven
-    assert stage.say(e.Ping()) == [e.Proven(), e.ClientHello(payload=claimed), e.Ping()]
-
-
-def test_a_sealed_hello_replaces_a_claimed_one():
-    """What anybody may have said in clear is then nobody's word."""
-    stage = hub()
-    stage.say(e.ClearHello(payload={"site_id": "attic"}))
-    stage.say(proof())
-    stage.puppet.channel = channel(answered(stage))
-    sealed = e.ClientHello(payload={"site_id": "kitchen"})
-
-    assert stage.say(sealed) == [e.Proven(), sealed]
+    if sealed is None:
+        assert stage.say(e.Ping()) == [e.Proven(), e.ClientHello(payload=claimed.payload), e.Ping()]
+    else:
+        assert stage.say(sealed) == [e.Proven(), sealed]
     assert stage.say(e.Ping()) == [e.Ping()]

@@ -128,7 +128,6 @@ def test_what_a_client_writes_a_hub_reads(agent, key):
     value = authorization(agent, Secret(key))
     seen = read_authorization(f"/?authorization={value}")
 
-    assert seen is not None
     assert seen.access_key == Secret(key)
     assert seen.user_agent.rstrip("_") == portable_agent(agent).rstrip("_")
     assert "+" not in value
@@ -152,17 +151,17 @@ def test_a_key_that_is_no_text_does_not_leak():
     assert read_authorization(f"/?authorization={value}").access_key == Secret("PLANTED?")
 
 
-@pytest.mark.parametrize("agent", ["", "  ", "Sdk:1"])
-def test_bad_user_agent(agent):
-    """An empty user agent is refused by hubs, and a colon moves the split."""
-    with pytest.raises(ValueError, match="user agent must not be empty and must not contain a colon"):
-        authorization(agent, KEY)
-
-
-def test_empty_access_key():
-    """Found before a hub has to say so."""
-    with pytest.raises(ValueError, match="access key is empty"):
-        authorization("Sdk", Secret(""))
+@pytest.mark.parametrize(
+    ("agent", "key", "words"),
+    [
+        *((agent, KEY, "must not be empty and must not contain a colon") for agent in ("", "  ", "Sdk:1")),
+        ("Sdk", Secret(""), "access key is empty"),
+    ],
+)
+def test_bad_user_agent_or_key(agent, key, words):
+    """An empty user agent is refused by hubs, a colon moves the split, a key there must be."""
+    with pytest.raises(ValueError, match=words):
+        authorization(agent, key)
 
 
 def test_portable_agent():

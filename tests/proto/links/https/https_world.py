@@ -12,11 +12,9 @@ import h11
 from attrs import define, evolve, field, frozen
 
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
+from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.https.client import HttpsClientLink
 from thalovant_proto.links.https.cookies import Cookies
-from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
-from thalovant_proto.links.https.session import HttpsSession
 from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS, HttpsLimits, decode_form
 from thalovant_proto.secret import Secret
 
@@ -57,10 +55,6 @@ def closed(events: list[LinkEvent]) -> LinkClosed:
     last = events[-1]
     assert isinstance(last, LinkClosed)
     return last
-
-
-def accepted(events: Iterable[LinkEvent]) -> list[int]:
-    return [event.token for event in events if isinstance(event, Accepted)]
 
 
 @frozen
@@ -112,7 +106,7 @@ class ByHand:
     link: HttpsClientLink
     now: float = 100.0
     events: list[LinkEvent] = field(factory=list)
-    asked: Asked | None = None
+    out: Asked | None = None
     requests: list[str] = field(factory=list)
     dials: int = 0
     connected: bool = False
@@ -132,7 +126,7 @@ class ByHand:
         return self
 
     def read(self, data: bytes) -> None:
-        assert self.asked is None, "one request at a time"
+        assert self.out is None, "one request at a time"
         self.server.receive_data(data)
         request = self.server.next_event()
         assert isinstance(request, h11.Request)
@@ -142,7 +136,7 @@ class ByHand:
         assert isinstance(event, h11.EndOfMessage)
         assert self.server.trailing_data == (b"", False), "no pipelining"
         path, _, query = request.target.partition(b"?")
-        self.asked = Asked(
+        self.out = Asked(
             request.method.decode(),
             path.decode(),
             {name: value.decode() for name, value in decode_form(query).items()},
@@ -151,6 +145,12 @@ class ByHand:
             request.target.decode(),
         )
         self.requests.append(self.asked.path.rpartition("/")[2])
+
+    @property
+    def asked(self) -> Asked:
+        """The request that is out."""
+        assert self.out is not None, "nothing was asked"
+        return self.out
 
     def take(self, events: Iterable[LinkEvent]) -> list[LinkEvent]:
         taken = list(events)
@@ -174,8 +174,8 @@ class ByHand:
 
     def reply(self, data: bytes) -> list[LinkEvent]:
         """Answer the request that is out by these bytes; the server forgets it, as after a real exchange."""
-        assert self.asked is not None, "nothing was asked"
-        self.asked = None
+        assert self.out is not None, "nothing was asked"
+        self.out = None
         self.server = h11.Connection(h11.SERVER)
         events = self.raw(data)
         self.pump()
@@ -183,7 +183,7 @@ class ByHand:
 
     def eof(self) -> list[LinkEvent]:
         self.connected = False
-        self.asked = None
+        self.out = None
         return self.take(self.link.eof(self.now))
 
     def wait(self) -> float:
@@ -203,18 +203,18 @@ class ByHand:
         self.answer(body={"error": "Already Disconnected"})
         self.answer(body={"status": "Connected"})
         assert [type(event) for event in self.events] == [LinkOpened]
-        assert self.asked is not None
+        assert self.out is not None
         return self
 
     def settle(self) -> ByHand:
         """Answer polls with nothing, and all else with success, until nothing is out."""
-        while self.asked is not None:
+        while self.out is not None:
             self.answer(body=polled() | polled_binary())
         return self
 
     def until_asked(self) -> ByHand:
         """Let time pass until a request is out."""
-        while self.asked is None:
+        while self.out is None:
             self.wait()
         return self
 
@@ -222,29 +222,28 @@ class ByHand:
         """Open, with nothing out: the first poll has been answered, with nothing in it."""
         self.open()
         self.answer(body=polled())
-        assert self.asked is None
+        assert self.out is None
         return self
 
 
-def by_hand(url: str = "https://hub.example", **limits: Any) -> ByHand:
-    return ByHand(make_link(url, limits=evolve(DEFAULT_HTTPS_LIMITS, **limits)))
+def by_hand(url: str = "https://hub.example", *, base: HttpsLimits = DEFAULT_HTTPS_LIMITS, **limits: Any) -> ByHand:
+    return ByHand(make_link(url, limits=evolve(base, **limits)))
 
 
-def sending(frame: Frame, *, token: int | None = 7) -> ByHand:
+def sending(frame: Frame, *, token: int | None = 7, base: HttpsLimits = DEFAULT_HTTPS_LIMITS) -> ByHand:
     """A link whose POST of `frame` is out."""
-    hand = by_hand().idle()
+    hand = by_hand(base=base).idle()
     hand.link.send(frame, hand.now, token=token)
     hand.pump()
-    assert hand.asked is not None
     assert hand.asked.path == "/send_message"
     return hand
 
 
-def at(stage: str) -> ByHand:
+def at(stage: str, base: HttpsLimits = DEFAULT_HTTPS_LIMITS) -> ByHand:
     """A link whose request of that name is out."""
     if stage == "send_message":
-        return sending(text("x"))
-    hand = by_hand().pump()
+        return sending(text("x"), base=base)
+    hand = by_hand(base=base).pump()
     if stage != "disconnect":
         hand.answer()
     if stage in ("get_messages", "get_binary_messages"):
@@ -258,131 +257,7 @@ def at(stage: str) -> ByHand:
     return hand
 
 
-Owner = Callable[["World", HttpsSession, LinkEvent], None]
-
-
 def entropy() -> Callable[[int], bytes]:
     """Bytes that differ with each call and are the same in each run."""
     numbers = count(1)
     return lambda n: next(numbers).to_bytes(n, "big")
-
-
-@define
-class World:
-    """Real ends, sockets between them, a clock. `owner` is told every event of every session of the hub."""
-
-    owner: Owner = field(default=lambda world, session, event: None)
-    cut: int | None = None
-    limits: HttpsLimits = DEFAULT_HTTPS_LIMITS
-    now: float = 1000.0
-    hub: HttpsServerHub = field(init=False)
-    heard: list[LinkEvent] = field(factory=list)  # by owners
-    sessions: list[HttpsSession] = field(factory=list)
-    clients: list[Client] = field(factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        self.hub = HttpsServerHub(entropy=entropy(), limits=self.limits, secure=True)
-
-    def client(
-        self,
-        *,
-        key: str = KEY,
-        agent: str = AGENT,
-        address: str = "192.0.2.1",
-        cookies: Cookies | None = None,
-        eager: bool = True,
-    ) -> Client:
-        link = make_link(limits=self.limits, key=key, agent=agent, cookies=cookies)
-        link.pace(eager, self.now)
-        self.clients.append(Client(self, link, address))
-        return self.clients[-1]
-
-    def pieces(self, data: bytes) -> list[bytes]:
-        size = self.cut or len(data) or 1
-        return [data[start : start + size] for start in range(0, len(data), size)]
-
-    def serve(self) -> None:
-        """The driver's duty to the hub: sessions first."""
-        for session in self.hub.ready():
-            if session not in self.sessions:
-                self.sessions.append(session)
-            self.tell(session, session.receive_data(b"", self.now))
-
-    def tell(self, session: HttpsSession, events: list[LinkEvent]) -> None:
-        for event in events:
-            self.heard.append(event)
-            self.owner(self, session, event)
-
-    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> World:
-        """Let the clients and the hub have their way for so long, or until something is so."""
-        end = self.now + seconds
-        while not until():
-            moved = False
-            for client in self.clients:
-                moved = client.turn() or moved
-            if moved:
-                continue
-            due = [client.link.next_timeout for client in self.clients]
-            due += [session.next_timeout for session in self.sessions]
-            soonest = min((time for time in due if time is not None), default=None)
-            if soonest is None or soonest > end:
-                self.now = end
-                break
-            self.now = max(self.now, soonest)
-            for client in self.clients:
-                client.events += client.link.handle_timeout(self.now)
-            for session in self.sessions:
-                self.tell(session, session.handle_timeout(self.now))
-        return self
-
-
-@define(eq=False)
-class Client:
-    """A real client link, its driver, and its socket to the hub."""
-
-    world: World
-    link: HttpsClientLink
-    address: str
-    events: list[LinkEvent] = field(factory=list)
-    connection: HttpsServerConnection | None = None
-    requests: list[tuple[float, str]] = field(factory=list)
-    dials: int = 0
-
-    def turn(self) -> bool:
-        """Obey the link, move bytes both ways; False if there was nothing to move."""
-        world, link = self.world, self.link
-        if self.connection is not None and (self.connection.finished or not link.wants_socket):
-            self.connection.eof(world.now)
-            self.connection = None
-            self.events += link.eof(world.now)
-        if self.connection is None:
-            if not link.wants_socket:
-                return False
-            self.dials += 1
-            self.connection = world.hub.connection(self.address, world.now)
-            self.events += link.socket_opened(world.now)
-        up = link.data_to_send()
-        if up:
-            self.requests.append((world.now, up.split(b" ", 2)[1].partition(b"?")[0].decode()))
-        for piece in world.pieces(up):
-            self.connection.receive_data(piece, world.now)
-        world.serve()
-        down = self.connection.data_to_send()
-        for piece in world.pieces(down):
-            self.events += link.receive_data(piece, world.now)
-        return bool(up or down)
-
-    def drop(self) -> None:
-        """The socket ends between two requests."""
-        if self.connection is not None:
-            self.connection.eof(self.world.now)
-            self.connection = None
-            self.events += self.link.eof(self.world.now)
-
-    @property
-    def opened(self) -> bool:
-        return any(isinstance(event, LinkOpened) for event in self.events)
-
-    @property
-    def frames(self) -> list[Frame]:
-        return frames(self.events)

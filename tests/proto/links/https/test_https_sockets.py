@@ -11,14 +11,12 @@ from thalovant_proto.limits import KIB
 from thalovant_proto.links.base import Accepted
 
 from .https_world import (
-    accepted,
     at,
     binary,
     by_hand,
     chunked,
     closed,
     frames,
-    make_link,
     polled,
     response,
     sending,
@@ -37,7 +35,6 @@ def test_a_socket_closed_between_requests_is_no_event():
     hand.wait()
 
     assert hand.dials == 2
-    assert hand.asked is not None
     assert hand.asked.path == "/get_messages"
 
 
@@ -60,7 +57,7 @@ def test_a_server_that_closes_after_each_answer_gets_a_socket_each_time(version)
 
     for body in answers:
         data = response(body=body, headers=[("Connection", "close")] if version == "1.1 with close" else [])
-        hand.asked = None
+        hand.out = None
         hand.raw(data if version == "1.1 with close" else data.replace(b"HTTP/1.1", b"HTTP/1.0"))
         assert not hand.link.wants_socket
         hand.pump().until_asked()
@@ -74,7 +71,7 @@ def test_a_server_that_closes_after_each_answer_gets_a_socket_each_time(version)
 def test_the_end_of_a_socket_that_was_given_up_is_expected(first):
     """Whether the driver's timer or the old socket's end comes first, the session goes on."""
     hand = by_hand().pump()
-    hand.asked = None
+    hand.out = None
     hand.raw(response(headers=[("Connection", "close")]))
 
     events = []
@@ -118,7 +115,6 @@ def test_an_answer_cut_short_is_lost_with_its_name(part):
     last = closed(hand.eof())
 
     assert last.kind is CloseKind.LOST
-    assert last.error is not None
     assert last.error.code == "http_truncated"
 
 
@@ -157,22 +153,21 @@ def test_a_frame_without_an_answer_is_never_sent_again(heard):
 
     assert last.kind is CloseKind.LOST
     assert last.unsent == (8,)
-    assert accepted(hand.events) == []
+    assert not any(isinstance(event, Accepted) for event in hand.events)
 
 
-def test_a_frame_that_never_left_is_unsent():
-    """A request that the driver had not taken when the socket ended is as if it had never been made."""
+@pytest.mark.parametrize("how", ["eof", "replaced"])
+def test_a_frame_that_never_left_goes_to_the_next_socket(how):
+    """A request that the driver had not taken when the socket ended, or was replaced, is as if it had not been made."""
     hand = by_hand().idle()
     hand.link.send(text("x"), hand.now, token=1)  # in the link's hands, not drained
 
-    assert hand.eof() == []
+    assert hand.eof() == [] if how == "eof" else hand.take(hand.link.socket_opened(hand.now)) == []
     hand.pump()
-    assert hand.asked is not None
-    sent = hand.asked.form["message"]
-    assert hand.answer() == [Accepted(token=1)]
 
-    assert sent == "x"
-    assert hand.dials == 2
+    assert hand.asked.form == {"message": "x"}
+    assert hand.answer() == [Accepted(token=1)]
+    assert hand.dials == (2 if how == "eof" else 1)
 
 
 def test_a_poll_that_never_left_is_made_again():
@@ -189,18 +184,6 @@ def test_a_poll_that_never_left_is_made_again():
     assert hand.dials == 2
 
 
-def test_a_new_socket_takes_over_what_has_not_left():
-    """A driver may replace a socket: the request that was not drained goes to the new one."""
-    hand = by_hand().idle()
-    hand.link.send(text("x"), hand.now, token=1)
-
-    hand.take(hand.link.socket_opened(hand.now))
-    hand.pump()
-
-    assert hand.asked is not None
-    assert hand.asked.form == {"message": "x"}
-
-
 @pytest.mark.parametrize("stage", ["disconnect", "connect", "send_message"])
 def test_silence_while_something_is_at_stake_is_lost(stage):
     """Only polls are asked again."""
@@ -209,23 +192,19 @@ def test_silence_while_something_is_at_stake_is_lost(stage):
     assert closed(hand.eof()).kind is CloseKind.LOST
 
 
-def test_a_fresh_socket_that_ends_before_anything_left_is_lost():
-    """A port that accepts and hangs up must not be dialed in a circle."""
-    hand = by_hand()
-    hand.take(hand.link.socket_opened(hand.now))
-
-    assert closed(hand.take(hand.link.eof(hand.now))).kind is CloseKind.LOST
-
-
-def test_a_dial_that_fails_ends_the_link():
-    """A driver that cannot get the wanted socket says `eof`; what is queued never left."""
-    hand = by_hand().idle()
-    hand.eof()
-    hand.link.send(text("x"), hand.now, token=5)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_socket_that_is_wanted_and_not_had_ends_the_link(fresh):
+    """A port that accepts and hangs up is not dialed in a circle; what is queued never left."""
+    hand = by_hand() if fresh else by_hand().idle()
+    if fresh:
+        hand.take(hand.link.socket_opened(hand.now))
+    else:
+        hand.eof()
+        hand.link.send(text("x"), hand.now, token=5)
 
     last = closed(hand.take(hand.link.eof(hand.now)))
 
-    assert (last.kind, last.unsent) == (CloseKind.LOST, (5,))
+    assert (last.kind, last.unsent) == (CloseKind.LOST, () if fresh else (5,))
 
 
 def test_an_end_that_nobody_waits_for_is_no_event():
@@ -257,7 +236,7 @@ def test_words_that_nobody_asked_for_cost_the_socket_only(undrained):
 def test_words_behind_an_answer_cost_the_socket_only():
     """An answer with something after it is believed; the socket is not."""
     hand = by_hand().open()
-    hand.asked = None
+    hand.out = None
 
     events = hand.raw(response(body=polled("x")) + b"HTTP/1.1 200 OK\r\n\r\n")
 
@@ -295,7 +274,6 @@ def test_an_answer_has_a_deadline(stage):
     last = closed(hand.link.handle_timeout(hand.now))
 
     assert (last.kind, last.unsent) == (CloseKind.LOST, ())
-    assert last.error is not None
     assert last.error.code == "http_timeout"
     assert stage in str(last.error)
 
@@ -303,7 +281,6 @@ def test_an_answer_has_a_deadline(stage):
 def test_a_large_body_has_more_time():
     """On a slow network, up or down: so much as 32 KiB a second need, and no more for a drip."""
     up = sending(binary(b"x" * 96 * KIB), token=None)
-    assert up.link.next_timeout is not None
     assert up.link.next_timeout >= up.now + 10 + 4
 
     down = at("get_messages")
@@ -318,41 +295,18 @@ def test_a_large_body_has_more_time():
 
     error = closed(down.link.handle_timeout(down.now)).error
 
-    assert error is not None
     assert error.code == "http_timeout"
 
 
-def test_no_timer_runs_without_a_socket_at_first():
-    """Before the first socket is up there is nothing to wait for but the dial, which is the driver's."""
-    link = make_link()
-
-    assert link.wants_socket
-    assert link.next_timeout is None
-    assert link.handle_timeout(5.0) == []
-
-
-def test_a_poll_that_waits_for_a_socket_has_no_timer():
+@pytest.mark.parametrize("first", [True, False])
+def test_no_timer_runs_while_a_socket_is_wanted(first):
     """While the driver dials, its own deadline rules."""
-    hand = by_hand().idle()
-    hand.eof()
-    due = hand.link.next_timeout
-    assert due is not None
-
-    hand.link.handle_timeout(due)
+    hand = by_hand() if first else by_hand().idle()
+    if not first:
+        hand.eof()
+        hand.link.handle_timeout(hand.link.next_timeout)
 
     assert hand.link.wants_socket
     assert hand.link.next_timeout is None
-    assert hand.link.handle_timeout(due + 1) == []
+    assert hand.link.handle_timeout(hand.now + 100) == []
     assert hand.link.wants_socket
-
-
-def test_a_timer_that_fires_early_changes_nothing():
-    """Neither the pause nor a deadline is touched."""
-    hand = by_hand().idle()
-    due = hand.link.next_timeout
-    assert due is not None
-
-    assert hand.link.handle_timeout(due - 0.001) == []
-
-    assert hand.link.next_timeout == due
-    assert hand.link.data_to_send() == b""

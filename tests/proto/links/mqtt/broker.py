@@ -11,21 +11,8 @@ from itertools import count
 
 from attrs import evolve
 
+from thalovant_proto.links.mqtt import packets as p
 from thalovant_proto.links.mqtt.fields import topic_matches
-from thalovant_proto.links.mqtt.packets import (
-    SUBSCRIPTION_REFUSED,
-    Connack,
-    Connect,
-    ConnectCode,
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-    Subscribe,
-    Will,
-)
 from thalovant_proto.links.mqtt.server_session import (
     ClientClosed,
     ConnectReceived,
@@ -41,16 +28,16 @@ class Connection:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.session = ServerSession(now=broker.now, packet_limit=1 << 24)
-        self.connect: Connect | None = None
+        self.connect: p.Connect | None = None
         self.filters: dict[str, int] = {}
         self.ids = count(1)
-        self.unacknowledged: dict[int, Publish] = {}
+        self.unacknowledged: dict[int, p.Publish] = {}
         self.out = b""
-        self.heard: list[Packet] = []
+        self.heard: list[p.Packet] = []
         self.gone = False
         self.faults: list[Exception] = []
 
-    def write(self, packet: Packet) -> None:
+    def write(self, packet: p.Packet) -> None:
         """To the client."""
         self.out += packet.encode()
 
@@ -83,7 +70,7 @@ class Connection:
         match event:
             case ConnectReceived(connect=connect):
                 code = self.broker.authenticate(connect)
-                if code is not ConnectCode.ACCEPTED:
+                if code is not p.ConnectCode.ACCEPTED:
                     self.session.refuse(code)
                     self.out += self.session.data_to_send()
                     self.gone = True
@@ -94,7 +81,7 @@ class Connection:
                 self.connect = connect
                 self.broker.connections.append(self)
                 self.session.accept(self.broker.now)
-                self.write(Connack())
+                self.write(p.Connack())
             case PacketReceived(packet=packet):
                 self.heard.append(packet)
                 self._packet(packet)
@@ -106,25 +93,25 @@ class Connection:
                     self.connect = None
                 self.drop()
 
-    def _packet(self, packet: Packet) -> None:
+    def _packet(self, packet: p.Packet) -> None:
         match packet:
-            case Pingreq():
+            case p.Pingreq():
                 if self.broker.answers_pings:
-                    self.write(Pingresp())
-            case Subscribe(packet_id=packet_id, filters=filters):
-                codes = [qos if self.broker.may_read(self, name) else SUBSCRIPTION_REFUSED for name, qos in filters]
-                self.write(Suback(packet_id=packet_id, codes=tuple(codes)))
+                    self.write(p.Pingresp())
+            case p.Subscribe(packet_id=packet_id, filters=filters):
+                codes = [qos if self.broker.may_read(self, name) else p.SUBSCRIPTION_REFUSED for name, qos in filters]
+                self.write(p.Suback(packet_id=packet_id, codes=tuple(codes)))
                 for (name, _), code in zip(filters, codes, strict=True):
-                    if code != SUBSCRIPTION_REFUSED:
+                    if code != p.SUBSCRIPTION_REFUSED:
                         self.filters[name] = code
                         for topic, (payload, qos) in list(self.broker.retained.items()):
                             if topic_matches(name, topic):
                                 self.deliver(topic, payload, min(qos, code), retain=True)
-            case Puback(packet_id=acknowledged):
+            case p.Puback(packet_id=acknowledged):
                 self.unacknowledged.pop(acknowledged, None)
-            case Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id):
+            case p.Publish(topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id):
                 if qos and packet_id is not None and self.broker.acknowledges:
-                    self.write(Puback(packet_id))
+                    self.write(p.Puback(packet_id))
                 self.broker.publish(topic, payload, qos, retain)
 
     def deliver(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
@@ -133,10 +120,10 @@ class Connection:
             if self.broker.loses:
                 self.broker.loses -= 1
             else:
-                self.write(Publish(topic=topic, payload=payload, retain=retain))
+                self.write(p.Publish(topic=topic, payload=payload, retain=retain))
             return
         packet_id = next(self.ids)
-        self.unacknowledged[packet_id] = Publish(
+        self.unacknowledged[packet_id] = p.Publish(
             topic=topic, payload=payload, qos=qos, retain=retain, packet_id=packet_id
         )
         self.write(self.unacknowledged[packet_id])
@@ -162,7 +149,7 @@ class Broker:
         self.repeats = 0  # how many times it loses patience as soon as it has sent something
         self.answers_pings = True
         self.acknowledges = True
-        self.authenticate: Callable[[Connect], ConnectCode] = lambda connect: ConnectCode.ACCEPTED
+        self.authenticate: Callable[[p.Connect], p.ConnectCode] = lambda connect: p.ConnectCode.ACCEPTED
         self.may_read: Callable[[Connection, str], bool] = lambda connection, topic_filter: True
         self.passes_on: Callable[[str], bool] = lambda topic: True  # what is granted, and dropped all the same
 
@@ -176,7 +163,7 @@ class Broker:
             if granted and self.passes_on(topic):
                 connection.deliver(topic, payload, min(qos, max(granted)))
 
-    def publish_will(self, will: Will) -> None:
+    def publish_will(self, will: p.Will) -> None:
         """A client has gone without DISCONNECT."""
         self.publish(will.topic, will.payload, will.qos, will.retain)
 

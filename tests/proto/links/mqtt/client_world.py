@@ -77,6 +77,11 @@ class World:
         for at in range(0, len(data), step):
             self._take(self.link.receive_data(data[at : at + step], self.now))
 
+    def publish(self, topic: str, payload: bytes, **options: Any) -> World:
+        """Somebody says something, and it moves."""
+        self.broker.publish(topic, payload, **options)
+        return self.run()
+
     def pass_time(self, seconds: float) -> World:
         """Let time pass from deadline to deadline, bytes moving at each."""
         end = self.now + seconds

@@ -127,6 +127,11 @@ class World:
         assert not self.connection.faults
         return self
 
+    def publish(self, topic: str, payload: bytes, **options: Any) -> World:
+        """Somebody says something, and it moves."""
+        self.broker.publish(topic, payload, **options)
+        return self.run()
+
     def pass_time(self, seconds: float) -> World:
         """Let time pass for the gateway."""
         end = self.now + seconds

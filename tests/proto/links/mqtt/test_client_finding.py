@@ -72,8 +72,7 @@ def test_other_layouts_are_not_heard_once_one_has_answered() -> None:
     world.answer(legacy(), HELLO).answer(in_out(), OFFER)
 
     assert world.frames() == [HELLO, OFFER]
-    world.broker.publish("p/status/key0", b"offline")
-    world.run()
+    world.publish("p/status/key0", b"offline")
     assert world.link.wants_socket
 
 
@@ -83,8 +82,6 @@ def test_a_remembered_layout_is_tried_alone_first() -> None:
 
     assert world.link.layout == "c2s"
     assert world.broker.said("p/key0/in") == []
-    assert world.connection.connect is not None
-    assert world.connection.connect.will is not None
     assert world.connection.connect.will.topic == "p/status/key0"
 
 
@@ -99,13 +96,20 @@ def test_a_remembered_layout_that_is_silent_is_not_the_last_word() -> None:
     assert world.frames() == [HELLO, OFFER]
 
 
-def test_a_remembered_layout_that_is_refused_is_not_waited_for() -> None:
-    """A SUBACK of 0x80 for it brings the others at once."""
-    world = World(hub=in_out(), remembered_layout="c2s")
-    world.broker.may_read = lambda connection, name: name.startswith(PREFIX)
+@pytest.mark.parametrize(
+    ("remembered", "readable"),
+    [
+        ("c2s", lambda name: name.startswith(PREFIX)),  # a SUBACK of 0x80 for it brings the others at once
+        ("?", lambda name: True),  # a name from another version is no reason to fail
+        (None, lambda name: "status" not in name),  # the way down is enough
+    ],
+)
+def test_what_is_not_granted_or_not_known_is_done_without(remembered: str | None, readable: Any) -> None:
+    """The hub is found at once on another layout, and without presence."""
+    world = World(hub=in_out(), remembered_layout=remembered)
+    world.broker.may_read = lambda connection, name: readable(name)
 
-    world.dial()
-
+    assert world.dial().frames() == [HELLO, OFFER]
     assert world.link.layout == "prefix"
 
 
@@ -154,11 +158,6 @@ def test_an_answer_while_the_others_are_being_tried_wins() -> None:
     assert world.broker.said("p/key0/in") == []
 
 
-def test_an_unknown_remembered_layout_is_ignored() -> None:
-    """A name from another version is no reason to fail."""
-    assert World(hub=in_out(), remembered_layout="?").dial().link.layout == "prefix"
-
-
 def test_a_refused_layout_is_not_written_to() -> None:
     """0x80 for one layout is no error while another is granted, and nothing is published where we may not listen."""
     world = World(hub=legacy())
@@ -183,19 +182,10 @@ def test_all_layouts_refused_is_a_refusal() -> None:
     assert isinstance(world.connection.heard[-1], Disconnect)
 
 
-def test_presence_may_be_refused() -> None:
-    """A broker that lets us have the way down only is good enough."""
-    world = World(hub=in_out())
-    world.broker.may_read = lambda connection, name: "status" not in name
-
-    assert world.dial().frames() == [HELLO, OFFER]
-
-
 def test_without_a_status_topic_there_is_no_presence() -> None:
     """Explicit topics may have none: no will, no announcement, no goodbye but DISCONNECT."""
     world = World(hub=Topics(up="u", down="d"), topics=Topics(up="u", down="d")).dial()
     assert world.frames() == [HELLO, OFFER]
-    assert world.connection.connect is not None
     assert world.connection.connect.will is None
 
     world.link.announce(world.now)

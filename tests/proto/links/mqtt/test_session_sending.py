@@ -10,12 +10,7 @@ from hypothesis import given, strategies as st
 from tests.proto.links.mqtt import values
 from tests.proto.links.mqtt.session_wire import CONNECT, Wire
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.links.mqtt.packets import (
-    MAX_ID,
-    Disconnect,
-    Puback,
-    Publish,
-)
+from thalovant_proto.links.mqtt import packets as p
 from thalovant_proto.links.mqtt.session import (
     Published,
     State,
@@ -32,11 +27,11 @@ def test_a_receipt_comes_with_the_puback() -> None:
     wire.publish(b"c")
     first, second, third = wire.said()
 
-    assert tuple(packet.qos for packet in (first, second, third) if isinstance(packet, Publish)) == (1, 0, 1)
-    assert isinstance(first, Publish)
-    assert isinstance(third, Publish)
-    assert wire.hear(Puback(first.packet_id or 0)) == [Published(token=1)]
-    assert wire.hear(Puback(third.packet_id or 0)) == [Published(token=None)]
+    assert tuple(packet.qos for packet in (first, second, third) if isinstance(packet, p.Publish)) == (1, 0, 1)
+    assert isinstance(first, p.Publish)
+    assert isinstance(third, p.Publish)
+    assert wire.hear(p.Puback(first.packet_id or 0)) == [Published(token=1)]
+    assert wire.hear(p.Puback(third.packet_id or 0)) == [Published(token=None)]
 
 
 @given(st.lists(st.tuples(values.payloads, st.sampled_from([0, 1])), max_size=12), st.integers(1, 4), st.data())
@@ -48,12 +43,12 @@ def test_the_window_keeps_the_order_and_loses_nothing(
     wire = Wire(limits={"window": window}).ready()
     for token, (payload, qos) in enumerate(messages):
         wire.publish(payload, qos=qos, token=token)
-    sent: list[Publish] = []
+    sent: list[p.Publish] = []
     open_ids: list[int] = []
     receipts: list[int | None] = []
     while True:
         for packet in wire.said():
-            assert isinstance(packet, Publish)
+            assert isinstance(packet, p.Publish)
             sent.append(packet)
             open_ids += [] if packet.packet_id is None else [packet.packet_id]
         assert len(open_ids) == len(set(open_ids)) <= window
@@ -61,7 +56,7 @@ def test_the_window_keeps_the_order_and_loses_nothing(
             break
         acknowledged = data.draw(st.sampled_from(open_ids))
         open_ids.remove(acknowledged)
-        receipts += [event.token for event in wire.hear(Puback(acknowledged)) if isinstance(event, Published)]
+        receipts += [event.token for event in wire.hear(p.Puback(acknowledged)) if isinstance(event, Published)]
 
     assert messages == [(packet.payload, packet.qos) for packet in sent]
     assert {token for token, (_, qos) in enumerate(messages) if qos} == set(receipts)
@@ -74,16 +69,16 @@ def test_packet_ids_are_never_shared() -> None:
     wire = Wire(limits={"window": 4096}).ready()
     wire.publish()  # 1
     wire.session.subscribe([("a", 1)], wire.now)  # 2
-    for last in range(3 + 4094, MAX_ID, 4094):
+    for last in range(3 + 4094, p.MAX_ID, 4094):
         for _ in range(4094):
             wire.publish()
-        wire.hear(*(Puback(number) for number in range(last - 4094, last)))
+        wire.hear(*(p.Puback(number) for number in range(last - 4094, last)))
 
     wire.session.data_to_send()
-    for _ in range(MAX_ID - last + 2):
+    for _ in range(p.MAX_ID - last + 2):
         wire.publish()
 
-    assert [packet.packet_id for packet in wire.said()] == [*range(last, MAX_ID + 1), 3]
+    assert [packet.packet_id for packet in wire.said()] == [*range(last, p.MAX_ID + 1), 3]
 
 
 def test_what_waits_for_the_window_is_bounded() -> None:
@@ -96,8 +91,8 @@ def test_what_waits_for_the_window_is_bounded() -> None:
         wire.publish(b"")
     assert caught.value.code == "mqtt_queue_full"
     (first,) = wire.said()
-    assert isinstance(first, Publish)
-    wire.hear(Puback(first.packet_id or 0))
+    assert isinstance(first, p.Publish)
+    wire.hear(p.Puback(first.packet_id or 0))
     wire.publish(b"there is room again")
 
 
@@ -153,7 +148,6 @@ def test_a_lost_connection_says_what_never_left() -> None:
 
     end = wire.session.eof(wire.now)
 
-    assert end is not None
     assert (end.unsent, end.error, end.code) == ((2, 3), None, None)
     assert wire.session.data_to_send() == b""
     assert wire.session.eof(wire.now) is None
@@ -167,8 +161,8 @@ def test_disconnect_comes_behind_what_is_queued() -> None:
 
     assert wire.session.disconnect(wire.now) == (2,)
     published, goodbye = wire.said()
-    assert isinstance(published, Publish)
-    assert goodbye == Disconnect()
+    assert isinstance(published, p.Publish)
+    assert goodbye == p.Disconnect()
     assert wire.session.disconnect(wire.now) == ()
     assert wire.said() == []
     assert wire.session.next_timeout is None
@@ -180,7 +174,7 @@ def test_disconnect_may_precede_connack() -> None:
     wire.session.open(wire.now)
     wire.session.disconnect(wire.now)
 
-    assert wire.said() == [CONNECT, Disconnect()]
+    assert wire.said() == [CONNECT, p.Disconnect()]
 
 
 def test_leaving_with_the_will_sends_no_disconnect() -> None:

@@ -6,25 +6,19 @@ from attrs import evolve
 
 from tests.proto.links.mqtt.session_wire import CONNECT, Wire, closed
 from thalovant_proto.limits import SLOWEST
-from thalovant_proto.links.mqtt.packets import (
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-)
+from thalovant_proto.links.mqtt import packets as p
 
 
 def test_connack_has_a_deadline() -> None:
-    """A broker that accepts and stays silent is given up."""
-    wire = Wire(limits={"answer_time": 5})
+    """A broker that accepts and stays silent is given up; without a keepalive (§3.1.2.10) there is no other timer."""
+    wire = Wire(evolve(CONNECT, keepalive=0), limits={"answer_time": 5})
     wire.session.open(wire.now)
 
     assert wire.pass_time(4.9) == []
     end = closed(wire.pass_time(0.1))
     assert "CONNACK" in end.reason
     assert end.error is None
+    assert Wire(evolve(CONNECT, keepalive=0)).ready().session.next_timeout is None
 
 
 def test_each_suback_has_a_deadline() -> None:
@@ -33,7 +27,7 @@ def test_each_suback_has_a_deadline() -> None:
     first = wire.session.subscribe([("a", 1)], wire.now)
     wire.session.subscribe([("b", 1)], wire.now)
     wire.pass_time(4)
-    wire.hear(Suback(packet_id=first, codes=(0,)))
+    wire.hear(p.Suback(packet_id=first, codes=(0,)))
 
     assert wire.pass_time(4.9) == []
     assert "SUBACK" in closed(wire.pass_time(0.1)).reason
@@ -46,8 +40,8 @@ def test_puback_has_a_deadline_counted_from_the_oldest() -> None:
     wire.pass_time(28)
     wire.publish()
     _, newer = wire.said()
-    assert isinstance(newer, Publish)
-    wire.hear(Puback(newer.packet_id or 0))
+    assert isinstance(newer, p.Publish)
+    wire.hear(p.Puback(newer.packet_id or 0))
 
     assert wire.pass_time(1.9) == []
     assert "PUBACK" in closed(wire.pass_time(0.2)).reason
@@ -58,11 +52,11 @@ def test_a_slow_line_has_its_time() -> None:
     wire = Wire().ready()
     for _ in range(10):
         wire.publish(bytes(SLOWEST))
-    sent = [packet.packet_id for packet in wire.said() if isinstance(packet, Publish)]
+    sent = [packet.packet_id for packet in wire.said() if isinstance(packet, p.Publish)]
 
     for packet_id in sent[:9]:
         assert wire.pass_time(1) == []
-        wire.hear(Puback(packet_id or 0))
+        wire.hear(p.Puback(packet_id or 0))
 
     assert wire.pass_time(30.9) == []
     assert "PUBACK" in closed(wire.pass_time(0.2)).reason
@@ -74,12 +68,12 @@ def test_a_pingresp_may_come_behind_megabytes() -> None:
     wire.publish(bytes(30 * SLOWEST))
     wire.pass_time(44)
     published, *pings = wire.said()
-    assert isinstance(published, Publish)
+    assert isinstance(published, p.Publish)
     assert pings
 
-    assert wire.hear(Puback(published.packet_id or 0), *[Pingresp()] * len(pings)) != []
+    assert wire.hear(p.Puback(published.packet_id or 0), *[p.Pingresp()] * len(pings)) != []
     wire.pass_time(2)
-    assert wire.said() == [Pingreq()]
+    assert wire.said() == [p.Pingreq()]
     assert "PINGRESP" in closed(wire.pass_time(5)).reason
 
 
@@ -92,10 +86,10 @@ def test_an_idle_session_pings_within_its_keepalive() -> None:
     for _ in range(2000):
         assert wire.pass_time(1) == []
         if packets := wire.said():
-            assert packets == [Pingreq()]
+            assert packets == [p.Pingreq()]
             assert wire.now - last <= 60
             pings, last = pings + 1, wire.now
-            assert wire.hear(Pingresp()) == []
+            assert wire.hear(p.Pingresp()) == []
 
     assert 2000 // 60 <= pings <= 2000 // 30
 
@@ -103,15 +97,15 @@ def test_an_idle_session_pings_within_its_keepalive() -> None:
 def test_a_session_that_only_sends_pings_too() -> None:
     """QoS 0 out is no sign of the broker's life: whoever never hears anything asks."""
     wire = Wire(evolve(CONNECT, keepalive=60)).ready()
-    packets: list[Packet] = []
+    packets: list[p.Packet] = []
 
-    while Pingreq() not in packets:
+    while p.Pingreq() not in packets:
         wire.publish(qos=0)
         assert wire.pass_time(1) == []
         packets = wire.said()
 
     assert wire.now <= 100 + 60
-    assert wire.hear(Pingresp()) == []
+    assert wire.hear(p.Pingresp()) == []
 
 
 def test_a_frozen_broker_is_noticed() -> None:
@@ -119,7 +113,7 @@ def test_a_frozen_broker_is_noticed() -> None:
     wire = Wire(evolve(CONNECT, keepalive=60)).ready()
 
     assert wire.pass_time(54.9) == []
-    assert wire.said() == [Pingreq()]
+    assert wire.said() == [p.Pingreq()]
     end = closed(wire.pass_time(0.2))
     assert "PINGRESP" in end.reason
     assert end.error is None
@@ -130,16 +124,16 @@ def test_a_busy_broker_is_given_time_for_its_pingresp() -> None:
     wire = Wire(evolve(CONNECT, keepalive=60)).ready("down")
     wire.pass_time(46)
     asked = wire.said()
-    large = Publish(topic="down", payload=bytes(100)).encode()
+    large = p.Publish(topic="down", payload=bytes(100)).encode()
 
     for byte in large[:50]:
         wire.hear(bytes((byte,)))
         assert wire.pass_time(9) == []
         asked += wire.said()
-    assert asked == [Pingreq()] * (1 + 50 * 9 // 45)
-    wire.hear(large[50:], *[Pingresp()] * len(asked))
+    assert asked == [p.Pingreq()] * (1 + 50 * 9 // 45)
+    wire.hear(large[50:], *[p.Pingresp()] * len(asked))
     assert wire.pass_time(30) == []
-    assert "§3.13" in closed(wire.hear(Pingresp())).reason
+    assert "§3.13" in closed(wire.hear(p.Pingresp())).reason
 
 
 def test_traffic_both_ways_needs_no_pings() -> None:
@@ -149,24 +143,5 @@ def test_traffic_both_ways_needs_no_pings() -> None:
     for _ in range(20):
         assert wire.pass_time(30) == []
         wire.publish(qos=0)
-        wire.hear(Publish(topic="down", payload=b""))
-        assert Pingreq() not in wire.said()
-
-
-def test_no_keepalive_no_pings() -> None:
-    """Keepalive 0 turns it off (§3.1.2.10)."""
-    wire = Wire(evolve(CONNECT, keepalive=0)).ready()
-
-    assert wire.session.next_timeout is None
-
-
-def test_calling_early_changes_nothing() -> None:
-    """`handle_timeout` before its time is harmless, in every state."""
-    wire = Wire()
-    assert wire.session.handle_timeout(wire.now) == []
-    wire.ready("down")
-    wire.publish()
-    before = wire.session.next_timeout
-
-    assert wire.session.handle_timeout(wire.now) == []
-    assert before == wire.session.next_timeout
+        wire.hear(p.Publish(topic="down", payload=b""))
+        assert p.Pingreq() not in wire.said()

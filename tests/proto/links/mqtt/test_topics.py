@@ -64,6 +64,22 @@ def test_a_prefix_that_is_the_key_has_no_older_form() -> None:
     assert ways(topic_prefix="key0", hub_id="hub")["hub/c2s"][0] == "hub/c2s/key0"
 
 
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        # 65 535 bytes, found when the layouts are made and not when a frame is sent
+        ({"topic_prefix": "p" * 65_530}, "65535"),
+        ({"topics": Topics(up="ü" * 32_768, down="d")}, "65535"),
+        # on one topic for both directions a client would hear itself, and take that for the hub
+        ({"topics": Topics(up="t", down="t")}, "must not be the same"),
+    ],
+)
+def test_what_would_not_work_is_no_layout(identity: dict[str, Any], words: str) -> None:
+    """Too long, or nobody else there."""
+    with pytest.raises(ValueError, match=words):
+        ways(**identity)
+
+
 def test_older_hubs_may_hash() -> None:
     """The first 16 digits of SHA-256 in place of the key, in the older layouts only."""
     digest = hashlib.sha256(b"key0").hexdigest()[:16]
@@ -122,20 +138,6 @@ def test_an_access_key_must_be_a_level(key: str) -> None:
     """It would read other clients' topics otherwise."""
     with pytest.raises(ValueError, match="access key cannot be a level"):
         candidate_layouts(access_key=Secret(key), topic_prefix="p")
-
-
-def test_a_topic_has_a_limit() -> None:
-    """65 535 bytes, found when the layouts are made and not when a frame is sent."""
-    with pytest.raises(ValueError, match="65535"):
-        ways(topic_prefix="p" * 65_530)
-    with pytest.raises(ValueError, match="65535"):
-        ways(topics=Topics(up="ü" * 32_768, down="d"))
-
-
-def test_nobody_talks_to_himself() -> None:
-    """On one topic for both directions a client would hear itself, and take that for the hub."""
-    with pytest.raises(ValueError, match="must not be the same"):
-        ways(topics=Topics(up="t", down="t"))
 
 
 def test_topics_are_in_no_repr() -> None:

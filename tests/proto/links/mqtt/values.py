@@ -6,25 +6,7 @@ import itertools
 
 from hypothesis import strategies as st
 
-from thalovant_proto.links.mqtt.packets import (
-    Connack,
-    Connect,
-    ConnectCode,
-    Disconnect,
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Pubcomp,
-    Publish,
-    Pubrec,
-    Pubrel,
-    Suback,
-    Subscribe,
-    Unsuback,
-    Unsubscribe,
-    Will,
-)
+from thalovant_proto.links.mqtt import packets as p
 from thalovant_proto.secret import Secret
 
 # Every character that a string may hold: no NUL, no surrogates; U+FEFF is one like any other.
@@ -43,15 +25,15 @@ ids = st.integers(1, 65_535)
 payloads = st.binary(max_size=300)
 qos = st.sampled_from([0, 1, 2])
 
-wills = st.builds(Will, topic=names, payload=payloads, qos=qos, retain=st.booleans())
+wills = st.builds(p.Will, topic=names, payload=payloads, qos=qos, retain=st.booleans())
 
 
 @st.composite
-def connects(draw: st.DrawFn) -> Connect:
+def connects(draw: st.DrawFn) -> p.Connect:
     """Any CONNECT."""
     username = draw(st.none() | texts)
     client_id = draw(texts)
-    return Connect(
+    return p.Connect(
         client_id=client_id,
         clean_session=draw(st.booleans()) or not client_id,
         keepalive=draw(st.integers(0, 65_535)),
@@ -62,10 +44,10 @@ def connects(draw: st.DrawFn) -> Connect:
 
 
 @st.composite
-def publishes(draw: st.DrawFn) -> Publish:
+def publishes(draw: st.DrawFn) -> p.Publish:
     """Any PUBLISH."""
     level = draw(qos)
-    return Publish(
+    return p.Publish(
         topic=draw(names),
         payload=draw(payloads),
         qos=level,
@@ -76,40 +58,40 @@ def publishes(draw: st.DrawFn) -> Publish:
 
 
 connacks = st.one_of(
-    st.builds(Connack, code=st.sampled_from(list(ConnectCode))), st.builds(Connack, session_present=st.booleans())
+    st.builds(p.Connack, code=st.sampled_from(list(p.ConnectCode))), st.builds(p.Connack, session_present=st.booleans())
 )
 subscribes = st.builds(
-    Subscribe, packet_id=ids, filters=st.lists(st.tuples(filters, qos), min_size=1, max_size=5).map(tuple)
+    p.Subscribe, packet_id=ids, filters=st.lists(st.tuples(filters, qos), min_size=1, max_size=5).map(tuple)
 )
 subacks = st.builds(
-    Suback, packet_id=ids, codes=st.lists(st.sampled_from([0, 1, 2, 128]), min_size=1, max_size=5).map(tuple)
+    p.Suback, packet_id=ids, codes=st.lists(st.sampled_from([0, 1, 2, 128]), min_size=1, max_size=5).map(tuple)
 )
-unsubscribes = st.builds(Unsubscribe, packet_id=ids, filters=st.lists(filters, min_size=1, max_size=5).map(tuple))
-bare = st.sampled_from([Pingreq(), Pingresp(), Disconnect()])
+unsubscribes = st.builds(p.Unsubscribe, packet_id=ids, filters=st.lists(filters, min_size=1, max_size=5).map(tuple))
+bare = st.sampled_from([p.Pingreq(), p.Pingresp(), p.Disconnect()])
 numbered = st.builds(
-    lambda kind, packet_id: kind(packet_id), st.sampled_from([Puback, Pubrec, Pubrel, Pubcomp, Unsuback]), ids
+    lambda kind, packet_id: kind(packet_id), st.sampled_from([p.Puback, p.Pubrec, p.Pubrel, p.Pubcomp, p.Unsuback]), ids
 )
 
-packets: st.SearchStrategy[Packet] = st.one_of(
+packets: st.SearchStrategy[p.Packet] = st.one_of(
     connects(), connacks, publishes(), numbered, subscribes, subacks, unsubscribes, bare
 )
 
 #: One of each type.
-EXAMPLES: list[Packet] = [
-    Connect(client_id="c"),
-    Connack(),
-    Publish(topic="t", payload=b"p"),
-    Puback(1),
-    Pubrec(1),
-    Pubrel(1),
-    Pubcomp(1),
-    Subscribe(packet_id=1, filters=(("t", 1),)),
-    Suback(packet_id=1, codes=(1,)),
-    Unsubscribe(packet_id=1, filters=("t",)),
-    Unsuback(1),
-    Pingreq(),
-    Pingresp(),
-    Disconnect(),
+EXAMPLES: list[p.Packet] = [
+    p.Connect(client_id="c"),
+    p.Connack(),
+    p.Publish(topic="t", payload=b"p"),
+    p.Puback(1),
+    p.Pubrec(1),
+    p.Pubrel(1),
+    p.Pubcomp(1),
+    p.Subscribe(packet_id=1, filters=(("t", 1),)),
+    p.Suback(packet_id=1, codes=(1,)),
+    p.Unsubscribe(packet_id=1, filters=("t",)),
+    p.Unsuback(1),
+    p.Pingreq(),
+    p.Pingresp(),
+    p.Disconnect(),
 ]
 
 #: Where to cut bytes.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import pytest
-from hypothesis import given, strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -18,8 +17,7 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
-from thalovant_proto.carrier import CloseKind, Frame, FrameType
-from thalovant_proto.links.base import LinkClosed, LinkEvent
+from thalovant_proto.carrier import CloseKind
 from thalovant_proto.secret import Secret
 
 from ..link_pair import frames, receive
@@ -39,7 +37,6 @@ from .ws_wire import (
     link_of,
     opened,
     raw_frame,
-    read_frames,
     said,
     text,
 )
@@ -97,77 +94,6 @@ def test_frames_travel_both_ways(size, cut):
 
     assert frames(pair.hub_heard) == sent
     assert frames(pair.client_heard) == sent
-
-
-FRAMES = st.lists(
-    st.one_of(
-        st.builds(text, st.text(max_size=80)),
-        st.builds(binary, st.binary(max_size=80)),
-        st.builds(lambda n: binary(b"x" * n), st.integers(100, 70_000)),
-        st.binary(max_size=20).map(lambda payload: ("ping", payload)),
-        st.tuples(st.just("parts"), st.text(min_size=1, max_size=30), st.integers(1, 9)),
-        st.sampled_from([("close", 1000), ("close", 4003), ("bad", 3), ("bad", 7)]),
-    ),
-    max_size=12,
-)
-
-
-def _wire(plan: list[object], end: str) -> bytes:
-    """What a peer sends that follows `plan`."""
-    data = b""
-    for item in plan:
-        match item:
-            case Frame(payload, kind):
-                data += hostile(end, TEXT if kind is FrameType.TEXT else BINARY, payload)
-            case ("ping", payload):
-                data += hostile(end, PING, payload)
-            case ("parts", words, size):  # a fragmented text, its characters cut, a ping in between
-                raw = words.encode()
-                parts = [raw[i : i + size] for i in range(0, len(raw), size)]
-                for i, part in enumerate(parts):
-                    data += hostile(end, CONTINUATION if i else TEXT, part, fin=i == len(parts) - 1)
-                    data += hostile(end, PING, b"between") if i == 0 else b""
-            case ("close", code):
-                data += hostile(end, CLOSE, code.to_bytes(2, "big") + b"bye")
-            case ("bad", opcode):
-                data += hostile(end, opcode, b"?")
-    return data
-
-
-def _comparable(events: list[LinkEvent]) -> list[object]:
-    """Errors have no equality: compare what they say."""
-    return [(e.kind, e.code, e.reason, str(e.error)) if isinstance(e, LinkClosed) else e for e in events]
-
-
-@both_ends
-@given(plan=FRAMES, cuts=st.lists(st.integers(0, 300), max_size=30), drain=st.booleans())
-def test_any_cut_gives_the_same_events_and_answers(end, plan, cuts, drain):
-    """One byte string or many pieces, drained in between or not: same events, same frames out."""
-    whole, parted = link_of(opened(), end), link_of(opened(), end)
-    data = _wire(plan, end)
-
-    events = receive(whole, data)
-    answers = said(whole, end)
-    pieces, out = [], b""
-    for cut in (*cuts, len(data)):
-        pieces += receive(parted, data[:cut])
-        out += parted.data_to_send() if drain else b""
-        data = data[cut:]
-    out += parted.data_to_send()
-
-    assert _comparable(pieces) == _comparable(events)
-    assert list(read_frames(out, from_client=end == "client")) == answers
-
-
-@both_ends
-@given(plan=FRAMES)
-def test_byte_by_byte_gives_the_same_events(end, plan):
-    """The smallest cut there is."""
-    whole, parted = link_of(opened(), end), link_of(opened(), end)
-    data = _wire([item for item in plan if not isinstance(item, Frame) or len(item.data) < 5000], end)
-
-    assert _comparable(receive(parted, data, cut=1)) == _comparable(receive(whole, data))
-    assert said(parted, end) == said(whole, end)
 
 
 def test_many_small_frames_in_one_read():

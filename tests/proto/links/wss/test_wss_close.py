@@ -57,24 +57,20 @@ def test_every_close_code(end, code, kind, cut):
 
 
 @both_ends
-def test_a_close_frame_without_a_code(end):
-    """How the older hubs refuse: 1005, echoed as empty as it came."""
+@pytest.mark.parametrize(
+    ("payload", "code", "reason"),
+    [
+        (b"", 1005, ""),  # how the older hubs refuse, echoed as empty as it came
+        # what a peer says goes to people: no line breaks, no terminal codes
+        (b"\x03\xf0so\r\nwhat\x1b[2J\x00\xe2\x80\xae?", 1008, "so  what [2J  ?"),
+    ],
+)
+def test_what_a_close_frame_holds(end, payload, code, reason):
+    """A code or none, and one printable line."""
     link = link_of(opened(), end)
 
-    (closed,) = receive(link, hostile(end, CLOSE))
-
-    assert closed == LinkClosed(kind=CloseKind.REFUSED, code=1005)
-    assert said(link, end) == [(CLOSE, (1005, ""))]
-
-
-@both_ends
-def test_a_reason_is_one_printable_line(end):
-    """What a peer says goes to people: no line breaks, no terminal codes."""
-    link = link_of(opened(), end)
-
-    (closed,) = link.receive_data(hostile(end, CLOSE, b"\x03\xf0so\r\nwhat\x1b[2J\x00\xe2\x80\xae?"), 0.0)
-
-    assert closed.reason == "so  what [2J  ?"
+    assert receive(link, hostile(end, CLOSE, payload)) == [LinkClosed(kind=CloseKind.REFUSED, code=code, reason=reason)]
+    assert said(link, end) == [(CLOSE, (code, ""))]
 
 
 def test_a_reason_shows_no_secret():
@@ -156,26 +152,19 @@ def test_both_close_at_once():
 
 
 @both_ends
-def test_a_peer_that_does_not_answer_our_close(end):
-    """After close_time it no longer matters, and nothing is left to be written to a socket that nobody reads."""
-    link = link_of(opened(), end)
-    link.close(1.0)
-    link.data_to_send()
-
-    assert link.handle_timeout(2.9) == []
-    assert link.wants_socket
-    assert link.handle_timeout(3.0) == [LinkClosed(kind=CloseKind.CLOSED, code=1000)]
-    assert not link.wants_socket
-
-
-@both_ends
-def test_a_socket_that_takes_nothing_while_we_close(end):
-    """Frames and close that never left: the frames are reported, the close is given up."""
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_peer_that_does_not_answer_our_close(end, drained):
+    """After close_time it no longer matters: nothing is written to a socket that nobody reads; frames are reported."""
     link = link_of(opened(), end)
     link.send(binary(b"x"), 0.0, token=1)
     link.close(1.0)
+    if drained:
+        link.data_to_send()
 
-    assert link.handle_timeout(3.0) == [LinkClosed(kind=CloseKind.CLOSED, code=1000, unsent=(1,))]
+    assert link.handle_timeout(2.9) == []
+    assert link.wants_socket
+    assert link.handle_timeout(3.0) == [LinkClosed(kind=CloseKind.CLOSED, code=1000, unsent=() if drained else (1,))]
+    assert not link.wants_socket
     assert link.data_to_send() == b""
 
 
