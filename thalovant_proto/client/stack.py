@@ -37,8 +37,7 @@ __all__ = ["DIAL_TIMEOUT", "SEND_TIMEOUT", "ClientLink", "ClientStack", "Dial", 
 
 #: How long queued messages may take to leave when a client closes, in seconds.
 SEND_TIMEOUT: Final = 8.0
-#: How long a dial may go without an answer, in seconds. Drivers have deadlines for name, TCP and TLS which are shorter,
-#: taken together; this one is for those that have none.
+#: Seconds that a dial may go without an answer: more than the drivers' own deadlines for name, TCP and TLS, taken together.
 DIAL_TIMEOUT: Final = 60.0
 
 
