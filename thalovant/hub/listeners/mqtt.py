@@ -43,6 +43,7 @@ log: logging.Logger = logging.getLogger("thalovant.hub")
 _FIRST_TRY: Final = 5.0
 _RIVAL: Final = "Another hub uses the same topics of the MQTT broker: no client may be registered with both"
 _NO_ECHO: Final = "The MQTT broker drops the hub's messages: check the hub's account in the broker's access list"
+_UNREACHABLE: Final = "check the broker's URL, and its certificate against the CA that broker_ca names"
 #: Memory for a message that waits, beside its bytes, of which there may be none.
 _HELD: Final = 64
 
@@ -220,7 +221,7 @@ class MqttService:
         if lost is not None and lost.final:
             await self.close(0)
             message = f"The MQTT broker cannot be used: {lost.message}"
-            raise HubSetupError(message, setting="broker", hint=lost.hint or None)
+            raise HubSetupError(message, setting="broker", hint=lost.hint or _UNREACHABLE)
 
     async def close(self, grace: float) -> None:
         """Say goodbye to the broker, within `grace` seconds."""
