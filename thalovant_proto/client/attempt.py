@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol, runtime_checkable
 
+from attrs import frozen
+
 from .. import events as e
 from ..carrier import CloseKind, Target
 from ..entropy import Entropy
+from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, from_close, from_fault
 from ..limits import Limits
 from ..linked import LinkedConnection
@@ -37,6 +40,20 @@ class PresenceLink(Protocol):
 
     def announce(self, now: float) -> None:
         """Say that the client is there; once the hub is proven."""
+
+
+@frozen(kw_only=True)
+class Ending:
+    """How an attempt ended.
+
+    `unsent` are the tokens of messages that never left, `by_peer` is how the peer closed (None if it did not), `pause`
+    for how many seconds it asked to be left alone.
+    """
+
+    failure: Failure
+    unsent: tuple[int, ...] = ()
+    by_peer: CloseKind | None = None
+    pause: float | None = None
 
 
 class Attempt(LinkedConnection[ClientLink]):
@@ -101,6 +118,11 @@ class Attempt(LinkedConnection[ClientLink]):
         events = link.close(now, code=code, reason=reason)
         goodbye = link.data_to_send() if self.run is not None else b""
         return goodbye, unsent_of([*events, *link.eof(now)])
+
+
+def unsendable(error: LocalProtocolError) -> Failure:
+    """The failure of a message that cannot be framed, or that the link does not take."""
+    return Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error)
 
 
 def unsent_of(events: Iterable[LinkEvent]) -> tuple[int, ...]:

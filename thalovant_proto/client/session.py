@@ -19,6 +19,7 @@ from ..handshake.client import ClientSide
 from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
 from ..trust import Trust
 from .asks import Ask, Asks
+from .attempt import Ending
 from .backoff import Redial
 from .config import ClientConfig
 from .message_context import message_context, new_request_id
@@ -269,26 +270,14 @@ class HubSession:
         self._unproven_until = now + PROOF_TIME
         self._go_on(SessionState.READY)
 
-    def attempt_ended(
-        self,
-        failure: Failure,
-        progress: Progress,
-        now: float,
-        *,
-        unsent: Collection[int] = (),
-        by_peer: CloseKind | None = None,
-        pause: float | None = None,
-    ) -> None:
-        """The link is gone.
-
-        `unsent` are the tokens of messages that never left, `by_peer` is how the peer closed (None if it did not),
-        `pause` for how many seconds it asked to be left alone.
-        """
+    def attempt_ended(self, ending: Ending, progress: Progress, now: float) -> None:
+        """The link is gone."""
+        failure, by_peer = ending.failure, ending.by_peer
         had_keys, was_up = self.ready, self.ready and self._unproven_until is None
         self._completed = self._unproven_until = None
         self.legacy = False
         self._attempting = False
-        self._sort(unsent, failure)
+        self._sort(ending.unsent, failure)
         if self.state is SessionState.CLOSING:
             self._stop(SessionState.CLOSED, failure)
             if self._reopen:
@@ -301,7 +290,7 @@ class HubSession:
         self._ended_unread = self._ended_unread + 1 if ended_unread(progress, by_peer) else 0
         if self._ended_unread >= 2:
             failure = wrong_crypto_key()
-        rests_until = now + (pause or 0.0)
+        rests_until = now + (ending.pause or 0.0)
         verdict = failure if was_up else self.routes.failed(failure, rests_until=rests_until)
         if verdict is None:
             self._wait(now, failure)  # there is another way

@@ -20,13 +20,13 @@ from ..crypto.kdf import DeriveKey
 from ..dial import DialFailed, DialFault
 from ..entropy import BadEntropy, Entropy, checked, forward, soonest
 from ..errors import LocalProtocolError
-from ..failures import Failure, FailureKind, Progress, from_dial, from_fault
+from ..failures import Failure, Progress, from_dial, from_fault
 from ..linked import unknown_effect
 from ..links.base import Accepted, LinkClosed, LinkEvent, LinkOpened
 from ..outcomes import Delivery, Outcome, SessionState
 from ..secret import Secret
 from ..trust import Trust
-from .attempt import CLOSED, RENEWED, Attempt, ClientLink, PresenceLink, unsent_of
+from .attempt import CLOSED, RENEWED, Attempt, ClientLink, Ending, PresenceLink, unsendable, unsent_of
 from .config import ClientConfig
 from .routes import Route, Routes
 from .session import HubSession
@@ -223,7 +223,7 @@ class ClientStack:
         self._now = forward(self._now, now)
         attempt = self._attempt
         if attempt is not None and attempt.run is None:
-            self._end(attempt, from_dial(failed), now, unsent=unsent_of(attempt.link.eof(now)))
+            self._dial_failed(attempt, failed, now)
         self._settle(now)
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -364,8 +364,7 @@ class ClientStack:
     def _attempt_timeout(self, attempt: Attempt, now: float) -> None:
         if attempt.dial_until is not None and now >= attempt.dial_until:
             message = f"the dial was not answered within {DIAL_TIMEOUT:g} s"
-            failed = DialFailed(phase="connect", fault=DialFault.TIMEOUT, message=message)
-            self._end(attempt, from_dial(failed), now, unsent=unsent_of(attempt.link.eof(now)))
+            self._dial_failed(attempt, DialFailed(phase="connect", fault=DialFault.TIMEOUT, message=message), now)
             return
         if (error := attempt.overdue("hub", now)) is not None:
             self._leave(attempt, from_fault(error), now)
@@ -389,7 +388,7 @@ class ClientStack:
             if self._attempt is attempt and attempt.run is not None and not attempt.link.wants_socket:
                 self._unplug(attempt, now)  # the link is done with this socket; it may want another
         elif session.leaves():
-            session.attempt_ended(CLOSED, Progress(), now)
+            session.attempt_ended(Ending(failure=CLOSED), Progress(), now)
         if self._attempt is None and session.dials(now):
             self._begin()
         if (attempt := self._attempt) is not None:
@@ -416,7 +415,7 @@ class ClientStack:
                 try:
                     attempt.send(connection, one.message, now, one.token)
                 except LocalProtocolError as error:
-                    session.rejected(one.token, _unsendable(error))
+                    session.rejected(one.token, unsendable(error))
                     if attempt.broken or isinstance(error, BadEntropy):
                         raise
                 else:
@@ -424,7 +423,7 @@ class ClientStack:
         except BadEntropy:
             raise
         except LocalProtocolError as error:
-            self._leave(attempt, _unsendable(error), now)
+            self._leave(attempt, unsendable(error), now)
 
     def _leave_if_over(self, attempt: Attempt, now: float) -> None:
         connection = attempt.connection
@@ -439,6 +438,9 @@ class ClientStack:
 
     # --- inside: ends ---
 
+    def _dial_failed(self, attempt: Attempt, failed: DialFailed, now: float) -> None:
+        self._end(attempt, Ending(failure=from_dial(failed), unsent=unsent_of(attempt.link.eof(now))), now)
+
     def _unplug(self, attempt: Attempt, now: float, reason: str = "") -> None:
         attempt.run = None
         self._serial += 1
@@ -449,7 +451,8 @@ class ClientStack:
         failure = attempt.verdict_on_link(closed, reason, now)
         if attempt.run is not None:
             self._say_goodbye(attempt, attempt.link.data_to_send(), now)
-        self._end(attempt, failure, now, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
+        ending = Ending(failure=failure, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
+        self._end(attempt, ending, now)
 
     def _connection_closed(self, attempt: Attempt, closed: e.Closed, now: float) -> None:
         failure = attempt.verdict_on_connection(closed, now)
@@ -470,7 +473,7 @@ class ClientStack:
         goodbye, unsent = attempt.abandon(now, code=code, reason=reason)
         if attempt.run is not None:
             self._say_goodbye(attempt, goodbye, now)
-        self._end(attempt, failure, now, unsent=unsent, by_peer=by_peer)
+        self._end(attempt, Ending(failure=failure, unsent=unsent, by_peer=by_peer), now)
 
     def _say_goodbye(self, attempt: Attempt, goodbye: bytes, now: float) -> None:
         """The last bytes of a link. What it had in its buffer is among them, unless it says otherwise (`unsent`)."""
@@ -478,23 +481,10 @@ class ClientStack:
         for token in attempt.handed:
             self._session.written(token, now, final=False)
 
-    def _end(
-        self,
-        attempt: Attempt,
-        failure: Failure,
-        now: float,
-        *,
-        unsent: tuple[int, ...] = (),
-        by_peer: CloseKind | None = None,
-        pause: float | None = None,
-    ) -> None:
+    def _end(self, attempt: Attempt, ending: Ending, now: float) -> None:
         progress = attempt.progress(now)
         if attempt.connection is not None:
             attempt.connection.close()
         self._last_effect = attempt.last_effect
         self._attempt = None
-        self._session.attempt_ended(failure, progress, now, unsent=unsent, by_peer=by_peer, pause=pause)
-
-
-def _unsendable(error: LocalProtocolError) -> Failure:
-    return Failure(kind=FailureKind.PROTOCOL, message=str(error), cause=error)
+        self._session.attempt_ended(ending, progress, now)
