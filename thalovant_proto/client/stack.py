@@ -3,8 +3,7 @@
     step() -> dial / wait / run / stop;  receive_data, eof, handle_timeout in;  data_to_send, effects, outcomes out
 
 A driver obeys `step` and moves bytes; it decides nothing. Call `step` again after everything that went in and after
-every write. A call that is not legal at the time, and a time before the last one, raise `LocalProtocolError` and change
-nothing.
+every write. A call that is not legal now, and a time before the last one, change nothing: `LocalProtocolError`.
 """
 
 from __future__ import annotations

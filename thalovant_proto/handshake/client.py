@@ -286,7 +286,7 @@ class _Initiator:
         try:
             handshake.read_message(answer.message)  # its payload says nothing (real-hubs.md §6)
         except DecodeError:
-            raise self._unread() from None
+            raise self._unreadable() from None
         say = () if handshake.finished else (e.Noise3(message=handshake.write_message(b"")),)
         key = handshake.remote_static
         self._compare_pin(key)
@@ -306,7 +306,7 @@ class _Initiator:
             seal=(self._side.hello(), e.Rendezvous()),
         )
 
-    def _unread(self) -> RemoteProtocolError:
+    def _unreadable(self) -> RemoteProtocolError:
         if self._pattern is Pattern.KK:  # the hub could read ours, so it has the password
             return RemoteProtocolError("the hub's answer to a pinned handshake does not authenticate")
         return CredentialsRefused(

@@ -117,9 +117,9 @@ class BrokerSession(NoOutcomes):
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes from the socket."""
-        before = self.gateway.unread
+        before = self.gateway.unsent
         self._handle_events(self.gateway.receive_data(data, now), now)
-        if self.gateway.unread < before:
+        if self.gateway.unsent < before:
             self._on_drained()
 
     def eof(self, now: float, reason: str = "") -> None:
@@ -243,7 +243,7 @@ class MqttService:
 
         At most the bound at which a client is cut off, since others may be the slow ones.
         """
-        unsent = self._session.gateway.unread
+        unsent = self._session.gateway.unsent
         if self._gatekeeper is not None and client is not None:
             unsent = max(unsent, self._gatekeeper.unsent(client.access_key.reveal()))
         return min(unsent, self.dispatcher.settings.unsent)

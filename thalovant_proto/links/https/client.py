@@ -359,7 +359,7 @@ class HttpsClientLink:
         self._request = None
         self._served = True
         if self._http is not None:
-            if http.reusable and not http.unread:
+            if http.reusable and not http.received_ahead:
                 http.next_cycle()
             else:
                 self._release(now)

@@ -393,7 +393,7 @@ class HttpsServerConnection:
             return
         self._http.receive(data)
         self._advance()
-        if self._owed is not None and self._http.unread > HEAD + self._limits.request:
+        if self._owed is not None and self._http.received_ahead > HEAD + self._limits.request:
             self._finish()  # sends on and on without waiting for an answer
 
     def eof(self, now: float) -> None:

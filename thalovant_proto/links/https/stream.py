@@ -199,7 +199,7 @@ class HttpStream:
         self._ended = True
 
     @property
-    def unread(self) -> int:
+    def received_ahead(self) -> int:
         """The number of bytes that wait behind the message at hand."""
         return len(self._waiting) + len(self._http.trailing_data[0])
 

@@ -110,7 +110,7 @@ class MqttPeerLink:
     @property
     def unsent(self) -> int:
         """Bytes that wait for the broker, whomever they are for: all clients share the way to it."""
-        return self._gateway.unread
+        return self._gateway.unsent
 
     @property
     def wants_socket(self) -> bool:
@@ -247,7 +247,7 @@ class MqttHubGateway:
         return self._session.buffered
 
     @property
-    def unread(self) -> int:
+    def unsent(self) -> int:
         """Bytes for clients that wait until the broker has acknowledged others."""
         return self._session.waiting
 

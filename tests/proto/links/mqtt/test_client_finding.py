@@ -28,12 +28,11 @@ def test_the_hub_is_woken_and_heard(cut: int | None) -> None:
     carrier = opened.carrier
     assert (
         carrier.text_up,
-        carrier.binary_up,
         carrier.typed,
         carrier.rehello,
         carrier.secure,
         carrier.receipts,
-    ) == (True, True, False, True, True, True)
+    ) == (True, False, True, True, True)
     subscribe, *calls = world.connection.heard[:3]
     assert isinstance(subscribe, Subscribe)
     assert all(isinstance(call, Publish) and call.payload == WAKE_UP and not call.retain for call in calls)
