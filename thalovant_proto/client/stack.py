@@ -36,7 +36,7 @@ __all__ = ["DIAL_TIMEOUT", "SEND_TIMEOUT", "ClientLink", "ClientStack", "Dial", 
 
 #: How long queued messages may take to leave when a client closes, in seconds.
 SEND_TIMEOUT: Final = 8.0
-#: Seconds that a dial may go without an answer: more than the drivers' own deadlines for name, TCP and TLS, taken together.
+#: Seconds that a dial may go without an answer: more than the drivers' own deadlines for name, TCP and TLS together.
 DIAL_TIMEOUT: Final = 60.0
 
 
