@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from thalovant_proto.carrier import Carrier, Frame, FrameType
+from thalovant_proto.codec.channel import LegacyChannel
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.kdf import DeriveKey
+from thalovant_proto.crypto.legacy import LegacyCipher
 from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.events import Event, Generation
 from thalovant_proto.handshake.client import ClientSide
@@ -56,6 +58,19 @@ def quick(effect: DeriveKey) -> Secret[bytes]:
     """A key that depends on all that the real one does, at the cost of a hash."""
     hashed = hashlib.sha256(effect.kdf.value.encode() + b"\0" + effect.salt + b"\0" + effect.secret.reveal())
     return Secret(hashed.digest())
+
+
+def legacy_channel(cipher: LegacyCipher, generation: Generation, seed: str = "channel") -> LegacyChannel:
+    """What somebody seals and opens with who holds the key of a legacy session."""
+    return LegacyChannel(
+        cipher,
+        generation=generation,
+        text=True,
+        binary=True,
+        binarize=False,
+        entropy=stream(seed),
+        limits=DEFAULT_LIMITS,
+    )
 
 
 def carried(frame: Frame, carrier: Carrier) -> Frame:

@@ -86,7 +86,7 @@ class Story(RuleBasedStateMachine):
         self.idempotent, self.pins, self.renames = idempotent, pins, renames
         self.world = World(
             self.generation,
-            network=self.networks[network % len(self.networks)](),
+            links=self.networks[network % len(self.networks)](),
             hub=Hub(hub_side(self.generation), register=self._known),
             client=config(
                 self.generation,
@@ -199,7 +199,7 @@ class Story(RuleBasedStateMachine):
     @rule(after=st.integers(1, 3000), silently=st.booleans())
     def cut_later(self, after: int, silently: bool) -> None:
         """After so many bytes, which may be in the middle of anything; silently, so that only deadlines find out."""
-        self.world.wire.breaks(after, silently=silently and self.world.network.notices)
+        self.world.wire.breaks(after, silently=silently and self.world.links.notices)
 
     @rule(hears=st.booleans())
     def stall(self, hears: bool) -> None:
@@ -213,11 +213,11 @@ class Story(RuleBasedStateMachine):
         self.world.held = held
         self._go(0.0)
 
-    @precondition(lambda self: self.world.network.mishaps)
+    @precondition(lambda self: self.world.links.mishaps)
     @rule(data=st.data(), number=st.integers(1, 1500), moment=MOMENTS)
     def mishap(self, data: st.DataObject, number: int, moment: float | None) -> None:
         """What goes wrong on this transport only."""
-        mishaps = self.world.network.mishaps
+        mishaps = self.world.links.mishaps
         mishaps[data.draw(st.sampled_from(sorted(mishaps)))](number)
         self._go(moment)
 
@@ -262,7 +262,7 @@ class Story(RuleBasedStateMachine):
         world.hears = world.hub.listening = True
         world.held = False
         world.wire.breaks(None)
-        world.network.calm()
+        world.links.calm()
         world.hub.answer = _answer
         world.advance(60)
         for _ in range(RELAPSES):

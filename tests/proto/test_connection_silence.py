@@ -225,19 +225,6 @@ def test_the_secrets_of_a_handshake_go_with_it(generation, pinned):
 
 
 @sessions
-@every_carrier
-def test_the_same_entropy_and_time_give_the_same_frames(generation, pinned, carrier):
-    """And the same events, so that any session can be replayed."""
-    first, second = (
-        Pair(generation, pinned=pinned, carrier=carrier).drive().send(Role.CLIENT, e.Utterance(text="hi")).drive()
-        for _ in range(2)
-    )
-
-    assert first.travelled == second.travelled
-    assert (first.heard_by_client, first.heard_by_hub) == (second.heard_by_client, second.heard_by_hub)
-
-
-@sessions
 def test_other_entropy_gives_other_frames(generation, pinned):
     """All that is sealed depends on it."""
     frames = []

@@ -14,7 +14,7 @@ from tests.examples import examples
 from tests.proto.links.frame_link import FrameLinks
 from tests.proto.links.https.https_network import HttpsNetwork
 from tests.proto.links.mqtt.network import MqttNetwork
-from tests.proto.links.networks import Direct, Network, WssLinks
+from tests.proto.links.networks import Network, WssLinks
 from tests.proto.world import World, config, echo
 from thalovant_proto import events as e
 from thalovant_proto.errors import ProtocolError
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.untraced
 GENERATIONS = [0, 1, 3]
 OVER = (SessionState.FAILED, SessionState.DISPLACED)
 NETWORKS: dict[str, Callable[[], Network]] = {
-    "wss": lambda: Direct(WssLinks()),
-    "frames": lambda: Direct(FrameLinks(window=3)),
+    "wss": lambda: WssLinks(),
+    "frames": lambda: FrameLinks(window=3),
     "https": HttpsNetwork,
     "mqtt": MqttNetwork,
 }
@@ -36,7 +36,7 @@ def day(generation: int, *, cut: int | None, network: str, seed: int = 0) -> Wor
     """Some hours in the life of a client: asks, events, long messages, renewals, and all that goes wrong."""
     dice = random.Random(seed)
     client = config(generation, limits=Limits(legacy_frames=60), idempotent=bool(seed % 2))
-    world = World(generation, cut=cut, client=client, network=NETWORKS[network]())
+    world = World(generation, cut=cut, client=client, links=NETWORKS[network]())
     world.hub.answer = echo
     world.open().advance(1)
     world.stack.subscribe(e.SPEAK, world.now)
@@ -46,7 +46,7 @@ def day(generation: int, *, cut: int | None, network: str, seed: int = 0) -> Wor
         world.drive()
     world.hub.listening = world.hears = True
     world.held = False
-    world.network.calm()
+    world.links.calm()
     world.stack.open(world.now)
     world.advance(60)
     world.stack.close(world.now)
@@ -54,7 +54,7 @@ def day(generation: int, *, cut: int | None, network: str, seed: int = 0) -> Wor
 
 
 def _something_happens(world: World, dice: random.Random, number: int) -> None:
-    mishaps = world.network.mishaps
+    mishaps = world.links.mishaps
     closing = world.stack.state is SessionState.CLOSING
     match dice.randrange(20):
         case 0:
@@ -67,7 +67,7 @@ def _something_happens(world: World, dice: random.Random, number: int) -> None:
         case 3:
             world.advance(dice.choice([0.1, 3.0, 50.0]))
         case 4:
-            world.wire.breaks(dice.randrange(1, 3000), silently=world.network.notices and dice.random() < 0.5)
+            world.wire.breaks(dice.randrange(1, 3000), silently=world.links.notices and dice.random() < 0.5)
         case 5 if world.hub.peers:
             world.hub.peer.close(world.now, code=dice.choice([1001, 1008]))
         case 6:
@@ -136,7 +136,7 @@ def test_single_bytes_give_the_same_session(generation, cut, network):
     """The smallest pieces, for a session that is short: handshake, asks, events, a loss, the end."""
 
     def session(cut: int | None) -> World:
-        world = World(generation, cut=cut, network=NETWORKS[network]())
+        world = World(generation, cut=cut, links=NETWORKS[network]())
         world.hub.answer = echo
         world.open().advance(1)
         for text in ("a", "b"):

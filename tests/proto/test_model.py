@@ -15,16 +15,16 @@ from tests.examples import THOROUGHNESS, examples
 from tests.proto.links.frame_link import FrameLinks
 from tests.proto.links.https.https_network import HttpsNetwork
 from tests.proto.links.mqtt.network import PREFIX, MqttNetwork
-from tests.proto.links.networks import Direct, Network, WssLinks
+from tests.proto.links.networks import Network, WssLinks
 from tests.proto.story import Story
 from tests.proto.world import ACCESS_KEY
 from thalovant_proto.links.https.stream import HttpsLimits
 from thalovant_proto.links.mqtt.limits import MqttLimits
 
 WSS: Sequence[Callable[[], Network]] = (
-    lambda: Direct(WssLinks()),
-    lambda: Direct(FrameLinks(window=2)),
-    lambda: Direct(FrameLinks(window=1, largest=4000)),
+    lambda: WssLinks(),
+    lambda: FrameLinks(window=2),
+    lambda: FrameLinks(window=1, largest=4000),
 )
 HTTPS: Sequence[Callable[[], Network]] = (
     lambda: HttpsNetwork(),

@@ -12,7 +12,6 @@ import pytest
 
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Frame, FrameType
-from thalovant_proto.codec.channel import LegacyChannel
 from thalovant_proto.codec.envelope import clear_frame
 from thalovant_proto.connection import HubConnection
 from thalovant_proto.crypto.encodings import Encoding
@@ -21,11 +20,10 @@ from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.errors import RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.handshake import password as hsub
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
-from .pair import CRYPTO_KEY, PASSWORD, WSS, client_side, hub_side, stream
+from .pair import CRYPTO_KEY, PASSWORD, WSS, client_side, hub_side, legacy_channel
 from .puppet import Stage
 from .recordings import recorded, said, same_json, scripted, secret
 from .vectors import load
@@ -115,15 +113,7 @@ def test_a_client_reads_a_recorded_legacy_connection(frames):
     cipher = LegacyCipher(
         secret(frames[3]["derived_key_hex"]), Cipher(answer["cipher"]), Encoding(answer["encoding"])
     )  # fmt: skip
-    client = LegacyChannel(
-        cipher,
-        generation=V1,
-        text=True,
-        binary=True,
-        binarize=False,
-        entropy=stream("unused"),
-        limits=DEFAULT_LIMITS,
-    )
+    client = legacy_channel(cipher, V1)
 
     for each in (recorded(each) for each in frames[4:]):
         if each.sender is Role.HUB:

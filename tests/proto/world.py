@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from tests.proto.links.networks import Direct, Links, Machine, Network, Socket, Wire, WssLinks
+from tests.proto.links.networks import Machine, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.client.config import ClientConfig
@@ -138,8 +138,7 @@ class World:
         hub: Hub | None = None,
         client: ClientConfig | None = None,
         knows: Trust | None = None,
-        links: Links | None = None,
-        network: Network | None = None,
+        links: Any = None,
         hub_limits: Limits = DEFAULT_LIMITS,
         wire_events: bool = True,
         **changes: Any,
@@ -149,8 +148,7 @@ class World:
         self.hub = hub or Hub(hub_side(generation))
         self.config = client or config(generation, **changes)
         self.links = links or WssLinks()
-        self.network = network or Direct(self.links)
-        self.network.world = self
+        self.links.world = self
         self.hub_limits = hub_limits
         route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
         self.stack = ClientStack(
@@ -207,7 +205,7 @@ class World:
         end = self.now + seconds
         self.drive()
         while not until():
-            machines: list[Machine] = [self.stack, *self.hub.live, *self.network.machines]
+            machines: list[Machine] = [self.stack, *self.hub.live, *self.links.machines]
             when = min((due for each in machines if (due := each.next_timeout) is not None), default=end + 1)
             if when > end:
                 self.now = max(self.now, end)
@@ -229,7 +227,7 @@ class World:
         """The hub dies without a word to anybody, and is there again."""
         self.hub.peers.clear()
         self.hub.live.clear()
-        self.network.restart()
+        self.links.restart()
         return self.drive()
 
     def got(self, kind: type[Any] | UnionType) -> list[Any]:
@@ -292,7 +290,7 @@ class World:
         moved = self._obey()
         if self.hears:
             moved |= self._up()
-        moved |= self.network.move()
+        moved |= self.links.move()
         moved |= self.serve()
         if self.hears:
             moved |= self._down()
@@ -312,7 +310,7 @@ class World:
                 self.dials.append(self.now)
                 if self.hub.listening and self._link is not None:
                     self.wire.dead = False
-                    self._socket = self.network.accept(self._link)
+                    self._socket = self.links.accept(self._link)
                     self.stack.socket_opened(self.now)
                 else:
                     self.stack.dial_failed(
@@ -327,13 +325,13 @@ class World:
         return False
 
     def _new_link(self, known: Trust) -> ClientLink:
-        self._link = self.network.link(self.config, known)
+        self._link = self.links.link(self.config, known)
         return self._link
 
     def _hang_up(self) -> None:
         self._up()  # the last bytes leave with the socket
         socket, self._socket = self._socket, None
-        if socket is not None and not self.network.outlives_sockets:
+        if socket is not None and not self.links.outlives_sockets:
             self._forsake(socket)
 
     def _forsake(self, socket: Socket, reason: str = "") -> None:

@@ -10,12 +10,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, strategies as st
 
 from tests.proto.vectors import load
-from thalovant_proto.codec import wire1
-from thalovant_proto.crypto import kdf
 from thalovant_proto.crypto.encodings import Encoding
 from thalovant_proto.crypto.legacy import Cipher, LegacyCipher, crypto_key
 from thalovant_proto.errors import DecodeError
-from thalovant_proto.handshake import password
 from thalovant_proto.secret import Secret
 
 CASES = load("legacy_encrypted_frames")["cases"]
@@ -57,49 +54,6 @@ def test_binary_frames_and_frames_of_webcrypto(case):
     assert cipher.seal_binary(plaintext, nonce) == frame
     assert cipher.open_binary(frame) == (nonce, plaintext)
     assert cipher.open_text(json.loads(case["webcrypto_no_tag_hex_frame"])) == (nonce, plaintext)
-
-
-@pytest.mark.parametrize("session", load("capture_ws_legacy")["sessions"], ids=lambda session: str(session["session"]))
-def test_a_captured_session(session):
-    """A live session of the stable generation: proofs, keys, every frame opened and sealed again, binary ones too.
-
-    The second session shakes hands twice: each answer replaces the key.
-    """
-    secret = Secret(load("capture_ws_legacy")["password"])
-    client_proof, cipher, binary, opened = "", None, 0, 0
-
-    for frame in session["frames"]:
-        if frame["opcode"] == "binary":
-            binary += 1
-            if frame["dir"] == "client->hub":  # before that client had its key: in clear
-                assert wire1.decode(bytes.fromhex(frame["data"])).msg_type == "bin"
-                continue
-            nonce, plaintext = cipher.open_binary(bytes.fromhex(frame["data"]))
-            assert frame["plaintext"] == "hex:" + plaintext.hex()
-            assert cipher.seal_binary(plaintext, nonce).hex() == frame["data"]
-            speech = wire1.decode(plaintext)
-            assert (speech.bin_type, speech.metadata["utterance"], speech.payload) == (6, "hi", b"RIFFdemo")
-            continue
-        message = json.loads(frame["data"])
-        if "ciphertext" in message:
-            nonce, plaintext = cipher.open_text(message)
-            assert plaintext.decode() == frame["plaintext"]
-            assert cipher.seal_text(plaintext, nonce) == frame["data"].encode()
-            opened += 1
-        elif "envelope" in message["payload"]:
-            proof = message["payload"]["envelope"]
-            assert password.verify(secret, proof)
-            if frame["dir"] == "client->hub":
-                client_proof = proof
-                continue
-            salt = password.salt(password.envelope_iv(client_proof), password.envelope_iv(proof))
-            key = kdf.derive(kdf.DeriveKey(id=1, kdf=kdf.Kdf.PBKDF2, secret=Secret(secret.as_bytes()), salt=salt))
-            assert key.reveal().hex() == frame["derived_key_hex"]
-            answer = message["payload"]
-            cipher = LegacyCipher(key, Cipher(answer["cipher"]), Encoding(answer["encoding"]))
-
-    assert binary == 2
-    assert opened >= 3
 
 
 @every_encoding

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tests.examples import examples
-from thalovant_proto.crypto.noise import CipherState, Handshake, Pattern, Suite, Unauthentic, prologue, public_key
+from thalovant_proto.crypto.noise import CipherState, Suite, Unauthentic
 from thalovant_proto.crypto.noise_transport import CHUNK, MAX_BODY, Body, BodyKind, NoiseTransport
 from thalovant_proto.errors import DecodeError, LocalProtocolError
 from thalovant_proto.limits import DEFAULT_LIMITS, Limits
 from thalovant_proto.secret import Secret
 
-from ..vectors import load
-from .noise_pairs import ROLES, every_vector, finished_pair, secret
+from .noise_pairs import ROLES, every_vector, finished_pair
 
 KINDS = {"json": BodyKind.JSON, "binary": BodyKind.WIRE1}
 UP, DOWN = Secret(b"u" * 32), Secret(b"d" * 32)  # the keys of a session, by direction
@@ -65,49 +63,6 @@ def test_transport_frames_are_exact_in_both_directions(vector):
         *missing, whole = [ends[receiver].open(frame, 0.0) for frame in frames]
         assert missing == [None] * (len(frames) - 1)
         assert whole == Body(KINDS[message["kind"]], data)
-
-
-CAPTURE = load("capture_ws_next")
-
-
-@pytest.mark.parametrize("captured", CAPTURE["sessions"], ids=["first contact, XX", "reconnect, KK"])
-def test_a_recorded_session_replays_in_both_roles(captured):
-    """A live session with its ephemerals: both ends write each of its frames again, and read the other's."""
-    hello, offer, *rest = captured["frames"]
-    hello, offer = (json.loads(frame["data"])["payload"] for frame in (hello, offer))
-    shakes = [json.loads(frame["data"])["payload"]["noise"] for frame in rest if frame["opcode"] == "text"]
-    pattern, suite = Pattern(shakes[0]["pattern"]), Suite(shakes[0]["suite"])
-    statics = [secret(CAPTURE[f"{side}_static_private"]) for side in ("client", "hub")]
-    ends = [
-        Handshake(
-            initiator=initiator,
-            pattern=pattern,
-            suite=suite,
-            prologue=prologue(hello, offer, pattern, suite),
-            static=statics[not initiator],
-            ephemeral=secret(captured["ephemeral_privates_in_order"][not initiator]),
-            remote_static=public_key(statics[initiator]) if pattern is Pattern.KK else None,
-        )
-        for initiator in (True, False)
-    ]
-    for end in ends:
-        end.psk = secret(CAPTURE["psk"])
-    for number, shake in enumerate(shakes):
-        message = bytes.fromhex(shake["msg"])
-        payload = ends[1 - number % 2].read_message(message)
-        assert ends[number % 2].write_message(payload) == message
-
-    assert ends[0].remote_static.hex() == CAPTURE["client_pinned"]["127.0.0.1:15680"]
-    client, hub = (NoiseTransport(*end.split()) for end in ends)
-    frames = [frame for frame in rest if frame["opcode"] == "binary"]
-    for frame in frames:
-        text = frame["plaintext"]
-        kind = BodyKind.WIRE1 if text.startswith("hex:") else BodyKind.JSON
-        data = bytes.fromhex(text[4:]) if kind is BodyKind.WIRE1 else text.encode()
-        sender, receiver = (client, hub) if frame["dir"] == "client->hub" else (hub, client)
-        assert [sealed.hex() for sealed in sender.seal(kind, data)] == [frame["data"]]
-        assert receiver.open(bytes.fromhex(frame["data"]), 0.0) == Body(kind, data)
-    assert {frame["dir"] for frame in frames} == {"client->hub", "hub->client"}
 
 
 SIZES = st.builds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -121,27 +122,39 @@ def test_a_hub_takes_what_it_offered(first, suite):
 # --- what the first message wishes for
 
 
-def first_contact(payload: bytes) -> tuple[list[e.Event], bytes]:
-    """A hub's events and the payload of its answer, for a client whose first message holds that payload."""
-    hub = HubConnection(hub_side(psk=Secret(b"p" * 32)), WSS, entropy=stream("hub"), now=0.0)
-    hello, offer = (json.loads(frame.data)["payload"] for frame, _ in hub.frames_to_send())
+def recorder(opening: list[dict[str, Any]], *, initiator: bool) -> Handshake:
+    """The Noise of one end of first contact, after that opening, for a test that says what it likes with it."""
     pattern, suite = Pattern.XX, Suite.CHACHAPOLY
     noise = Handshake(
-        initiator=True,
+        initiator=initiator,
         pattern=pattern,
         suite=suite,
-        prologue=prologue(hello, offer, pattern, suite),
-        static=CLIENT_STATIC,
+        prologue=prologue(*opening, pattern, suite),
+        static=CLIENT_STATIC if initiator else HUB_STATIC,
         ephemeral=Secret(b"e" * 32),
     )
     noise.psk = Secret(b"p" * 32)
-    shake = {"noise": {"pattern": "XXpsk2", "suite": suite.value, "msg": noise.write_message(payload).hex()}}
-    frame = json.dumps({"msg_type": "shake", "payload": shake, "metadata": {}, "route": []}).encode()
+    return noise
 
-    events = hub.receive(Frame(frame, FrameType.TEXT), 0.0)
+
+def clear(kind: str, payload: dict[str, Any]) -> Frame:
+    return Frame(json.dumps({"msg_type": kind, "payload": payload}).encode(), FrameType.TEXT)
+
+
+def noise_of(frame: Frame) -> bytes:
+    return bytes.fromhex(json.loads(frame.data)["payload"]["noise"]["msg"])
+
+
+def first_contact(payload: bytes) -> tuple[list[e.Event], bytes]:
+    """A hub's events and the payload of its answer, for a client whose first message holds that payload."""
+    hub = HubConnection(hub_side(psk=Secret(b"p" * 32)), WSS, entropy=stream("hub"), now=0.0)
+    noise = recorder([json.loads(frame.data)["payload"] for frame, _ in hub.frames_to_send()], initiator=True)
+    said = {"pattern": "XXpsk2", "suite": Suite.CHACHAPOLY.value, "msg": noise.write_message(payload).hex()}
+
+    events = hub.receive(clear("shake", {"noise": said}), 0.0)
 
     ((answer, _),) = hub.frames_to_send()
-    return events, noise.read_message(bytes.fromhex(json.loads(answer.data)["payload"]["noise"]["msg"]))
+    return events, noise.read_message(noise_of(answer))
 
 
 WISHES = {
@@ -168,26 +181,15 @@ def test_whatever_a_client_wishes_for_the_handshake_goes_on(payload, encoding):
 def test_a_client_cares_for_nothing_in_the_answer():
     """Its payload says nothing (real-hubs.md §6): the handshake goes on whatever is in it."""
     client = HubConnection(client_side(), WSS, entropy=stream("client"), now=0.0)
-    hub = hub_side()
-    for event in (hub.hello(), hub.offer()):
-        shake = {"msg_type": "hello" if isinstance(event, e.HubHello) else "shake", "payload": event.payload}
-        client.receive(Frame(json.dumps(shake).encode(), FrameType.TEXT), 0.0)
+    opening = [hub_side().hello().payload, hub_side().offer().payload]
+    for kind, payload in zip(("hello", "shake"), opening, strict=True):
+        client.receive(clear(kind, payload), 0.0)
     (effect,) = client.effects()
     client.effect_done(effect.id, Secret(b"p" * 32), 0.0)
     ((first, _),) = client.frames_to_send()
-    pattern, suite = Pattern.XX, Suite.CHACHAPOLY
-    noise = Handshake(
-        initiator=False,
-        pattern=pattern,
-        suite=suite,
-        prologue=prologue(hub.hello().payload, hub.offer().payload, pattern, suite),
-        static=HUB_STATIC,
-        ephemeral=Secret(b"e" * 32),
-    )
-    noise.psk = Secret(b"p" * 32)
-    noise.read_message(bytes.fromhex(json.loads(first.data)["payload"]["noise"]["msg"]))
-    answer = {"msg_type": "shake", "payload": {"noise": {"msg": noise.write_message(b"\xff{{{").hex()}}}
+    noise = recorder(opening, initiator=False)
+    noise.read_message(noise_of(first))
 
-    client.receive(Frame(json.dumps(answer).encode(), FrameType.TEXT), 0.0)
+    client.receive(clear("shake", {"noise": {"msg": noise.write_message(b"\xff{{{").hex()}}), 0.0)
 
     assert client.state is State.READY

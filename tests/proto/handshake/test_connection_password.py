@@ -22,11 +22,10 @@ from thalovant_proto.errors import (
 from thalovant_proto.events import Generation
 from thalovant_proto.handshake import password as hsub
 from thalovant_proto.handshake.hub import OFFERED_ENCODINGS
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
-from ..pair import CARRIERS, NODE_ID, PASSWORD, Pair, quick, stream
+from ..pair import CARRIERS, NODE_ID, PASSWORD, Pair, legacy_channel, quick, stream
 from ..puppet import Stage
 
 V1 = Generation.PASSWORD
@@ -44,15 +43,7 @@ def channel(answer: e.ProofAnswer, iv: bytes = IV, entropy: str = "channel") -> 
     """What a client seals with after that answer to its proof."""
     salt = hsub.salt(iv, hsub.envelope_iv(answer.envelope))
     key = quick(DeriveKey(id=0, kdf=Kdf.PBKDF2, secret=Secret(PASSWORD.as_bytes()), salt=salt))
-    return LegacyChannel(
-        LegacyCipher(key, Cipher(answer.cipher), Encoding(answer.encoding)),
-        generation=V1,
-        text=True,
-        binary=True,
-        binarize=False,
-        entropy=stream(entropy),
-        limits=DEFAULT_LIMITS,
-    )
+    return legacy_channel(LegacyCipher(key, Cipher(answer.cipher), Encoding(answer.encoding)), V1, entropy)
 
 
 def answered(stage: Stage) -> e.ProofAnswer:

@@ -17,7 +17,6 @@ from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
 from thalovant_proto.errors import CredentialsMissing, LocalProtocolError, RemoteProtocolError
 from thalovant_proto.events import Generation
 from thalovant_proto.handshake import password as hsub
-from thalovant_proto.limits import DEFAULT_LIMITS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
@@ -32,6 +31,7 @@ from ..pair import (
     carried,
     client_side,
     hub_side,
+    legacy_channel,
     quick,
     stream,
 )
@@ -46,15 +46,7 @@ GREETING_TIME = 3.0
 
 def channel(key: Secret[str] = CRYPTO_KEY) -> LegacyChannel:
     """The channel of somebody who holds that key."""
-    return LegacyChannel(
-        LegacyCipher(Secret(key.as_bytes()), Cipher.AES_GCM, Encoding.HEX),
-        generation=V0,
-        text=True,
-        binary=True,
-        binarize=False,
-        entropy=stream("channel"),
-        limits=DEFAULT_LIMITS,
-    )
+    return legacy_channel(LegacyCipher(Secret(key.as_bytes()), Cipher.AES_GCM, Encoding.HEX), V0)
 
 
 @every_carrier

@@ -17,11 +17,13 @@ from typing import Any
 
 from attrs import define, field
 
+from tests.proto.links.networks import Direct
 from thalovant_proto.carrier import Carrier, CloseKind, Credentials, Frame, FrameType, Target
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.errors import LocalProtocolError, RemoteProtocolError
 from thalovant_proto.links.base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.secret import Secret
+from thalovant_proto.trust import Trust
 
 RECEIPTS = Carrier(rehello=True, secure=True, receipts=True)
 _LETTERS = {FrameType.TEXT: b"T", FrameType.BINARY: b"B", FrameType.UNTYPED: b"U"}
@@ -175,8 +177,8 @@ class FrameLink:
         return LinkClosed(kind=kind, unsent=unsent, **words)
 
 
-@define(eq=False)
-class FrameLinks:
+@define(eq=False, slots=False)
+class FrameLinks(Direct):
     """The ends of frame links for a world; the newest of each are at hand."""
 
     carrier: Carrier = RECEIPTS
@@ -189,7 +191,7 @@ class FrameLinks:
     clients: list[FrameLink] = field(factory=list)
     hubs: list[FrameLink] = field(factory=list)
 
-    def client(self, config: ClientConfig) -> FrameLink:
+    def link(self, config: ClientConfig, known: Trust) -> FrameLink:
         link = FrameLink(self.carrier, access_key=config.access_key, window=self.window, largest=self.largest)
         link.mute = self.mute
         self.clients.append(link)

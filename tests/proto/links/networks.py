@@ -77,67 +77,66 @@ class Socket(Protocol):
     def eof(self, now: float, reason: str = "") -> None: ...
 
 
-class Network(Protocol):
+class Network:
     """What a `World` asks of it.
 
     `outlives_sockets`: nobody at the other end minds when the client hangs up. `notices`: that nothing arrives any more
-    is found out, sooner or later.
+    is found out, sooner or later. `machines` have timers, besides the client and the hub's peers.
     """
 
     world: World
-    outlives_sockets: bool
-    notices: bool
+    outlives_sockets: bool = False
+    notices: bool = True
+    machines: Iterable[Machine] = ()
 
     def link(self, config: ClientConfig, known: Trust) -> ClientLink:
         """The client's end of a new link."""
+        raise NotImplementedError
 
     def accept(self, link: ClientLink) -> Socket:
         """The client's link has a socket: its far end."""
+        raise NotImplementedError
 
     def move(self) -> bool:
         """Bring to the hub's peers what came for them, and out what they say; whether there was anything."""
-
-    @property
-    def machines(self) -> Iterable[Machine]:
-        """What has timers here, besides the client and the hub's peers."""
+        return False
 
     def restart(self) -> None:
         """The hub died, and is there again; it has forgotten its peers already."""
+        self.world.break_off()
 
     @property
     def mishaps(self) -> Mapping[str, Callable[[int], None]]:
         """What can go wrong, by name. The number is any: how many, how soon."""
+        return {}
 
     def calm(self) -> None:
         """Nothing goes wrong from now on."""
 
 
-class Links(Protocol):
-    """The two ends of links of which each has one socket, or seems to. The rest as of a network."""
+class Direct(Network):
+    """A socket leads to the hub, and is one peer there."""
 
-    outlives_sockets: bool
-    notices: bool
-
-    def client(self, config: ClientConfig) -> ClientLink:
-        """The client's end of a new link."""
+    _served: ClientLink | None = None
 
     def hub(self) -> Link:
-        """The hub's end."""
+        """The hub's end of a link."""
+        raise NotImplementedError
 
-    @property
-    def mishaps(self) -> Mapping[str, Callable[[int], None]]: ...
+    def accept(self, link: ClientLink) -> HubPeer:
+        if link is self._served:  # the same session on another socket
+            return self.world.hub.peer
+        self._served = link
+        return self.world.join(self.hub())
 
 
-class WssLinks:
-    """The two ends of a WSS link."""
-
-    outlives_sockets = False
-    notices = True  # it pings
+class WssLinks(Direct):
+    """WSS links, which ping."""
 
     def __init__(self) -> None:
         self._entropy = stream("WSS")
 
-    def client(self, config: ClientConfig) -> ClientLink:
+    def link(self, config: ClientConfig, known: Trust) -> ClientLink:
         return WssClientLink(
             "ws://127.0.0.1:5678",
             access_key=config.access_key,
@@ -148,42 +147,3 @@ class WssLinks:
 
     def hub(self) -> Link:
         return WssServerLink(secure=True)
-
-    @property
-    def mishaps(self) -> Mapping[str, Callable[[int], None]]:
-        return {}
-
-
-class Direct:
-    """A socket leads to the hub, and is one peer there."""
-
-    world: World
-    machines: Iterable[Machine] = ()
-
-    def __init__(self, links: Links) -> None:
-        self._links = links
-        self.outlives_sockets = links.outlives_sockets
-        self.notices = links.notices
-        self._served: ClientLink | None = None
-
-    def link(self, config: ClientConfig, known: Trust) -> ClientLink:
-        return self._links.client(config)
-
-    def accept(self, link: ClientLink) -> HubPeer:
-        if link is self._served:  # the same session on another socket
-            return self.world.hub.peer
-        self._served = link
-        return self.world.join(self._links.hub())
-
-    def move(self) -> bool:
-        return False
-
-    def restart(self) -> None:
-        self.world.break_off()
-
-    @property
-    def mishaps(self) -> Mapping[str, Callable[[int], None]]:
-        return self._links.mishaps
-
-    def calm(self) -> None:
-        pass

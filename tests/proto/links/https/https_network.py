@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from tests.proto.links.https.https_world import entropy, response
-from tests.proto.links.networks import Machine
+from tests.proto.links.networks import Machine, Network
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink
@@ -18,7 +18,7 @@ from thalovant_proto.links.https.stream import DEFAULT_HTTPS_LIMITS, HttpsLimits
 from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:
-    from tests.proto.world import World
+    pass
 
 
 class Proxied:
@@ -58,12 +58,8 @@ class Proxied:
         self.hub.eof(now)
 
 
-class HttpsNetwork:
+class HttpsNetwork(Network):
     """The way to an `HttpsServerHub`."""
-
-    world: World
-    outlives_sockets = False
-    notices = True
 
     def __init__(self, limits: HttpsLimits = DEFAULT_HTTPS_LIMITS) -> None:
         self._limits = limits

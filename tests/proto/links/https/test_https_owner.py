@@ -86,17 +86,9 @@ def test_the_access_key_alone_takes_nothing(thief):
     assert hub.call("get_binary_messages", cookie=cookie).body["b64_messages"] == [b64encode(b"private").decode()]
 
 
-def test_a_cookie_is_enough_on_the_move():
-    """A phone that changes networks keeps its session."""
-    hub, cookie = connected()
-    hub.session.send(text("x"), hub.now)
-
-    assert hub.call("get_messages", cookie=cookie, address=ELSEWHERE).body["messages"] == ["x"]
-
-
 @pytest.mark.parametrize("form", ["{}", "lb=1; {}", "{}; lb=1", "bad; {}", "x=; {};", "a=1;{} ;b=2"])
 def test_the_cookie_is_found_among_others(form):
-    """Load balancers add their own."""
+    """Load balancers add their own. A phone that changes networks keeps its session."""
     hub, cookie = connected()
 
     answer = hub.call("get_messages", cookie=form.format(cookie), address=ELSEWHERE)
@@ -148,10 +140,9 @@ def test_a_client_that_lost_its_cookies_gets_a_session_beside_the_old_one():
 
     assert closes(hub.events) == []
     assert len(hub.hub) == 2
-    assert hub.call("get_messages", cookie=cookie).status == 200
     assert hub.call("disconnect", cookie=cookie).body == {"status": "Disconnected"}
-    assert hub.call("get_messages").body["messages"] == []  # the newer one, whose cookie has not come back yet
-    assert hub.call("get_messages", cookie=second).body["messages"] == []
+    for shown in (None, second):  # the newer one, whose cookie has not come back yet
+        assert hub.call("get_messages", cookie=shown).body["messages"] == []
 
 
 def shown(agent: str) -> str:

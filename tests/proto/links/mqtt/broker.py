@@ -6,8 +6,9 @@ messages, wills, takeover by client id, and an access list.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
+from typing import Any, Self
 
 from attrs import evolve
 
@@ -170,3 +171,47 @@ class Broker:
     def said(self, topic: str) -> list[bytes]:
         """Every payload published on a topic, in order."""
         return [payload for name, payload, _, _ in self.log if name == topic]
+
+
+class BrokerWorld:
+    """A broker with one end of ours at it, `link`, on the clock of the test; bytes to it are cut as asked."""
+
+    link: Any
+    connection: Connection
+
+    def __init__(self, cut: int | None) -> None:
+        self.broker = Broker()
+        self.now = 100.0
+        self.cut = cut
+
+    def run(self) -> Self:
+        """Move bytes until nothing moves."""
+        raise NotImplementedError
+
+    def take(self, events: Iterable[Any]) -> None:
+        """Do with events what a driver does."""
+        raise NotImplementedError
+
+    def feed(self) -> None:
+        """What the broker has for the end, cut as the test wants it."""
+        data, self.connection.out = self.connection.out, b""
+        step = self.cut or len(data)
+        for at in range(0, len(data), step):
+            self.take(self.link.receive_data(data[at : at + step], self.now))
+
+    def publish(self, topic: str, payload: bytes, **options: Any) -> Self:
+        """Somebody says something, and it moves."""
+        self.broker.publish(topic, payload, **options)
+        return self.run()
+
+    def pass_time(self, seconds: float) -> Self:
+        """Let time pass from deadline to deadline, bytes moving at each."""
+        end = self.now + seconds
+        while (due := self.link.next_timeout) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.take(self.link.handle_timeout(self.now))
+            later = self.link.next_timeout
+            assert later is None or later > self.now
+            self.run()
+        self.now = end
+        return self

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
-from tests.proto.links.mqtt.broker import Broker, Connection
+from tests.proto.links.mqtt.broker import BrokerWorld, Connection
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.mqtt.client import MqttClientLink
@@ -24,7 +25,7 @@ def frame(data: bytes, kind: FrameType = FrameType.BINARY) -> Frame:
     return Frame(data, kind)
 
 
-class World:
+class World(BrokerWorld):
     """A broker, at most one client link at a time, and a hub that is played by the test through the broker.
 
     With `hub` given, the hub answers the first message on `<hub>/in` or `c2s` topic with hello and offer, and behaves
@@ -33,9 +34,7 @@ class World:
     """
 
     def __init__(self, *, hub: Topics | None = None, cut: int | None = None, **options: Any) -> None:
-        self.broker = Broker()
-        self.now = 100.0
-        self.cut = cut
+        super().__init__(cut)
         self.hub = hub
         self.hub_session = False
         self.hub_reads = 0  # how much of the broker's log the hub has seen
@@ -55,7 +54,7 @@ class World:
         self.link = MqttClientLink("mqtt://broker", **merged)
         self.connection = Connection(self.broker)
         self.events = []
-        self._take(self.link.socket_opened(self.now))
+        self.take(self.link.socket_opened(self.now))
         return self.run()
 
     def run(self) -> World:
@@ -68,30 +67,6 @@ class World:
             elif not self._hub_turn():
                 break
         assert not self.connection.faults
-        return self
-
-    def feed(self) -> None:
-        """What the broker has for the link, cut as the test wants it."""
-        data, self.connection.out = self.connection.out, b""
-        step = self.cut or len(data)
-        for at in range(0, len(data), step):
-            self._take(self.link.receive_data(data[at : at + step], self.now))
-
-    def publish(self, topic: str, payload: bytes, **options: Any) -> World:
-        """Somebody says something, and it moves."""
-        self.broker.publish(topic, payload, **options)
-        return self.run()
-
-    def pass_time(self, seconds: float) -> World:
-        """Let time pass from deadline to deadline, bytes moving at each."""
-        end = self.now + seconds
-        while (due := self.link.next_timeout) is not None and due <= end:
-            self.now = max(self.now, due)
-            self._take(self.link.handle_timeout(self.now))
-            later = self.link.next_timeout
-            assert later is None or later > self.now
-            self.run()
-        self.now = end
         return self
 
     def answer(self, layout: Topics, *payloads: bytes) -> World:
@@ -120,7 +95,7 @@ class World:
         assert sum(isinstance(event, LinkClosed) for event in self.events) == 1
         return self.events[-1]
 
-    def _take(self, events: list[LinkEvent]) -> None:
+    def take(self, events: Iterable[LinkEvent]) -> None:
         self.events += events
 
     def _hub_turn(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from tests.proto.links.mqtt.broker import Broker, Connection
+from tests.proto.links.mqtt.broker import BrokerWorld, Connection
 from thalovant_proto.carrier import Frame, FrameType
 from thalovant_proto.links.base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
 from thalovant_proto.links.mqtt.client import MqttClientLink
@@ -47,13 +48,11 @@ class Peer:
         return [event.frame.data for event in self.events if isinstance(event, FrameReceived)]
 
 
-class World:
+class World(BrokerWorld):
     """A broker, one gateway, and clients by access key; `unknown` access keys are not the hub's."""
 
     def __init__(self, *, cut: int | None = None, **options: Any) -> None:
-        self.broker = Broker()
-        self.now = 100.0
-        self.cut = cut
+        super().__init__(cut)
         self.options = {"client_id": "hub", "topic_prefix": "p", "secure": True, **options}
         self.unknown: set[str] = set()
         self.clients: dict[str, tuple[MqttClientLink, Connection, list[LinkEvent]]] = {}
@@ -61,7 +60,7 @@ class World:
 
     def start(self) -> None:
         """A new gateway and its socket."""
-        self.gateway = MqttHubGateway("mqtt://broker", **self.options)
+        self.gateway = self.link = MqttHubGateway("mqtt://broker", **self.options)
         self.connection = Connection(self.broker)
         self.events: list[GatewayEvent] = []
         self.peers: list[Peer] = []
@@ -85,17 +84,18 @@ class World:
         """What a client heard."""
         return [event.frame.data for event in self.clients[key][2] if isinstance(event, FrameReceived)]
 
-    def take(self, event: GatewayEvent) -> None:
+    def take(self, events: Iterable[GatewayEvent]) -> None:
         """Do what a driver does."""
-        self.events.append(event)
-        match event:
-            case PeerArrived(link=link):
-                self.peers.append(Peer(link, link._client not in self.unknown))
-                assert link.socket_opened(self.now) == []
-            case PeerInput(link=link, data=data):
-                self.peer(link).receive(data, self.now)
-            case PeerEnded(link=link):
-                self.peer(link).events += link.eof(self.now)
+        for event in events:
+            self.events.append(event)
+            match event:
+                case PeerArrived(link=link):
+                    self.peers.append(Peer(link, link._client not in self.unknown))
+                    assert link.socket_opened(self.now) == []
+                case PeerInput(link=link, data=data):
+                    self.peer(link).receive(data, self.now)
+                case PeerEnded(link=link):
+                    self.peer(link).events += link.eof(self.now)
 
     def peer(self, link: MqttPeerLink) -> Peer:
         """Who has this link."""
@@ -119,30 +119,8 @@ class World:
                 self.connection.receive(data)
             if self.connection.out:
                 moved = True
-                data, self.connection.out = self.connection.out, b""
-                step = self.cut or len(data)
-                for at in range(0, len(data), step):
-                    for event in self.gateway.receive_data(data[at : at + step], self.now):
-                        self.take(event)
+                self.feed()
         assert not self.connection.faults
-        return self
-
-    def publish(self, topic: str, payload: bytes, **options: Any) -> World:
-        """Somebody says something, and it moves."""
-        self.broker.publish(topic, payload, **options)
-        return self.run()
-
-    def pass_time(self, seconds: float) -> World:
-        """Let time pass for the gateway."""
-        end = self.now + seconds
-        while (due := self.gateway.next_timeout) is not None and due <= end:
-            self.now = max(self.now, due)
-            for event in self.gateway.handle_timeout(self.now):
-                self.take(event)
-            later = self.gateway.next_timeout
-            assert later is None or later > self.now
-            self.run()
-        self.now = end
         return self
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.proto.links.mqtt.broker import Broker, Connection
-from tests.proto.links.networks import Machine, Wire
+from tests.proto.links.networks import Machine, Network, Wire
 from thalovant.hub.listeners.mqtt import BrokerEvent, BrokerSession
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.stack import ClientLink, Dial, Run
@@ -20,7 +20,7 @@ from thalovant_proto.links.mqtt.topics import OFFLINE, ONLINE
 from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:
-    from tests.proto.world import World
+    pass
 
 PREFIX = "hive"
 CLIENT_ID = "client-of-the-tests"
@@ -48,12 +48,8 @@ class BrokerSocket:
         self.connection.drop()
 
 
-class MqttNetwork:
+class MqttNetwork(Network):
     """The broker, and the hub's gateway with a wire of its own to it. `options` are those of the client's link."""
-
-    world: World
-    outlives_sockets = False
-    notices = True
 
     def __init__(
         self, *, legacy_prefix: str | None = None, limits: MqttLimits = DEFAULT_MQTT_LIMITS, **options: Any

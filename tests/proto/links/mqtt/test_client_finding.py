@@ -148,7 +148,7 @@ def test_an_answer_while_the_others_are_being_tried_wins() -> None:
     """The SUBACK of the others comes too late to matter."""
     world = World(remembered_layout="c2s").dial()
     world.now += 3
-    world._take(world.link.handle_timeout(world.now))
+    world.take(world.link.handle_timeout(world.now))
     world.broker.publish("p/s2c/key0", HELLO)
 
     world.run()

@@ -17,19 +17,13 @@ from thalovant_proto.secret import Secret
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 
-def test_frames_have_receipts() -> None:
-    """`Accepted` names the token once the broker has the frame."""
+def test_frames_have_receipts_and_arrive_as_they_are() -> None:
+    """`Accepted` names the token once the broker has the frame. What is text is the connection's to find out."""
     world = World(hub=in_out()).dial().send(token=7)
 
     assert world.events[-1] == Accepted(token=7)
     assert world.broker.log[-1] == (in_out().up, SEALED, 1, False)
-
-
-def test_frames_of_both_kinds_arrive_as_they_are() -> None:
-    """MQTT does not tell text from binary: that is the connection's to find out."""
-    world = World(hub=in_out()).dial().answer(in_out(), SEALED, b"{}", b"")
-
-    assert world.frames()[2:] == [SEALED, b"{}", b""]
+    assert world.answer(in_out(), SEALED, b"{}", b"").frames()[2:] == [SEALED, b"{}", b""]
 
 
 def test_sends_out_of_turn_are_our_own_fault() -> None:
@@ -323,7 +317,7 @@ def test_the_captured_session_is_the_same_over_our_link() -> None:
             world.send(data)
             assert world.broker.log[-1] == (one["topic"], data, one["qos"], one["retain"])
         else:
-            world._take(world.link.close(world.now))
+            world.take(world.link.close(world.now))
             world.run()
             assert world.broker.log[-1][:2] == (one["topic"], data)
 

@@ -30,8 +30,7 @@ def test_the_hub_is_online_and_goes_offline() -> None:
     assert (connect.will.topic, connect.will.payload, connect.will.retain) == ("p/kitchen/status", b"offline", True)
     world.client("alice")
 
-    for event in world.gateway.close(world.now):
-        world.take(event)
+    world.take(world.gateway.close(world.now))
     assert world.gateway.wants_socket
     world.run()
 
@@ -96,8 +95,7 @@ def test_a_lost_broker_ends_every_link() -> None:
     world.client("bob")
     world.connection.drop()
 
-    for event in world.gateway.eof(world.now):
-        world.take(event)
+    world.take(world.gateway.eof(world.now))
 
     assert (world.end.kind, world.end.error) == (CloseKind.LOST, None)
     assert [ended(peer).kind for peer in world.peers] == [CloseKind.LOST] * 2

@@ -150,8 +150,7 @@ def test_two_echoes_are_two() -> None:
     for word in (b"1", b"2"):
         world.broker.publish("p/alice/in", word)
         data, world.connection.out = world.connection.out, b""
-        for event in world.gateway.receive_data(data, world.now):
-            world.take(event)
+        world.take(world.gateway.receive_data(data, world.now))
         world.peers[-1].link.close(world.now)
     world.run()
     world.client("alice")
@@ -254,8 +253,7 @@ def test_a_broker_without_room_ends_the_link_that_needs_it() -> None:
     link.send(Frame(b"dropped too", FrameType.BINARY), world.now)
 
     assert world.gateway.next_timeout == world.now
-    for event in world.gateway.handle_timeout(world.now):
-        world.take(event)
+    world.take(world.gateway.handle_timeout(world.now))
 
     assert "could not be published" in ended(world.peers[0]).reason
     assert world.peers[1].link.wants_socket

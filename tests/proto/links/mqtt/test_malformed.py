@@ -88,8 +88,7 @@ def test_a_gateway_ends_its_links_for_it(wire: bytes, word: str) -> None:
     world = HubWorld()
     world.client("alice")
 
-    for event in world.gateway.receive_data(wire, world.now):
-        world.take(event)
+    world.take(world.gateway.receive_data(wire, world.now))
 
     if word == "mqtt_packet_too_large" and wire[0] == 0x30:
         assert world.gateway.wants_socket

@@ -15,7 +15,7 @@ GENERATIONS = [0, 1, 3]
 
 def ready(generation: int = 3) -> World:
     """A client that has its session, over a broker, with a hub that echoes."""
-    world = World(generation, network=MqttNetwork())
+    world = World(generation, links=MqttNetwork())
     world.hub.answer = echo
     return world.open()
 
@@ -39,7 +39,7 @@ def test_a_hub_that_lost_its_clients_says_so_to_the_next_frame(generation: int) 
 
 def test_a_goodbye_that_comes_with_the_proof() -> None:
     """In the same bytes: the link is over before the proof has been looked at, and nothing is announced."""
-    world = World(network=MqttNetwork())
+    world = World(links=MqttNetwork())
     world.hub.proves = False
     world.open()
 

@@ -210,8 +210,9 @@ def test_a_ping_flood_is_answered_by_the_latest_pongs(end):
 
 @both_ends
 def test_a_silent_peer_is_pinged_and_then_lost(end):
-    """Silence for ping_interval makes a ping, silence for ping_timeout after it the end."""
+    """Silence for ping_interval makes a ping, silence for ping_timeout after it the end; there is nothing to hurry."""
     link = link_of(opened(), end)
+    link.pace(True, 1.0)
 
     assert link.next_timeout == 20.0
     assert link.handle_timeout(19.9) == []

@@ -243,28 +243,19 @@ def test_unsent_are_the_frames_that_were_never_drained(end):
 
 
 @both_ends
-def test_a_frame_can_be_answered_before_the_close_that_came_with_it(end):
-    """Events are made when they are asked for: the link is over when its end is told, not before."""
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_frame_can_be_answered_before_the_close_that_came_with_it(end, given_up):
+    """Events are made when they are asked for: the link is over when its end is told, or given up, not before."""
     link = link_of(opened(), end)
     events = iter(link.receive_data(hostile(end, TEXT, b"?") + hostile(end, CLOSE, b"\x03\xe9"), 0.0))
 
     assert next(events) == FrameReceived(frame=text("?"))
     link.send(text("!"), 0.0, token=1)
+    if given_up:
+        link.close(0.0)
+        link.eof(0.0)
 
-    assert list(events) == [LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(1,))]
-
-
-@both_ends
-def test_a_link_that_is_given_up_for_a_frame_makes_no_more_events(end):
-    """What came with the frame is not looked at."""
-    link = link_of(opened(), end)
-    events = iter(link.receive_data(hostile(end, TEXT, b"?") * 2 + hostile(end, CLOSE, b"\x03\xe9"), 0.0))
-    next(events)
-
-    link.close(0.0)
-    link.eof(0.0)
-
-    assert list(events) == []
+    assert list(events) == ([] if given_up else [LinkClosed(kind=CloseKind.LOST, code=1001, unsent=(1,))])
 
 
 @both_ends
@@ -308,14 +299,3 @@ def test_sending_needs_an_open_link(end):
     for link, state in ((fresh, "UPGRADING"), (closing, "CLOSING"), (closed, "CLOSED")):
         with pytest.raises(LocalProtocolError, match=f"while the WebSocket is {state}"):
             link.send(text("x"), 0.0)
-
-
-@both_ends
-def test_pace_is_for_polling_links(end):
-    """A WebSocket has nothing to hurry."""
-    link = link_of(opened(), end)
-
-    link.pace(True, 1.0)
-
-    assert link.next_timeout == 20.0
-    assert link.data_to_send() == b""
