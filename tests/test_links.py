@@ -12,7 +12,7 @@ LOST = runpy.run_path(str(ROOT / "docs" / "links.py"))["lost"]
 PAGE = """\
 # The first heading
 
-## `Code`, and §2.1 [a link](other.md)!
+## `Code`, and (2.1) [a link](other.md)!
 
 ## Twice
 ## Twice
