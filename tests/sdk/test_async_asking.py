@@ -97,7 +97,8 @@ def test_speech_is_not_lost_at_the_deadline(each: Lab) -> None:
 
     async def asks() -> None:
         async with each.talking(goodbye=False, reply_settle_seconds=5) as client:
-            reply = await client.ask("start and hang", timeout=0.3)
+            await client.connect()
+            reply = await client.ask("start and hang", timeout=1)
         assert (reply.text, reply.handled, reply.ok) == ("started", False, False)
 
     run(asks())

@@ -525,7 +525,7 @@ def test_threads_can_ask_back_too() -> None:
     """A function that is not `async` waits in its thread, however long people think: that is not its time."""
 
     async def act(scene: Scene) -> None:
-        @scene.skill("order", timeout=0.05)
+        @scene.skill("order", timeout=0.3)
         def pizza(turn: SyncTurn) -> str:
             size = turn.ask("What size?")
             turn.emit("app.ordered", {"size": size})
@@ -535,7 +535,7 @@ def test_threads_can_ask_back_too() -> None:
         peer = scene.hive.peer()
         scene.hear(peer, "order")
         await scene.ended(1)
-        late = asyncio.get_running_loop().time() + 0.1  # twice what the skill may work
+        late = asyncio.get_running_loop().time() + 0.6  # twice what the skill may work
         await scene.until(lambda: asyncio.get_running_loop().time() > late)
         scene.hear(peer, "small")
         await scene.ended(2)
