@@ -107,10 +107,10 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
         super()._socket_up(now)
 
     def wire_up(self, wire: SocketProtocol) -> None:
-        self._wires.add(wire)
         if self._coming is None or self._coming[0] is not wire:
-            wire.abort()  # given up just before it was there
+            wire.abort()  # given up just before it was there; uvloop would not say that it is gone
             return
+        self._wires.add(wire)
         context = self._coming[1]
         self.wire, self._coming, self._attempt = wire, None, None
         self.connected(context)
