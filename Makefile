@@ -83,7 +83,7 @@ lint: $(STAMPS)/dev ## ruff, strict types, all of them known, import contracts, 
 AGAIN   := [ $$? = 1 ] && echo '── what failed, once more' &&
 FAILED  := --last-failed --last-failed-no-failures none
 TEST    := $(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=100
-INTEROP := $(BIN)/python -m pytest -c pyproject.toml -o addopts='-q --strict-markers' tests/interop
+INTEROP := $(BIN)/python -m pytest -c pyproject.toml -o addopts='-q --strict-markers' -o faulthandler_timeout=900 tests/interop
 
 # The data of coverage is this run's own: another run in the same checkout must not count here.
 .PHONY: test

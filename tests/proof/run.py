@@ -32,7 +32,7 @@ from attrs import field, frozen
 
 ROOT: Final = Path(__file__).parent.parent.parent
 CODE: Final = ("thalovant", "thalovant_io", "thalovant_proto", "tests", "fuzz")
-PYTEST: Final = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+PYTEST: Final = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=3600")
 #: Of what a command has covered, by what it prints about it.
 COUNTED: Final = {
     "tests": re.compile(r"(\d+) passed"),
