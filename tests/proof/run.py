@@ -140,7 +140,7 @@ class Ledger:
     def write(self, tier: Tier, chunk: Chunk, **row: Any) -> None:
         """Note how a chunk ended."""
         with self._lock:
-            self._rows[f"{tier.name}/{chunk.name}"] = {"code": self._code, **row}
+            self._rows[f"{tier.name}/{chunk.name}"] = row
             self._save()
 
     def forget(self, tiers: Sequence[Tier]) -> None:
@@ -167,7 +167,7 @@ class Running:
 
     def run(self, tier: Tier, chunk: Chunk) -> None:
         """Run a chunk to its end and note what came out, unless we are stopped first."""
-        started = time.monotonic()
+        started, ours = time.monotonic(), code()
         with self._starting:
             if self._stopped:
                 return
@@ -187,12 +187,15 @@ class Running:
         self._processes.discard(process)
         if self._stopped:
             return
+        if code() != ours:
+            print(f"{tier.name} {chunk.name}: does not count, for the code has changed meanwhile", flush=True)
+            return
         seconds = round(time.monotonic() - started)
         passed = process.returncode == 0
         covered = {kind: sum(map(int, pattern.findall(output))) for kind, pattern in COUNTED.items()}
         log = self._folder / f"{tier.name}-{chunk.name}.log"
         log.write_text(output)
-        self._ledger.write(tier, chunk, passed=passed, seconds=seconds, commit=commit(), **covered)
+        self._ledger.write(tier, chunk, code=ours, passed=passed, seconds=seconds, commit=commit(), **covered)
         print(f"{tier.name} {chunk.name}: {'passed' if passed else f'FAILED, see {log}'} in {seconds} s", flush=True)
 
     def stop(self) -> None:
