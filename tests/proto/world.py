@@ -18,8 +18,7 @@ from tests.proto.links.networks import Machine, Socket, Wire, WssLinks
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Credentials
 from thalovant_proto.client.config import ClientConfig
-from thalovant_proto.client.routes import Route
-from thalovant_proto.client.stack import ClientLink, ClientStack, Dial, Run, Stop
+from thalovant_proto.client.stack import ClientStack, Dial, Run, Stop
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.handshake.hub import HubSide
@@ -33,7 +32,6 @@ from thalovant_proto.trust import Trust
 ACCESS_KEY = "access-key-of-the-client"
 PASSWORD = "password-of-the-client"
 CRYPTO_KEY = "0123456789abcdef"
-PIN = "ws://127.0.0.1:5678"
 #: More than ever happens at one time.
 AT_ONCE = 10_000
 
@@ -150,9 +148,12 @@ class World:
         self.links = links or WssLinks()
         self.links.world = self
         self.hub_limits = hub_limits
-        route = Route(name="WSS", pin_id=PIN, make_link=self._new_link)
         self.stack = ClientStack(
-            self.config, route, trust=knows or trust(), entropy=lambda size: self.entropy(size), wire_events=wire_events
+            self.config,
+            *self.links.routes(),
+            trust=knows or trust(),
+            entropy=lambda size: self.entropy(size),
+            wire_events=wire_events,
         )
         self.outcomes: list[Outcome | e.Event] = []
         self.told_at: list[float] = []  # when each of these came
@@ -164,7 +165,6 @@ class World:
         self.entropy: Callable[[int], bytes] = Entropy("client")
         self.hub_entropy: Callable[[int], bytes] = Entropy("hub")
         self._serial: int | None = None
-        self._link: ClientLink | None = None
         self._socket: Socket | None = None
         self._adrift: list[Socket] = []  # their ends do not know that nobody is at the other
 
@@ -304,18 +304,18 @@ class World:
 
     def _obey(self) -> bool:
         match self.stack.step():
-            case Dial(serial=serial) if serial != self._serial:
+            case Dial(target=target, serial=serial) if serial != self._serial:
                 self._hang_up()
                 self._serial = serial
                 self.dials.append(self.now)
-                if self.hub.listening and self._link is not None:
+                if (fault := self.links.fault(target)) is None:
                     self.wire.dead = False
-                    self._socket = self.links.accept(self._link)
+                    self._socket = self.links.accept(self.links.newest)
                     self.stack.socket_opened(self.now)
                 else:
-                    self.stack.dial_failed(
-                        DialFailed(phase="connect", fault=self.hub.fault, message="hub port 5678: refused"), self.now
-                    )
+                    phase = "tls" if fault.final else "connect"
+                    message = f"port {target.port}: {fault.value}"
+                    self.stack.dial_failed(DialFailed(phase=phase, fault=fault, message=message), self.now)
                 return True
             case Run(serial=serial) if serial == self._serial:
                 return False
@@ -323,10 +323,6 @@ class World:
                 self._hang_up()
                 return True
         return False
-
-    def _new_link(self, known: Trust) -> ClientLink:
-        self._link = self.links.link(self.config, known)
-        return self._link
 
     def _hang_up(self) -> None:
         self._up()  # the last bytes leave with the socket

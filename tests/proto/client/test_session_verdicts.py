@@ -129,7 +129,7 @@ VERDICTS = {
     # nobody's patience mends a certificate
     "certificate": (
         lambda: World(hub=Hub(hub_side(), listening=False, fault=DialFault.CERTIFICATE_UNTRUSTED)),
-        FailureKind.CONNECT,
+        FailureKind.TLS,
         "ca_file",
     ),
 }  # fmt: skip

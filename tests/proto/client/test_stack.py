@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from tests.proto.links.frame_link import FrameLinks
-from tests.proto.world import PIN, Entropy, World, echo, met_before, ready, states
+from tests.proto.links.networks import PIN
+from tests.proto.world import Entropy, World, echo, met_before, ready, states
 from thalovant_proto import events as e
 from thalovant_proto.carrier import Carrier
 from thalovant_proto.failures import FailureKind

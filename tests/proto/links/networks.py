@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define
 
 from tests.proto.pair import stream
+from thalovant_proto.carrier import Target
 from thalovant_proto.client.config import ClientConfig
+from thalovant_proto.client.routes import Route
 from thalovant_proto.client.stack import ClientLink
+from thalovant_proto.dial import DialFault
 from thalovant_proto.hub.peer import HubPeer
 from thalovant_proto.links.base import Link
 from thalovant_proto.links.wss.client import WssClientLink
@@ -22,6 +25,8 @@ from thalovant_proto.trust import Trust
 
 if TYPE_CHECKING:
     from tests.proto.world import World
+
+PIN = "ws://127.0.0.1:5678"
 
 
 @define(eq=False)
@@ -89,9 +94,23 @@ class Network:
     notices: bool = True
     machines: Iterable[Machine] = ()
 
+    newest: ClientLink
+
+    def routes(self) -> list[Route]:
+        """The client's ways to the hub."""
+        return [Route(name="WSS", pin_id=PIN, make_link=self._new_link)]
+
+    def fault(self, target: Target) -> DialFault | None:
+        """Why nobody can be dialed there."""
+        return None if self.world.hub.listening else self.world.hub.fault
+
     def link(self, config: ClientConfig, known: Trust) -> ClientLink:
         """The client's end of a new link."""
         raise NotImplementedError
+
+    def _new_link(self, known: Trust) -> ClientLink:
+        self.newest = self.link(self.world.config, known)
+        return self.newest
 
     def accept(self, link: ClientLink) -> Socket:
         """The client's link has a socket: its far end."""
