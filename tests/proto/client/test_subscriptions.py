@@ -232,29 +232,22 @@ def test_hub_that_answers_before_listen_starts_loses_nothing(generation):
 
 
 def test_what_an_ask_consumed_is_not_kept():
-    """Its reply has it; a listener that comes later is not meant. One that is there already hears it, too."""
-    world = ready()
+    """Its reply has it; a listener that comes later is not meant. One that is there already hears it, too.
+
+    Asks alone keep nothing: what one leaves behind is not for a listener of another matter.
+    """
+    world, asking = ready(), ready()
+    asking.hub.answer = lambda event: [*echo(event), *echo(event)[:1]]
+    asking.ask(e.Utterance(text="hi"))
     world.stack.send(e.Bus(type="status"), world.now)
     world.ask(e.Utterance(text="hi"))
-    world.stack.subscribe(None, world.now, kept=True)
-    world.drive()
-    assert (delivered(world), len(world.got(AskEnded))) == ([], 1)
+    for each in (world, asking):
+        each.stack.subscribe(None, each.now, kept=True)
+        assert (delivered(each.drive()), len(each.got(AskEnded))) == ([], 1)
 
     world.ask(e.Utterance(text="ho"))
 
     assert delivered(world) == ["echo: ho", e.UTTERANCE_HANDLED]
-
-
-def test_asks_alone_keep_nothing():
-    """An ask has its own way of collecting: what it leaves behind is not for a listener of another matter."""
-    world = ready()
-    world.hub.answer = lambda event: [*echo(event), *echo(event)[:1]]
-    world.ask(e.Utterance(text="hi"))
-
-    world.stack.subscribe("speak", world.now, kept=True)
-    world.drive()
-
-    assert delivered(world) == []
 
 
 def test_unsubscribed_session():

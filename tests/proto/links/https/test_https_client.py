@@ -243,27 +243,17 @@ def pauses(hand: ByHand, polls: int) -> Iterator[float]:
         hand.answer(body=polled() | polled_binary())
 
 
-def test_somebody_who_waits_is_served_soon():
-    """4 ms, half as long again with each empty poll, 100 ms at most."""
+@pytest.mark.parametrize(("eager", "longest"), [(True, 0.1), (False, 2.0)])
+def test_polls_grow_rarer(eager, longest):
+    """4 ms, half as long again with each empty poll: 100 ms at most for somebody who waits, else 2 s."""
     hand = by_hand().idle()
-    hand.link.pace(True, hand.now)
+    hand.link.pace(eager, hand.now)
 
-    waits = list(pauses(hand, 16))
+    waits = list(pauses(hand, 31))
 
-    expected = [min(0.004 * 1.5**n, 0.1) for n in range(len(waits))]
-    assert waits == [pytest.approx(pause, abs=1e-5) for pause in expected]
-    assert waits[-1] == 0.1
-
-
-def test_nobody_waits_long_for_what_comes_unasked():
-    """Without anybody waiting the pause grows on to 2 s, and stays there."""
-    hand = by_hand().idle()
-
-    waits = list(pauses(hand, 30))
-
-    assert waits[0] == 0.004
+    assert waits[:8] == [pytest.approx(0.004 * 1.5**n, abs=1e-5) for n in range(8)]
     assert sorted(waits) == waits
-    assert waits[-1] == 2.0
+    assert waits[-1] == longest
 
 
 @pytest.mark.parametrize("noise", [True, False])
@@ -313,44 +303,32 @@ def test_a_frame_heard_or_sent_quickens_the_polls(eager):
     hand.settle().wait()
 
     hand.answer(body=polled("news") | polled_binary(b"news"))
-    after_hearing = hand.settle().wait()
+    after = [hand.settle().wait()]
     list(pauses(hand.settle(), 31))
     hand.settle().link.send(text("ask"), hand.now)
     hand.pump().answer()
-    after_sending = hand.wait()
+    after.append(hand.wait())
 
-    assert after_hearing == pytest.approx(0.004)
-    assert after_sending == pytest.approx(0.004)
+    assert after == [pytest.approx(0.004)] * 2
 
 
 def test_while_shaking_hands_the_text_queue_is_polled():
-    """Before a binary frame has left, three of four polls are for text; the fourth is followed by one for binary."""
+    """Before a binary frame has left, three of four polls are for text; the fourth is followed by one for binary.
+
+    Looking into both queues costs a request, not time.
+    """
     hand = by_hand().idle()
     hand.link.send(text('{"msg_type":"shake"}'), hand.now)
     hand.pump().answer()
+    texts, both = ["get_messages"] * 3, "get_binary_messages"
 
-    list(pauses(hand, 10))
-
-    assert hand.requests[2:] == [
-        "get_messages",
-        "send_message",
-        *("get_messages" for _ in range(3)),
-        "get_binary_messages",
-        *("get_messages" for _ in range(3)),
-        "get_binary_messages",
-        *("get_messages" for _ in range(2)),
-    ]
-
-
-def test_the_second_queue_is_polled_without_a_pause():
-    """Looking into both queues costs a request, not time."""
-    hand = by_hand().idle()
     list(pauses(hand, 2))
     hand.wait()
-
     hand.answer(body=polled())
-
     assert hand.asked.path == "/get_binary_messages"
+    list(pauses(hand, 7))
+
+    assert hand.requests[2:] == ["get_messages", "send_message", *texts, both, *texts, both, *texts[:2]]
 
 
 def test_after_a_binary_frame_the_binary_queue_is_polled():
@@ -493,9 +471,8 @@ def test_a_goodbye_dials_if_it_must():
 
     hand.link.close(hand.now)
     assert hand.link.wants_socket
-    last = closed(hand.link.eof(hand.now))
 
-    assert last.kind is CloseKind.CLOSED
+    assert closed(hand.link.eof(hand.now)).kind is CloseKind.CLOSED
 
 
 def test_a_goodbye_has_a_deadline():
@@ -505,32 +482,29 @@ def test_a_goodbye_has_a_deadline():
     hand.link.close(hand.now)
     assert hand.link.next_timeout == hand.now + 5
 
-    hand.now += 5
-    last = closed(hand.link.handle_timeout(hand.now))
+    last = closed(hand.link.handle_timeout(hand.now + 5))
 
     assert (last.kind, last.unsent) == (CloseKind.CLOSED, (1,))
 
 
-@pytest.mark.parametrize("trouble", ["silence", "409", "page", "dribble"])
-def test_trouble_during_a_goodbye_is_still_a_goodbye(trouble):
+@pytest.mark.parametrize(
+    ("heard", "unsent"),
+    [
+        (b"", ()),
+        (b"HTTP/1.1 200", ()),
+        (response(409, NOT_CONNECTED), (7,)),
+        (response(body=PORTAL, content_type="text/html"), ()),
+    ],
+    ids=["silence", "dribble", "409", "page"],
+)
+def test_trouble_during_a_goodbye_is_still_a_goodbye(heard, unsent):
     """We closed, so `CLOSED` it is, and the frames tell what became of them."""
     hand = sending(text("x"))
     hand.link.close(hand.now)
 
-    match trouble:
-        case "silence":
-            events = hand.eof()
-        case "409":
-            events = hand.answer(409, NOT_CONNECTED)
-        case "page":
-            events = hand.answer(body=PORTAL, content_type="text/html")
-        case _:
-            hand.raw(b"HTTP/1.1 200")
-            events = hand.eof()
+    last = closed(hand.raw(heard) or hand.eof())
 
-    last = closed(events)
-    assert last.kind is CloseKind.CLOSED
-    assert last.unsent == ((7,) if trouble == "409" else ())
+    assert (last.kind, last.unsent) == (CloseKind.CLOSED, unsent)
 
 
 def test_after_the_end_nothing_is_done():

@@ -163,15 +163,17 @@ def test_a_frame_that_never_left_goes_to_the_next_socket(how):
     assert hand.dials == (2 if how == "eof" else 1)
 
 
-def test_a_poll_that_never_left_is_made_again():
-    """The same for a poll."""
+@pytest.mark.parametrize("due", [True, False])
+def test_a_poll_that_never_left_is_made_again(due):
+    """As if it had never been made. `eof` with no socket and no wish for one changes nothing either."""
     hand = by_hand().idle()
-    assert hand.link.next_timeout is not None
-    hand.now = hand.link.next_timeout
-    hand.link.handle_timeout(hand.now)
+    if due:
+        hand.now = hand.link.next_timeout
+        hand.link.handle_timeout(hand.now)
 
     assert hand.eof() == []
-    hand.pump()
+    assert due or hand.link.eof(hand.now) == []
+    hand.pump().until_asked()
 
     assert hand.requests[-1] == "get_messages"
     assert hand.dials == 2
@@ -200,42 +202,25 @@ def test_a_socket_that_is_wanted_and_not_had_ends_the_link(fresh):
     assert (last.kind, last.unsent) == (CloseKind.LOST, () if fresh else (5,))
 
 
-def test_an_end_that_nobody_waits_for_is_no_event():
-    """`eof` with no socket and no wish for one changes nothing."""
-    hand = by_hand().idle()
-    hand.eof()
-
-    assert hand.link.eof(hand.now) == []
-    hand.wait()
-
-    assert hand.requests[-1] == "get_messages"
-
-
+@pytest.mark.parametrize("idle", [True, False])
 @pytest.mark.parametrize("undrained", [False, True])
-def test_words_that_nobody_asked_for_cost_the_socket_only(undrained):
-    """A server's 408 on an idle socket, or an answer before the question, is no answer to what is asked next."""
-    hand = by_hand().idle()
+def test_words_that_nobody_asked_for_cost_the_socket_only(idle, undrained):
+    """A server's 408 on an idle socket, or an answer before the question, is no answer to what is asked next.
+
+    An answer with something after it is believed; the socket is not.
+    """
+    hand = by_hand().idle() if idle else by_hand().open()
+    hand.out = None
     if undrained:
         hand.link.send(text("x"), hand.now, token=1)
 
-    assert hand.raw(response(408, b"")) == []
+    events = hand.raw(response(408, b"") if idle else response(body=polled("x")) + b"HTTP/1.1 200 OK\r\n\r\n")
+
+    assert [frame.data for frame in frames(events)] == ([] if idle else [b"x"])
     assert not hand.link.wants_socket
     hand.pump().until_asked()
-
     assert hand.dials == 2
     assert hand.requests[-1] == ("send_message" if undrained else "get_messages")
-
-
-def test_words_behind_an_answer_cost_the_socket_only():
-    """An answer with something after it is believed; the socket is not."""
-    hand = by_hand().open()
-    hand.out = None
-
-    events = hand.raw(response(body=polled("x")) + b"HTTP/1.1 200 OK\r\n\r\n")
-
-    assert [frame.data for frame in frames(events)] == [b"x"]
-    assert not hand.link.wants_socket
-    assert hand.pump().until_asked().dials == 2
 
 
 def test_bytes_without_a_socket_or_without_content_are_ignored():

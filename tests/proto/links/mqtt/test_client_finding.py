@@ -158,27 +158,20 @@ def test_an_answer_while_the_others_are_being_tried_wins() -> None:
 
 
 def test_a_refused_layout_is_not_written_to() -> None:
-    """0x80 for one layout is no error while another is granted, and nothing is published where we may not listen."""
-    world = World(hub=legacy())
+    """0x80 for one layout is no error while another is granted, and nothing is published where we may not listen.
+
+    For every one it is the end, typed, with its code, and with a clean goodbye.
+    """
+    world, refused = World(hub=legacy()), World()
     world.broker.may_read = lambda connection, name: "/key0/" not in name
+    refused.broker.may_read = lambda connection, name: False
 
-    world.dial()
-
-    assert world.link.layout == "c2s"
+    assert world.dial().link.layout == "c2s"
     assert world.broker.said("p/key0/in") == []
-
-
-def test_all_layouts_refused_is_a_refusal() -> None:
-    """SUBACK 0x80 for every one: the end, typed, with its code, and with a clean goodbye."""
-    world = World()
-    world.broker.may_read = lambda connection, name: False
-
-    world.dial()
-
-    assert (world.end.kind, world.end.code) == (CloseKind.REFUSED, 0x80)
-    assert isinstance(world.end.error, CredentialsRefused)
-    assert world.end.error.code == "mqtt_topics_refused"
-    assert isinstance(world.connection.heard[-1], Disconnect)
+    end = refused.dial().end
+    assert (end.kind, end.code, end.error.code) == (CloseKind.REFUSED, 0x80, "mqtt_topics_refused")
+    assert isinstance(end.error, CredentialsRefused)
+    assert isinstance(refused.connection.heard[-1], Disconnect)
 
 
 def test_without_a_status_topic_there_is_no_presence() -> None:
@@ -236,18 +229,11 @@ def test_the_echo_of_an_end_does_not_end_the_new_session() -> None:
     assert world.hub_session
 
 
-@pytest.mark.parametrize("message", [b"online", b"offline"])
-def test_retained_presence_is_history(message: bytes) -> None:
-    """What was true before we came is not about us."""
-    world = World(hub=in_out())
-    world.broker.publish("p/key0/status", message, retain=True)
-
-    assert world.dial().frames() == [HELLO, OFFER]
-
-
-def test_retained_frames_are_not_heard() -> None:
-    """Nobody should retain on the way down; whoever did is not the hub of now."""
+@pytest.mark.parametrize("presence", [b"online", b"offline"])
+def test_what_is_retained_is_history(presence: bytes) -> None:
+    """What was true before we came is not about us; whoever retains on the way down is not the hub of now."""
     world = World()
+    world.broker.publish("p/key0/status", presence, retain=True)
     world.broker.publish("p/key0/out", HELLO, retain=True)
     assert not world.dial().opened()
 

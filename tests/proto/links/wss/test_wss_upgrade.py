@@ -437,25 +437,21 @@ def test_an_answer_before_the_question():
 
 @both_ends
 def test_upgrade_deadline(end):
-    """An upgrade that does not come costs 10 s, not more; a peer that trickles bytes gains nothing."""
-    link = link_at(end)
+    """An upgrade that does not come costs 10 s, not more; a peer that trickles bytes gains nothing.
+
+    A socket that ends first is lost, without a code: there was no WebSocket yet.
+    """
+    link, ended = link_at(end), link_at(end)
     assert link.next_timeout == 10.0
     receive(link, b"HTTP" if end == "client" else b"GET ", 9.0)
     assert link.next_timeout == 10.0
 
     assert link.handle_timeout(9.9) == []
     assert link.handle_timeout(10.0) == [LinkClosed(kind=CloseKind.LOST, reason="no upgrade within 10 s")]
+    assert ended.eof(1.0) == [LinkClosed(kind=CloseKind.LOST, reason="the socket ended before the upgrade")]
     assert link.next_timeout is None
     assert not link.wants_socket
-
-
-@both_ends
-def test_the_socket_ends_during_the_upgrade(end):
-    """Lost, without a code: there was no WebSocket yet."""
-    link = link_at(end)
-
-    assert link.eof(1.0) == [LinkClosed(kind=CloseKind.LOST, reason="the socket ended before the upgrade")]
-    assert not link.wants_socket
+    assert not ended.wants_socket
 
 
 @both_ends
