@@ -94,32 +94,27 @@ def test_close_waits_no_longer_than_told(connected, goodbye):
     assert [(one.token, one.delivery) for one in world.got(SendFailed)] == [(token, "no")]
 
 
-def test_close_while_the_last_attempt_fails_is_the_end():
-    """There is no other try for a session that closes."""
-    world = World(client=config(attempts=5))
+@pytest.mark.parametrize("waiting", [False, True])
+def test_close_without_a_link_tries_no_other(waiting):
+    """There is none to send anything on, or it cannot be had: what is queued fails."""
+    world = silent() if waiting else World(client=config(attempts=5))
+    world.hub.listening = not waiting
+    if waiting:
+        world.lose()
     world.stack.open(world.now)
-    world.stack.send(e.Utterance(text="x"), world.now)
-    world.stack.close(world.now)
-
-    world.hub.listening = False
-    world.drive()
-
-    assert (world.stack.state, len(world.dials)) == (CLOSED, 1)
-    assert [one.failure.kind for one in world.got(SendFailed)] == [FailureKind.CONNECT]
-
-
-def test_close_while_waiting_is_at_once():
-    """There is no link to send anything on: what is queued fails."""
-    world = silent()
-    world.hub.listening = False
-    world.lose()
+    dials = len(world.dials)
     world.stack.send(e.Utterance(text="x"), world.now)
     ask = world.stack.ask(e.Utterance(text="y"), world.now)
 
-    world.close()
+    world.stack.close(world.now)
+    assert world.stack.state is (CLOSED if waiting else CLOSING)
+    world.hub.listening = False
+    world.drive()
 
     assert (world.stack.state, world.stack.next_timeout) == (CLOSED, None)
+    assert len(world.dials) == (dials if waiting else 1)
     assert [one.delivery for one in world.got(SendFailed)] == ["no"]
+    assert waiting or [one.failure.kind for one in world.got(SendFailed)] == [FailureKind.CONNECT]
     assert [(one.ask, one.fault, one.delivery) for one in world.got(AskFailed)] == [(ask, AskFault.LINK, "no")]
 
 

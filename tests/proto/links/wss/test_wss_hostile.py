@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterable
 
 import pytest
 
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.errors import RemoteProtocolError
-from thalovant_proto.links.wss.common import WssLimits
+from thalovant_proto.links.base import LinkEvent
+from thalovant_proto.links.wss.common import WssLimits, WssLink
 
 from ..link_pair import frames, receive
 from .ws_wire import (
@@ -90,14 +92,9 @@ def test_small_fragments_hold_no_more_than_their_bytes(end):
     link = link_of(opened(limits), end)
     flood = hostile(end, BINARY, b"x", fin=False) + hostile(end, CONTINUATION, b"x", fin=False) * (limits.message - 1)
 
-    tracemalloc.start()
-    try:
-        for start in range(0, len(flood), 1024):
-            assert receive(link, flood[start : start + 1024]) == []
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    events, held, _ = measured(link, [flood[start : start + 1024] for start in range(0, len(flood), 1024)])
 
+    assert events == []
     assert held < 2 * limits.message
 
 
@@ -106,18 +103,21 @@ def test_a_message_at_the_limit_costs_no_more_than_twice(end):
     """What is held while 4 MiB arrive in 64 KiB reads, the message itself included."""
     limits = WssLimits(message=4 << 20)
     link = link_of(opened(limits), end)
-    read = 64 * 1024
     receive(link, hostile(end, BINARY, length=limits.message))
 
-    tracemalloc.start()
-    try:
-        events = [event for _ in range(limits.message // read) for event in receive(link, bytes(read))]
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    events, _, peak = measured(link, (bytes(1 << 16) for _ in range(limits.message >> 16)))
 
     assert [len(frame.data) for frame in frames(events)] == [limits.message]
     assert peak < 2.2 * limits.message  # the bytes, once more as the event, and one slice
+
+
+def measured(link: WssLink, reads: Iterable[bytes]) -> tuple[list[LinkEvent], int, int]:
+    """What comes of these reads, and the memory that is held then, and at most."""
+    tracemalloc.start()
+    try:
+        return [event for data in reads for event in receive(link, data)], *tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
 
 RULES = {
