@@ -29,9 +29,25 @@ def ladder(redial: Redial, now: float, until: float) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
-def test_first_try_is_at_once():
-    """A link that broke may only have broken."""
-    assert Redial(lambda size: FULL).failed(5.0) == 5.0
+def test_steady_session_ends_an_outage():
+    """A link that broke may only have broken, and what worked for a while starts over: at once."""
+    redial = Redial(lambda size: FULL)
+    assert redial.failed(5.0) == 5.0
+    ladder(redial, 5.0, 10.0)
+    redial.proven(11.0)
+
+    assert redial.failed(11.0 + STEADY) == 11.0 + STEADY
+
+
+def test_short_session_does_not_end_it():
+    """A hub that throws us out at once is part of the outage; the next session is measured anew."""
+    redial = Redial(lambda size: FULL)
+    ladder(redial, 0.0, 2.0)
+    redial.proven(3.0)
+    first = redial.failed(3.0 + STEADY - 0.1)
+
+    assert first - (3.0 + STEADY - 0.1) == pytest.approx(YOUNG_CAP)
+    assert redial.failed(100.0) > 100.0
 
 
 def test_ladder_of_an_outage():
@@ -50,26 +66,6 @@ def test_jitter_is_down_to_half():
     full, half = (ladder(Redial(lambda size, byte=byte: byte), 0.0, 5.0) for byte in (FULL, HALF))
 
     assert [2 * pause for pause in half[:6]] == pytest.approx(full[:6])
-
-
-def test_steady_session_ends_an_outage():
-    """What worked for a while starts over: at once."""
-    redial = Redial(lambda size: FULL)
-    ladder(redial, 0.0, 5.0)
-    redial.proven(6.0)
-
-    assert redial.failed(6.0 + STEADY) == 6.0 + STEADY
-
-
-def test_short_session_does_not_end_it():
-    """A hub that throws us out at once is part of the outage; the next session is measured anew."""
-    redial = Redial(lambda size: FULL)
-    ladder(redial, 0.0, 2.0)
-    redial.proven(3.0)
-    first = redial.failed(3.0 + STEADY - 0.1)
-
-    assert first - (3.0 + STEADY - 0.1) == pytest.approx(YOUNG_CAP)
-    assert redial.failed(100.0) > 100.0
 
 
 def test_forgotten_is_dialed_thrice_a_minute():

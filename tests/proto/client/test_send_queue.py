@@ -32,19 +32,6 @@ def rest(box: SendQueue) -> list[int]:
     return found
 
 
-def test_window():
-    """The link gets so many at a time, and the next one when it has said something final."""
-    box, _ = outbox(WINDOW + 2)
-    assert rest(box) == list(range(1, WINDOW + 1))
-
-    box.written(1, final=True)
-    box.written(2, final=False)
-    box.receipted(3)
-
-    assert rest(box) == [WINDOW + 1, WINDOW + 2]
-    assert (box.held, box.queued) == (WINDOW, 0)
-
-
 def test_what_was_given_up_is_told_of_nowhere():
     """The link still has it: what it says of it later is for nobody."""
     box, told = outbox(3, taken=3)
@@ -58,14 +45,27 @@ def test_what_was_given_up_is_told_of_nowhere():
     assert (told, box.held) == ([], 0)
 
 
-def test_flushed_means_nothing_is_in_our_hands():
-    """Neither queued nor in the link's buffer; what waits for a receipt has left."""
+def test_window():
+    """The link gets so many at a time, and the next one when it has said something final.
+
+    Flushed is when nothing is queued or in the link's buffer; what waits for a receipt has left.
+    """
+    box, _ = outbox(WINDOW + 2)
+    assert rest(box) == list(range(1, WINDOW + 1))
+
+    box.written(1, final=True)
+    box.written(2, final=False)
+    box.receipted(3)
+
+    assert rest(box) == [WINDOW + 1, WINDOW + 2]
+    assert (box.held, box.queued) == (WINDOW, 0)
+
     box, _ = outbox(1)
-    assert not box.flushed
+    flushed = [box.flushed]
     box.next_message()
-    assert not box.flushed
+    flushed.append(box.flushed)
     box.written(1, final=False)
-    assert box.flushed
+    assert [*flushed, box.flushed] == [False, False, True]
 
 
 def test_reclaimed_messages_keep_their_order():

@@ -72,12 +72,6 @@ def test_bad_url(url, message):
     assert str(caught.value) == message
 
 
-def test_other_transports_name_themselves():
-    """The same parser serves HTTPS, in its own words."""
-    with pytest.raises(ValueError, match=r"HTTPS endpoint must start with http:// or https://\."):
-        parse_endpoint("wss://hub.local", name="HTTPS", plain="http", tls="https")
-
-
 @pytest.mark.parametrize(
     ("url", "target"),
     [
@@ -176,36 +170,25 @@ assert "+" in PLUS
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "agent", "key"),
     [
-        f"/?authorization={PADDED}",
-        f"/?authorization={quote(PADDED)}",
-        f"/?authorization={PADDED.rstrip('=')}",
-        f"/?authorization={PADDED.rstrip('=')}=",
-        f"/hivemind/public?authorization={PADDED}",
-        f"?authorization={PADDED}",
-        f"/?x=1&authorization={PADDED}&y=%zz",
-        f"/?authorization={PADDED}&authorization=other",
+        (f"/?authorization={PADDED}", "Sdk/1", "key~"),
+        (f"/?authorization={quote(PADDED)}", "Sdk/1", "key~"),
+        (f"/?authorization={PADDED.rstrip('=')}", "Sdk/1", "key~"),
+        (f"/?authorization={PADDED.rstrip('=')}=", "Sdk/1", "key~"),
+        (f"/hivemind/public?authorization={PADDED}", "Sdk/1", "key~"),
+        (f"?authorization={PADDED}", "Sdk/1", "key~"),
+        (f"/?x=1&authorization={PADDED}&y=%zz", "Sdk/1", "key~"),
+        (f"/?authorization={PADDED}&authorization=other", "Sdk/1", "key~"),
+        # a `+` may come raw (older clients), escaped (newer ones) or as the space that some proxy made of it
+        *((f"/?authorization={PLUS.replace('+', plus)}", "Sdk/12", "k~>") for plus in ("+", "%2B", "%2b", "%20")),
+        # a user agent with a colon cannot be told from a key with one: what follows the first is the key
+        (f"/?authorization={base64.b64encode(b'Sdk:1:key').decode()}", "Sdk", "1:key"),
     ],
 )
-def test_forms_that_hubs_read(target):
+def test_forms_that_hubs_read(target, agent, key):
     """Raw or escaped, padded or not, on any path, among other parameters; the first one counts."""
-    assert read_authorization(target) == Credentials(access_key=Secret("key~"), user_agent="Sdk/1")
-
-
-@pytest.mark.parametrize("plus", ["+", "%2B", "%2b", "%20"])
-def test_forms_of_plus(plus):
-    """A `+` may come raw (older clients), escaped (newer ones) or as the space that some proxy made of it."""
-    seen = read_authorization(f"/?authorization={PLUS.replace('+', plus)}")
-
-    assert seen == Credentials(access_key=Secret("k~>"), user_agent="Sdk/12")
-
-
-def test_the_first_colon_splits():
-    """A user agent with a colon cannot be told from a key with one: what follows the first is the key."""
-    value = base64.b64encode(b"Sdk:1:key").decode()
-
-    assert read_authorization(f"/?authorization={value}") == Credentials(access_key=Secret("1:key"), user_agent="Sdk")
+    assert read_authorization(target) == Credentials(access_key=Secret(key), user_agent=agent)
 
 
 def _query(token: bytes) -> str:
@@ -245,6 +228,8 @@ def test_any_target_is_read(target):
     assert seen is None or (seen.access_key and seen.user_agent)
 
 
-def test_nothing_shows_the_key():
-    """An endpoint's query may hold a key; its repr must not."""
+def test_other_transports_name_themselves_and_nothing_shows_the_key():
+    """The same parser serves HTTPS, in its own words. An endpoint's query may hold a key; its repr must not."""
+    with pytest.raises(ValueError, match=r"HTTPS endpoint must start with http:// or https://\."):
+        parse_endpoint("wss://hub.local", name="HTTPS", plain="http", tls="https")
     assert "PLANTED" not in repr(wss("wss://hub.local/PLANTED?authorization=PLANTED"))
