@@ -217,10 +217,8 @@ class Hub:
 
     def remove_client(self, name: str) -> bool:
         """Forget a client and close its connections; whether there was one."""
-        dispatcher = self._up.dispatcher
-        removed = dispatcher.registry.remove(name)
-        for peer in self._peers(name):
-            dispatcher.kick(peer, code=1008, reason="this client was removed")
+        removed = self._up.dispatcher.registry.remove(name)
+        self.disconnect(name, code=1008, reason="this client was removed")
         return removed is not None
 
     def disconnect(self, name: str, *, code: int = 1001, reason: str = "") -> int:

@@ -151,30 +151,24 @@ class _AmqttEnd:
     def __init__(self, connection: MqttConnection, number: int) -> None:
         self._connection = connection
         self._number = number
-        self._received = bytearray()
-        self._closed = False
-        self._news = asyncio.Event()
+        self._reader = asyncio.StreamReader()
 
     # --- the gatekeeper's side
 
     def receive_data(self, data: bytes) -> None:
-        self._received += data
-        self._news.set()
+        self._reader.feed_data(data)
 
     def feed_eof(self) -> None:
-        self._closed = True
-        self._news.set()
+        self._reader.feed_eof()
 
     # --- amqtt's side
 
     async def read(self, n: int) -> bytes:
         """`n` bytes; fewer only if the client is gone."""
-        while len(self._received) < n and not self._closed:
-            self._news.clear()
-            await self._news.wait()
-        data = bytes(self._received[:n])
-        del self._received[:n]
-        return data
+        try:
+            return await self._reader.readexactly(n)
+        except asyncio.IncompleteReadError as ended:
+            return ended.partial
 
     def write(self, data: bytes) -> None:
         self._connection.receive_from_broker(data)

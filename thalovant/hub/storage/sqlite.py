@@ -12,9 +12,11 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+from attrs import fields
 
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
@@ -69,17 +71,14 @@ class Store:
         where = folder or Path(":memory:")
         if folder is not None:
             _prepare(folder)
-        with _reported(where):
+        with _reported(where), ExitStack() as undo:
             name = ":memory:" if folder is None else str(folder / FILE)
             connection = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
-        state = cls(connection, where)
-        try:
-            with _reported(where):
-                state._lock()
+            undo.callback(connection.close)
+            state = cls(connection, where)
+            state._lock()
             state._check_clock(now)
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         return state
 
     def close(self, *, now: datetime.datetime) -> None:
@@ -126,8 +125,7 @@ class Store:
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        execute("BEGIN EXCLUSIVE")
-        try:
+        with self._transaction("EXCLUSIVE"):
             version = execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
                 raise _error(self._folder, "was written by a newer version of thalovant")
@@ -135,10 +133,6 @@ class Store:
                 for statement in _TABLES.split(";"):
                     execute(statement)
                 execute(f"PRAGMA user_version = {SCHEMA}")
-        except BaseException:
-            execute("ROLLBACK")
-            raise
-        execute("COMMIT")
 
     def _check_clock(self, now: datetime.datetime) -> None:
         seen = self.get("last_seen")
@@ -157,8 +151,8 @@ class Store:
         self.put(last_seen=now.isoformat().encode())
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        self._connection.execute(f"BEGIN {kind}")
         try:
             yield
         except BaseException:
@@ -200,12 +194,9 @@ def _reported(folder: Path) -> Iterator[None]:
         raise
 
 
-_COLUMNS: Final = (
-    "id", "name", "access_key", "password", "crypto_key", "site_id", "generation", "allowed", "admin", "can_escalate",
-    "can_propagate", "can_broadcast", "psk", "pinned", "pubkey",
-)  # fmt: skip
-
-
+_COLUMNS: Final = tuple(column.name for column in fields(Client))
+_SECRETS: Final = ("access_key", "password", "crypto_key", "psk")
+_FLAGS: Final = ("admin", "can_escalate", "can_propagate", "can_broadcast")
 _LOAD: Final = f"SELECT {', '.join(_COLUMNS)} FROM clients ORDER BY id"  # noqa: S608 - constants
 _SAVE: Final = (
     f"INSERT INTO clients ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) "  # noqa: S608
@@ -214,28 +205,16 @@ _SAVE: Final = (
 
 
 def _row(client: Client) -> dict[str, Any]:
-    values = {
-        "access_key": client.access_key.reveal(),
-        "password": client.password.reveal(),
-        "crypto_key": client.crypto_key and client.crypto_key.reveal(),
-        "generation": int(client.generation),
-        "allowed": json.dumps(client.allowed),
-        "psk": client.psk and client.psk.reveal(),
-    }
-    return {name: values[name] if name in values else getattr(client, name) for name in _COLUMNS}
+    row = {name: getattr(client, name) for name in _COLUMNS}
+    for name in _SECRETS:
+        row[name] = row[name] and row[name].reveal()
+    return {**row, "generation": int(client.generation), "allowed": json.dumps(client.allowed)}
 
 
 def _client(row: dict[str, Any]) -> Client:
-    flags = ("admin", "can_escalate", "can_propagate", "can_broadcast")
-    return Client(
-        **{
-            **row,
-            "access_key": Secret(row["access_key"]),
-            "password": Secret(row["password"]),
-            "crypto_key": row["crypto_key"] and Secret(row["crypto_key"]),
-            "generation": Generation(row["generation"]),
-            "allowed": tuple(json.loads(row["allowed"])),
-            "psk": row["psk"] and Secret(row["psk"]),
-            **{flag: bool(row[flag]) for flag in flags},
-        }
-    )
+    for name in _SECRETS:
+        row[name] = row[name] and Secret(row[name])
+    for name in _FLAGS:
+        row[name] = bool(row[name])
+    given = {"generation": Generation(row["generation"]), "allowed": tuple(json.loads(row["allowed"]))}
+    return Client(**{**row, **given})
