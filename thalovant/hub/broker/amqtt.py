@@ -14,7 +14,7 @@ from typing import Any, Final
 from thalovant_proto.links.mqtt.packets import Connect
 
 from ..errors import HubSetupError
-from ..listeners.base import Binding, RequestConnection, RequestListener
+from ..listeners.base import Binding, RequestConnection, RequestListener, Soon
 from ..settings import Settings
 from .accounts import Accounts
 from .connection import MqttConnection
@@ -123,26 +123,12 @@ class BrokerListener(RequestListener):
 class _Driver:
     """The driver of a connection. Wakes once for all that happens at a time."""
 
-    __slots__ = ("_connection", "_waking")
+    __slots__ = ("abort", "hold", "wake")
 
     def __init__(self, connection: RequestConnection) -> None:
-        self._connection = connection
-        self._waking = False
-
-    def wake(self) -> None:
-        if not self._waking:
-            self._waking = True
-            self._connection.loop.call_soon(self._wake)
-
-    def hold(self, hold: bool) -> None:
-        self._connection.hold(hold)
-
-    def abort(self) -> None:
-        self._connection.abort()
-
-    def _wake(self) -> None:
-        self._waking = False
-        self._connection.wake()
+        self.wake = Soon(connection.wake)
+        self.hold = connection.hold
+        self.abort = connection.abort
 
 
 class _AmqttEnd:

@@ -6,11 +6,12 @@ broker.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Never, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -129,6 +130,24 @@ class NoOutcomes:
     def outcomes(self) -> Sequence[Never]:
         """None."""
         return ()
+
+
+class Soon:
+    """A function that runs once, on the loop's next round, for all calls until then."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._loop = asyncio.get_running_loop()
+        self._due = False
+
+    def __call__(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._due = False
+        self._function()
 
 
 def _log_fault(address: PeerAddress, message: str) -> None:

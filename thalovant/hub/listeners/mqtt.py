@@ -30,7 +30,7 @@ from thalovant_proto.secret import Secret
 from ..broker.accounts import HUB_NAME, PREFIX, Accounts
 from ..connections import ClientConnection, PeerOutcome
 from ..errors import HubSetupError
-from .base import NoOutcomes
+from .base import NoOutcomes, Soon
 
 if TYPE_CHECKING:
     from ..broker.gatekeeper import Gatekeeper
@@ -208,7 +208,8 @@ class MqttService:
             self._driver = _MemoryDriver(self._session, gatekeeper, self._wake_senders)
         self._first: asyncio.Future[BrokerLost | None] = self._loop.create_future()
         self._lost = False  # and that is logged
-        self._flushing = False
+        #: Writes what clients have been sent, soon: once for all of them.
+        self.flush: Soon = Soon(self._driver.wake)
 
     async def start(self) -> None:
         """Begin to serve; a broker that cannot be reached is tried again for as long as it takes.
@@ -248,21 +249,11 @@ class MqttService:
             unsent = max(unsent, self._gatekeeper.unsent(client.access_key.reveal()))
         return min(unsent, self.dispatcher.settings.unsent)
 
-    def flush(self) -> None:
-        """Write what clients have been sent, soon: once for all of them."""
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
     def forget(self, link: gateway.MqttPeerLink) -> None:
         """A client is gone."""
         del self._clients[link]
 
     # --- inside
-
-    def _flush(self) -> None:
-        self._flushing = False
-        self._driver.wake()
 
     def _handle_event(self, event: BrokerEvent, now: float) -> None:
         match event:
@@ -305,9 +296,8 @@ class _MemoryDriver(SessionRunner[Never]):
     def __init__(self, session: BrokerSession, gatekeeper: Gatekeeper, on_drained: Callable[[], None]) -> None:
         super().__init__(session, on_outcome=_unexpected, on_end=self._disconnect)
         self._session = session
-        self._connect = partial(gatekeeper.connect_hub, self._schedule, on_drained)
+        self._connect = partial(gatekeeper.connect_hub, Soon(self._receive), on_drained)
         self._hub_end = self.wire = self._connect()
-        self._scheduled = False
         self._ended = asyncio.Event()
 
     async def closed(self) -> None:
@@ -321,13 +311,7 @@ class _MemoryDriver(SessionRunner[Never]):
             self._session.socket_opened(self.now)
             self.wake()
 
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self._receive)
-
     def _receive(self) -> None:
-        self._scheduled = False
         self.receive(self._hub_end.data_to_send())
 
     def _disconnect(self) -> None:
