@@ -121,18 +121,7 @@ class MqttBrokerCredentials(HoldsSecrets):
         """The credentials, ready for JSON; without secrets only endpoint and TLS."""
         if not include_secrets:
             return {"endpoint": redact_text(self.endpoint), "tls": self.tls}
-        shown: dict[str, Any] = {
-            "endpoint": self.endpoint,
-            "username": self.username,
-            "password": self.password,
-            "topic_prefix": self.topic_prefix,
-            "hub_id": self.hub_id,
-            "c2s_topic": self.c2s_topic,
-            "s2c_topic": self.s2c_topic,
-            "status_topic": self.status_topic,
-            "hash_topics": self.hash_topics,
-        }
-        shown = {key: value for key, value in shown.items() if value}
+        shown = {key: value for key, value in vars(self).items() if value and key not in ("tls", "qos")}
         return shown | {"tls": self.tls} | ({"qos": self.qos} if self.qos != 1 else {})
 
     def __repr__(self) -> str:

@@ -13,6 +13,11 @@ ThalovantConnectionPhase: TypeAlias = Literal["idle", "connecting", "open", "han
 
 #: In the `meta` of a speech: its skill says that it really answered the question.
 THALOVANT_CLAIMED_META_KEY: Final = "thalovant_claimed"
+# Attributes of a reply that are ready for JSON.
+_SHOWN: Final = (
+    *("text", "display_text", "handled", "ok", "claimed"),
+    *("session_id", "request_id", "lang", "dropped_media"),
+)
 _FALLBACK: Final = "fallback"  # in the id of a pipeline that takes what no skill understood
 
 
@@ -123,21 +128,13 @@ class ThalovantReply:
     def as_dict(self) -> dict[str, Any]:
         """The reply, ready for JSON; without `raw_messages`."""
         return {
-            "text": self.text,
-            "display_text": self.display_text,
+            **{name: getattr(self, name) for name in _SHOWN},
             "utterances": list(self.utterances),
-            "handled": self.handled,
-            "ok": self.ok,
-            "claimed": self.claimed,
-            "session_id": self.session_id,
-            "request_id": self.request_id,
-            "lang": self.lang,
             "pipeline_ids": list(self.pipeline_ids),
             "skill_ids": list(self.skill_ids),
             "display_items": [item.as_dict() for item in self.display_items()],
             "failure_event": self.failure_event.as_dict() if self.failure_event else None,
             "events": [event.as_dict() for event in self.events],
-            "dropped_media": self.dropped_media,
         }
 
     def _named(self, key: str) -> tuple[str, ...]:

@@ -18,6 +18,12 @@ from .secret_files import NotAFile, TooPermissive, read_secret
 
 _APP: Final = "thalovant"
 DEFAULT_CONFIG_FILENAME: Final = "config.yaml"
+# Fields with a variable of the same name each, the broker's after `MQTT_`.
+_OF_CLIENT: Final = ("access_key", "password", "crypto_key", "site_id", "ca_file")
+_OF_BROKER: Final = (
+    *("endpoint", "username", "password", "qos", "hub_id"),
+    *("topic_prefix", "c2s_topic", "s2c_topic", "status_topic", "hash_topics"),
+)
 
 
 def default_config_path() -> Path:
@@ -73,34 +79,20 @@ def from_environment(prefix: str) -> dict[str, Any]:
     def value(*names: str) -> str | None:
         return next((found for name in names if (found := os.environ.get(prefix + name, "").strip())), None)
 
+    def named(fields: tuple[str, ...], kind: str = "") -> dict[str, Any]:
+        return _present({name: value(kind + name.upper()) for name in fields})
+
     http = value("HUB_HTTP_HOST")
     https, wss = value("HUB_HTTPS_HOST") or http, value("HUB_WSS_HOST", "HUB_WEBSOCKET_HOST")
     mqtt = value("HUB_MQTT_HOST")
     port, path = value("HUB_HTTP_PORT"), value("HUB_HTTP_PATH")
     found = {
-        "access_key": value("ACCESS_KEY"),
-        "password": value("PASSWORD"),
-        "crypto_key": value("CRYPTO_KEY"),
-        "site_id": value("SITE_ID"),
-        "ca_file": value("CA_FILE"),
+        **named(_OF_CLIENT),
         "default_master": http or value("DEFAULT_MASTER") or https or wss,
         "default_port": port or value("DEFAULT_PORT"),
         "default_path": path or value("DEFAULT_PATH"),
         "data_plane_endpoints": _present({"https": _with_port_and_path(https, port, path), "wss": wss, "mqtt": mqtt}),
-        "mqtt": _present(
-            {
-                "endpoint": value("MQTT_ENDPOINT") or mqtt,
-                "username": value("MQTT_USERNAME"),
-                "password": value("MQTT_PASSWORD"),
-                "topic_prefix": value("MQTT_TOPIC_PREFIX"),
-                "qos": value("MQTT_QOS"),
-                "hub_id": value("MQTT_HUB_ID"),
-                "c2s_topic": value("MQTT_C2S_TOPIC"),
-                "s2c_topic": value("MQTT_S2C_TOPIC"),
-                "status_topic": value("MQTT_STATUS_TOPIC"),
-                "hash_topics": value("MQTT_HASH_TOPICS"),
-            }
-        ),
+        "mqtt": _present({"endpoint": mqtt, **named(_OF_BROKER, "MQTT_")}),
     }
     return _present(found)
 
