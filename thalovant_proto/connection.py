@@ -14,6 +14,7 @@ from . import events as e
 from .carrier import Carrier, CloseKind, Frame
 from .codec.channel import Channel
 from .codec.envelope import clear_frame, handshake_in, parse_clear
+from .codec.legacy_policy import FORMER_KEYS, GREETING_TIME, LEGACY_POLICY, same_greeting
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
 from .entropy import BadEntropy, Entropy
@@ -36,11 +37,6 @@ INTERNAL_ERROR: Final = 1011
 # Frames that wait while a key is derived.
 _PARKED_FRAMES: Final = 4
 _PARKED_BYTES: Final = 128 * KIB
-# Keys of one connection that newer password proofs have replaced, but which open frames all the same.
-_FORMER_KEYS: Final = 3
-# A hub waits so long for a sign of a v0 client before it greets it once more. Old ones give up after 6 s; a client
-# whose answer is on its way for as long as this must not be taken for one that heard nothing.
-_GREETING_TIME: Final = 3.0
 # From asking a silent hub whether it is there to its answer, where nothing else would show that it is gone.
 _PROBE_TIME: Final = 20.0
 
@@ -66,7 +62,7 @@ class HubConnection:
         self._limits = limits
         self._state = State.IDLE
         self._channel: Channel | None = None
-        self._former: deque[Channel] = deque(maxlen=_FORMER_KEYS)  # replaced by password proofs
+        self._former: deque[Channel] = deque(maxlen=FORMER_KEYS)  # replaced by password proofs
         self._proven = False
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
@@ -101,7 +97,7 @@ class HubConnection:
             self._channel = handshake.preshared()
             self._again = handshake.opening_again()
             if self._again:
-                self._timers["greeting"] = now + _GREETING_TIME
+                self._timers["greeting"] = now + GREETING_TIME
         self._peer = self.role.peer
 
     # --- what it is now ---
@@ -258,7 +254,7 @@ class HubConnection:
         """
         if self.used_up >= 1:
             return
-        if self.generation is not e.Generation.NOISE and self._hello is not None:
+        if LEGACY_POLICY[self.generation].ignores_rendezvous and self._hello is not None:
             self.send(self._hello, now)
         else:
             self.send(e.Rendezvous(), now)
@@ -299,13 +295,12 @@ class HubConnection:
     ) -> e.Message | None:
         """The event in a frame that the newest key does not open; None for one in clear, which is handled.
 
-        A client that proves its password more than once may seal with a former key until it has read the last answer;
-        with the crypto key proofs only, since there is a better one. Raises `unopened` for anything else.
+        A former key may open it, too. Raises `unopened` for anything else.
         """
         for former in self._former:
             with suppress(Unauthentic):
                 event = former.open(frame, now)
-                if former.generation is e.Generation.PASSWORD or isinstance(event, e.SealedHandshake):
+                if LEGACY_POLICY[former.generation].former_key_opens_all or isinstance(event, e.SealedHandshake):
                     return event
         # Only the keys tell a sealed frame from a clear one: what does not open may be a handshake event yet.
         try:
@@ -333,7 +328,7 @@ class HubConnection:
         Once there are keys it may only come on carriers that have it; elsewhere the table refuses it.
         """
         first, keyed, rehello = self._opening.get(type(clear)), self._channel is not None, self._carrier.rehello
-        if first is not None and self.generation is e.Generation.PRESHARED and _greets_again(clear, first):
+        if first is not None and LEGACY_POLICY[self.generation].greets_twice and same_greeting(clear, first):
             return True
         if (keyed and not rehello) or (first is None and not keyed):
             return False
@@ -353,9 +348,7 @@ class HubConnection:
         if not self._proven:
             self._prove(events)
             claimed, self._claimed = self._claimed, None
-            # Older clients say their hello in clear; an authenticated frame now stands behind it. With v3 none does:
-            # there a clear hello only wakes the hub, and who said it is anybody's guess (security.md §1).
-            if claimed and self.generation is not e.Generation.NOISE and not isinstance(event, e.ClientHello):
+            if claimed and LEGACY_POLICY[self.generation].speaks_clear and not isinstance(event, e.ClientHello):
                 events.append(e.ClientHello(payload=claimed.payload))
         if told:
             events.append(event)
@@ -400,8 +393,8 @@ class HubConnection:
                 self._former.append(self._channel)
             self._channel = step.channel
             self.used_up = 0.0
-            if step.channel.generation is e.Generation.NOISE:
-                self._answer = _refuse  # v0 and v1 hubs hear the client in clear until it has sealed something
+            if not LEGACY_POLICY[step.channel.generation].speaks_clear:
+                self._answer = _refuse
         if step.completed is not None:
             events.append(step.completed)
         for message in step.seal:
@@ -439,11 +432,6 @@ class HubConnection:
         self.close()
         code, told = _goodbye(error)
         return e.Closed(kind=kind, error=error, code=code, reason=reason or told)
-
-
-def _greets_again(clear: e.HubHello | e.Offer, first: e.HubHello | e.Offer) -> bool:
-    """Whether a hub has not heard a v0 client yet, and says the same once more, with the password on offer now."""
-    return {**clear.payload, "password": None} == {**first.payload, "password": None}
 
 
 def _goodbye(error: ProtocolError | None) -> tuple[int, str]:

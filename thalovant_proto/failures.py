@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from . import events as e
 from .carrier import CloseKind
+from .codec.legacy_policy import LEGACY_POLICY, UNREAD_WITHIN
 from .dial import DialFailed
 from .errors import (
     CredentialsMissing,
@@ -71,9 +72,6 @@ class Progress:
     sealed_for: float | None = None
     node_id: str | None = field(default=None, repr=False)
 
-
-#: A v0 hub drops a client that it cannot read; this soon after the first sealed frame it is no accident.
-UNREAD_WITHIN: Final = 1.0
 
 #: HTTP status 500: legacy hubs send it for an access key that they do not know, every hub for an internal error. So it
 #: is never final.
@@ -157,18 +155,17 @@ def ended_unread(progress: Progress, by_peer: CloseKind | None) -> bool:
 
     WSS: the socket is dropped; HTTPS: status 500 (real-hubs.md §7).
     """
-    preshared = progress.generation is e.Generation.PRESHARED
-    return by_peer is CloseKind.LOST and preshared and not (progress.proven or _outlived(progress))
+    drops = LEGACY_POLICY[progress.generation].drops_unread
+    return by_peer is CloseKind.LOST and drops and not (progress.proven or _outlived(progress))
 
 
 def _outlived(progress: Progress) -> bool:
-    # A v0 hub proves nothing before it has something to say, but what it cannot read it drops at once.
-    preshared = progress.generation is e.Generation.PRESHARED
-    return preshared and progress.sealed_for is not None and progress.sealed_for > UNREAD_WITHIN
+    drops = LEGACY_POLICY[progress.generation].drops_unread
+    return drops and progress.sealed_for is not None and progress.sealed_for > UNREAD_WITHIN
 
 
 def _refusal(code: int | None, said: str, progress: Progress) -> Failure:
-    if progress.completed and progress.generation is e.Generation.PRESHARED:
+    if progress.completed and LEGACY_POLICY[progress.generation].drops_unread:
         return wrong_crypto_key(code)
     if progress.completed:
         return Failure(

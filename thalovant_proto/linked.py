@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import events as e
+from .codec.legacy_policy import LEGACY_POLICY
 from .connection import HubConnection
 from .entropy import Entropy, soonest
 from .errors import HandshakeTimeout, LocalProtocolError
@@ -90,7 +91,7 @@ class LinkedConnection(Generic[LinkT]):
             for frame, last in frames:
                 self.link.send(frame, now, token=last)
         except LocalProtocolError:
-            self.broken = connection.generation is e.Generation.NOISE  # other frames have no numbers
+            self.broken = not LEGACY_POLICY[connection.generation].bears_loss
             raise
 
     @property

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from .. import events as e
 from ..carrier import CloseKind
+from ..codec.legacy_policy import HOLD_AT, LEGACY_POLICY, LINGER, RENEW_AT, UNREAD_ATTEMPTS, LegacyPolicy
 from ..entropy import Entropy, soonest
 from ..errors import LocalProtocolError
 from ..failures import Failure, FailureKind, Progress, ended_unread, wrong_crypto_key
@@ -29,12 +30,6 @@ from .subscriptions import Filter, Subscriptions
 
 #: A polling link hurries this long after the last thing that was sent or heard.
 EAGER_FOR: Final = 10.0
-#: A close waits this long for pending answers of a legacy hub, which loses its message bus if the client leaves before.
-LINGER: Final = 2.0
-#: Legacy keys that are spent this far are renewed as soon as nobody waits for an answer; from the second mark on
-#: nothing more is sent under them, so that this will be soon.
-RENEW_AT: Final = 0.75
-HOLD_AT: Final = 0.95
 #: A completed handshake waits this long for its proof before the session counts as connected, unproven.
 PROOF_TIME: Final = 0.75
 
@@ -42,8 +37,8 @@ PROOF_TIME: Final = 0.75
 class HubSession:
     """One client's session with one hub, across links. What users should know goes to `report`, in order.
 
-    To be read from outside: `state`; `legacy`, whether the present keys are of a generation before v3; `steady`,
-    whether messages travel and nothing is about to end; `queue`, what waits for a link.
+    To be read from outside: `state`; `steady`, whether messages travel and nothing is about to end; `queue`, what waits
+    for a link.
     """
 
     def __init__(
@@ -56,7 +51,7 @@ class HubSession:
         self._entropy = entropy
         self._report = report
         self.state: SessionState = SessionState.IDLE
-        self.legacy: bool = False
+        self._policy: LegacyPolicy = LEGACY_POLICY[None]
         self.steady: bool = False
         self._failure: Failure | None = None
         self._redial = Redial(entropy)
@@ -232,7 +227,7 @@ class HubSession:
             return None
         if one.ask:
             self._asks.sent(one.token)
-        if self.legacy and isinstance(one.message, e.Utterance):
+        if self._policy.needs_linger and isinstance(one.message, e.Utterance):
             self._unanswered[one.message.request_id] = None
         return one
 
@@ -255,18 +250,16 @@ class HubSession:
     def heard(self, event: e.Bus, now: float) -> None:
         """A message of the bus arrived."""
         self._active_until = now + EAGER_FOR
-        own = None
-        if self.legacy:
-            own = self.config.session_id
-            if isinstance(event, e.UtteranceHandled):
-                self._answered(event.request_id)
+        own = self.config.session_id if self._policy.answers_by_hello else None
+        if self._policy.needs_linger and isinstance(event, e.UtteranceHandled):
+            self._answered(event.request_id)
         taken = self._asks.on_message(event, now, own_session=own)
         self._subscriptions.on_message(event, now, keep=not taken)
 
     def handshake_completed(self, completed: e.HandshakeCompleted, now: float) -> None:
         """Both ends hold the keys: messages may travel."""
         self._completed = completed
-        self.legacy = completed.generation is not e.Generation.NOISE
+        self._policy = LEGACY_POLICY[completed.generation]
         self._unproven_until = now + PROOF_TIME
         self._go_on(SessionState.READY)
 
@@ -275,7 +268,7 @@ class HubSession:
         failure, by_peer = ending.failure, ending.by_peer
         had_keys, was_up = self.ready, self.ready and self._unproven_until is None
         self._completed = self._unproven_until = None
-        self.legacy = False
+        self._policy = LEGACY_POLICY[None]
         self._attempting = False
         self._sort(ending.unsent, failure)
         if self.state is SessionState.CLOSING:
@@ -288,7 +281,7 @@ class HubSession:
             self._dial_at = now
             return
         self._ended_unread = self._ended_unread + 1 if ended_unread(progress, by_peer) else 0
-        if self._ended_unread >= 2:
+        if self._ended_unread >= UNREAD_ATTEMPTS:
             failure = wrong_crypto_key()
         rests_until = now + (ending.pause or 0.0)
         verdict = failure if was_up else self.routes.failed(failure, rests_until=rests_until)
@@ -363,7 +356,7 @@ class HubSession:
     def _enter(self, state: SessionState, failure: Failure | None = None) -> None:
         if state is not self.state:
             self.state = state
-            self.steady = state is SessionState.READY and not self.legacy
+            self.steady = state is SessionState.READY and not self._policy.keys_wear_out
             self._report(StateChanged(state=state, failure=failure))
 
     def _go_on(self, state: SessionState) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hmac
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from .. import events as e
 from ..codec.channel import LegacyChannel, NoiseChannel
+from ..codec.legacy_policy import LEGACY_POLICY, OFFERED_ENCODINGS
 from ..crypto.encodings import Encoding
 from ..crypto.kdf import Kdf, psk_salt
 from ..crypto.legacy import Cipher, LegacyCipher, crypto_key
@@ -24,11 +25,6 @@ from ..secret import Secret
 from ..trust import key_sized
 from . import password as hsub
 from .client import CIPHER_NAMED, CIPHERS, ENCODING_NAMED, SUITES, Answer, Derivation, Step
-
-#: The choice of encodings for a legacy client. `JSON-Z85P` is not offered: stable clients cannot read it (wire.md §0).
-OFFERED_ENCODINGS: Final = (
-    Encoding.B64, Encoding.URLSAFE_B64, Encoding.B91, Encoding.Z85B, Encoding.B32, Encoding.HEX
-)  # fmt: skip
 
 
 def _usable(instance: object, attribute: Any, value: Secret[str]) -> None:
@@ -106,7 +102,7 @@ class HubHandshake:
 
         Those that cannot go by their key alone learn that the password does as well.
         """
-        if self._side.generation is not e.Generation.PRESHARED:
+        if not LEGACY_POLICY[self._side.generation].greets_twice:
             return ()
         return self._hello, evolve(self._side, offers_password=True).offer()
 
@@ -205,7 +201,7 @@ class HubHandshake:
             binarize=binarize,
             entropy=self._entropy,
             limits=self._limits,
-            in_kind=generation is e.Generation.PRESHARED,
+            in_kind=LEGACY_POLICY[generation].answered_in_kind,
         )
 
 

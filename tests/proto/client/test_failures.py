@@ -6,10 +6,10 @@ import pytest
 
 from thalovant_proto import errors
 from thalovant_proto.carrier import CloseKind
+from thalovant_proto.codec.legacy_policy import UNREAD_WITHIN
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.events import Generation
 from thalovant_proto.failures import (
-    UNREAD_WITHIN,
     Failure,
     FailureKind,
     Progress,

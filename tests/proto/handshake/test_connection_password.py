@@ -9,6 +9,7 @@ import pytest
 
 from thalovant_proto import events as e
 from thalovant_proto.codec.channel import LegacyChannel
+from thalovant_proto.codec.legacy_policy import OFFERED_ENCODINGS
 from thalovant_proto.crypto.encodings import Encoding
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.crypto.legacy import Cipher, LegacyCipher
@@ -21,7 +22,6 @@ from thalovant_proto.errors import (
 )
 from thalovant_proto.events import Generation
 from thalovant_proto.handshake import password as hsub
-from thalovant_proto.handshake.hub import OFFERED_ENCODINGS
 from thalovant_proto.secret import Secret
 from thalovant_proto.state import Role, State
 
