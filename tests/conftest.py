@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import inspect
 import os
 import time
 from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 from coverage import Coverage
@@ -22,6 +26,7 @@ settings.register_profile(
 settings.load_profile("timeless")
 
 STARTED = time.monotonic()
+PATIENCE = 30.0
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,6 +41,28 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         coverage.start()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test on a loop of its own, within its fixtures that are async contexts; no task may be left."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+
+    async def run() -> None:
+        async with AsyncExitStack() as exits, asyncio.timeout(PATIENCE):
+            arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}
+            for name, value in arguments.items():
+                if isinstance(value, AbstractAsyncContextManager):
+                    arguments[name] = await exits.enter_async_context(value)
+            await test(**arguments)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+    if "tests/sdk" in pyfuncitem.path.as_posix():  # where nothing may be left for the garbage collector either
+        gc.collect()
+    return True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

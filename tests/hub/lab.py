@@ -6,9 +6,10 @@ A visitor is a client that holds its keys and obeys no rule: it says whatever a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from attrs import evolve
@@ -219,6 +220,10 @@ class Lab:
         side = client_side(**fields)
         return MqttConnection(self, Puppet(side), client.access_key.reveal(), address=address, agent=agent)
 
+    async def end(self) -> None:
+        """End what skills are doing."""
+        await self.dispatcher.runner.drain(0)
+
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let the loop run until something is so."""
         async with asyncio.timeout(PATIENCE):
@@ -226,16 +231,12 @@ class Lab:
                 await asyncio.sleep(0.001)
 
 
-def experiment(act: Callable[[Lab], Coroutine[Any, Any, None]], **settings: Any) -> None:
-    """Run a test's act in a new lab."""
-
-    async def run() -> None:
-        lab = Lab(**settings)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await act(lab)
-                await lab.dispatcher.runner.drain(0)
-        finally:
-            lab.state.close(now=NOW)
-
-    asyncio.run(run())
+@contextlib.asynccontextmanager
+async def opened(**settings: Any) -> AsyncIterator[Lab]:
+    """A lab for one test."""
+    lab = Lab(**settings)
+    try:
+        yield lab
+        await lab.end()
+    finally:
+        lab.state.close(now=NOW)

@@ -6,12 +6,12 @@ import asyncio
 import datetime
 import logging
 import socket
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.hub.world import PATIENCE, World
 from thalovant._internal.secret_files import locked
 from thalovant.async_client import AsyncThalovantClient
 from thalovant.errors import (
@@ -27,127 +27,54 @@ from thalovant.identity import ThalovantIdentity
 from thalovant.trust_store import LOCK_FILE
 from thalovant_proto.events import BinType
 
-PATIENCE = 30.0
-
-
-class World:
-    """Hubs and clients of one test, closed with it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
-
-    async def hub(self, **options: Any) -> Hub:
-        """A hub that listens."""
-        hub = Hub(**{"skills": SKILLS, **options})
-        self._closers.append(hub.close)
-        await hub.start()
-        return hub
-
-    def client(self, identity: ThalovantIdentity, **options: Any) -> AsyncThalovantClient:
-        """A client; the same identity has the same keys."""
-        folder = self.folder / "clients" / identity.site_id
-        client = AsyncThalovantClient(identity, **{"noise_state_dir": folder, **options})
-        self._closers.append(lambda: client.close(0))
-        return client
-
-    async def until(self, reached: Callable[[], bool]) -> None:
-        """Let the loop run until something is so."""
-        while not reached():
-            await asyncio.sleep(0.001)
-
-    async def close(self) -> None:
-        """Close everything, newest first."""
-        for close in reversed(self._closers):
-            await close()
-
-
-Run = Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs a test on a loop, with a world that is closed at its end."""
-
-    def runner(act: Callable[[World], Coroutine[Any, Any, None]]) -> None:
-        async def main() -> None:
-            world = World(tmp_path)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await act(world)
-            finally:
-                await world.close()
-            assert [task for task in asyncio.all_tasks() if asyncio.current_task() is not task] == []
-
-        asyncio.run(main())
-
-    return runner
-
-
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("generation", [3, 1, 0])
-def test_a_client_of_each_generation_is_answered(run: Run, generation: int) -> None:
+async def test_a_client_of_each_generation_is_answered(world: World, generation: int) -> None:
     """Over verified TLS, with nothing but the identity; twice, since the second contact is another handshake."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        identity = hub.add_client("kiosk", generation=generation)
-        for _ in range(2):
-            client = world.client(identity)
-            reply = await client.ask("hello there", request_id="r1")
-            assert (reply.text, reply.ok, reply.request_id) == ("You said: hello there", True, "r1")
-            assert hub.connected == ("kiosk",)
-            await client.close()
-            await world.until(lambda: hub.connected == ())
-
-    run(act)
+    hub = await world.hub()
+    identity = hub.add_client("kiosk", generation=generation)
+    for _ in range(2):
+        client = world.client(identity)
+        reply = await client.ask("hello there", request_id="r1")
+        assert (reply.text, reply.ok, reply.request_id) == ("You said: hello there", True, "r1")
+        assert hub.connected == ("kiosk",)
+        await client.close()
+        await world.until(lambda: hub.connected == ())
 
 
-def test_the_oldest_generation_is_warned_of(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_oldest_generation_is_warned_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It can be replayed from one connection to the next."""
-
-    async def act(world: World) -> None:
-        (await world.hub()).add_client("kiosk", generation=0)
-
-    run(act)
+    (await world.hub()).add_client("kiosk", generation=0)
     (warning,) = caplog.messages
     assert warning.startswith("Client 'kiosk' speaks generation 0")
 
 
-def test_many_clients_get_their_own_answers(run: Run) -> None:
+async def test_many_clients_get_their_own_answers(world: World) -> None:
     """Thirty connections of three generations, ten asks each at the same time: none is lost or mixed up."""
+    hub = await world.hub()
+    clients = []
+    for generation in (3, 1, 0):
+        identity = hub.add_client(f"kiosk{generation}", generation=generation)
+        clients += [(f"{generation}.{n}", world.client(identity)) for n in range(10)]
 
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        clients = []
-        for generation in (3, 1, 0):
-            identity = hub.add_client(f"kiosk{generation}", generation=generation)
-            clients += [(f"{generation}.{n}", world.client(identity)) for n in range(10)]
+    async def asking(name: str, client: AsyncThalovantClient) -> None:
+        for n in range(10):
+            assert (await client.ask(f"{name} {n}")).text == f"You said: {name} {n}"
 
-        async def asking(name: str, client: AsyncThalovantClient) -> None:
-            for n in range(10):
-                assert (await client.ask(f"{name} {n}")).text == f"You said: {name} {n}"
-
-        await asyncio.gather(*(asking(name, client) for name, client in clients))
-
-    run(act)
+    await asyncio.gather(*(asking(name, client) for name, client in clients))
 
 
-def test_what_is_not_allowed_is_denied_and_the_client_goes_on(run: Run) -> None:
+async def test_what_is_not_allowed_is_denied_and_the_client_goes_on(world: World) -> None:
     """The client gets a typed error with what is allowed; its next ask is answered."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        identity = hub.add_client("mute", allowed=["app.event"])
-        client = world.client(identity)
-        with pytest.raises(ThalovantPolicyDeniedError) as caught:
-            await client.ask("hello")
-        assert (caught.value.denied_type, caught.value.code) == ("recognizer_loop:utterance", "acl_disallowed_type")
-        assert "denied" in repr(await _event(client, "hive.policy.denied", "other.event"))
-
-    run(act)
+    hub = await world.hub()
+    identity = hub.add_client("mute", allowed=["app.event"])
+    client = world.client(identity)
+    with pytest.raises(ThalovantPolicyDeniedError) as caught:
+        await client.ask("hello")
+    assert (caught.value.denied_type, caught.value.code) == ("recognizer_loop:utterance", "acl_disallowed_type")
+    assert "denied" in repr(await _event(client, "hive.policy.denied", "other.event"))
 
 
 async def _event(client: AsyncThalovantClient, name: str, event_type: str) -> Any:
@@ -155,10 +82,12 @@ async def _event(client: AsyncThalovantClient, name: str, event_type: str) -> An
     return await client.wait_for_event(name)
 
 
-def test_a_broken_skill_is_its_askers_business(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_skill_is_its_askers_business(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Raising and hanging skills fail at their own client; another client is answered meanwhile."""
+    import threading
 
-    async def act(world: World) -> None:
+    stop = threading.Event()
+    try:
         hub = await world.hub()
 
         @hub.skill("raise")
@@ -179,310 +108,244 @@ def test_a_broken_skill_is_its_askers_business(run: Run, caplog: pytest.LogCaptu
             "The skill 'broken' failed",
             "The skill 'hanging' did not answer in time",
         ]
-
-    import threading
-
-    stop = threading.Event()
-    try:
-        run(act)
     finally:
         stop.set()
     assert caplog.messages == ["Skill 'broken' raised", "Skill 'hanging' did not answer within 0.2 s"]
 
 
-def test_bytes_come_and_go(run: Run) -> None:
+async def test_bytes_come_and_go(world: World) -> None:
     """Audio to the hub and back, a mebibyte at a time, in order."""
+    hub = await world.hub()
 
-    async def act(world: World) -> None:
-        hub = await world.hub()
+    @hub.on_binary(BinType.RAW_AUDIO)
+    async def audio(turn: Turn) -> None:
+        assert turn.binary is not None
+        await turn.send_binary(turn.binary.payload, metadata=turn.binary.metadata)
 
-        @hub.on_binary(BinType.RAW_AUDIO)
-        async def audio(turn: Turn) -> None:
-            assert turn.binary is not None
-            await turn.send_binary(turn.binary.payload, metadata=turn.binary.metadata)
-
-        client = world.client(hub.add_client("kiosk"))
-        got: list[tuple[bytes, int, Any]] = []
-        with client.on_binary(lambda event: got.append((event.payload[:1], len(event.payload), event.metadata))):
-            for n in range(8):
-                await client.send_binary(bytes([n]) * (1 << 20), metadata={"n": n})
-            await world.until(lambda: len(got) == 8)
-        assert [(bytes([n]), 1 << 20, {"n": n}) for n in range(8)] == got
-
-    run(act)
+    client = world.client(hub.add_client("kiosk"))
+    got: list[tuple[bytes, int, Any]] = []
+    with client.on_binary(lambda event: got.append((event.payload[:1], len(event.payload), event.metadata))):
+        for n in range(8):
+            await client.send_binary(bytes([n]) * (1 << 20), metadata={"n": n})
+        await world.until(lambda: len(got) == 8)
+    assert [(bytes([n]), 1 << 20, {"n": n}) for n in range(8)] == got
 
 
 # --- unasked ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_hub_speaks_first(run: Run) -> None:
+async def test_the_hub_speaks_first(world: World) -> None:
     """To all connections of a client, in a session if one is named, and to everybody; nobody else hears it."""
+    hub = await world.hub()
+    heard: list[tuple[str, str, str, str | None]] = []
+    sessions: dict[str, Any] = {}
+    subscriptions: list[Any] = []
+    for name in ("ada", "bob"):
+        client = world.client(hub.add_client(name))
 
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        heard: list[tuple[str, str, str, str | None]] = []
-        sessions: dict[str, Any] = {}
-        subscriptions: list[Any] = []
-        for name in ("ada", "bob"):
-            client = world.client(hub.add_client(name))
+        def hear(event: Any, name: str = name) -> None:
+            heard.append((name, event.name, event.text, event.session_id))
 
-            def hear(event: Any, name: str = name) -> None:
-                heard.append((name, event.name, event.text, event.session_id))
+        sessions[name] = (await client.ask("hi")).events[0].session_id
+        subscriptions += [client.on("speak", hear), client.on("app.news", hear)]
 
-            sessions[name] = (await client.ask("hi")).events[0].session_id
-            subscriptions += [client.on("speak", hear), client.on("app.news", hear)]
+    assert hub.speak_to("ada", "Dinner!") == 1
+    assert hub.speak_to("ada", {"text": "Dinner!", "lang": "de-de"}, session_id="s") == 1
+    assert hub.speak_to("nobody", "Dinner!") == 0
+    assert hub.emit_to("bob", "app.news", {"text": "for bob"}) == 1
+    assert hub.broadcast("app.news", {"text": "for all"}) == 2
+    await world.until(lambda: len(heard) == 5)
+    for subscription in subscriptions:
+        subscription.close()
 
-        assert hub.speak_to("ada", "Dinner!") == 1
-        assert hub.speak_to("ada", {"text": "Dinner!", "lang": "de-de"}, session_id="s") == 1
-        assert hub.speak_to("nobody", "Dinner!") == 0
-        assert hub.emit_to("bob", "app.news", {"text": "for bob"}) == 1
-        assert hub.broadcast("app.news", {"text": "for all"}) == 2
-        await world.until(lambda: len(heard) == 5)
-        for subscription in subscriptions:
-            subscription.close()
-
-        assert set(heard) == {
-            ("ada", "speak", "Dinner!", sessions["ada"]),
-            ("ada", "speak", "Dinner!", "s"),
-            ("bob", "app.news", "for bob", sessions["bob"]),
-            ("ada", "app.news", "for all", sessions["ada"]),
-            ("bob", "app.news", "for all", sessions["bob"]),
-        }
-
-    run(act)
+    assert set(heard) == {
+        ("ada", "speak", "Dinner!", sessions["ada"]),
+        ("ada", "speak", "Dinner!", "s"),
+        ("bob", "app.news", "for bob", sessions["bob"]),
+        ("ada", "app.news", "for all", sessions["ada"]),
+        ("bob", "app.news", "for all", sessions["bob"]),
+    }
 
 
-def test_what_is_no_json_is_the_callers_mistake(run: Run) -> None:
+async def test_what_is_no_json_is_the_callers_mistake(world: World) -> None:
     """It is raised where it was made, and the connection lives."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        client = world.client(hub.add_client("kiosk"))
-        await client.connect()
-        with pytest.raises(ValueError, match="not a JSON value"):
-            hub.emit_to("kiosk", "app.news", {"x": object()})
-        assert (await client.ask("hi")).text == "You said: hi"
-
-    run(act)
+    hub = await world.hub()
+    client = world.client(hub.add_client("kiosk"))
+    await client.connect()
+    with pytest.raises(ValueError, match="not a JSON value"):
+        hub.emit_to("kiosk", "app.news", {"x": object()})
+    assert (await client.ask("hi")).text == "You said: hi"
 
 
-def test_the_hub_knows_what_clients_say_of_themselves(run: Run) -> None:
+async def test_the_hub_knows_what_clients_say_of_themselves(world: World) -> None:
     """`thalovant.client.status` is allowed by default, and kept by client."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        client = world.client(hub.add_client("kiosk"))
-        await client.emit("thalovant.client.status", {"state": "ready"})
-        await world.until(lambda: bool(hub.client_status))
-        assert hub.client_status == {"kiosk": {"state": "ready"}}
-        assert "ready" in (await client.ask("What is the status?")).text
-
-    run(act)
+    hub = await world.hub()
+    client = world.client(hub.add_client("kiosk"))
+    await client.emit("thalovant.client.status", {"state": "ready"})
+    await world.until(lambda: bool(hub.client_status))
+    assert hub.client_status == {"kiosk": {"state": "ready"}}
+    assert "ready" in (await client.ask("What is the status?")).text
 
 
 # --- clients come and go ---------------------------------------------------------------------------------------------
 
 
-def test_a_removed_client_is_out(run: Run) -> None:
+async def test_a_removed_client_is_out(world: World) -> None:
     """Its connections are closed, and its credentials are worth nothing any more."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        identity = hub.add_client("kiosk")
-        assert hub.clients == ("kiosk",)
-        client = world.client(identity, auto_reconnect=False)
-        await client.connect()
-        assert hub.remove_client("kiosk")
-        assert not hub.remove_client("kiosk")
-        assert (hub.clients, hub.identity("kiosk")) == ((), None)
-        await world.until(lambda: hub.connected == ())
-        with pytest.raises(ThalovantHubRefusedError):
-            await world.client(identity).connect()
-
-    run(act)
-
-
-def test_a_disconnected_client_comes_back_by_itself(run: Run) -> None:
-    """As after any trouble with the network."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        client = world.client(hub.add_client("kiosk"))
-        await client.connect()
-        assert hub.disconnect("kiosk") == 1
-        assert hub.connected == ()
-        await world.until(lambda: hub.connected == ("kiosk",))
-        assert (await client.ask("again")).text == "You said: again"
-        assert hub.disconnect("nobody") == 0
-
-    run(act)
-
-
-def test_a_client_that_lost_its_keys_needs_the_operator(run: Run, tmp_path: Path) -> None:
-    """Another key is refused until the first one is forgotten."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        identity = hub.add_client("kiosk")
+    hub = await world.hub()
+    identity = hub.add_client("kiosk")
+    assert hub.clients == ("kiosk",)
+    client = world.client(identity, auto_reconnect=False)
+    await client.connect()
+    assert hub.remove_client("kiosk")
+    assert not hub.remove_client("kiosk")
+    assert (hub.clients, hub.identity("kiosk")) == ((), None)
+    await world.until(lambda: hub.connected == ())
+    with pytest.raises(ThalovantHubRefusedError):
         await world.client(identity).connect()
-        with pytest.raises(ThalovantHubRefusedError):
-            await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")
-        assert hub.forget_keys("kiosk")
-        assert not hub.forget_keys("nobody")
-        assert (await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")).text == "You said: hi"
 
-    run(act)
+
+async def test_a_disconnected_client_comes_back_by_itself(world: World) -> None:
+    """As after any trouble with the network."""
+    hub = await world.hub()
+    client = world.client(hub.add_client("kiosk"))
+    await client.connect()
+    assert hub.disconnect("kiosk") == 1
+    assert hub.connected == ()
+    await world.until(lambda: hub.connected == ("kiosk",))
+    assert (await client.ask("again")).text == "You said: again"
+    assert hub.disconnect("nobody") == 0
+
+
+async def test_a_client_that_lost_its_keys_needs_the_operator(world: World, tmp_path: Path) -> None:
+    """Another key is refused until the first one is forgotten."""
+    hub = await world.hub()
+    identity = hub.add_client("kiosk")
+    await world.client(identity).connect()
+    with pytest.raises(ThalovantHubRefusedError):
+        await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")
+    assert hub.forget_keys("kiosk")
+    assert not hub.forget_keys("nobody")
+    assert (await world.client(identity, noise_state_dir=tmp_path / "new").ask("hi")).text == "You said: hi"
 
 
 # --- the hub comes and goes ------------------------------------------------------------------------------------------
 
 
-def test_a_restarted_hub_is_the_same(run: Run, tmp_path: Path) -> None:
+async def test_a_restarted_hub_is_the_same(world: World, tmp_path: Path) -> None:
     """Same port, keys, certificates and clients: one that was connected goes on, with its subscriptions."""
+    hub = await world.hub(state=tmp_path / "hub")
+    identity = hub.add_client("kiosk")
+    client = world.client(identity)
+    assert (await client.ask("one")).text == "You said: one"
+    known = hub.node_id, hub.endpoints, hub.ca_file.read_bytes()
 
-    async def act(world: World) -> None:
-        hub = await world.hub(state=tmp_path / "hub")
-        identity = hub.add_client("kiosk")
-        client = world.client(identity)
-        assert (await client.ask("one")).text == "You said: one"
-        known = hub.node_id, hub.endpoints, hub.ca_file.read_bytes()
+    await hub.close()
+    await hub.start()
 
-        await hub.close()
-        await hub.start()
-
-        assert (hub.node_id, hub.endpoints, hub.ca_file.read_bytes()) == known
-        assert hub.identity("kiosk") == identity
-        assert (await client.ask("two")).text == "You said: two"
-        await hub.close()
-        other = await world.hub(state=tmp_path / "hub")
-        assert known[0] == other.node_id
-        assert other.clients == ("kiosk",)
-
-    run(act)
+    assert (hub.node_id, hub.endpoints, hub.ca_file.read_bytes()) == known
+    assert hub.identity("kiosk") == identity
+    assert (await client.ask("two")).text == "You said: two"
+    await hub.close()
+    other = await world.hub(state=tmp_path / "hub")
+    assert known[0] == other.node_id
+    assert other.clients == ("kiosk",)
 
 
-def test_without_a_state_nothing_is_left(run: Run) -> None:
+async def test_without_a_state_nothing_is_left(world: World) -> None:
     """The authority's file is gone with the hub, and another start is another hub."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        hub.add_client("kiosk")
-        ca_file, node_id = hub.ca_file, hub.node_id
-        assert ca_file.is_file()
-        await hub.close()
-        assert not ca_file.exists()
-        await hub.start()
-        assert (hub.clients, hub.node_id != node_id) == ((), True)
-
-    run(act)
+    hub = await world.hub()
+    hub.add_client("kiosk")
+    ca_file, node_id = hub.ca_file, hub.node_id
+    assert ca_file.is_file()
+    await hub.close()
+    assert not ca_file.exists()
+    await hub.start()
+    assert (hub.clients, hub.node_id != node_id) == ((), True)
 
 
-def test_closing_waits_for_answers(run: Run) -> None:
+async def test_closing_waits_for_answers(world: World) -> None:
     """What a skill is about to say is heard; then the client learns that the hub is gone."""
+    hub = await world.hub()
+    gate, began = asyncio.Event(), asyncio.Event()
 
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        gate, began = asyncio.Event(), asyncio.Event()
+    @hub.skill("slow")
+    async def slow(turn: Turn) -> str:
+        began.set()
+        await gate.wait()
+        return "done"
 
-        @hub.skill("slow")
-        async def slow(turn: Turn) -> str:
-            began.set()
-            await gate.wait()
-            return "done"
-
-        client = world.client(hub.add_client("kiosk"), auto_reconnect=False)
-        asked = asyncio.create_task(client.ask("slow"))
-        await began.wait()
-        closing = asyncio.create_task(hub.close())
-        await asyncio.sleep(0)
-        gate.set()
-        assert (await asked).text == "done"
-        await closing
-        await hub.close()
-        with pytest.raises(ThalovantConnectionError):
-            await client.ask("more")
-
-    run(act)
+    client = world.client(hub.add_client("kiosk"), auto_reconnect=False)
+    asked = asyncio.create_task(client.ask("slow"))
+    await began.wait()
+    closing = asyncio.create_task(hub.close())
+    await asyncio.sleep(0)
+    gate.set()
+    assert (await asked).text == "done"
+    await closing
+    await hub.close()
+    with pytest.raises(ThalovantConnectionError):
+        await client.ask("more")
 
 
-def test_a_port_that_is_taken_is_named(run: Run, tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_named(world: World, tmp_path: Path) -> None:
     """With the setting to change; the state is free for another hub afterwards."""
-
-    async def act(world: World) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            with pytest.raises(HubSetupError, match=f"^Port {port} on 127.0.0.1 is taken") as caught:
-                await world.hub(wss_port=port, state=tmp_path / "hub")
-        assert caught.value.setting == "wss_port"
-        await world.hub(state=tmp_path / "hub")
-
-    run(act)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(HubSetupError, match=f"^Port {port} on 127.0.0.1 is taken") as caught:
+            await world.hub(wss_port=port, state=tmp_path / "hub")
+    assert caught.value.setting == "wss_port"
+    await world.hub(state=tmp_path / "hub")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-def test_a_host_that_is_elsewhere_is_named(run: Run, host: str) -> None:
+async def test_a_host_that_is_elsewhere_is_named(world: World, host: str) -> None:
     """With the setting to change."""
-
-    async def act(world: World) -> None:
-        with pytest.raises(HubSetupError, match=f"{host} is no address of this machine") as caught:
-            await world.hub(host=host)
-        assert caught.value.setting == "host"
-
-    run(act)
+    with pytest.raises(HubSetupError, match=f"{host} is no address of this machine") as caught:
+        await world.hub(host=host)
+    assert caught.value.setting == "host"
 
 
-def test_a_state_in_use_is_named(run: Run, tmp_path: Path) -> None:
+async def test_a_state_in_use_is_named(world: World, tmp_path: Path) -> None:
     """Two hubs on one folder would be one hub with two minds."""
-
-    async def act(world: World) -> None:
+    await world.hub(state=tmp_path / "hub")
+    with pytest.raises(HubSetupError, match="is in use by another hub") as caught:
         await world.hub(state=tmp_path / "hub")
-        with pytest.raises(HubSetupError, match="is in use by another hub") as caught:
-            await world.hub(state=tmp_path / "hub")
-        assert caught.value.setting == "state"
-
-    run(act)
+    assert caught.value.setting == "state"
 
 
-def test_a_hub_must_run_to_be_asked(run: Run) -> None:
+async def test_a_hub_must_run_to_be_asked(world: World) -> None:
     """Ports and keys are known after the start; starting twice is a mistake. Skills can be added before."""
-
-    async def act(world: World) -> None:
-        hub = Hub()
-        hub.add_skill(SKILLS[0])
-        assert hub.skills == SKILLS[:1]
-        for call in (lambda: hub.add_client("kiosk"), lambda: hub.endpoints, lambda: hub.broadcast("x")):
-            with pytest.raises(RuntimeError, match="start it first"):
-                call()
-        async with hub:
-            with pytest.raises(RuntimeError, match="is running already"):
-                await hub.start()
-        await hub.drain()
-
-    run(act)
+    hub = Hub()
+    hub.add_skill(SKILLS[0])
+    assert hub.skills == SKILLS[:1]
+    for call in (lambda: hub.add_client("kiosk"), lambda: hub.endpoints, lambda: hub.broadcast("x")):
+        with pytest.raises(RuntimeError, match="start it first"):
+            call()
+    async with hub:
+        with pytest.raises(RuntimeError, match="is running already"):
+            await hub.start()
+    await hub.drain()
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------
 
 
-def test_an_identity_says_where_the_hub_is(run: Run) -> None:
+async def test_an_identity_says_where_the_hub_is(world: World) -> None:
     """Endpoint, flags and authority; and nothing that the hub does not have."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        identity = hub.add_client("kiosk", site_id="shop")
-        url = hub.endpoints["wss"]
-        assert url.startswith("wss://127.0.0.1:")
-        assert (
-            identity.endpoint_for("wss"),
-            identity.endpoint_for("mqtt"),
-            identity.enabled_protocols(),
-        ) == (url, None, ("wss",))
-        assert (identity.site_id, identity.ca_file, identity.crypto_key) == ("shop", str(hub.ca_file), None)
-        assert hub.add_client("old", generation=0).crypto_key
-        with pytest.raises(ThalovantConnectionError, match="authority unknown"):
-            await world.client(ThalovantIdentity.from_mapping({**_secrets(identity), "ca_file": None})).connect()
-
-    run(act)
+    hub = await world.hub()
+    identity = hub.add_client("kiosk", site_id="shop")
+    url = hub.endpoints["wss"]
+    assert url.startswith("wss://127.0.0.1:")
+    assert (
+        identity.endpoint_for("wss"),
+        identity.endpoint_for("mqtt"),
+        identity.enabled_protocols(),
+    ) == (url, None, ("wss",))
+    assert (identity.site_id, identity.ca_file, identity.crypto_key) == ("shop", str(hub.ca_file), None)
+    assert hub.add_client("old", generation=0).crypto_key
+    with pytest.raises(ThalovantConnectionError, match="authority unknown"):
+        await world.client(ThalovantIdentity.from_mapping({**_secrets(identity), "ca_file": None})).connect()
 
 
 def _secrets(identity: ThalovantIdentity) -> dict[str, Any]:
@@ -498,61 +361,49 @@ def _secrets(identity: ThalovantIdentity) -> dict[str, Any]:
         ({"tls": False}, "ws://127.0.0.1:"),
     ],
 )
-def test_clients_dial_what_they_are_told(run: Run, options: dict[str, Any], start: str) -> None:
+async def test_clients_dial_what_they_are_told(world: World, options: dict[str, Any], start: str) -> None:
     """Other names, all addresses, IPv6, and without TLS: what the identity says works."""
-
-    async def act(world: World) -> None:
-        try:
-            hub = await world.hub(**options)
-        except HubSetupError:
-            assert options.get("host") == "::1"
-            pytest.skip("no IPv6 here")
-        identity = hub.add_client("kiosk")
-        assert hub.endpoints["wss"].startswith(start)
-        assert bool(identity.ca_file) is (options.get("tls") is None)
-        assert (await world.client(identity).ask("hi")).text == "You said: hi"
-
-    run(act)
+    try:
+        hub = await world.hub(**options)
+    except HubSetupError:
+        assert options.get("host") == "::1"
+        pytest.skip("no IPv6 here")
+    identity = hub.add_client("kiosk")
+    assert hub.endpoints["wss"].startswith(start)
+    assert bool(identity.ca_file) is (options.get("tls") is None)
+    assert (await world.client(identity).ask("hi")).text == "You said: hi"
 
 
-def test_a_certificate_is_renewed_while_the_hub_runs(run: Run, tmp_path: Path) -> None:
+async def test_a_certificate_is_renewed_while_the_hub_runs(world: World, tmp_path: Path) -> None:
     """In good time, with the same authority; who is connected stays, who comes is shown the new one."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub(clock=lambda: now[0])
-        identity = hub.add_client("kiosk")
-        client = world.client(identity)
-        await client.connect()
-        first = await _shown(hub)
-        now[0] += 369 * DAY
-        hub.renew()
-        second = await _shown(hub)
-        assert first != second
-        assert (
-            (await client.ask("a")).text,
-            (await world.client(identity).ask("b")).text,
-        ) == ("You said: a", "You said: b")
-
     now = [datetime.datetime.now(datetime.UTC) - 369 * DAY]
-    run(act)
+    hub = await world.hub(clock=lambda: now[0])
+    identity = hub.add_client("kiosk")
+    client = world.client(identity)
+    await client.connect()
+    first = await _shown(hub)
+    now[0] += 369 * DAY
+    hub.renew()
+    second = await _shown(hub)
+    assert first != second
+    assert (
+        (await client.ask("a")).text,
+        (await world.client(identity).ask("b")).text,
+    ) == ("You said: a", "You said: b")
 
 
-def test_a_renewed_authority_is_published_beside_others(run: Run, tmp_path: Path) -> None:
+async def test_a_renewed_authority_is_published_beside_others(world: World, tmp_path: Path) -> None:
     """After ten years there is another one; what else clients must trust stays in the file."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub(state=tmp_path / "hub", clock=lambda: now[0])
-        first = hub.ca_file.read_bytes()
-        hub.ca_file.write_bytes(first + b"# another authority\n")
-        now[0] += 3630 * DAY
-        hub.renew()
-        second = hub.ca_file.read_bytes()
-        assert second.endswith(b"# another authority\n")
-        assert first not in second
-        assert second.count(b"BEGIN CERTIFICATE") == 1
-
     now = [datetime.datetime.now(datetime.UTC)]
-    run(act)
+    hub = await world.hub(state=tmp_path / "hub", clock=lambda: now[0])
+    first = hub.ca_file.read_bytes()
+    hub.ca_file.write_bytes(first + b"# another authority\n")
+    now[0] += 3630 * DAY
+    hub.renew()
+    second = hub.ca_file.read_bytes()
+    assert second.endswith(b"# another authority\n")
+    assert first not in second
+    assert second.count(b"BEGIN CERTIFICATE") == 1
 
 
 DAY = datetime.timedelta(days=1)
@@ -573,85 +424,65 @@ async def _shown(hub: Hub) -> bytes:
     return found
 
 
-def test_who_speaks_no_tls_harms_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+async def test_who_speaks_no_tls_harms_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Plain text, garbage and silence at the port: closed, noted at debug level, and others are served."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        port = int(hub.endpoints["wss"].rpartition(":")[2])
-        for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100), b""):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(data)
-            if data:
-                await reader.read()
-            writer.close()
-        client = world.client(hub.add_client("kiosk"))
-        assert (await client.ask("hi")).text == "You said: hi"
-
     caplog.set_level(logging.INFO)
-    run(act)
+    hub = await world.hub()
+    port = int(hub.endpoints["wss"].rpartition(":")[2])
+    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100), b""):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        if data:
+            await reader.read()
+        writer.close()
+    client = world.client(hub.add_client("kiosk"))
+    assert (await client.ask("hi")).text == "You said: hi"
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-def test_an_authority_that_cannot_be_published_is_named(run: Run, tmp_path: Path) -> None:
+async def test_an_authority_that_cannot_be_published_is_named(world: World, tmp_path: Path) -> None:
     """Something else is in its place; the state is free for another try."""
-
-    async def act(world: World) -> None:
-        (tmp_path / "hub" / "ca.pem").mkdir(parents=True)
-        with pytest.raises(HubSetupError, match="cannot be written"):
-            await world.hub(state=tmp_path / "hub")
-        (tmp_path / "hub" / "ca.pem").rmdir()
+    (tmp_path / "hub" / "ca.pem").mkdir(parents=True)
+    with pytest.raises(HubSetupError, match="cannot be written"):
         await world.hub(state=tmp_path / "hub")
+    (tmp_path / "hub" / "ca.pem").rmdir()
+    await world.hub(state=tmp_path / "hub")
 
-    run(act)
 
-
-def test_identities_are_written_for_clients_that_there_are(run: Run, tmp_path: Path) -> None:
+async def test_identities_are_written_for_clients_that_there_are(world: World, tmp_path: Path) -> None:
     """Another name is the caller's mistake, and a place that cannot be is named."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        for write in (write_identity, prepare_trust):
-            with pytest.raises(ValueError, match="no client named 'nobody'"):
-                await write(hub, "nobody", tmp_path / "out")
-        hub.add_client("kiosk")
-        (tmp_path / "file").write_text("")
-        with pytest.raises(HubSetupError, match="cannot be written to") as caught:
-            await write_identity(hub, "kiosk", tmp_path / "file" / "out")
-        assert caught.value.setting == "write"
-        assert not (tmp_path / "out").exists()
-
-    run(act)
+    hub = await world.hub()
+    for write in (write_identity, prepare_trust):
+        with pytest.raises(ValueError, match="no client named 'nobody'"):
+            await write(hub, "nobody", tmp_path / "out")
+    hub.add_client("kiosk")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HubSetupError, match="cannot be written to") as caught:
+        await write_identity(hub, "kiosk", tmp_path / "file" / "out")
+    assert caught.value.setting == "write"
+    assert not (tmp_path / "out").exists()
 
 
-def test_client_that_froze_while_it_saved_does_not_stop_a_hub(run: Run, tmp_path: Path) -> None:
+async def test_client_that_froze_while_it_saved_does_not_stop_a_hub(world: World, tmp_path: Path) -> None:
     """Whoever prepares a client's trust waits for the lock of its folder; the hub serves others meanwhile."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        hub.add_client("kiosk")
-        with locked(tmp_path / LOCK_FILE):
-            preparing = asyncio.create_task(prepare_trust(hub, "kiosk", tmp_path))
-            for _ in range(3):
-                await asyncio.sleep(0)
-            assert not preparing.done()
-        await preparing
-
-    run(act)
+    hub = await world.hub()
+    hub.add_client("kiosk")
+    with locked(tmp_path / LOCK_FILE):
+        preparing = asyncio.create_task(prepare_trust(hub, "kiosk", tmp_path))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not preparing.done()
+    await preparing
 
 
-def test_introduced_clients_and_hubs_know_each_other(run: Run) -> None:
+async def test_introduced_clients_and_hubs_know_each_other(world: World) -> None:
     """What first contact would bring, ahead of it: the client's key is pinned, in place of any other."""
-
-    async def act(world: World) -> None:
-        hub = await world.hub()
-        hub.add_client("kiosk")
-        hub.add_client("old", generation=1)
-        one, two = await hub.introduce("kiosk", b"\1" * 32), await hub.introduce("kiosk", b"\2" * 32)
-        assert one is not None
-        assert one == two
-        assert (len(one.public_key), one.node_id, len(one.psk.reveal())) == (32, hub.node_id, 32)
-        assert [await hub.introduce(name, b"\1" * 32) for name in ("old", "nobody")] == [None, None]
-        assert one.psk.reveal().hex() not in repr(one)
-
-    run(act)
+    hub = await world.hub()
+    hub.add_client("kiosk")
+    hub.add_client("old", generation=1)
+    one, two = await hub.introduce("kiosk", b"\1" * 32), await hub.introduce("kiosk", b"\2" * 32)
+    assert one is not None
+    assert one == two
+    assert (len(one.public_key), one.node_id, len(one.psk.reveal())) == (32, hub.node_id, 32)
+    assert [await hub.introduce(name, b"\1" * 32) for name in ("old", "nobody")] == [None, None]
+    assert one.psk.reveal().hex() not in repr(one)

@@ -123,143 +123,109 @@ def run(work: Any) -> Any:
 
 
 @cells()
-def test_ask_at_first_contact_and_pinned(dial: Dial, cell: Cell) -> None:
+async def test_ask_at_first_contact_and_pinned(dial: Dial, cell: Cell) -> None:
     """The main job, twice: the second time both keys are pinned where there are keys."""
-
-    async def asks() -> None:
-        for text in ("hello", "hello again"):
-            async with dial(cell) as client:
-                reply = await client.ask(text)
-                assert (reply.text, reply.handled, reply.ok) == (f"echo: {text}", True, True)
-                info = await client.connection_info()
-                assert (info.phase, info.last_error) == ("ready", None)
-
-    run(asks())
+    for text in ("hello", "hello again"):
+        async with dial(cell) as client:
+            reply = await client.ask(text)
+            assert (reply.text, reply.handled, reply.ok) == (f"echo: {text}", True, True)
+            info = await client.connection_info()
+            assert (info.phase, info.last_error) == ("ready", None)
 
 
 @cells()
-def test_several_speeches_are_one_reply_and_a_stream(dial: Dial, cell: Cell) -> None:
+async def test_several_speeches_are_one_reply_and_a_stream(dial: Dial, cell: Cell) -> None:
     """`ask` collects until handled; `stream` gives the same pieces one by one."""
-
-    async def asks() -> None:
-        async with dial(cell) as client:
-            assert (await client.ask("say 3 hi")).utterances == ("1 hi", "2 hi", "3 hi")
-            assert [piece.text async for piece in client.stream("say 2 yo")] == ["1 yo", "2 yo"]
-
-    run(asks())
+    async with dial(cell) as client:
+        assert (await client.ask("say 3 hi")).utterances == ("1 hi", "2 hi", "3 hi")
+        assert [piece.text async for piece in client.stream("say 2 yo")] == ["1 yo", "2 yo"]
 
 
 @cells()
-def test_silence_and_failure_are_told_apart(dial: Dial, cell: Cell) -> None:
+async def test_silence_and_failure_are_told_apart(dial: Dial, cell: Cell) -> None:
     """A silent skill gives an empty reply, an utterance that no skill takes an error, no answer a timeout."""
-
-    async def asks() -> None:
-        async with dial(cell) as client:
-            silent = await client.ask("silent")
-            assert (silent.text, silent.ok) == ("", True)
-            with pytest.raises(ThalovantUnansweredError):
-                await client.ask("unhandled")
-            with pytest.raises(ThalovantTimeoutError) as timeout:
-                await client.ask("never", timeout=1.0)
-            assert cell.taken == timeout.value.delivery
-
-    run(asks())
+    async with dial(cell) as client:
+        silent = await client.ask("silent")
+        assert (silent.text, silent.ok) == ("", True)
+        with pytest.raises(ThalovantUnansweredError):
+            await client.ask("unhandled")
+        with pytest.raises(ThalovantTimeoutError) as timeout:
+            await client.ask("never", timeout=1.0)
+        assert cell.taken == timeout.value.delivery
 
 
 @cells()
-def test_large_reply(dial: Dial, cell: Cell) -> None:
+async def test_large_reply(dial: Dial, cell: Cell) -> None:
     """A long speech comes whole: in chunks on v3, as one sealed text before."""
-
-    async def asks() -> None:
-        async with dial(cell) as client:
-            assert len((await client.ask(f"big {cell.large_reply}")).text) == cell.large_reply
-
-    run(asks())
+    async with dial(cell) as client:
+        assert len((await client.ask(f"big {cell.large_reply}")).text) == cell.large_reply
 
 
 @cells()
-def test_concurrent_asks_get_their_own_replies(dial: Dial, cell: Cell) -> None:
+async def test_concurrent_asks_get_their_own_replies(dial: Dial, cell: Cell) -> None:
     """Twenty at once on one connection, matched by request id."""
-
-    async def asks() -> None:
-        async with dial(cell) as client:
-            replies = await asyncio.gather(*(client.ask(f"number {number}") for number in range(20)))
-            assert [reply.text for reply in replies] == [f"echo: number {number}" for number in range(20)]
-
-    run(asks())
+    async with dial(cell) as client:
+        replies = await asyncio.gather(*(client.ask(f"number {number}") for number in range(20)))
+        assert [reply.text for reply in replies] == [f"echo: number {number}" for number in range(20)]
 
 
 @cells()
-def test_subscription_and_send_then_listen(dial: Dial, cell: Cell) -> None:
+async def test_subscription_and_send_then_listen(dial: Dial, cell: Cell) -> None:
     """Events reach a handler, and whoever listens only after sending."""
+    async with dial(cell) as client:
+        await client.send_utterance("first")
+        heard = [event.text async for event in client.listen("speak", timeout=8, max_events=1)]
+        assert heard == ["echo: first"]
+        await client.wait_for_event("ovos.utterance.handled", timeout=8)
 
-    async def listens() -> None:
-        async with dial(cell) as client:
-            await client.send_utterance("first")
-            heard = [event.text async for event in client.listen("speak", timeout=8, max_events=1)]
-            assert heard == ["echo: first"]
-            await client.wait_for_event("ovos.utterance.handled", timeout=8)
-
-            said: asyncio.Queue[str] = asyncio.Queue()
-            with client.on("speak", lambda event: said.put_nowait(event.text)):
-                await client.send_utterance("second")
-                assert await said.get() == "echo: second"
-            await client.emit("rig.ping", {"n": 1})
-            pong = await client.wait_for_event("rig.pong", timeout=8)
-            assert pong.data["data"] == {"n": 1}
-
-    run(listens())
+        said: asyncio.Queue[str] = asyncio.Queue()
+        with client.on("speak", lambda event: said.put_nowait(event.text)):
+            await client.send_utterance("second")
+            assert await said.get() == "echo: second"
+        await client.emit("rig.ping", {"n": 1})
+        pong = await client.wait_for_event("rig.pong", timeout=8)
+        assert pong.data["data"] == {"n": 1}
 
 
 @cells()
-def test_refused_message_type(dial: Dial, cell: Cell) -> None:
+async def test_refused_message_type(dial: Dial, cell: Cell) -> None:
     """What the hub's policy does not allow: an event that says so, or silence. The connection stays."""
-
-    async def emits() -> None:
-        async with dial(cell) as client:
-            await client.emit("rig.forbidden")
-            if cell.denial is None:
-                with pytest.raises(ThalovantTimeoutError):
-                    await client.wait_for_event(DENIED, timeout=1)
-            else:
-                denied = await client.wait_for_event(cell.denial, timeout=8)
-                assert denied.data["denied_type"] == "rig.forbidden"
-            assert (await client.ask("still here")).text == "echo: still here"
-
-    run(emits())
+    async with dial(cell) as client:
+        await client.emit("rig.forbidden")
+        if cell.denial is None:
+            with pytest.raises(ThalovantTimeoutError):
+                await client.wait_for_event(DENIED, timeout=1)
+        else:
+            denied = await client.wait_for_event(cell.denial, timeout=8)
+            assert denied.data["denied_type"] == "rig.forbidden"
+        assert (await client.ask("still here")).text == "echo: still here"
 
 
 @cells([cell for cell in CELLS if cell.denial])
-def test_refused_utterance(dial: Dial, cell: Cell) -> None:
+async def test_refused_utterance(dial: Dial, cell: Cell) -> None:
     """A client that may not speak learns it at once, with what it may send."""
-
-    async def asks() -> None:
-        async with dial(cell, "limited") as client:
-            with pytest.raises(ThalovantPolicyDeniedError) as denied:
-                await client.ask("hello")
-            assert (denied.value.denied_type, denied.value.allowed) == ("recognizer_loop:utterance", ("rig.ping",))
-
-    run(asks())
+    async with dial(cell, "limited") as client:
+        with pytest.raises(ThalovantPolicyDeniedError) as denied:
+            await client.ask("hello")
+        assert (denied.value.denied_type, denied.value.allowed) == ("recognizer_loop:utterance", ("rig.ping",))
 
 
 @cells([cell for cell in CELLS if cell.sends_binary])
-def test_binary_frame_both_ways(dial: Dial, cell: Cell) -> None:
+async def test_binary_frame_both_ways(dial: Dial, cell: Cell) -> None:
     """Audio goes up and comes back as the same bytes."""
     audio = bytes(range(256)) * 40
-
-    async def sends() -> None:
-        async with dial(cell) as client:
-            back: asyncio.Queue[Any] = asyncio.Queue()
-            with client.on_binary(back.put_nowait):
-                await client.send_binary(audio, "raw_audio", metadata={"sample_rate": 16000, "sample_width": 2})
-                heard = await back.get()
-            assert (heard.name, heard.payload, heard.metadata["handler"]) == ("tts_audio", audio, "microphone")
-
-    run(sends())
+    async with dial(cell) as client:
+        back: asyncio.Queue[Any] = asyncio.Queue()
+        with client.on_binary(back.put_nowait):
+            await client.send_binary(audio, "raw_audio", metadata={"sample_rate": 16000, "sample_width": 2})
+            heard = await back.get()
+        assert (heard.name, heard.payload, heard.metadata["handler"]) == ("tts_audio", audio, "microphone")
 
 
 @cells()
-def test_unknown_access_key(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path) -> None:
+async def test_unknown_access_key(
+    dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path
+) -> None:
     """Refused, or silence where the hub is silent: never taken for network trouble where the hub speaks."""
     identity = rig.hubs[cell.hub].identity()
     changes: dict[str, Any] = {"access_key": "0" * 32}
@@ -267,38 +233,30 @@ def test_unknown_access_key(dial: Dial, cell: Cell, rig: Rig, forked: Callable[.
         prefix = json.loads(identity.read_text())["mqtt"]["topic_prefix"].rpartition("/")[0]
         changes["mqtt"] = {"topic_prefix": f"{prefix}/{'0' * 32}"}
     wrong = forked(identity, **changes)
-
-    async def connects() -> None:
-        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state", handshake_timeout=3.0)
-        with pytest.raises(ThalovantConnectionError) as refused:
-            await client.connect()
-        assert cell.wrong_key == refused.value.code
-        assert isinstance(refused.value, ThalovantHubRefusedError) == (cell.wrong_key == "refused")
-        assert refused.value.hint
-        await client.close()
-
-    run(connects())
+    client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state", handshake_timeout=3.0)
+    with pytest.raises(ThalovantConnectionError) as refused:
+        await client.connect()
+    assert cell.wrong_key == refused.value.code
+    assert isinstance(refused.value, ThalovantHubRefusedError) == (cell.wrong_key == "refused")
+    assert refused.value.hint
+    await client.close()
 
 
 @cells()
-def test_wrong_password(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path) -> None:
+async def test_wrong_password(dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path) -> None:
     """Every generation says that it is the password, with the next step."""
     wrong = forked(rig.hubs[cell.hub].identity(), password="not the password of this client")
-
-    async def connects() -> None:
-        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
-        with pytest.raises(ThalovantHubRefusedError) as refused:
-            await client.connect()
-        assert refused.value.code == "wrong_password"
-        assert not refused.value.retryable
-        assert "not the password" not in str(refused.value)
-        await client.close()
-
-    run(connects())
+    client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
+    with pytest.raises(ThalovantHubRefusedError) as refused:
+        await client.connect()
+    assert refused.value.code == "wrong_password"
+    assert not refused.value.retryable
+    assert "not the password" not in str(refused.value)
+    await client.close()
 
 
 @cells([cell for cell in CELLS if cell.generation == 1])
-def test_crypto_key_right_and_wrong(
+async def test_crypto_key_right_and_wrong(
     dial: Dial, cell: Cell, rig: Rig, forked: Callable[..., Path], tmp_path: Path
 ) -> None:
     """v0: the right key is answered; a hub hangs up on the wrong one, and the second time that is a verdict.
@@ -306,67 +264,57 @@ def test_crypto_key_right_and_wrong(
     Over MQTT there is nothing to hang up: the hub is silent.
     """
     wrong = forked(rig.hubs[cell.hub].identity("pskonly"), crypto_key="fedcba9876543210")
-
-    async def asks() -> None:
-        async with dial(cell, "pskonly") as client:
-            assert (await client.ask("hello")).text == "echo: hello"
-        client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
-        try:
-            if cell.protocol == "mqtt":
-                with pytest.raises(ThalovantTimeoutError):
-                    await client.ask("hello", timeout=3)
-            else:
-                with pytest.raises(ThalovantHubRefusedError) as refused:
-                    await client.connect()
-                assert refused.value.code == "wrong_crypto_key"
-        finally:
-            await client.close()
-
-    run(asks())
-
-
-@cells(PINNING)
-def test_changed_hub_key(dial: Dial, cell: Cell, states: Callable[[HubName, ClientKind], Path], tmp_path: Path) -> None:
-    """A hub whose key is not the pinned one is not talked to; both fingerprints are shown."""
-    state = states(cell.hub, "ok")
-
-    async def connects() -> None:
-        async with dial(cell):
-            pass
-        pins = state / "_identity.json"
-        before = pins.read_text()
-        stored = json.loads(before)
-        stored["pinned_noise_keys"] = dict.fromkeys(stored["pinned_noise_keys"], "11" * 32)
-        pins.write_text(json.dumps(stored))
-        try:
-            client = dial(cell)
-            with pytest.raises(ThalovantHubKeyChangedError) as changed:
+    async with dial(cell, "pskonly") as client:
+        assert (await client.ask("hello")).text == "echo: hello"
+    client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
+    try:
+        if cell.protocol == "mqtt":
+            with pytest.raises(ThalovantTimeoutError):
+                await client.ask("hello", timeout=3)
+        else:
+            with pytest.raises(ThalovantHubRefusedError) as refused:
                 await client.connect()
-            await client.close()
-        finally:
-            pins.write_text(before)
-        assert changed.value.expected != changed.value.received
-        assert changed.value.expected in str(changed.value) and changed.value.received in str(changed.value)
-        async with dial(cell) as client:
-            assert (await client.ask("pinned again")).text == "echo: pinned again"
-
-    run(connects())
-
-
-@cells(PINNING)
-def test_another_client_key(dial: Dial, cell: Cell, tmp_path: Path) -> None:
-    """The hub pinned our key: another state folder is refused, and the error says whose key it is about."""
-
-    async def connects() -> None:
-        async with dial(cell):
-            pass
-        client = dial(cell, noise_state_dir=tmp_path / "another")
-        with pytest.raises(ThalovantHubRefusedError) as refused:
-            await client.connect()
-        assert refused.value.code == "client_key_rejected"
+            assert refused.value.code == "wrong_crypto_key"
+    finally:
         await client.close()
 
-    run(connects())
+
+@cells(PINNING)
+async def test_changed_hub_key(
+    dial: Dial, cell: Cell, states: Callable[[HubName, ClientKind], Path], tmp_path: Path
+) -> None:
+    """A hub whose key is not the pinned one is not talked to; both fingerprints are shown."""
+    state = states(cell.hub, "ok")
+    async with dial(cell):
+        pass
+    pins = state / "_identity.json"
+    before = pins.read_text()
+    stored = json.loads(before)
+    stored["pinned_noise_keys"] = dict.fromkeys(stored["pinned_noise_keys"], "11" * 32)
+    pins.write_text(json.dumps(stored))
+    try:
+        client = dial(cell)
+        with pytest.raises(ThalovantHubKeyChangedError) as changed:
+            await client.connect()
+        await client.close()
+    finally:
+        pins.write_text(before)
+    assert changed.value.expected != changed.value.received
+    assert changed.value.expected in str(changed.value) and changed.value.received in str(changed.value)
+    async with dial(cell) as client:
+        assert (await client.ask("pinned again")).text == "echo: pinned again"
+
+
+@cells(PINNING)
+async def test_another_client_key(dial: Dial, cell: Cell, tmp_path: Path) -> None:
+    """The hub pinned our key: another state folder is refused, and the error says whose key it is about."""
+    async with dial(cell):
+        pass
+    client = dial(cell, noise_state_dir=tmp_path / "another")
+    with pytest.raises(ThalovantHubRefusedError) as refused:
+        await client.connect()
+    assert refused.value.code == "client_key_rejected"
+    await client.close()
 
 
 @cells()

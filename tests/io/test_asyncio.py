@@ -71,10 +71,9 @@ def test_a_dial_can_be_cancelled_at_every_await(dead: bool, pki: Pki) -> None:
         gc.collect()  # a socket that was forgotten would complain now
 
 
-def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
+async def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
     """From the first dial on, over TLS: after `abort` and `closed`, no task and no socket is left."""
-
-    async def main(server: Server) -> None:
+    with Server(echo, tls=pki.server(), tolerant=True) as server:
         for turns in range(60):
             driver = AsyncioDriver(FrameClient(server.target), on_outcome=lambda outcome: None, tls=pki.client())
             driver.start()
@@ -85,16 +84,12 @@ def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
             driver.wake()
             await driver.closed()
             assert len(asyncio.all_tasks()) == 1
-
-    with Server(echo, tls=pki.server(), tolerant=True) as server:
-        asyncio.run(main(server))
         gc.collect()
 
 
-def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
+async def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
     """The driver goes on; several may wait."""
-
-    async def main(server: Server) -> None:
+    with Server(echo) as server:
         heard: asyncio.Queue[Outcome] = asyncio.Queue()
         stack = FrameClient(server.target)
         driver = AsyncioDriver(stack, on_outcome=heard.put_nowait)
@@ -115,14 +110,11 @@ def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
             await asyncio.gather(*waiters)
         await driver.closed()
 
-    with Server(echo) as server:
-        asyncio.run(main(server))
 
-
-def test_a_socket_that_fails_when_the_loop_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_fails_when_the_loop_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some systems find out about a reset only then: it is a dial that failed, not a bug."""
+    with Server(listen) as server:
 
-    async def main(server: Server) -> None:
         async def refuse(*args: object, **options: object) -> None:
             raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -135,9 +127,6 @@ def test_a_socket_that_fails_when_the_loop_takes_it(monkeypatch: pytest.MonkeyPa
         (failed,) = heard
         assert isinstance(failed, Failed)
         assert failed.failure.message == f"cannot connect to 127.0.0.1:{server.port}: (invalid argument)"
-
-    with Server(listen) as server:
-        asyncio.run(main(server))
 
 
 def test_a_key_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
@@ -160,10 +149,9 @@ def test_a_key_for_a_loop_that_is_gone(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.records == []
 
 
-def test_dialing_outside_a_driver() -> None:
+async def test_dialing_outside_a_driver() -> None:
     """It is usable on its own, with faults as `DialError`."""
-
-    async def main(server: Server) -> None:
+    with Server(listen) as server:
         sock, context = await dial(server.target)
         with sock:
             assert (sock.getpeername(), context) == (("127.0.0.1", server.port), None)
@@ -171,9 +159,6 @@ def test_dialing_outside_a_driver() -> None:
             await dial(Target(host="127.0.0.1", port=port, tls=False))
         assert caught.value.failure.fault is DialFault.REFUSED
         assert str(caught.value) == caught.value.failure.message
-
-    with Server(listen) as server:
-        asyncio.run(main(server))
 
 
 def listen(connection: Accepted) -> None:

@@ -299,79 +299,71 @@ def test_a_fault_of_the_hub_hits_one_connection_at_most(where: str, pki: Pki) ->
     assert hub.reported == [fault]
 
 
-def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
+async def test_closing_waits_for_peers_that_finish(pki: Pki) -> None:
     """A closed listener accepts no more, lets its peers say goodbye, and returns when they have gone."""
+    peers: dict[EchoConnection, EchoPeer] = {}
 
-    async def main() -> None:
-        peers: dict[EchoConnection, EchoPeer] = {}
+    def make_peer(connection: EchoConnection) -> EchoPeer:
+        peers[connection] = EchoPeer()
+        return peers[connection]
 
-        def make_peer(connection: EchoConnection) -> EchoPeer:
-            peers[connection] = EchoPeer()
-            return peers[connection]
-
-        listener = Listener(make_peer=make_peer, on_outcome=lambda connection, outcome: None)
-        await listener.listen("127.0.0.1", 0)
-        host, port = listener.addresses[0]
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(framed(b"hello"))
-        assert await reader.readexactly(9) == framed(b"hello")
-        closing = asyncio.create_task(listener.close(grace=PATIENCE))
-        await asyncio.sleep(0)
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection(host, port)
-        ((connection, peer),) = peers.items()
-        peer.send(b"goodbye")
-        peer.finished = True
-        connection.wake()
-        assert await reader.read() == framed(b"goodbye")
-        writer.close()
-        await closing
-        assert listener.connections == 0
-        connection.wake()  # harmless now
-        connection.abort()
-        await listener.close()
-
-    asyncio.run(main())
+    listener = Listener(make_peer=make_peer, on_outcome=lambda connection, outcome: None)
+    await listener.listen("127.0.0.1", 0)
+    host, port = listener.addresses[0]
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(framed(b"hello"))
+    assert await reader.readexactly(9) == framed(b"hello")
+    closing = asyncio.create_task(listener.close(grace=PATIENCE))
+    await asyncio.sleep(0)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, port)
+    ((connection, peer),) = peers.items()
+    peer.send(b"goodbye")
+    peer.finished = True
+    connection.wake()
+    assert await reader.read() == framed(b"goodbye")
+    writer.close()
+    await closing
+    assert listener.connections == 0
+    connection.wake()  # harmless now
+    connection.abort()
+    await listener.close()
 
 
 @pytest.mark.parametrize("how", ["grace", "cancel", "abort"])
-def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
+async def test_peers_that_do_not_finish_are_ended(how: str, pki: Pki) -> None:
     """When the grace is over, or nobody wants to wait, the connections end hard and nothing is left."""
-
-    async def main() -> None:
-        listener = Listener(
-            make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None, tls=pki.server()
-        )
-        await listener.listen("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(
-            *listener.addresses[0], ssl=pki.client(), server_hostname="localhost"
-        )
-        writer.write(framed(b"hello"))
-        await reader.readexactly(9)
-        match how:
-            case "grace":
-                await listener.close(grace=0.01)
-            case "cancel":
-                closing = asyncio.create_task(listener.close(grace=PATIENCE))
-                await asyncio.sleep(0)
-                closing.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await closing
-            case "abort":
-                listener.abort()
-        with contextlib.suppress(ConnectionError):
-            assert await reader.read() == b""
-        assert listener.connections == 0
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    asyncio.run(main())
+    listener = Listener(
+        make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None, tls=pki.server()
+    )
+    await listener.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(
+        *listener.addresses[0], ssl=pki.client(), server_hostname="localhost"
+    )
+    writer.write(framed(b"hello"))
+    await reader.readexactly(9)
+    match how:
+        case "grace":
+            await listener.close(grace=0.01)
+        case "cancel":
+            closing = asyncio.create_task(listener.close(grace=PATIENCE))
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+        case "abort":
+            listener.abort()
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    assert listener.connections == 0
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("last", [b"bye", b"abort", b"stop", b"leave"])
 @both
-def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki: Pki) -> None:
+async def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki: Pki) -> None:
     """Neither side waits for the garbage collector, which comes late to a busy hub: there are no cycles left."""
     machines: list[weakref.ref[object]] = []
 
@@ -401,31 +393,24 @@ def test_connections_that_are_gone_are_freed_at_once(last: bytes, tls: bool, pki
             driver.abort()
         await driver.closed()
 
-    async def main() -> None:
+    gc.disable()
+    try:
         listener = Listener(make_peer=make_peer, on_outcome=on_outcome, tls=pki.server() if tls else None)
         await listener.listen("127.0.0.1", 0)
         await client(listener.addresses[0][1])
         await listener.close()
         await asyncio.sleep(0)  # the loop lets go of the callback that it ran
-
-    gc.disable()
-    try:
-        asyncio.run(main())
         assert [machine() for machine in machines] == [None, None]
     finally:
         gc.enable()
 
 
-def test_an_address_that_is_taken() -> None:
+async def test_an_address_that_is_taken() -> None:
     """The fault of the operating system comes through."""
-
-    async def main() -> None:
-        with free_port() as port, pytest.raises(OSError, match="Address already in use"):
-            await Listener(make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None).listen(
-                "127.0.0.1", port
-            )
-
-    asyncio.run(main())
+    with free_port() as port, pytest.raises(OSError, match="Address already in use"):
+        await Listener(make_peer=lambda connection: EchoPeer(), on_outcome=lambda connection, outcome: None).listen(
+            "127.0.0.1", port
+        )
 
 
 @both

@@ -23,177 +23,140 @@ from .lab import PATIENCE, Lab, States, free_port, run, silent_listener
 # --- the connection ---
 
 
-def test_connect_says_how_it_came_about(each: Lab) -> None:
+async def test_connect_says_how_it_came_about(each: Lab) -> None:
     """`connect_with_info` gives the phase and times that follow each other."""
-
-    async def connects() -> None:
-        async with each.async_client() as client:
-            info = await client.connect_with_info()
-            assert (info.phase, info.last_error) == ("ready", None)
-            assert info.transport_open_ms is not None
-            assert info.socket_open_ms is not None
-            assert info.connect_ms is not None
-            assert info.handshake_ms is not None
-            assert 0 < info.transport_open_ms < info.socket_open_ms < info.connect_ms
-            assert info.handshake_ms < info.connect_ms
-            assert info.started_at is not None
-            assert info.connected_at is not None
-            assert info.started_at < info.connected_at
-            assert info.started_at.endswith("Z")
-
-    run(connects())
+    async with each.async_client() as client:
+        info = await client.connect_with_info()
+        assert (info.phase, info.last_error) == ("ready", None)
+        assert info.transport_open_ms is not None
+        assert info.socket_open_ms is not None
+        assert info.connect_ms is not None
+        assert info.handshake_ms is not None
+        assert 0 < info.transport_open_ms < info.socket_open_ms < info.connect_ms
+        assert info.handshake_ms < info.connect_ms
+        assert info.started_at is not None
+        assert info.connected_at is not None
+        assert info.started_at < info.connected_at
+        assert info.started_at.endswith("Z")
 
 
 @pytest.mark.parametrize("protocol", ["wss", "https", "mqtt"])
-def test_client_and_hub_run_on_every_loop(
+async def test_client_and_hub_run_on_every_loop(
     each_loop: str, own: Lab, protocol: HubProtocol, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Over every transport: questions, a hub that cuts, a client that comes back, much at once, and the end."""
-
-    async def talks() -> None:
-        assert (type(asyncio.get_running_loop()).__module__ == "uvloop") is (each_loop == "uvloop")
-        async with own.async_client(protocol=protocol) as client:
-            assert (await client.ask("hi", timeout=PATIENCE)).text == "You said: hi"
-            back = asyncio.Event()
-            client.on_state(lambda state, error: back.set() if state == "ready" else None)
-            own.hub.disconnect("shared", code=1001)
-            await asyncio.wait_for(back.wait(), PATIENCE)
-            assert (await client.ask("x" * 200_000, timeout=PATIENCE)).text == "You said: " + "x" * 200_000
-
-    asyncio.run(talks())
+    assert (type(asyncio.get_running_loop()).__module__ == "uvloop") is (each_loop == "uvloop")
+    async with own.async_client(protocol=protocol) as client:
+        assert (await client.ask("hi", timeout=PATIENCE)).text == "You said: hi"
+        back = asyncio.Event()
+        client.on_state(lambda state, error: back.set() if state == "ready" else None)
+        own.hub.disconnect("shared", code=1001)
+        await asyncio.wait_for(back.wait(), PATIENCE)
+        assert (await client.ask("x" * 200_000, timeout=PATIENCE)).text == "You said: " + "x" * 200_000
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_states_in_order(each: Lab) -> None:
+async def test_states_in_order(each: Lab) -> None:
     """A life without trouble, as `on_state` tells it; after `end` it tells nothing."""
-
-    async def lives() -> None:
-        client = each.async_client()
-        states = States(client)
-        await client.connect()
-        await client.connect()  # changes nothing
-        assert states.names == ["connecting", "handshake", "ready"]
-        await client.close()
-        assert states.names[3:] == ["closing", "closed"]
-        assert [error for _, error in states.seen] == [None] * 5
-        states.end()
-        await client.connect()
-        await client.close()
-        assert len(states.seen) == 5
-
-    run(lives())
+    client = each.async_client()
+    states = States(client)
+    await client.connect()
+    await client.connect()  # changes nothing
+    assert states.names == ["connecting", "handshake", "ready"]
+    await client.close()
+    assert states.names[3:] == ["closing", "closed"]
+    assert [error for _, error in states.seen] == [None] * 5
+    states.end()
+    await client.connect()
+    await client.close()
+    assert len(states.seen) == 5
 
 
-def test_info_without_a_connection(v3: Lab) -> None:
+async def test_info_without_a_connection(v3: Lab) -> None:
     """Before the first connection and after the last there is information too, and nobody dials for it."""
-
-    async def looks() -> None:
-        client = v3.async_client()
-        assert _phase(await client.connection_info()) == ("idle", None, None)
-        async with client:
-            pass
-        phase, connect_ms, last_error = _phase(await client.connection_info())
-        assert (phase, last_error) == ("closed", None)
-        assert connect_ms is not None
-
-    run(looks())
+    client = v3.async_client()
+    assert _phase(await client.connection_info()) == ("idle", None, None)
+    async with client:
+        pass
+    phase, connect_ms, last_error = _phase(await client.connection_info())
+    assert (phase, last_error) == ("closed", None)
+    assert connect_ms is not None
 
 
 def _phase(info: Any) -> tuple[str, float | None, str | None]:
     return info.phase, info.connect_ms, info.last_error
 
 
-def test_close_and_use_again(each: Lab) -> None:
+async def test_close_and_use_again(each: Lab) -> None:
     """`close` and `disconnect` are idempotent, and the client connects again when something is asked of it."""
-
-    async def reuses() -> None:
-        client = each.async_client()
-        await client.close()  # nothing to close
-        for text in ("first", "second"):
-            assert (await client.ask(text)).text == f"You said: {text}"
-            await client.disconnect()
-            await client.close()
-
-    run(reuses())
+    client = each.async_client()
+    await client.close()  # nothing to close
+    for text in ("first", "second"):
+        assert (await client.ask(text)).text == f"You said: {text}"
+        await client.disconnect()
+        await client.close()
 
 
-def test_reconnects_by_itself(each: Lab) -> None:
+async def test_reconnects_by_itself(each: Lab) -> None:
     """A connection that the hub ends comes back; subscriptions are alive, and the states say what happened."""
-
-    async def reconnects() -> None:
-        async with AsyncThalovantClient(identity := each.stranger()) as client:
-            states = States(client)
-            heard: asyncio.Queue[str] = asyncio.Queue()
-            client.on("test.hello", lambda event: heard.put_nowait(event.data["text"]))
-            await asyncio.to_thread(each.hub.disconnect, identity.site_id)
-            lost = await states.reach("waiting")
-            assert isinstance(lost, ThalovantConnectionError)
-            assert (lost.code, lost.retryable) == ("lost", True)
-            await states.reach("ready")
-            await client.connect()
-            await asyncio.to_thread(each.hub.emit_to, identity.site_id, "test.hello", {"text": "still there"})
-            assert await heard.get() == "still there"
-            assert (await client.connection_info()).last_error is None
-
-    run(reconnects())
-
-
-def test_hub_restarts(own: Lab) -> None:
-    """What is asked while the hub is down is answered once it is back, and was sent once."""
-
-    async def outlives() -> None:
-        async with own.async_client() as client:
-            states = States(client)
-            await asyncio.to_thread(own.hub.stop)
-            await states.reach("waiting")
-            asked = asyncio.create_task(client.ask("Are you back?"))
-            await asyncio.to_thread(own.hub.start)
-            assert (await asked).text == "You said: Are you back?"
-            assert len(own.heard("Are you back?")) == 1
-
-    run(outlives())
-
-
-def test_hub_that_is_down_is_an_error_that_says_so(own: Lab) -> None:
-    """Each call tells what is wrong with the link, and that nothing was sent; the client works once the hub is back."""
-
-    async def fails_then_works() -> None:
-        client = own.async_client()
-        await asyncio.to_thread(own.hub.stop)
-        for call in (client.connect, lambda: client.ask("hi"), lambda: client.emit("test.note")):
-            with pytest.raises(ThalovantConnectionError) as caught:
-                await call()
-            assert (caught.value.code, caught.value.retryable) == ("connect", True)
-            assert caught.value.delivery in (None, "no")
-            assert "check host and port" in caught.value.hint.lower()
-        await asyncio.to_thread(own.hub.start)
-        assert (await client.ask("hi")).text == "You said: hi"
-        await client.close()
-
-    run(fails_then_works())
-
-
-def test_without_reconnecting(own: Lab) -> None:
-    """With `auto_reconnect` off a lost connection is the end, until the next call."""
-
-    async def stays_away() -> None:
-        client = own.async_client(auto_reconnect=False)
-        await client.connect()
+    async with AsyncThalovantClient(identity := each.stranger()) as client:
         states = States(client)
-        await asyncio.to_thread(own.hub.disconnect, "shared")
-        await states.reach("failed")
-        await client.wait_closed()
-        assert (await client.connection_info()).phase == "error"
-        assert (await client.ask("hi")).text == "You said: hi"
-        await client.close()
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        client.on("test.hello", lambda event: heard.put_nowait(event.data["text"]))
+        await asyncio.to_thread(each.hub.disconnect, identity.site_id)
+        lost = await states.reach("waiting")
+        assert isinstance(lost, ThalovantConnectionError)
+        assert (lost.code, lost.retryable) == ("lost", True)
+        await states.reach("ready")
+        await client.connect()
+        await asyncio.to_thread(each.hub.emit_to, identity.site_id, "test.hello", {"text": "still there"})
+        assert await heard.get() == "still there"
+        assert (await client.connection_info()).last_error is None
 
-    run(stays_away())
+
+async def test_hub_restarts(own: Lab) -> None:
+    """What is asked while the hub is down is answered once it is back, and was sent once."""
+    async with own.async_client() as client:
+        states = States(client)
+        await asyncio.to_thread(own.hub.stop)
+        await states.reach("waiting")
+        asked = asyncio.create_task(client.ask("Are you back?"))
+        await asyncio.to_thread(own.hub.start)
+        assert (await asked).text == "You said: Are you back?"
+        assert len(own.heard("Are you back?")) == 1
 
 
-def test_connect_gives_up_in_time(v3: Lab) -> None:
+async def test_hub_that_is_down_is_an_error_that_says_so(own: Lab) -> None:
+    """Each call tells what is wrong with the link, and that nothing was sent; the client works once the hub is back."""
+    client = own.async_client()
+    await asyncio.to_thread(own.hub.stop)
+    for call in (client.connect, lambda: client.ask("hi"), lambda: client.emit("test.note")):
+        with pytest.raises(ThalovantConnectionError) as caught:
+            await call()
+        assert (caught.value.code, caught.value.retryable) == ("connect", True)
+        assert caught.value.delivery in (None, "no")
+        assert "check host and port" in caught.value.hint.lower()
+    await asyncio.to_thread(own.hub.start)
+    assert (await client.ask("hi")).text == "You said: hi"
+    await client.close()
+
+
+async def test_without_reconnecting(own: Lab) -> None:
+    """With `auto_reconnect` off a lost connection is the end, until the next call."""
+    client = own.async_client(auto_reconnect=False)
+    await client.connect()
+    states = States(client)
+    await asyncio.to_thread(own.hub.disconnect, "shared")
+    await states.reach("failed")
+    await client.wait_closed()
+    assert (await client.connection_info()).phase == "error"
+    assert (await client.ask("hi")).text == "You said: hi"
+    await client.close()
+
+
+async def test_connect_gives_up_in_time(v3: Lab) -> None:
     """A host that takes connections and says nothing ends `connect` at its timeout, with the reason so far."""
-
-    async def waits(port: int) -> None:
+    with silent_listener() as port:
         client = _elsewhere(v3, f"wss://127.0.0.1:{port}")
         with pytest.raises(ThalovantConnectionError, match=r"did not complete within 0\.05s\.") as caught:
             await client.connect(timeout=0.05)
@@ -201,14 +164,10 @@ def test_connect_gives_up_in_time(v3: Lab) -> None:
         assert "endpoint" in caught.value.hint
         await client.close(timeout=0)
 
-    with silent_listener() as port:
-        run(waits(port))
 
-
-def test_calls_give_up_in_time(v3: Lab) -> None:
+async def test_calls_give_up_in_time(v3: Lab) -> None:
     """The same for what needs a connection: nothing was sent, and that is certain."""
-
-    async def waits(port: int) -> None:
+    with silent_listener() as port:
         client = _elsewhere(v3, f"wss://127.0.0.1:{port}", send_timeout=0.05)
         calls = (
             client.ask("hi", timeout=0.05),
@@ -221,9 +180,6 @@ def test_calls_give_up_in_time(v3: Lab) -> None:
             assert (caught.value.delivery, caught.value.retryable) == (delivery, True)
         assert [event async for event in client.listen("speak", timeout=0.05)] == []
         await client.close(timeout=0)
-
-    with silent_listener() as port:
-        run(waits(port))
 
 
 def _elsewhere(lab: Lab, url: str, **options: Any) -> AsyncThalovantClient:
@@ -247,125 +203,98 @@ def test_tries_are_counted(v3: Lab) -> None:
     assert [run(tries(attempts)) for attempts in (0, 2)] == [1, 3]
 
 
-def test_health(each: Lab) -> None:
+async def test_health(each: Lab) -> None:
     """`healthcheck` connects, and says that all is well."""
-
-    async def checks() -> None:
-        client = each.async_client()
-        health = await client.healthcheck()
-        assert health.ok
-        assert health == ThalovantHealth(True, True, True, None, await client.connection_info())
-        await client.close()
-
-    run(checks())
+    client = each.async_client()
+    health = await client.healthcheck()
+    assert health.ok
+    assert health == ThalovantHealth(True, True, True, None, await client.connection_info())
+    await client.close()
 
 
-def test_health_of_nobody(v3: Lab) -> None:
+async def test_health_of_nobody(v3: Lab) -> None:
     """Where there is no hub, `healthcheck` raises what `connect` raises."""
-
-    async def checks() -> None:
-        with pytest.raises(ThalovantConnectionError, match="refused"):
-            await _elsewhere(v3, f"wss://127.0.0.1:{free_port()}").healthcheck()
-
-    run(checks())
+    with pytest.raises(ThalovantConnectionError, match="refused"):
+        await _elsewhere(v3, f"wss://127.0.0.1:{free_port()}").healthcheck()
 
 
-def test_two_clients_of_one_identity(each: Lab) -> None:
+async def test_two_clients_of_one_identity(each: Lab) -> None:
     """Each has its own answers, at the same time."""
-
-    async def both() -> None:
-        async with each.talking() as one, each.talking() as two:
-            replies = await asyncio.gather(*(client.ask(text) for client, text in ((one, "1"), (two, "2"))))
-            assert [reply.text for reply in replies] == ["You said: 1", "You said: 2"]
-
-    run(both())
+    async with each.talking() as one, each.talking() as two:
+        replies = await asyncio.gather(*(client.ask(text) for client, text in ((one, "1"), (two, "2"))))
+        assert [reply.text for reply in replies] == ["You said: 1", "You said: 2"]
 
 
-def test_wait_closed(own: Lab) -> None:
+async def test_wait_closed(own: Lab) -> None:
     """It ends with the session, whoever ended it; without a session at once."""
-
-    async def waits() -> None:
-        client = own.async_client()
-        await client.wait_closed()
-        await client.connect()
-        waiting = asyncio.create_task(client.wait_closed())
-        await client.close()
-        await waiting
-
-    run(waits())
+    client = own.async_client()
+    await client.wait_closed()
+    await client.connect()
+    waiting = asyncio.create_task(client.wait_closed())
+    await client.close()
+    await waiting
 
 
 # --- what must not happen ---
 
 
-def test_bug_in_the_machines_is_told(own: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bug_in_the_machines_is_told(own: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A core that fails ends calls with an error instead of leaving them waiting; the next call has a new one."""
 
     def fails(self: ClientStack, data: bytes, now: float) -> None:
         raise ZeroDivisionError("a bug")
 
-    async def asks() -> None:
-        reported: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-        client = own.async_client()
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        client.on("test.hello", lambda event: heard.put_nowait(event.data["text"]))
-        await client.connect()
-        with monkeypatch.context() as patched:
-            patched.setattr(ClientStack, "receive_data", fails)
-            with pytest.raises(ThalovantConnectionError, match="bug in thalovant: ZeroDivisionError") as caught:
-                await client.ask("hi")
-            assert (
-                caught.value.code,
-                caught.value.delivery,
-                caught.value.retryable,
-            ) == ("internal", "unknown", False)
-        assert [str(context["exception"]) for context in reported] == ["a bug"]
-        await client.connect()
-        await asyncio.to_thread(own.hub.emit_to, "shared", "test.hello", {"text": "new"})
-        assert await heard.get() == "new"
-        await client.close()
-
-    run(asks())
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    client = own.async_client()
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    client.on("test.hello", lambda event: heard.put_nowait(event.data["text"]))
+    await client.connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(ClientStack, "receive_data", fails)
+        with pytest.raises(ThalovantConnectionError, match="bug in thalovant: ZeroDivisionError") as caught:
+            await client.ask("hi")
+        assert (
+            caught.value.code,
+            caught.value.delivery,
+            caught.value.retryable,
+        ) == ("internal", "unknown", False)
+    assert [str(context["exception"]) for context in reported] == ["a bug"]
+    await client.connect()
+    await asyncio.to_thread(own.hub.emit_to, "shared", "test.hello", {"text": "new"})
+    assert await heard.get() == "new"
+    await client.close()
 
 
-def test_close_while_others_wait(each: Lab) -> None:
+async def test_close_while_others_wait(each: Lab) -> None:
     """Every call that waits is told that the session was closed; none hangs, none opens it again."""
-
-    async def closes() -> None:
-        client = each.async_client()
-        states = States(client)
-        calls = [
-            asyncio.create_task(client.connect()),
-            asyncio.create_task(client.ask("hang on")),
-            asyncio.create_task(client.wait_for_event("nothing")),
-            asyncio.create_task(anext(client.listen("nothing"))),
-        ]
-        await each.wait_for("recognizer_loop:utterance", text="hang on")
-        await client.close(timeout=0)
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        assert [getattr(error, "code", None) for error in ended[1:]] == ["closed"] * 3
-        assert ended[0] is None or getattr(ended[0], "code", None) == "closed"
-        assert states.names[-1] == "closed"
-
-    run(closes())
+    client = each.async_client()
+    states = States(client)
+    calls = [
+        asyncio.create_task(client.connect()),
+        asyncio.create_task(client.ask("hang on")),
+        asyncio.create_task(client.wait_for_event("nothing")),
+        asyncio.create_task(anext(client.listen("nothing"))),
+    ]
+    await each.wait_for("recognizer_loop:utterance", text="hang on")
+    await client.close(timeout=0)
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [getattr(error, "code", None) for error in ended[1:]] == ["closed"] * 3
+    assert ended[0] is None or getattr(ended[0], "code", None) == "closed"
+    assert states.names[-1] == "closed"
 
 
-def test_close_before_the_first_dial(v3: Lab) -> None:
+async def test_close_before_the_first_dial(v3: Lab) -> None:
     """A call that was about to connect does not connect after the close."""
-
-    async def closes() -> None:
-        client = v3.async_client()
-        states = States(client)
-        asked = asyncio.create_task(client.ask("too late"))
-        await asyncio.sleep(0)  # it reads its keys now, in a thread
-        await client.close()
-        with pytest.raises(ThalovantConnectionError, match="closed") as caught:
-            await asked
-        assert caught.value.delivery == "no"
-        assert states.names == []
-
-    run(closes())
+    client = v3.async_client()
+    states = States(client)
+    asked = asyncio.create_task(client.ask("too late"))
+    await asyncio.sleep(0)  # it reads its keys now, in a thread
+    await client.close()
+    with pytest.raises(ThalovantConnectionError, match="closed") as caught:
+        await asked
+    assert caught.value.delivery == "no"
+    assert states.names == []
 
 
 def test_wrong_loop(v3: Lab) -> None:

@@ -17,7 +17,7 @@ from thalovant import (
 )
 from thalovant.subscriptions import HANDLER_BUFFER, HANDLER_BYTES
 
-from .lab import Lab, logged, run
+from .lab import Lab, logged
 
 
 async def _tick(client: AsyncThalovantClient, count: int) -> None:
@@ -39,175 +39,145 @@ def _numbers(events: list[ThalovantEvent]) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["function", "coroutine"])
-def test_handler_hears_in_order(each: Lab, kind: str) -> None:
+async def test_handler_hears_in_order(each: Lab, kind: str) -> None:
     """Functions and coroutine functions get each event once, one at a time."""
     heard: list[ThalovantEvent] = []
+    busy, all_heard = asyncio.Lock(), asyncio.Event()
 
-    async def listens() -> None:
-        busy, all_heard = asyncio.Lock(), asyncio.Event()
+    def at_once(event: ThalovantEvent) -> None:
+        heard.append(event)
+        if len(heard) == 20:
+            all_heard.set()
 
-        def at_once(event: ThalovantEvent) -> None:
-            heard.append(event)
-            if len(heard) == 20:
-                all_heard.set()
+    async def slowly(event: ThalovantEvent) -> None:
+        assert not busy.locked()
+        async with busy:
+            await asyncio.sleep(0)
+        at_once(event)
 
-        async def slowly(event: ThalovantEvent) -> None:
-            assert not busy.locked()
-            async with busy:
-                await asyncio.sleep(0)
-            at_once(event)
-
-        async with each.talking() as client:
-            subscription = client.on("test.tick", slowly if kind == "coroutine" else at_once)
-            assert subscription.event_name == "test.tick"
-            await _tick(client, 20)
-            await all_heard.wait()
-            assert _numbers(heard) == list(range(20))
-            assert subscription.dropped == 0
-
-    run(listens())
+    async with each.talking() as client:
+        subscription = client.on("test.tick", slowly if kind == "coroutine" else at_once)
+        assert subscription.event_name == "test.tick"
+        await _tick(client, 20)
+        await all_heard.wait()
+        assert _numbers(heard) == list(range(20))
+        assert subscription.dropped == 0
 
 
-def test_close_of_a_subscription(v3: Lab) -> None:
+async def test_close_of_a_subscription(v3: Lab) -> None:
     """After `close`, or after the block, nothing is heard; closing again is harmless; others go on."""
     first: list[ThalovantEvent] = []
     second: list[ThalovantEvent] = []
-
-    async def listens() -> None:
-        async with v3.talking() as client:
-            client.on("test.tick", second.append)
-            with client.on("test.tick", first.append) as subscription:
-                await _tick(client, 1)
-            subscription.close()
-            subscription.unsubscribe()
+    async with v3.talking() as client:
+        client.on("test.tick", second.append)
+        with client.on("test.tick", first.append) as subscription:
             await _tick(client, 1)
-        assert (len(first), len(second)) == (1, 2)
+        subscription.close()
+        subscription.unsubscribe()
+        await _tick(client, 1)
+    assert (len(first), len(second)) == (1, 2)
 
-    run(listens())
 
-
-def test_handler_that_closes_its_subscription(v3: Lab) -> None:
+async def test_handler_that_closes_its_subscription(v3: Lab) -> None:
     """What had already come is not handled any more; the handler itself runs to its end."""
     heard: list[int] = []
+    all_there, handled = asyncio.Event(), asyncio.Event()
 
-    async def listens() -> None:
-        all_there, handled = asyncio.Event(), asyncio.Event()
+    async def once(event: ThalovantEvent) -> None:
+        await all_there.wait()
+        subscription.close()
+        await asyncio.sleep(0)
+        heard.append(event.data["number"])
+        handled.set()
 
-        async def once(event: ThalovantEvent) -> None:
-            await all_there.wait()
-            subscription.close()
-            await asyncio.sleep(0)
-            heard.append(event.data["number"])
-            handled.set()
-
-        async with v3.talking() as client:
-            subscription = client.on("test.tick", once)
-            await _tick(client, 5)
-            all_there.set()
-            await handled.wait()
-            await _tick(client, 1)
-            assert heard == [0]
-
-    run(listens())
+    async with v3.talking() as client:
+        subscription = client.on("test.tick", once)
+        await _tick(client, 5)
+        all_there.set()
+        await handled.wait()
+        await _tick(client, 1)
+        assert heard == [0]
 
 
-def test_function_that_closes_its_subscription(v3: Lab) -> None:
+async def test_function_that_closes_its_subscription(v3: Lab) -> None:
     """The same for a function, which is called as the event comes."""
     heard: list[int] = []
 
-    async def listens() -> None:
-        def once(event: ThalovantEvent) -> None:
-            heard.append(event.data["number"])
-            subscription.close()
+    def once(event: ThalovantEvent) -> None:
+        heard.append(event.data["number"])
+        subscription.close()
 
-        async with v3.talking() as client:
-            subscription = client.on("test.tick", once)
-            await _tick(client, 5)
-            assert heard == [0]
-
-    run(listens())
+    async with v3.talking() as client:
+        subscription = client.on("test.tick", once)
+        await _tick(client, 5)
+        assert heard == [0]
 
 
-def test_close_cancels_a_coroutine_that_handles(v3: Lab) -> None:
+async def test_close_cancels_a_coroutine_that_handles(v3: Lab) -> None:
     """Whoever closes a subscription does not wait for its handler."""
     ended: list[str] = []
+    started = asyncio.Event()
 
-    async def listens() -> None:
-        started = asyncio.Event()
+    async def handles(event: ThalovantEvent) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
 
-        async def handles(event: ThalovantEvent) -> None:
-            started.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                ended.append("cancelled")
-                raise
-
-        async with v3.talking() as client:
-            subscription = client.on("test.tick", handles)
-            await _tick(client, 1)
-            await started.wait()
-            subscription.close()
-        assert ended == ["cancelled"]
-
-    run(listens())
+    async with v3.talking() as client:
+        subscription = client.on("test.tick", handles)
+        await _tick(client, 1)
+        await started.wait()
+        subscription.close()
+    assert ended == ["cancelled"]
 
 
-def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_handler_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, once for each event, and the next event is handled."""
 
     def fails(event: ThalovantEvent) -> None:
         raise ZeroDivisionError(event.data["number"])
 
-    async def listens() -> None:
-        async with v3.talking() as client:
-            client.on("test.tick", fails)
-            await _tick(client, 2)
-
-    run(listens())
+    async with v3.talking() as client:
+        client.on("test.tick", fails)
+        await _tick(client, 2)
 
     assert [record.message for record in logged(caplog)] == ["A handler of 'test.tick' raised"] * 2
     assert [str(record.exc_info[1]) for record in logged(caplog) if record.exc_info] == ["0", "1"]
 
 
-def test_handler_that_asks(each: Lab) -> None:
+async def test_handler_that_asks(each: Lab) -> None:
     """A handler may use the client, as agents do."""
+    async with each.talking() as client:
+        answered: asyncio.Queue[str] = asyncio.Queue()
 
-    async def listens() -> None:
-        async with each.talking() as client:
-            answered: asyncio.Queue[str] = asyncio.Queue()
+        async def answers(event: ThalovantEvent) -> None:
+            answered.put_nowait((await client.ask(f"tick {event.data['number']}")).text)
 
-            async def answers(event: ThalovantEvent) -> None:
-                answered.put_nowait((await client.ask(f"tick {event.data['number']}")).text)
-
-            client.on("test.tick", answers)
-            await _tick(client, 2)
-            assert [await answered.get() for _ in range(2)] == ["You said: tick 0", "You said: tick 1"]
-
-    run(listens())
+        client.on("test.tick", answers)
+        await _tick(client, 2)
+        assert [await answered.get() for _ in range(2)] == ["You said: tick 0", "You said: tick 1"]
 
 
-def test_slow_handler_loses_the_oldest(v3: Lab) -> None:
+async def test_slow_handler_loses_the_oldest(v3: Lab) -> None:
     """While a handler hangs, the newest events are kept, the others counted; asks go on."""
     heard: list[int] = []
     extra = 100
+    hangs = asyncio.Event()
 
-    async def listens() -> None:
-        hangs = asyncio.Event()
+    async def handles(event: ThalovantEvent) -> None:
+        await hangs.wait()
+        heard.append(event.data["number"])
 
-        async def handles(event: ThalovantEvent) -> None:
-            await hangs.wait()
-            heard.append(event.data["number"])
-
-        async with v3.talking() as client:
-            subscription = client.on("test.tick", handles)
-            await _tick(client, 1 + HANDLER_BUFFER + extra)
-            assert subscription.dropped == extra
-            hangs.set()
-            await client.ask("Are we done?")
-        assert heard == [0, *range(1 + extra, 1 + extra + HANDLER_BUFFER)]
-
-    run(listens())
+    async with v3.talking() as client:
+        subscription = client.on("test.tick", handles)
+        await _tick(client, 1 + HANDLER_BUFFER + extra)
+        assert subscription.dropped == extra
+        hangs.set()
+        await client.ask("Are we done?")
+    assert heard == [0, *range(1 + extra, 1 + extra + HANDLER_BUFFER)]
 
 
 FILTERS: list[tuple[dict[str, Any], bool]] = [
@@ -224,78 +194,58 @@ FILTERS: list[tuple[dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("filters", "fits"), FILTERS)
-def test_filters(each: Lab, filters: dict[str, Any], fits: bool) -> None:
+async def test_filters(each: Lab, filters: dict[str, Any], fits: bool) -> None:
     """`on`, `listen` and `wait_for_event` take what fits the ids, then the predicate."""
-
-    async def listens() -> None:
-        async with each.talking() as client:
-            heard: list[ThalovantEvent] = []
-            client.on("speak", heard.append, **filters)
-            await client.ask("filter", request_id="R-mine")
-            assert bool(heard) is fits
-
-    run(listens())
+    async with each.talking() as client:
+        heard: list[ThalovantEvent] = []
+        client.on("speak", heard.append, **filters)
+        await client.ask("filter", request_id="R-mine")
+        assert bool(heard) is fits
 
 
-def test_filter_by_session(each: Lab) -> None:
+async def test_filter_by_session(each: Lab) -> None:
     """A conversation hears its own; a hub with one session for each connection cannot tell them apart."""
-
-    async def listens() -> None:
-        async with each.talking() as client:
-            heard: dict[str, list[str]] = {"S-1": [], "S-2": []}
-            for session, texts in heard.items():
-                client.on("speak", lambda event, texts=texts: texts.append(event.text), session_id=session)  # type: ignore[misc]
-            await client.ask("one", session_id="S-1")
-            if each.generation == 3:
-                assert heard == {"S-1": ["You said: one"], "S-2": []}
-            else:
-                assert heard["S-1"] == ["You said: one"]
-
-    run(listens())
+    async with each.talking() as client:
+        heard: dict[str, list[str]] = {"S-1": [], "S-2": []}
+        for session, texts in heard.items():
+            client.on("speak", lambda event, texts=texts: texts.append(event.text), session_id=session)  # type: ignore[misc]
+        await client.ask("one", session_id="S-1")
+        if each.generation == 3:
+            assert heard == {"S-1": ["You said: one"], "S-2": []}
+        else:
+            assert heard["S-1"] == ["You said: one"]
 
 
-def test_predicate_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_predicate_that_raises(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged and means no; the connection does not notice."""
-
-    async def listens() -> None:
-        async with v3.talking() as client:
-            heard: list[ThalovantEvent] = []
-            client.on("test.tick", heard.append, predicate=lambda event: 1 / event.data["number"] > 0)
-            await _tick(client, 3)
-            assert _numbers(heard) == [1, 2]
-
-    run(listens())
+    async with v3.talking() as client:
+        heard: list[ThalovantEvent] = []
+        client.on("test.tick", heard.append, predicate=lambda event: 1 / event.data["number"] > 0)
+        await _tick(client, 3)
+        assert _numbers(heard) == [1, 2]
 
     assert [record.message for record in logged(caplog)] == ["A predicate for 'test.tick' raised"]
 
 
-def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_on_says_when_it_cannot_connect(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody waits for the connection that `on` makes: the log has to say it."""
-
-    async def listens() -> None:
-        client = AsyncThalovantClient(v3.identity(), noise_state_dir=__file__)
-        client.on("speak", lambda event: None)
-        client.on_binary(lambda binary: None)
-        while not logged(caplog):
-            await asyncio.sleep(0.001)
-        await client.close()
-
-    run(listens())
+    client = AsyncThalovantClient(v3.identity(), noise_state_dir=__file__)
+    client.on("speak", lambda event: None)
+    client.on_binary(lambda binary: None)
+    while not logged(caplog):
+        await asyncio.sleep(0.001)
+    await client.close()
 
     (record,) = logged(caplog)
     assert (record.levelno, record.message.startswith("Could not connect in the background")) == (logging.WARNING, True)
 
 
-def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """A client that is closed at once does not come up later, and there is nothing to complain about."""
-
-    async def listens() -> None:
-        client = v3.async_client()
-        client.on("speak", lambda event: None)
-        await client.close()
-        assert (await client.connection_info()).phase == "idle"
-
-    run(listens())
+    client = v3.async_client()
+    client.on("speak", lambda event: None)
+    await client.close()
+    assert (await client.connection_info()).phase == "idle"
 
     assert logged(caplog) == []
 
@@ -303,178 +253,134 @@ def test_close_ends_connecting_in_the_background(v3: Lab, caplog: pytest.LogCapt
 # --- wait_for_event and listen ---
 
 
-def test_send_then_wait(each: Lab) -> None:
+async def test_send_then_wait(each: Lab) -> None:
     """What the hub answered before we waited is not lost, and is given once, in order."""
-
-    async def waits() -> None:
-        async with each.talking() as client:
-            await _tick_unasked(client, 3)
-            found = [await client.wait_for_event("test.tick") for _ in range(2)]
-            found += [event async for event in client.listen("test.tick", max_events=1)]
-            assert _numbers(found) == [0, 1, 2]
-            with pytest.raises(ThalovantTimeoutError, match=r"Hub did not emit 'test\.tick' within 0s\."):
-                await client.wait_for_event("test.tick", timeout=0)
-            assert [event async for event in client.listen("test.tick", timeout=0)] == []
-
-    run(waits())
+    async with each.talking() as client:
+        await _tick_unasked(client, 3)
+        found = [await client.wait_for_event("test.tick") for _ in range(2)]
+        found += [event async for event in client.listen("test.tick", max_events=1)]
+        assert _numbers(found) == [0, 1, 2]
+        with pytest.raises(ThalovantTimeoutError, match=r"Hub did not emit 'test\.tick' within 0s\."):
+            await client.wait_for_event("test.tick", timeout=0)
+        assert [event async for event in client.listen("test.tick", timeout=0)] == []
 
 
-def test_wait_takes_one_event(v3: Lab) -> None:
+async def test_wait_takes_one_event(v3: Lab) -> None:
     """The one after it is there for whoever comes next."""
-
-    async def waits() -> None:
-        async with v3.talking() as client:
-            waiting = asyncio.create_task(client.wait_for_event("test.tick"))
-            await asyncio.sleep(0)
-            await _tick_unasked(client, 3)
-            rest = [event async for event in client.listen("test.tick", max_events=2)]
-            assert _numbers([await waiting, *rest]) == [0, 1, 2]
-
-    run(waits())
+    async with v3.talking() as client:
+        waiting = asyncio.create_task(client.wait_for_event("test.tick"))
+        await asyncio.sleep(0)
+        await _tick_unasked(client, 3)
+        rest = [event async for event in client.listen("test.tick", max_events=2)]
+        assert _numbers([await waiting, *rest]) == [0, 1, 2]
 
 
-def test_wait_with_a_predicate(v3: Lab) -> None:
+async def test_wait_with_a_predicate(v3: Lab) -> None:
     """Events that do not fit are left for others."""
-
-    async def waits() -> None:
-        async with v3.talking() as client:
-            await _tick_unasked(client, 3)
-            found = await client.wait_for_event("test.tick", predicate=lambda event: event.data["number"] == 1)
-            rest = [event async for event in client.listen("test.tick", max_events=2)]
-            assert _numbers([found, *rest]) == [1, 0, 2]
-
-    run(waits())
+    async with v3.talking() as client:
+        await _tick_unasked(client, 3)
+        found = await client.wait_for_event("test.tick", predicate=lambda event: event.data["number"] == 1)
+        rest = [event async for event in client.listen("test.tick", max_events=2)]
+        assert _numbers([found, *rest]) == [1, 0, 2]
 
 
-def test_what_ask_has_heard_is_not_kept(v3: Lab) -> None:
+async def test_what_ask_has_heard_is_not_kept(v3: Lab) -> None:
     """The reply is not heard a second time."""
-
-    async def waits() -> None:
-        async with v3.talking() as client:
-            await client.ask("hi")
-            assert [event async for event in client.listen("speak", timeout=0.01)] == []
-
-    run(waits())
+    async with v3.talking() as client:
+        await client.ask("hi")
+        assert [event async for event in client.listen("speak", timeout=0.01)] == []
 
 
-def test_listen_while_others_listen(v3: Lab) -> None:
+async def test_listen_while_others_listen(v3: Lab) -> None:
     """Every listener gets every event."""
+    async with v3.talking() as client:
 
-    async def listens() -> None:
-        async with v3.talking() as client:
+        async def three() -> list[int]:
+            return _numbers([event async for event in client.listen("test.tick", max_events=3)])
 
-            async def three() -> list[int]:
-                return _numbers([event async for event in client.listen("test.tick", max_events=3)])
-
-            both = [asyncio.create_task(three()) for _ in range(2)]
-            await asyncio.sleep(0)
-            await _tick(client, 3)
-            assert [await one for one in both] == [[0, 1, 2]] * 2
-
-    run(listens())
+        both = [asyncio.create_task(three()) for _ in range(2)]
+        await asyncio.sleep(0)
+        await _tick(client, 3)
+        assert [await one for one in both] == [[0, 1, 2]] * 2
 
 
-def test_listen_for_nothing(v3: Lab) -> None:
+async def test_listen_for_nothing(v3: Lab) -> None:
     """With no events wanted it ends without connecting."""
-
-    async def listens() -> None:
-        client = v3.async_client()
-        assert [event async for event in client.listen("speak", max_events=0)] == []
-        assert (await client.connection_info()).phase == "idle"
-
-    run(listens())
+    client = v3.async_client()
+    assert [event async for event in client.listen("speak", max_events=0)] == []
+    assert (await client.connection_info()).phase == "idle"
 
 
-def test_listen_ends_at_its_timeout(v3: Lab) -> None:
+async def test_listen_ends_at_its_timeout(v3: Lab) -> None:
     """However many events came before; the time counts from the start, not from the last event."""
-
-    async def listens() -> None:
-        async with v3.talking() as client:
-            await _tick_unasked(client, 2)
-            assert _numbers([event async for event in client.listen("test.tick", timeout=0.02)]) == [0, 1]
-
-    run(listens())
+    async with v3.talking() as client:
+        await _tick_unasked(client, 2)
+        assert _numbers([event async for event in client.listen("test.tick", timeout=0.02)]) == [0, 1]
 
 
-def test_slow_consumer_of_listen(v3: Lab) -> None:
+async def test_slow_consumer_of_listen(v3: Lab) -> None:
     """It gets what was kept, then an error that says what to do: it counts on having all."""
-
-    async def listens() -> None:
-        async with v3.talking() as client:
-            events = client.listen("test.tick", max_buffered_events=3)
-            await client.send_utterance("count to 1")
-            heard = [await anext(events)]
-            await _tick(client, 5)
-            with pytest.raises(ThalovantRuntimeError, match="Event buffer overflow") as caught:
-                async for event in events:
-                    heard.append(event)
-            assert _numbers(heard) == [0, 0, 1, 2]
-            assert (caught.value.code, "max_buffered_events" in caught.value.hint) == ("overflow", True)
-
-    run(listens())
+    async with v3.talking() as client:
+        events = client.listen("test.tick", max_buffered_events=3)
+        await client.send_utterance("count to 1")
+        heard = [await anext(events)]
+        await _tick(client, 5)
+        with pytest.raises(ThalovantRuntimeError, match="Event buffer overflow") as caught:
+            async for event in events:
+                heard.append(event)
+        assert _numbers(heard) == [0, 0, 1, 2]
+        assert (caught.value.code, "max_buffered_events" in caught.value.hint) == ("overflow", True)
 
 
-def test_session_that_ends_while_waiting(own: Lab) -> None:
+async def test_session_that_ends_while_waiting(own: Lab) -> None:
     """Who waits for events is told the reason why none will come."""
-
-    async def waits() -> None:
-        async with own.talking(auto_reconnect=False) as client:
-            await client.connect()
-            calls = [
-                asyncio.create_task(client.wait_for_event("nothing")),
-                asyncio.create_task(anext(client.listen("nothing"))),
-            ]
-            await asyncio.sleep(0)
-            await asyncio.to_thread(own.hub.disconnect, "shared")
-            for call in calls:
-                with pytest.raises(ThalovantConnectionError, match="lost") as caught:
-                    await call
-                assert caught.value.code == "lost"
-
-    run(waits())
+    async with own.talking(auto_reconnect=False) as client:
+        await client.connect()
+        calls = [
+            asyncio.create_task(client.wait_for_event("nothing")),
+            asyncio.create_task(anext(client.listen("nothing"))),
+        ]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(own.hub.disconnect, "shared")
+        for call in calls:
+            with pytest.raises(ThalovantConnectionError, match="lost") as caught:
+                await call
+            assert caught.value.code == "lost"
 
 
 # --- raw bytes ---
 
 
-def test_binary_from_the_hub(each: Lab) -> None:
+async def test_binary_from_the_hub(each: Lab) -> None:
     """Kind, bytes and metadata, in order; after `close` nothing more."""
+    async with each.talking(reply_settle_seconds=0.01) as client:
+        heard: list[tuple[str, bytes, object]] = []
 
-    async def listens() -> None:
-        async with each.talking(reply_settle_seconds=0.01) as client:
-            heard: list[tuple[str, bytes, object]] = []
+        async def handles(binary: Any) -> None:
+            heard.append((binary.name, binary.payload, binary.metadata.get("name")))
 
-            async def handles(binary: Any) -> None:
-                heard.append((binary.name, binary.payload, binary.metadata.get("name")))
-
-            with client.on_binary(handles) as subscription:
-                await client.ask("send 3 bytes")
-                await client.ask("send 0 bytes")
-            await client.ask("send 1 bytes")
-            assert heard == [("tts_audio", b"\5\5\5", "five"), ("tts_audio", b"", "five")]
-            assert (subscription.event_name, subscription.dropped) == ("binary", 0)
-
-    run(listens())
+        with client.on_binary(handles) as subscription:
+            await client.ask("send 3 bytes")
+            await client.ask("send 0 bytes")
+        await client.ask("send 1 bytes")
+        assert heard == [("tts_audio", b"\5\5\5", "five"), ("tts_audio", b"", "five")]
+        assert (subscription.event_name, subscription.dropped) == ("binary", 0)
 
 
-def test_slow_handler_of_bytes(v3: Lab) -> None:
+async def test_slow_handler_of_bytes(v3: Lab) -> None:
     """The bytes that wait are bounded, whatever their number."""
     size = HANDLER_BYTES // 4
+    async with v3.talking(reply_settle_seconds=0.01) as client:
+        hangs, heard = asyncio.Event(), []
 
-    async def listens() -> None:
-        async with v3.talking(reply_settle_seconds=0.01) as client:
-            hangs, heard = asyncio.Event(), []
+        async def handles(binary: Any) -> None:
+            await hangs.wait()
+            heard.append(len(binary.payload))
 
-            async def handles(binary: Any) -> None:
-                await hangs.wait()
-                heard.append(len(binary.payload))
-
-            subscription = client.on_binary(handles)
-            for _ in range(7):  # one is being handled, four wait
-                await client.ask(f"send {size} bytes")
-            assert subscription.dropped == 2
-            hangs.set()
-            await client.ask("Are we done?")
-            assert heard == [size] * 5
-
-    run(listens())
+        subscription = client.on_binary(handles)
+        for _ in range(7):  # one is being handled, four wait
+            await client.ask(f"send {size} bytes")
+        assert subscription.dropped == 2
+        hangs.set()
+        await client.ask("Are we done?")
+        assert heard == [size] * 5

@@ -128,10 +128,9 @@ def test_cancelled_close(each: Lab, asked: bool) -> None:
     assert number > 0
 
 
-def test_cancelled_while_dialing(v3: Lab) -> None:
+async def test_cancelled_while_dialing(v3: Lab) -> None:
     """A host that says nothing is left at once, by cancellation and by the end of the block."""
-
-    async def cancels(port: int) -> None:
+    with silent_listener() as port:
         from dataclasses import replace
 
         identity = v3.identity()
@@ -146,34 +145,23 @@ def test_cancelled_while_dialing(v3: Lab) -> None:
         await client.close(timeout=0)
         assert states.names[-1] == "closed"
 
-    with silent_listener() as port:
-        run(cancels(port))
 
-
-def test_timeout_around_a_call(each: Lab) -> None:
+async def test_timeout_around_a_call(each: Lab) -> None:
     """`asyncio.timeout` around an ask is as good as its own: the answer that comes later is nobody's."""
-
-    async def asks() -> None:
-        async with each.talking() as client:
-            await client.ask("hi")
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.02):
-                    await client.ask("two steps late")
-            await client.emit("test.go", {"gate": "late"})
-            assert (await client.ask("hi")).text == "You said: hi"
-
-    run(asks())
+    async with each.talking() as client:
+        await client.ask("hi")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await client.ask("two steps late")
+        await client.emit("test.go", {"gate": "late"})
+        assert (await client.ask("hi")).text == "You said: hi"
 
 
-def test_task_group(v3: Lab) -> None:
+async def test_task_group(v3: Lab) -> None:
     """One ask that fails ends the others of its group, and leaves the client as it was."""
-
-    async def asks() -> None:
-        async with v3.talking() as client:
-            with pytest.raises(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(client.ask("hang in a group"))
-                    group.create_task(client.ask("fail because of you"))
-            assert (await client.ask("hi")).text == "You said: hi"
-
-    run(asks())
+    async with v3.talking() as client:
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client.ask("hang in a group"))
+                group.create_task(client.ask("fail because of you"))
+        assert (await client.ask("hi")).text == "You said: hi"

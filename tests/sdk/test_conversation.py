@@ -9,7 +9,7 @@ import pytest
 from thalovant import AsyncThalovantConversation, ThalovantConversation, ThalovantEvent
 from thalovant.conversation import CARRIED, SESSIONS, Carry
 
-from .lab import PATIENCE, Lab, run
+from .lab import PATIENCE, Lab
 
 
 def test_documented_conversation(each: Lab) -> None:
@@ -20,35 +20,27 @@ def test_documented_conversation(each: Lab) -> None:
         assert convo.ask("What color did I mention?").text == "You mentioned that your favorite color is blue."
 
 
-def test_async_conversation(each: Lab) -> None:
+async def test_async_conversation(each: Lab) -> None:
     """The same, awaited, and in pieces."""
-
-    async def talks() -> None:
-        async with each.talking() as client, client.conversation() as convo:
-            assert isinstance(convo, AsyncThalovantConversation)
-            await convo.ask("Remember that my hat is green")
-            assert [e.text async for e in convo.stream("What hat did I mention")] == [
-                "You mentioned that your hat is green."
-            ]
-
-    run(talks())
+    async with each.talking() as client, client.conversation() as convo:
+        assert isinstance(convo, AsyncThalovantConversation)
+        await convo.ask("Remember that my hat is green")
+        assert [e.text async for e in convo.stream("What hat did I mention")] == [
+            "You mentioned that your hat is green."
+        ]
 
 
-def test_conversations_do_not_mix(v3: Lab) -> None:
+async def test_conversations_do_not_mix(v3: Lab) -> None:
     """Each has a session of its own, which every message of it names; a given one is taken."""
-
-    async def talks() -> None:
-        async with v3.talking() as client:
-            one, two, named = client.conversation(), client.conversation(), client.conversation(session_id="work")
-            assert one.session_id != two.session_id
-            assert one.session_id.startswith("thalovant-session-")
-            for convo in (one, two, named):
-                reply = await convo.ask("which session")
-                assert (convo.session_id, convo.session_id) == (reply.text, reply.session_id)
-            await one.ask("Remember that my cat is old")
-            assert (await two.ask("What cat did I mention")).text == "You did not mention that in this conversation."
-
-    run(talks())
+    async with v3.talking() as client:
+        one, two, named = client.conversation(), client.conversation(), client.conversation(session_id="work")
+        assert one.session_id != two.session_id
+        assert one.session_id.startswith("thalovant-session-")
+        for convo in (one, two, named):
+            reply = await convo.ask("which session")
+            assert (convo.session_id, convo.session_id) == (reply.text, reply.session_id)
+        await one.ask("Remember that my cat is old")
+        assert (await two.ask("What cat did I mention")).text == "You did not mention that in this conversation."
 
 
 def test_messages_of_a_conversation(v3: Lab) -> None:
@@ -73,24 +65,20 @@ def test_messages_of_a_conversation(v3: Lab) -> None:
     assert tuple(noted.context["session"][key] for key in ("site_id", "lang")) == (v3.identity().site_id, "de-de")
 
 
-def test_hearing_in_a_conversation(v3: Lab) -> None:
+async def test_hearing_in_a_conversation(v3: Lab) -> None:
     """`on`, `listen` and `wait_for_event` take what belongs to the session."""
-
-    async def talks() -> None:
-        async with v3.talking() as client:
-            convo, other = client.conversation(), client.conversation()
-            heard: list[int] = []
-            convo.on("test.tick", lambda event: heard.append(event.data["number"]))
-            await other.ask("count to 3")
-            assert heard == []
-            await convo.ask("count to 1")
-            assert heard == [0]
-            await convo.send_utterance("first of this")
-            await other.send_utterance("first of the other")
-            assert (await other.wait_for_event("speak")).text == "You said: first of the other"
-            assert [e.text async for e in convo.listen("speak", max_events=1)] == ["You said: first of this"]
-
-    run(talks())
+    async with v3.talking() as client:
+        convo, other = client.conversation(), client.conversation()
+        heard: list[int] = []
+        convo.on("test.tick", lambda event: heard.append(event.data["number"]))
+        await other.ask("count to 3")
+        assert heard == []
+        await convo.ask("count to 1")
+        assert heard == [0]
+        await convo.send_utterance("first of this")
+        await other.send_utterance("first of the other")
+        assert (await other.wait_for_event("speak")).text == "You said: first of the other"
+        assert [e.text async for e in convo.listen("speak", max_events=1)] == ["You said: first of this"]
 
 
 # --- what a session carries ---
@@ -103,23 +91,19 @@ def _handled(**session: Any) -> list[ThalovantEvent]:
     ]
 
 
-def test_state_of_the_session_goes_along(v3: Lab) -> None:
+async def test_state_of_the_session_goes_along(v3: Lab) -> None:
     """What the hub said about the session comes back with the next turn of it, and with no other."""
-
-    async def talks() -> None:
-        async with v3.talking() as client:
-            state = {"active_skills": [["joke", 1]], "response_mode": "x", "other": 1}
-            convo = client.conversation(context={"session": state})
-            await convo.ask("hi", request_id="K-1")
-            await client.ask("again", session_id=convo.session_id, request_id="K-2")
-            await client.ask("elsewhere", session_id="S-else", request_id="K-3")
-        heard = {event.request_id: event.context["session"] for event in v3.hub.heard}
-        assert heard["K-1"]["active_skills"] == [["joke", 1]]
-        carried = {key: heard["K-2"].get(key) for key in ("active_skills", "response_mode", "other")}
-        assert carried == {"active_skills": [["joke", 1]], "response_mode": "x", "other": None}
-        assert "active_skills" not in heard["K-3"]
-
-    run(talks())
+    async with v3.talking() as client:
+        state = {"active_skills": [["joke", 1]], "response_mode": "x", "other": 1}
+        convo = client.conversation(context={"session": state})
+        await convo.ask("hi", request_id="K-1")
+        await client.ask("again", session_id=convo.session_id, request_id="K-2")
+        await client.ask("elsewhere", session_id="S-else", request_id="K-3")
+    heard = {event.request_id: event.context["session"] for event in v3.hub.heard}
+    assert heard["K-1"]["active_skills"] == [["joke", 1]]
+    carried = {key: heard["K-2"].get(key) for key in ("active_skills", "response_mode", "other")}
+    assert carried == {"active_skills": [["joke", 1]], "response_mode": "x", "other": None}
+    assert "active_skills" not in heard["K-3"]
 
 
 def test_carry() -> None:

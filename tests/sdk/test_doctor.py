@@ -11,7 +11,7 @@ import pytest
 
 from thalovant import AsyncThalovantClient, ThalovantClient, ThalovantIdentity, cli
 
-from .lab import Lab, free_port, run
+from .lab import Lab, free_port
 
 NAMES = ["identity", "endpoint", "connect", "transport"]
 
@@ -44,19 +44,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "says"), [pytest.param(*case[1:], id=case[0]) for case in WRONG])
-def test_what_is_wrong(v3: Lab, tmp_path: Path, fields: dict[str, Any], says: str) -> None:
+async def test_what_is_wrong(v3: Lab, tmp_path: Path, fields: dict[str, Any], says: str) -> None:
     """The connection's check has the reason and what to do; those before it are as they are."""
-
-    async def asks() -> None:
-        identity = replace(v3.stranger(), **fields)
-        client = AsyncThalovantClient(identity, noise_state_dir=tmp_path / "state", protocol="wss")
-        report = await client.doctor()
-        await client.close()
-        assert not report.ok
-        assert [check.ok for check in report.checks] == [True, True, False, False]
-        assert says in report.checks[2].detail
-
-    run(asks())
+    identity = replace(v3.stranger(), **fields)
+    client = AsyncThalovantClient(identity, noise_state_dir=tmp_path / "state", protocol="wss")
+    report = await client.doctor()
+    await client.close()
+    assert not report.ok
+    assert [check.ok for check in report.checks] == [True, True, False, False]
+    assert says in report.checks[2].detail
 
 
 def test_no_trust_folder(v3: Lab) -> None:

@@ -69,21 +69,17 @@ def test_a_named_protocol_is_the_first(v3: Lab) -> None:
         assert client.protocol == "wss"
 
 
-def test_subscriptions_and_messages_move_along(v3: Lab) -> None:
+async def test_subscriptions_and_messages_move_along(v3: Lab) -> None:
     """What was subscribed and sent before there was a connection works on whichever came."""
-
-    async def main() -> None:
-        identity = without(v3, "wss")
-        async with asyncio.timeout(PATIENCE):
-            client = AsyncThalovantClient(identity, noise_state_dir=v3.state_dir(), fallback=True)
-            heard: asyncio.Queue[str] = asyncio.Queue()
-            client.on("speak", lambda event: heard.put_nowait(event.text))
-            await client.send_utterance("hello")
-            assert "hello" in await heard.get()
-            assert client.protocol == "https"
-            await client.close()
-
-    asyncio.run(main())
+    identity = without(v3, "wss")
+    async with asyncio.timeout(PATIENCE):
+        client = AsyncThalovantClient(identity, noise_state_dir=v3.state_dir(), fallback=True)
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        client.on("speak", lambda event: heard.put_nowait(event.text))
+        await client.send_utterance("hello")
+        assert "hello" in await heard.get()
+        assert client.protocol == "https"
+        await client.close()
 
 
 def test_the_error_names_all_that_was_tried(v3: Lab, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from attrs import evolve
@@ -71,6 +72,10 @@ class Scene:
         assert isinstance(action, HearBinary)
         self.runner.on_binary(action.peer, action.event)
 
+    async def end(self) -> None:
+        """End what is going on."""
+        await self.runner.drain(0)
+
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let the loop run until something is so."""
         async with asyncio.timeout(PATIENCE):
@@ -92,14 +97,9 @@ class Scene:
         return [type for type, _, _ in self.said]
 
 
-def play(act: Callable[[Scene], Coroutine[Any, Any, None]], **settings: Any) -> Scene:
-    """Run a test's act in a new scene, and end its runner."""
-
-    async def run() -> Scene:
-        scene = Scene(**settings)
-        async with asyncio.timeout(PATIENCE):
-            await act(scene)
-            await scene.runner.drain(0)
-        return scene
-
-    return asyncio.run(run())
+@contextlib.asynccontextmanager
+async def opened(**settings: Any) -> AsyncIterator[Scene]:
+    """A scene for one test."""
+    scene = Scene(**settings)
+    yield scene
+    await scene.end()
