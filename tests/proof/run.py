@@ -272,8 +272,19 @@ def work(tiers: Sequence[Tier], ledger: Ledger, running: Running, jobs: int) -> 
     def stop(number: int, _: FrameType | None) -> None:
         raise Stopped(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        work_through(tiers, ledger, running, jobs)
+        return 0
+    except Stopped as stopped:
+        return 128 + int(stopped.args[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def work_through(tiers: Sequence[Tier], ledger: Ledger, running: Running, jobs: int) -> None:
+    """Run every chunk that has not passed, those of tiers that want the machine to themselves last."""
     for alone in (False, True):
         left = [
             (tier, chunk)
@@ -285,13 +296,10 @@ def work(tiers: Sequence[Tier], ledger: Ledger, running: Running, jobs: int) -> 
             try:
                 for run in [pool.submit(running.run, tier, chunk) for tier, chunk in left]:
                     run.result()
-            except BaseException as end:
+            except BaseException:
                 running.stop()
                 pool.shutdown(cancel_futures=True)
-                if isinstance(end, Stopped):
-                    return 128 + int(end.args[0])
                 raise
-    return 0
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def test_what_has_passed_is_not_run_again(
     assert ran(proof()[1]) == ["search b"]
     assert (proof("--only", "fuzz")[0], ran(proof("--list")[1])) == (0, [])
     assert ran(proof("--fresh", "--only", "fuzz")[1]) == ["fuzz x"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(run, "code", lambda: "another")
     assert ran(proof()[1]) == ["search a", "search b", "fuzz x"]
 
