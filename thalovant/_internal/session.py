@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from thalovant_io.asyncio_driver import AsyncioDriver
@@ -312,20 +312,27 @@ class ClientSession:
 
     async def ask(self, message: wire.Bus, timeout: float) -> AskEnded:
         """Ask, and wait for the end, which has all pieces. Raises when there is no answer."""
-        async with self._asking(message, timeout, pieces=False) as ask:
+        ask, end = await self._begin_ask(message, timeout, pieces=False)
+        try:
             ended = await ask.next()
+        finally:
+            end()
         assert isinstance(ended, AskEnded)  # noqa: S101 - nothing else was wanted
         return ended
 
     async def stream(self, message: wire.Bus, timeout: float) -> AsyncGenerator[wire.Bus | AskEnded, None]:
         """Ask, and yield the pieces of speech, then the end. Raises when there is no speech to yield."""
-        async with self._asking(message, timeout, pieces=True) as ask:
+        ask, end = await self._begin_ask(message, timeout, pieces=True)
+        try:
             while not isinstance(item := await ask.next(), AskEnded):
                 yield item
             yield item
+        finally:
+            end()
 
-    @contextlib.asynccontextmanager
-    async def _asking(self, message: wire.Bus, timeout: float, *, pieces: bool) -> AsyncIterator[Ask]:
+    # No context manager that is a generator: a loop that ends closes all asynchronous generators at once, and one that
+    # is left by another would then be closed already.
+    async def _begin_ask(self, message: wire.Bus, timeout: float, *, pieces: bool) -> tuple[Ask, Callable[[], None]]:
         deadline = self._here().time() + timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -335,11 +342,12 @@ class ClientSession:
         id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
         ask = self._callers.asks[id] = Ask(timeout)
         self.wake()
-        try:
-            yield ask
-        finally:
+
+        def end() -> None:
             self._callers.asks.pop(id, None)
             stack.cancel(id)
+
+        return ask, end
 
     def subscribe(
         self,
