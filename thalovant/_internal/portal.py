@@ -58,10 +58,15 @@ class Portal:
                 hint="Call it from handlers or threads, not from predicates.",
             )
         call = _Call(work)
-        with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
-            loop = self._loop or self._start()
-            loop.call_soon_threadsafe(call.start, loop)
-        return call.wait(loop)
+        try:
+            with self._lock:  # what is scheduled before the loop is stopped is run, and told that it is stopped
+                loop = self._loop or self._start()
+                loop.call_soon_threadsafe(call.start, loop)
+            call.over.acquire()
+        except BaseException:
+            call.cancel(self._loop)
+            raise
+        return call.result()
 
     def run(self, work: Callable[[], T]) -> T:
         """Run a function on the loop and wait for its result."""
@@ -151,7 +156,7 @@ class _Call(Generic[T]):
     A lock is the cheapest thing to wait for: the result is in place before it is released, and one wake-up takes it.
     """
 
-    __slots__ = ("_error", "_over", "_result", "_task", "_work")
+    __slots__ = ("_error", "_result", "_task", "_work", "over")
 
     _result: T
 
@@ -159,8 +164,8 @@ class _Call(Generic[T]):
         self._work: Callable[[], Coroutine[Any, Any, T]] | None = work
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
-        self._over = threading.Lock()
-        self._over.acquire()
+        self.over = threading.Lock()  # held until there is a result
+        self.over.acquire()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin; called on the loop."""
@@ -178,22 +183,22 @@ class _Call(Generic[T]):
             self._result = await coroutine
         except BaseException as error:  # it belongs to the caller
             self._error = _closed() if isinstance(error, asyncio.CancelledError) else error
-        self._over.release()
+        self.over.release()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first step, so that nothing of the above has run
             self._error = _closed()
-            self._over.release()
+            self.over.release()
 
-    def wait(self, loop: asyncio.AbstractEventLoop) -> T:
-        """The result; raises what the coroutine raised. Whatever interrupts this thread cancels the coroutine."""
-        try:
-            self._over.acquire()
-        except BaseException:
+    def cancel(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Cancel the coroutine on its loop, if there is one, and give it a moment to leave in order."""
+        if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and the coroutine with it
                 loop.call_soon_threadsafe(self._cancel)
-            self._over.acquire(timeout=CANCEL_WITHIN)  # the coroutine has a moment to leave in order
-            raise
+            self.over.acquire(timeout=CANCEL_WITHIN)
+
+    def result(self) -> T:
+        """The result, once it is there; raises what the coroutine raised."""
         if self._error is None:
             return self._result
         try:
