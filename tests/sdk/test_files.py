@@ -342,16 +342,22 @@ with locked(Path(sys.argv[1])):
         sys.stdin.readline()
 if child:
     print("left", flush=True)
-sys.stdin.read()
+    sys.stdin.read()
+else:
+    os.read(int(sys.argv[2]), 1)
 """
 
 
 @pytest.mark.parametrize("ends", ["leaves", "killed"])
 def test_lock_does_not_stay_with_a_forked_child(ends, tmp_path):
     """A child that was forked under the lock lives on, without it; nor can it give back what the parent holds."""
-    with subprocess.Popen(
-        [sys.executable, "-c", FORK, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as parent:
+    living, end = os.pipe()  # the child's life, whatever becomes of its parent
+    command = [sys.executable, "-c", FORK, str(tmp_path / "lock"), str(living)]
+    with (
+        open(end, "wb"),
+        open(living, "rb"),
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[living]) as parent,
+    ):
         assert parent.stdout.readline() == b"held\n"
         with pytest.raises(LockHeld), locked(tmp_path / "lock", within=0):
             raise AssertionError
