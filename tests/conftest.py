@@ -33,14 +33,15 @@ PATIENCE = 30.0
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let coverage see only what has to cover the core by itself: what is traced takes two to three times as long."""
     traced = "tests/proto" in item.path.as_posix() and item.get_closest_marker("untraced") is None
-    coverage = None if traced else Coverage.current()
-    if coverage is None:
-        return (yield)
-    coverage.stop()
+    stopped: list[Coverage] = []
+    while not traced and (coverage := Coverage.current()) is not None:  # a worker of xdist has two, of which one rests
+        coverage.stop()
+        stopped.append(coverage)
     try:
         return (yield)
     finally:
-        coverage.start()
+        for coverage in reversed(stopped):
+            coverage.start()
 
 
 @pytest.hookimpl(tryfirst=True)
