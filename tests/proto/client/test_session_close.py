@@ -60,8 +60,9 @@ def test_close_while_connecting_sends_what_is_queued():
     assert READY not in states(world)
 
 
+@pytest.mark.parametrize("told", [{}, {"timeout": 0}], ids=["close", "close at once"])
 @pytest.mark.parametrize("state", [SessionState.IDLE, SessionState.FAILED, SessionState.CONNECTING])
-def test_close_of_what_is_over_or_has_nothing_to_send_is_at_once(state):
+def test_close_of_what_is_over_or_has_nothing_to_send_is_at_once(state, told):
     """Closing twice, or never having opened, is fine; a failure stays the reason. Nobody needs the connection."""
     world = World(client=config(attempts=0))
     world.hub.listening = False
@@ -70,7 +71,7 @@ def test_close_of_what_is_over_or_has_nothing_to_send_is_at_once(state):
     if state is SessionState.FAILED:
         world.drive()
 
-    world.stack.close(world.now)
+    world.stack.close(world.now, **told)
     world.stack.close(world.now, timeout=0)
 
     assert (world.stack.state, world.stack.step()) == (CLOSED if state is SessionState.CONNECTING else state, Stop())

@@ -168,6 +168,7 @@ def test_what_a_peer_link_is_not() -> None:
 
     assert world.gateway.target == Target(host="broker", port=1883, tls=False)
     assert (link.data_to_send(), link.next_timeout, link.handle_timeout(world.now)) == (b"", None, [])
+    assert world.peers[0].link.unsent == world.gateway.unsent == 0
     (closed,) = link.eof(world.now)
     assert (closed.kind, world.gateway.peers) == (CloseKind.LOST, 0)
 

@@ -231,7 +231,11 @@ def test_unsent_are_the_frames_that_were_never_drained(end):
     """Drained is sent as far as we can know; the rest is reported, and does not leave after all."""
     link = link_of(opened(), end)
     link.send(text("1"), 0.0, token=1)
+    taken: list[int] = []
+    link.on_taken = lambda: taken.append(link.unsent)
+    assert link.unsent > 0
     assert said(link, end) == [(TEXT, "1")]
+    assert taken == [0]
     link.send(text("2"), 0.0, token=2)
     link.send(text("no token"), 0.0)
     link.send(text("3"), 0.0, token=3)
