@@ -6,10 +6,8 @@ import base64
 import queue
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from itertools import count
 from typing import Any
 
 import pytest
@@ -18,30 +16,12 @@ import thalovant.testing
 from tests.hub.listeners.relay import Relay
 from tests.hub.listeners.strangers import PATIENCE, Browser
 from thalovant.client import ThalovantClient
-from thalovant.errors import ThalovantPolicyDeniedError
 from thalovant.hub import Settings, Turn
 from thalovant.identity import ThalovantIdentity
 from thalovant.testing import LocalHub
-from thalovant_proto.events import BinType
 from thalovant_proto.links.https.stream import HttpsLimits
 
 NOT_CONNECTED = {"error": "Client is not connected"}
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[LocalHub]:
-    """A hub for all tests that do no harm to it."""
-    with thalovant.testing.hub() as running:
-        yield running
-
-
-_numbers = count(1)
-
-
-@pytest.fixture
-def name() -> str:
-    """A client of the test's own."""
-    return f"device-{next(_numbers)}"
 
 
 def client(hub: LocalHub, name: str, **options: Any) -> ThalovantClient:
@@ -61,51 +41,6 @@ def serves(identity: ThalovantIdentity, source: str) -> bool:
 
 
 # --- our own client --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("generation", [3, 1, 0])
-def test_every_generation_converses(hub: LocalHub, name: str, generation: int):
-    """At first contact, on the same session, and when it comes again."""
-    hub.add_client(name, generation=generation)
-    for _ in range(2):
-        with client(hub, name) as device:
-            assert device.ask("hello there").text == "You said: hello there"
-            assert device.ask("and again").text == "You said: and again"
-            assert name in hub.connected
-
-
-def test_a_refusal_is_told(hub: LocalHub, name: str):
-    """By the bus message of the policy, as over every transport."""
-    hub.add_client(name, allowed=["thalovant.client.status"])
-
-    with client(hub, name) as device, pytest.raises(ThalovantPolicyDeniedError):
-        device.ask("hello")
-
-
-def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
-    """A client that is there hears it at its next poll."""
-    with client(hub, name) as device:
-        device.ask("hello")
-        said: queue.Queue[str] = queue.Queue()
-        with device.on("speak", lambda event: said.put(event.text)):
-            assert hub.speak_to(name, "by the way") == 1
-
-            assert said.get(timeout=PATIENCE) == "by the way"
-
-
-def test_long_answers_wait_for_a_client_that_polls(hub: LocalHub, name: str):
-    """A skill that says far more than may wait goes on as the client takes it, and nothing is lost."""
-    text = "x" * 100_000
-
-    @hub.skill("say much")
-    async def much(turn: Turn) -> None:
-        for number in range(40):
-            await turn.speak(f"{number} {text}")
-
-    with client(hub, name) as device:
-        pieces = device.ask("say much", timeout=PATIENCE).utterances
-
-    assert list(pieces) == [f"{number} {text}" for number in range(40)]
 
 
 def test_a_message_may_be_as_large_as_on_every_transport(hub: LocalHub, name: str):
@@ -138,25 +73,6 @@ def test_a_burst_of_news_arrives_whole(hub: LocalHub, name: str):
         assert [numbers.get(timeout=PATIENCE) for _ in range(1000)] == list(range(1000))
 
 
-def test_a_hub_that_comes_back_is_found_again():
-    """It has forgotten the session; the client begins another, and keeps what it listens to."""
-    with thalovant.testing.hub() as hub, client(hub, "device", retry="idempotent") as device:
-        assert device.ask("one").text == "You said: one"
-        hub.stop()
-        hub.start()
-
-        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
-
-
-def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
-    """The client learns of it at its next poll."""
-    with client(hub, name, retry="idempotent") as device:  # what is on its way then is lost
-        device.ask("one")
-        assert hub.disconnect(name) == 1
-
-        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
-
-
 def test_a_connection_that_breaks_leaves_no_session_behind():
     """With a frame under way: the next session ends the broken one, and the hub knows the client once."""
     with thalovant.testing.hub() as hub, Relay(hub.identity("device")) as relay:
@@ -171,28 +87,6 @@ def test_a_connection_that_breaks_leaves_no_session_behind():
 
             assert asked.result().text == "You said: two"
             assert hub.speak_to("device", "are you there once?") == 1
-
-
-def test_who_is_held_back_is_heard_in_the_end():
-    """Raw bytes that nobody has handled yet wait with the client, and arrive whole and in order."""
-    free, heard = threading.Event(), []
-    with thalovant.testing.hub(settings=Settings(unsent=200_000)) as hub:
-
-        @hub.on_binary(BinType.RAW_AUDIO)
-        def listen(turn: Any) -> None:
-            free.wait(PATIENCE)
-            heard.append(bytes(turn.binary.payload))
-
-        with client(hub, "device") as device:
-            device.connect()
-            for number in range(6):
-                device.send_binary(bytes((number,)) * 60_000, BinType.RAW_AUDIO)
-            free.set()
-            device.ask("done", timeout=PATIENCE)
-            while len(heard) < 6:
-                device.ask("still there?", timeout=PATIENCE)
-
-    assert [bytes((number,)) * 60_000 for number in range(6)] == heard
 
 
 # --- strangers -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +20,8 @@ from tests.hub.listeners.strangers import PATIENCE, MqttStranger
 from tests.hub.world import World
 from thalovant.async_client import AsyncThalovantClient
 from thalovant.client import ThalovantClient
-from thalovant.errors import ThalovantHubRefusedError, ThalovantPolicyDeniedError
-from thalovant.hub import Hub, HubSetupError, Settings, Turn
+from thalovant.errors import ThalovantHubRefusedError
+from thalovant.hub import Hub, HubSetupError, Settings
 from thalovant.hub.export import variables
 from thalovant.hub.listeners.all import Broker
 from thalovant.identity import ThalovantIdentity
@@ -49,49 +46,12 @@ from thalovant_proto.links.mqtt.packets import (
 from thalovant_proto.secret import Secret
 
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[LocalHub]:
-    """A hub for all tests that do no harm to it."""
-    with thalovant.testing.hub() as running:
-        yield running
-
-
-_numbers = count(1)
-
-
-@pytest.fixture
-def name() -> str:
-    """A client of the test's own."""
-    return f"device-{next(_numbers)}"
-
-
 def client(hub: LocalHub, name: str, **options: Any) -> ThalovantClient:
     """A client that speaks MQTT."""
     return hub.client(name, protocol="mqtt", **options)
 
 
-def older_layout(identity: ThalovantIdentity) -> ThalovantIdentity:
-    """The identity with the topics of older SDKs, on which only bit frames travel up."""
-    assert identity.mqtt is not None
-    ways = {f"{way}_topic": f"hivemind/hub/{way}/{identity.access_key}" for way in ("c2s", "s2c", "status")}
-    return replace(identity, mqtt=replace(identity.mqtt, topic_prefix=None, **ways))
-
-
 # --- our own client, behind the embedded broker ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layout", ["newer", "older"])
-@pytest.mark.parametrize("generation", [3, 1, 0])
-def test_every_generation_converses(hub: LocalHub, name: str, generation: int, layout: str):
-    """In both layouts of topics, at first contact, on the same session, and when it comes again."""
-    identity = hub.add_client(name, generation=generation)
-    if layout == "older":
-        identity = older_layout(identity)
-    for _ in range(2):
-        with ThalovantClient(identity, protocol="mqtt", noise_state_dir=hub.state_dir(name)) as device:
-            assert device.ask("hello there").text == "You said: hello there"
-            assert device.ask("and again").text == "You said: and again"
-            assert name in hub.connected
 
 
 @pytest.mark.parametrize("generation", [3, 1, 0])
@@ -106,14 +66,6 @@ def test_variables_say_all_of_the_broker(
     assert identity.mqtt == ThalovantIdentity.from_env().mqtt
 
 
-def test_a_refusal_is_told(hub: LocalHub, name: str):
-    """By the bus message of the policy, as over every transport."""
-    hub.add_client(name, allowed=["thalovant.client.status"])
-
-    with client(hub, name) as device, pytest.raises(ThalovantPolicyDeniedError):
-        device.ask("hello")
-
-
 def test_a_wrong_password_of_the_broker_is_told(hub: LocalHub, name: str):
     """The gatekeeper says so, and the client does not try for ever."""
     identity = hub.identity(name)
@@ -124,33 +76,6 @@ def test_a_wrong_password_of_the_broker_is_told(hub: LocalHub, name: str):
 
     with contextlib.closing(device), pytest.raises(ThalovantHubRefusedError, match="user name or the password"):
         device.connect()
-
-
-def test_what_is_said_unasked_arrives(hub: LocalHub, name: str):
-    """At once: nothing is polled here."""
-    with client(hub, name) as device:
-        device.ask("hello")
-        said: queue.Queue[str] = queue.Queue()
-        with device.on("speak", lambda event: said.put(event.text)):
-            assert hub.speak_to(name, "by the way") == 1
-
-            assert said.get(timeout=PATIENCE) == "by the way"
-
-
-def test_long_answers_wait_for_the_client():
-    """A skill that says far more than may wait goes on as the client reads, and nothing is lost."""
-    text = "x" * 100_000
-    with thalovant.testing.hub(settings=Settings(unsent=1_000_000, unsent_pause=200_000)) as hub:
-
-        @hub.skill("say much")
-        async def much(turn: Turn) -> None:
-            for number in range(100):
-                await turn.speak(f"{number} {text}")
-
-        with client(hub, "device") as device:
-            pieces = device.ask("say much", timeout=PATIENCE).utterances
-
-    assert list(pieces) == [f"{number} {text}" for number in range(100)]
 
 
 def test_raw_bytes_travel_up(hub: LocalHub, name: str):
@@ -169,27 +94,6 @@ def test_raw_bytes_travel_up(hub: LocalHub, name: str):
             device.ask("are you there?", timeout=PATIENCE)
 
     assert heard == [payload]
-
-
-def test_who_is_held_back_is_heard_in_the_end():
-    """What nobody has handled yet waits at the hub, in order."""
-    free, heard = threading.Event(), []
-    with thalovant.testing.hub(settings=Settings(unsent=400_000)) as hub:
-
-        @hub.on_binary(BinType.RAW_AUDIO)
-        def listen(turn: Any) -> None:
-            free.wait(PATIENCE)
-            heard.append(bytes(turn.binary.payload))
-
-        with client(hub, "device") as device:
-            device.connect()
-            for number in range(6):
-                device.send_binary(bytes((number,)) * 60_000, BinType.RAW_AUDIO)
-            free.set()
-            while len(heard) < 6:
-                device.ask("still there?", timeout=PATIENCE)
-
-    assert [bytes((number,)) * 60_000 for number in range(6)] == heard
 
 
 def test_messages_without_bytes_are_not_free():
@@ -213,25 +117,6 @@ def test_messages_without_bytes_are_not_free():
             while not isinstance(packet := second.hear(), Publish) or packet.payload != b"offline":
                 assert packet is not None
             free.set()
-
-
-def test_a_hub_that_comes_back_is_found_again():
-    """With its broker, at the same port, with the same passwords."""
-    with thalovant.testing.hub() as hub, client(hub, "device", retry="idempotent") as device:
-        assert device.ask("one").text == "You said: one"
-        hub.stop()
-        hub.start()
-
-        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
-
-
-def test_a_session_that_the_hub_closes_is_begun_anew(hub: LocalHub, name: str):
-    """`offline` on the client's status topic is all that MQTT has for it."""
-    with client(hub, name, retry="idempotent") as device:  # what is on its way then is lost
-        device.ask("one")
-        assert hub.disconnect(name) == 1
-
-        assert device.ask("two", timeout=PATIENCE).text == "You said: two"
 
 
 def test_nothing_secret_is_logged(name: str, caplog: pytest.LogCaptureFixture):
