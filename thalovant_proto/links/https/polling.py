@@ -7,12 +7,14 @@ from typing import Final
 from .stream import Resource
 
 # The pause before a poll, growing with each that finds nothing: at first, where somebody waits, where nobody does.
-_FIRST: Final = 0.004
+_FIRST: Final = 0.001
 _EAGER: Final = 0.1
 _IDLE: Final = 2.0
 _GROWTH: Final = 1.5
 # Which polls also look into the queue that should be empty: a legacy hub's binary frames, a noise hub's second hello.
+# Those that find frames do so more rarely, since the client's answer to these would have to wait for it.
 _BOTH_QUEUES_EVERY: Final = 4
+_BOTH_QUEUES_WHEN_BUSY: Final = 16
 
 
 class PollSchedule:
@@ -45,25 +47,25 @@ class PollSchedule:
         self._pause = _FIRST
 
     def hurry(self, now: float) -> None:
-        """Poll soon, unless a poll is due sooner."""
+        """Poll soon, unless a poll is due sooner: at once for somebody who waits."""
         due = self.due_at
         self._pause = _FIRST
-        self._pause_from(now)
+        self._pause_from(now, at_once=self.eager)
         self.due_at = min(due, self.due_at)
 
     def polled(self, now: float, *, found: bool) -> None:
         """A poll was answered, with frames or without."""
-        self._polls += 1
+        self._polls = 1 if self._other_queue else self._polls + 1
         if found:
             self._pause = _FIRST
-        self._other_queue = not self._other_queue and self._polls % _BOTH_QUEUES_EVERY == 0
-        if self._other_queue:
-            self.due_at = now
-        else:
-            self._pause_from(now)
+        self._other_queue = self._polls >= (_BOTH_QUEUES_WHEN_BUSY if found else _BOTH_QUEUES_EVERY)
+        self._pause_from(now, at_once=self._other_queue or (found and self.eager))
 
-    def _pause_from(self, now: float) -> None:
-        """Poll after a pause; the next one will be longer."""
+    def _pause_from(self, now: float, *, at_once: bool) -> None:
+        """Poll after a pause, and the next one will be longer; or without one, which lengthens nothing."""
+        if at_once:
+            self.due_at = now
+            return
         pause = min(self._pause, _EAGER if self.eager else _IDLE)
         self.due_at = now + pause
         self._pause = pause * _GROWTH
