@@ -35,7 +35,6 @@ class Hive:
         peer = RoutedPeer(
             id=f"agent::{number}::{name}::uuid",
             client=client,
-            generation=known,
             session_id=own["session_id"],
             session=own,
             site_id="shop",

@@ -26,7 +26,6 @@ class RoutedPeer:
 
     id: str
     client: Client
-    generation: e.Generation
     session_id: str
     session: e.Json = field(factory=dict, repr=False)
     site_id: str | None = None

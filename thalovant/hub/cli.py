@@ -63,20 +63,13 @@ class _HubCommand(click.Command):
 
 @click.command(
     cls=_HubCommand,
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"], "show_default": True},
     options_metavar="[OPTIONS]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--wss-port", type=_PORT, default=5678, metavar="N", help="Port for WSS (0: any free).")
 @click.option(
-    "--wss-port", type=_PORT, default=5678, show_default=True, metavar="N", help="Port for WSS (0: any free)."
-)
-@click.option(
-    "--https-port",
-    type=_PORT_OR_OFF,
-    default=5679,
-    show_default=True,
-    metavar="N",
-    help='Port for HTTPS (0: any free), or "off".',
+    "--https-port", type=_PORT_OR_OFF, default=5679, metavar="N", help='Port for HTTPS (0: any free), or "off".'
 )
 @click.option(
     "--mqtt-port", type=_PORT_OR_OFF, metavar="N",
@@ -85,8 +78,8 @@ class _HubCommand(click.Command):
 @click.option("--broker", metavar="URL", help="Serve MQTT through this broker: mqtts://user:password@host.")
 @click.option("--broker-ca", metavar="FILE", help="Authorities that vouch for the broker, if not the system's.")
 @click.option("--public-host", metavar="NAME", help="Name or address that clients dial, if not that of --host.")
-@click.option("--name", default="demo", show_default=True, help="Name of the client.")
-@click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3", show_default=True,
+@click.option("--name", default="demo", help="Name of the client.")
+@click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3",
               help="Wire generation of a new client: Noise, password, or pre-shared key.")  # fmt: skip
 @click.option("--state", metavar="DIR", help="Folder for keys and clients (default: the user's data folder).")
 @click.option("--ephemeral", is_flag=True, help="Keep nothing.")

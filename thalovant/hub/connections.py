@@ -90,6 +90,11 @@ class ClientConnection(HubPeer):
                 self.driver.wake()
         return [effect for effect in wanted if effect.kdf is not Kdf.ARGON2ID]
 
+    def end(self, now: float, *, code: int, reason: str) -> None:
+        """Close the connection, and let its driver say so to the client."""
+        self.close(now, code=code, reason=reason)
+        self.driver.wake()
+
     def bytes_left(self) -> None:
         """Let whoever waits to send look again: fewer bytes wait, or the connection is gone."""
         if self._writable is not None:
@@ -135,8 +140,7 @@ class ConnectionTable:
                 return False
             if gone is not None:
                 self.forget(gone)
-                gone.close(now, code=1013, reason="others are waiting")
-                gone.driver.wake()
+                gone.end(now, code=1013, reason="others are waiting")
         self._unproven[connection] = None
         return True
 

@@ -191,16 +191,14 @@ class Dispatcher:
         """Close the connection of a peer."""
         if (connection := self.connections.proven.get(peer.id)) is not None:
             log.info("%s is closed: %s", peer.id, reason)
-            connection.close(self._loop.time(), code=code, reason=reason)
-            connection.driver.wake()
+            connection.end(self._loop.time(), code=code, reason=reason)
 
     def goodbye(self) -> None:
         """Close every connection."""
         self.stopping = True
         now = self._loop.time()
         for connection in self.connections:
-            connection.close(now, code=1001, reason=STOPPING)
-            connection.driver.wake()
+            connection.end(now, code=1001, reason=STOPPING)
 
     # --- inside ---
 
@@ -254,7 +252,6 @@ class Dispatcher:
         connection.routed = RoutedPeer(
             id=connection.peer_id,
             client=client,
-            generation=client.generation,
             session_id=connection.peer_id.rpartition("::")[2],
             site_id=client.site_id,
         )
@@ -267,8 +264,7 @@ class Dispatcher:
 
     def _turn_away(self, connection: ClientConnection, reason: str, *, code: int = 1008) -> None:
         log.warning("%s: %s", connection.peer_id, reason)
-        connection.close(self._loop.time(), code=code, reason=reason)
-        connection.driver.wake()
+        connection.end(self._loop.time(), code=code, reason=reason)
 
     def _pass_on(self, peer: RoutedPeer, message: e.Message) -> None:
         try:

@@ -35,7 +35,7 @@ class Silence:
 def turn(text: str, *, data: dict[str, Any] | None = None, context: dict[str, Any] | None = None) -> TurnState:
     """A turn in which `text` was said."""
     client = Client(id=1, name="kiosk", site_id="shop")
-    peer = RoutedPeer(id="a::1::kiosk::u", client=client, generation=e.Generation.NOISE, session_id="s")
+    peer = RoutedPeer(id="a::1::kiosk::u", client=client, session_id="s")
     bus = e.bus(type=e.UTTERANCE, data={"utterances": [text], "lang": "de-de", **(data or {})}, context=context or {})
     full = {"peer": peer.id, **(context or {})}
     request = Request(peer=peer, bus=bus, context=full, session_id="s", reply_context={"source": HIVE})

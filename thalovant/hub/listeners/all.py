@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -120,12 +119,7 @@ class Listeners:
         self._context = context
         self._open: list[_Closes] = []
         self._broker: _Closes | None = None  # our own
-        self._endpoints: dict[str, str] = {}
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        """The URL of each protocol."""
-        return self._endpoints
+        self.endpoints: dict[str, str] = {}  # the URL of each protocol
 
     async def start(self) -> None:
         """Begin to listen. Raises `HubSetupError`."""
@@ -145,7 +139,7 @@ class Listeners:
 
     def tell(self, client: Client) -> dict[str, Any]:
         """The entries of a client's identity about all this, secrets included."""
-        endpoints = self._endpoints
+        endpoints = self.endpoints
         master = endpoints.get("https") or endpoints["wss"]
         found: dict[str, Any] = {
             "default_master": master,
@@ -176,7 +170,7 @@ class Listeners:
         if (broker := addresses.broker) is not None:
             who = broker.username, broker.password
             service = MqttService(dispatcher, self._accounts, broker.url, credentials=who, tls=broker.context)
-            self._endpoints["mqtt"] = broker.url
+            self.endpoints["mqtt"] = broker.url
         else:
             from ..broker.amqtt import BrokerListener
 
@@ -191,7 +185,7 @@ class Listeners:
     async def _listen(self, protocol: str, scheme: str, listener: Listener[Any]) -> int:
         await listener.start()
         self._open.append(listener)
-        self._endpoints[protocol] = _url(scheme, self._addresses.public_host, listener.port)
+        self.endpoints[protocol] = _url(scheme, self._addresses.public_host, listener.port)
         return listener.port
 
 

@@ -53,7 +53,7 @@ class Listener(ABC, Generic[OutcomeT]):
     def __init__(self, make_peer: MakePeer[OutcomeT], binding: Binding) -> None:
         self.admission: SocketAdmission = binding.admission
         self._binding = binding
-        self._port = binding.port
+        self.port: int = binding.port  # once it listens, the one that it has
         self._listener = asyncio_listener.Listener(
             make_peer=make_peer,
             on_outcome=self.on_outcome,
@@ -65,18 +65,13 @@ class Listener(ABC, Generic[OutcomeT]):
             max_connections=self.admission.most,
         )
 
-    @property
-    def port(self) -> int:
-        """The port that it has."""
-        return self._port
-
     async def start(self) -> None:
         """Begin to accept. Raises `HubSetupError` if the address cannot be had."""
         try:
-            await self._listener.listen(self._binding.host, self._port)
+            await self._listener.listen(self._binding.host, self.port)
         except OSError as error:
             raise self._setup_error(error) from None
-        self._port = self._listener.addresses[0][1]
+        self.port = self._listener.addresses[0][1]
 
     async def close(self, grace: float) -> None:
         """Accept no more; wait `grace` seconds for the connections to end, then end them."""
@@ -98,9 +93,9 @@ class Listener(ABC, Generic[OutcomeT]):
         host, setting = self._binding.host, self._binding.setting
         message = f"{host} is no address of this machine"
         if error.errno == errno.EADDRINUSE:
-            message = f"Port {self._port} on {host} is taken by another program"
+            message = f"Port {self.port} on {host} is taken by another program"
         elif error.errno == errno.EACCES:
-            message = f"Port {self._port} may be used by the system administrator only"
+            message = f"Port {self.port} may be used by the system administrator only"
         else:
             setting = "host"
         return HubSetupError(message, setting=setting)

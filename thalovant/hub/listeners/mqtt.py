@@ -346,8 +346,7 @@ class _Client(SessionRunner[PeerOutcome]):
         self._waiting.append(data)
         self._waiting_bytes += len(data) + _HELD
         if self._waiting_bytes > self._service.dispatcher.settings.unhandled:
-            self.connection.close(self.now, code=1013, reason="it sends faster than it is heard")
-            self.wake()
+            self.connection.end(self.now, code=1013, reason="it sends faster than it is heard")
 
     def hold(self, hold: bool) -> None:
         """Keep messages of the client back, or take those that were."""
