@@ -510,7 +510,7 @@ async def test_bytes_that_nobody_takes_yet_hold_the_client(lab: Lab) -> None:
     async def slow(turn: Any) -> None:
         await gate.wait()
 
-    lab.skills.on_binary(e.BinType.RAW_AUDIO, slow)
+    lab.skills.on(e.BinType.RAW_AUDIO, slow)
     visitor = lab.visit(lab.client()).shake_hands()
     for _ in range(3):
         visitor.say(e.Binary(bin_type=e.BinType.RAW_AUDIO, payload=bytes(600)))

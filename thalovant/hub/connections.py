@@ -16,12 +16,11 @@ from thalovant_proto.limits import Limits
 from thalovant_proto.links.admission import AdmissionLimit
 from thalovant_proto.links.base import HubLink
 from thalovant_proto.outcomes import Outcome
-from thalovant_proto.secret import Secret
 
 from .actions import RoutedPeer
 from .admission import source_of
 from .settings import Settings
-from .storage.clients import Client
+from .storage.clients import Client, Registry
 
 PeerOutcome: TypeAlias = Outcome | e.Event
 
@@ -54,7 +53,7 @@ class ClientConnection(HubPeer):
         unsent: Callable[[], int] | None,
         on_proven: Callable[[], None],
         register: Callable[[ClientConnection, Credentials], HubSide | None],
-        known_psk: Callable[[Client], Secret[bytes] | None],
+        registry: Registry,
         entropy: Entropy,
         now: float,
         limits: Limits,
@@ -69,7 +68,7 @@ class ClientConnection(HubPeer):
         self.gone: bool = False
         self._link = link
         self._unsent = unsent
-        self._known_psk = known_psk
+        self._registry = registry
         self._writable: asyncio.Event | None = None  # while somebody waits for it
         super().__init__(link, lambda credentials: register(self, credentials), entropy=entropy, now=now, limits=limits)
 
@@ -81,12 +80,12 @@ class ClientConnection(HubPeer):
     def effects(self) -> list[DeriveKey]:
         """Derivations to start. Not of a PSK that was derived since this connection began: it goes on with that."""
         wanted = super().effects()
-        psk = self._known_psk(self.client) if wanted and self.client is not None else None
-        if psk is None:
+        known = self._registry.with_key(self.client.access_key) if wanted and self.client is not None else None
+        if known is None or known.psk is None:
             return wanted
         for effect in wanted:
             if effect.kdf is Kdf.ARGON2ID:
-                self.effect_done(effect.id, psk, asyncio.get_running_loop().time())
+                self.effect_done(effect.id, known.psk, asyncio.get_running_loop().time())
                 self.driver.wake()
         return [effect for effect in wanted if effect.kdf is not Kdf.ARGON2ID]
 

@@ -16,7 +16,6 @@ from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import PeerClosed
 from thalovant_proto.links.base import HubLink
-from thalovant_proto.secret import Secret
 
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
 from .admission import RefusalLog
@@ -28,7 +27,7 @@ from .settings import Settings
 from .skills.registry import SkillRegistry
 from .skills.runner import SkillRunner
 from .skills.turn_state import HubView
-from .storage.clients import Client, Registry
+from .storage.clients import Registry
 from .storage.keys import HubKeys
 
 log: logging.Logger = logging.getLogger("thalovant.hub")
@@ -92,7 +91,7 @@ class Dispatcher:
             unsent=unsent,
             on_proven=on_proven,
             register=self._register,
-            known_psk=self._known_psk,
+            registry=self.registry,
             entropy=os.urandom,
             now=now,
             limits=self.settings.limits,
@@ -223,10 +222,6 @@ class Dispatcher:
             psk=client.psk,
             pinned=client.pinned,
         )
-
-    def _known_psk(self, client: Client) -> Secret[bytes] | None:
-        known = self.registry.with_key(client.access_key)
-        return None if known is None else known.psk
 
     def _proven(self, connection: ClientConnection) -> None:
         client, completed = connection.client, connection.completed

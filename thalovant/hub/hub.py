@@ -285,7 +285,7 @@ class Hub:
 
     def on_binary(self, kind: int) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for raw bytes of a kind: `@hub.on_binary(BinType.RAW_AUDIO)`; they are in `turn.binary`."""
-        return partial(self._skills.on_binary, kind)
+        return partial(self._skills.on, kind)
 
     def watch(self, function: Callable[[TurnInfo], object]) -> None:
         """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
@@ -301,17 +301,11 @@ class Hub:
         self, client: str, type: str, data: Mapping[str, Any] | None = None, *, session_id: str | None = None
     ) -> int:
         """Send an event on all connections of a client; gives their number. Raises `ValueError` for what is no JSON."""
-        peers = self._peers(client)
-        for peer in peers:
-            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
-        return len(peers)
+        return self._emit(self._peers(client), type, data, session_id)
 
     def broadcast(self, type: str, data: Mapping[str, Any] | None = None) -> int:
         """Send an event to everybody who is connected; gives the number. Raises `ValueError` for what is no JSON."""
-        peers = self._up.dispatcher.peers
-        for peer in peers:
-            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {})))
-        return len(peers)
+        return self._emit(self._up.dispatcher.peers, type, data)
 
     # --- inside ---
 
@@ -325,6 +319,13 @@ class Hub:
     def _names(self) -> tuple[str, ...]:
         names = dict.fromkeys((self._addresses.public_host, self._addresses.host))
         return tuple(name for name in names if name not in ANY_HOST)
+
+    def _emit(
+        self, peers: list[RoutedPeer], type: str, data: Mapping[str, Any] | None, session_id: str | None = None
+    ) -> int:
+        for peer in peers:
+            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
+        return len(peers)
 
     def _peers(self, name: str) -> list[RoutedPeer]:
         return [peer for peer in self._up.dispatcher.peers if peer.client.name == name]

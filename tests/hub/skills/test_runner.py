@@ -685,7 +685,7 @@ async def test_raw_bytes_are_handled_in_order(scene: Scene) -> None:
         got.append((turn.client, turn.binary.payload))
         await turn.send_binary(turn.binary.payload * 2, metadata={"rate": turn.data["rate"]})
 
-    scene.skills.on_binary(e.BinType.RAW_AUDIO, audio)
+    scene.skills.on(e.BinType.RAW_AUDIO, audio)
     ada, bob = scene.hive.peer("ada"), scene.hive.peer("bob")
     for payload in (b"1", b"2", b"3"):
         scene.hear_binary(ada, payload)
@@ -713,7 +713,7 @@ async def test_a_client_that_sends_faster_than_it_is_heard_is_held(scene: Scene)
     async def slow(turn: Turn) -> None:
         await gate.wait()
 
-    scene.skills.on_binary(e.BinType.RAW_AUDIO, slow)
+    scene.skills.on(e.BinType.RAW_AUDIO, slow)
     peer = scene.hive.peer()
     for _ in range(3):
         scene.hear_binary(peer, bytes(50))
@@ -745,7 +745,7 @@ async def test_a_handler_of_bytes_that_fails_or_hangs_does_not_stop_the_next(
                 if scene.runner.stopping:
                     raise
 
-    scene.skills.on_binary(e.BinType.RAW_AUDIO, audio)
+    scene.skills.on(e.BinType.RAW_AUDIO, audio)
     peer = scene.hive.peer()
     for payload in (b"raise", b"hang", b"last"):
         scene.hear_binary(peer, payload)

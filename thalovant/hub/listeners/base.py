@@ -77,9 +77,9 @@ class Listener(ABC, Generic[OutcomeT]):
         """Accept no more; wait `grace` seconds for the connections to end, then end them."""
         await self._listener.close(grace=grace)
 
-    @abstractmethod
     def on_outcome(self, connection: Connection[OutcomeT], outcome: OutcomeT) -> None:
-        """Act on an outcome of a connection's peer."""
+        """Act on an outcome of a connection's peer. Those of a request listener have none."""
+        raise RuntimeError("a connection without outcomes has reported one")
 
     @abstractmethod
     def on_gone(self, connection: Connection[OutcomeT]) -> None:
@@ -102,13 +102,7 @@ class Listener(ABC, Generic[OutcomeT]):
 
 
 RequestConnection: TypeAlias = Connection[Never]
-
-
-class RequestListener(Listener[Never]):
-    """A listener whose connections report nothing."""
-
-    def on_outcome(self, connection: RequestConnection, outcome: Never) -> None:
-        raise RuntimeError("a connection without outcomes has reported one")
+RequestListener: TypeAlias = Listener[Never]
 
 
 class NoOutcomes:

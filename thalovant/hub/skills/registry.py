@@ -81,9 +81,9 @@ def skill(
         raise ValueError("a phrase of a skill has no words")
 
     def decorate(function: SkillFunction) -> Skill:
-        own = getattr(function, "__name__", type(function).__name__)
+        own = name or _name(function)
         about = (inspect.getdoc(function) or "").partition("\n")[0]
-        return Skill(name or own, function, phrases, when=when, fallback=fallback, timeout=timeout, help=about)
+        return Skill(own, function, phrases, when=when, fallback=fallback, timeout=timeout, help=about)
 
     return decorate
 
@@ -94,8 +94,7 @@ class SkillRegistry:
     def __init__(self, skills: Iterable[Skill] = ()) -> None:
         self.skills: tuple[Skill, ...] = tuple(skills)  # in the order in which they are tried
         self._added = 0
-        self._handlers: dict[str, list[Skill]] = {}
-        self._binary: dict[int, list[Skill]] = {}
+        self._handlers: dict[str | int, list[Skill]] = {}
         self.watchers: list[Callable[[TurnInfo], object]] = []
 
     def add(self, one: Skill) -> Skill:
@@ -104,27 +103,18 @@ class SkillRegistry:
         self._added += 1
         return one
 
-    def on(self, type: str, function: SkillFunction) -> SkillFunction:
-        """Call a function for bus messages of this type, and give it back."""
-        self._handlers.setdefault(type, []).append(_handler(function))
+    def on(self, kind: str | int, function: SkillFunction) -> SkillFunction:
+        """Call a function for bus messages of a type, or for raw bytes of a kind, and give it back."""
+        self._handlers.setdefault(kind, []).append(Skill(_name(function), function))
         return function
 
-    def on_binary(self, kind: int, function: SkillFunction) -> SkillFunction:
-        """Call a function for raw bytes of this kind, and give it back."""
-        self._binary.setdefault(kind, []).append(_handler(function))
-        return function
-
-    def handlers(self, type: str) -> Sequence[Skill]:
-        """The handlers of a bus message."""
-        return self._handlers.get(type, ())
-
-    def binary_handlers(self, kind: int) -> Sequence[Skill]:
-        """The handlers of raw bytes."""
-        return self._binary.get(kind, ())
+    def handlers(self, kind: str | int) -> Sequence[Skill]:
+        """The handlers of a bus message of this type, or of raw bytes of this kind."""
+        return self._handlers.get(kind, ())
 
 
-def _handler(function: SkillFunction) -> Skill:
-    return Skill(getattr(function, "__name__", type(function).__name__), function)
+def _name(function: SkillFunction) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def words(text: str) -> str:

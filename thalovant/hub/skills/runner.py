@@ -86,7 +86,7 @@ class SkillRunner:
 
     def on_binary(self, peer: RoutedPeer, event: e.Binary) -> None:
         """Raw bytes came: they are handled one message after the other, in the order in which a client sent them."""
-        if not self._skills.binary_handlers(event.bin_type):
+        if not self._skills.handlers(event.bin_type):
             return
         context = {"source": peer.id, "peer": peer.id, "session": {**peer.session, "session_id": peer.session_id}}
         request = Request(
@@ -184,7 +184,7 @@ class SkillRunner:
         while feed.waiting:
             request, event = feed.waiting.popleft()
             conversation = self._conversation(peer, peer.session_id)
-            for handler in self._skills.binary_handlers(event.bin_type):
+            for handler in self._skills.handlers(event.bin_type):
                 core = TurnState(self._outlet, request, conversation, binary=event)
                 core.answered()
                 await core.over(self._perform(core, handler))
