@@ -90,6 +90,17 @@ class _Conversation(Generic[C]):
             "request_id": request_id,
         }
 
+    def _filters(
+        self, context: Mapping[str, Any] | None, request_id: str | None, predicate: EventPredicate | None
+    ) -> dict[str, Any]:
+        """The filters of a call on the client that hears events."""
+        return {
+            "context": context,
+            "session_id": self.session_id,
+            "request_id": request_id,
+            "predicate": predicate,
+        }
+
     def _merged(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
         merged = {**self.context, **(context or {})}
         sessions = [one.get("session") for one in (self.context, context or {})]
@@ -207,14 +218,7 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
         predicate: EventPredicate | None = None,
     ) -> AsyncThalovantSubscription:
         """`on` of the client, for events of this session."""
-        return self.client.on(
-            event_name,
-            handler,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-            predicate=predicate,
-        )
+        return self.client.on(event_name, handler, **self._filters(context, request_id, predicate))
 
     async def wait_for_event(
         self,
@@ -226,14 +230,8 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
         request_id: str | None = None,
     ) -> ThalovantEvent:
         """`wait_for_event` of the client, for an event of this session."""
-        return await self.client.wait_for_event(
-            name,
-            timeout=timeout,
-            predicate=predicate,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-        )
+        filters = self._filters(context, request_id, predicate)
+        return await self.client.wait_for_event(name, timeout=timeout, **filters)
 
     def listen(
         self,
@@ -246,15 +244,8 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
         request_id: str | None = None,
     ) -> AsyncGenerator[ThalovantEvent, None]:
         """`listen` of the client, for events of this session."""
-        return self.client.listen(
-            name,
-            timeout=timeout,
-            max_events=max_events,
-            predicate=predicate,
-            context=context,
-            session_id=self.session_id,
-            request_id=request_id,
-        )
+        filters = self._filters(context, request_id, predicate)
+        return self.client.listen(name, timeout=timeout, max_events=max_events, **filters)
 
 
 class ThalovantConversation(_Conversation["ThalovantClient"]):

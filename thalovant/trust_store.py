@@ -368,12 +368,9 @@ def _read_text(path: Path, forbidden: int = 0o077) -> str | None:
 def _read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:
     """The JSON object in a file, empty if there is no file."""
     text = _read_text(path, forbidden)
-    if text is None:
-        return {}
-    with suppress(ValueError, RecursionError):
-        values = json.loads(text)
-        if isinstance(values, dict):
-            return values
+    values = {} if text is None else _parsed(text)
+    if values is not None:
+        return values
     raise ThalovantIdentityError(
         f"Trust file is not a JSON object: {path}",
         code="trust_file",
@@ -383,11 +380,14 @@ def _read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:
 
 def _read_cache(path: Path) -> dict[str, Any]:
     """The same, but what cannot be parsed is as good as nothing."""
+    return _parsed(_read_text(path) or "{}") or {}
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
-        values = json.loads(_read_text(path) or "{}")
-        if isinstance(values, dict):
-            return values
-    return {}
+        values = json.loads(text)
+        return values if isinstance(values, dict) else None
+    return None
 
 
 def _write_object(path: Path, values: Mapping[str, Any]) -> None:

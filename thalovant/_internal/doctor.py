@@ -27,7 +27,14 @@ async def examine(client: AsyncThalovantClient) -> ThalovantDoctorReport:
         return f"site_id={client.identity.site_id}"
 
     async def endpoint() -> str:
-        return _endpoint(client)
+        protocol = client.protocol
+        url = client.identity.endpoint_for(protocol) or ""
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        if parts.scheme not in _SCHEMES[protocol]:
+            raise ValueError(f"the {protocol.upper()} endpoint must start with {_SCHEMES[protocol][0]}://")
+        if not parts.hostname:
+            raise ValueError(f"the {protocol.upper()} endpoint must include a host")
+        return url
 
     async def connect() -> str:
         await client.connect()
@@ -56,14 +63,3 @@ async def _check(name: str, look: Callable[[], Awaitable[str]], *, timed: bool =
         ok, detail = False, f"{error} {getattr(error, 'hint', '')}".strip() or type(error).__name__
     took = (time.perf_counter() - started) * 1000 if timed else 0.0
     return ThalovantDoctorCheck(name, ok, redact_text(" ".join(detail.split())), took)
-
-
-def _endpoint(client: AsyncThalovantClient) -> str:
-    protocol = client.protocol
-    endpoint = client.identity.endpoint_for(protocol) or ""
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    if parts.scheme not in _SCHEMES[protocol]:
-        raise ValueError(f"the {protocol.upper()} endpoint must start with {_SCHEMES[protocol][0]}://")
-    if not parts.hostname:
-        raise ValueError(f"the {protocol.upper()} endpoint must include a host")
-    return endpoint

@@ -29,23 +29,20 @@ if TYPE_CHECKING:
     from thalovant_proto.failures import Failure
     from thalovant_proto.outcomes import Delivery
 
-_REFUSED = frozenset((FailureKind.REFUSED, FailureKind.WRONG_PASSWORD, FailureKind.WRONG_CRYPTO_KEY))
+_LINK_ERRORS: dict[FailureKind, type[ThalovantConnectionError]] = {
+    FailureKind.REFUSED: ThalovantHubRefusedError,
+    FailureKind.WRONG_PASSWORD: ThalovantHubRefusedError,
+    FailureKind.WRONG_CRYPTO_KEY: ThalovantHubRefusedError,
+    FailureKind.CLIENT_KEY_REJECTED: ThalovantClientKeyRejectedError,
+    FailureKind.HUB_KEY_CHANGED: ThalovantHubKeyChangedError,
+    FailureKind.DOWNGRADE: ThalovantDowngradeError,
+    FailureKind.DISPLACED: ThalovantDisplacedError,
+}
 
 
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:
     """The error for a link that could not be had or did not last."""
-    kind: type[ThalovantConnectionError] = ThalovantConnectionError
-    if failure.kind in _REFUSED:
-        kind = ThalovantHubRefusedError
-    elif failure.kind is FailureKind.CLIENT_KEY_REJECTED:
-        kind = ThalovantClientKeyRejectedError
-    elif failure.kind is FailureKind.HUB_KEY_CHANGED:
-        kind = ThalovantHubKeyChangedError
-    elif failure.kind is FailureKind.DOWNGRADE:
-        kind = ThalovantDowngradeError
-    elif failure.kind is FailureKind.DISPLACED:
-        kind = ThalovantDisplacedError
-    error = kind(
+    error = _LINK_ERRORS.get(failure.kind, ThalovantConnectionError)(
         _sentence(failure.message),
         code=failure.kind.value,
         hint=_sentence(failure.hint),
@@ -90,9 +87,7 @@ def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> 
     cause = None if failure is None else link_error(failure)
     error = ThalovantTimeoutError(
         message if cause is None else f"{message} {cause}",
-        code="timeout",
         hint=None if cause is None else cause.hint,
-        retryable=True,
         delivery=delivery,
     )
     error.__cause__ = cause

@@ -50,9 +50,7 @@ async def next_event(session: ClientSession, name: str, matches: Filter | None, 
         message = f"Hub did not emit {name!r} within {timeout:g}s."
         raise ThalovantTimeoutError(
             message if cause is None else f"{message} {cause}",
-            code="timeout",
             hint=None if cause is None else cause.hint,
-            retryable=True,
         ) from cause
 
 

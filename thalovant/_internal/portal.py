@@ -212,20 +212,10 @@ class _Call(Generic[T]):
 
 
 class Waiter(Protocol):
-    """A way to run a coroutine on an event loop and wait for it."""
+    """A way to run a coroutine on an event loop and wait for it: `Portal` is one."""
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a coroutine."""
-
-
-class Caller(Waiter, Protocol):
-    """A way to run something on an event loop and wait for it: `Portal` is one."""
-
-    def iterate(self, work: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-        """The items of an asynchronous iterator."""
-
-    def run(self, work: Callable[[], T]) -> T:
-        """The result of a function."""
 
 
 class Twin(Protocol):
@@ -234,7 +224,7 @@ class Twin(Protocol):
     @property
     def _original(self) -> Any: ...
 
-    def _here(self) -> Caller: ...
+    def _here(self) -> Portal: ...
 
 
 class WaitingTwin(Protocol):

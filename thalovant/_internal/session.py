@@ -147,7 +147,9 @@ class ClientSession:
             if self._closes != closes:
                 raise _closed(delivery="no")
             if trust is not None:
-                stack = self._stack = self._make_stack(trust)
+                stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=os.urandom)
+                self._stack = stack
+                self._subscribers.move(stack, self._now)
             assert stack is not None  # noqa: S101 - there was one, or one was made
             driver = self._driver = AsyncioDriver(
                 stack,
@@ -162,11 +164,6 @@ class ClientSession:
             stack.open(self._now)
             driver.start()
             return stack
-
-    def _make_stack(self, trust: Trust) -> ClientStack:
-        stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=os.urandom)
-        self._subscribers.move(stack, self._now)
-        return stack
 
     @property
     def _up(self) -> ClientStack | None:
@@ -191,7 +188,6 @@ class ClientSession:
                 message if cause is None else f"{message} {cause}",
                 code="connect_timeout",
                 hint=None if cause is None else cause.hint,
-                retryable=True,
             ) from cause
         finally:
             self._callers.connects.discard(waiter)
@@ -461,7 +457,7 @@ class ClientSession:
 
 
 def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
-    return ThalovantConnectionError("The session was closed.", code="closed", retryable=True, delivery=delivery)
+    return ThalovantConnectionError("The session was closed.", code="closed", delivery=delivery)
 
 
 def _local(call: Callable[[], int]) -> int:
