@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from ssl import SSLContext
 
+from attrs import define, field
+
 from thalovant_proto.carrier import Target
 
 from ._asyncio import SocketProtocol, WiredEndpoint, dial
@@ -15,41 +17,36 @@ from ._interfaces import ClientStack
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, dial_failed_from, resolve
 
 
+@define(eq=False, repr=False, slots=False)
 class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProtocol]):
-    """Runs one client stack on the running loop. Not thread safe; use it on that loop only."""
+    """Runs one client stack on the running loop. Not thread safe; use it on that loop only.
 
-    def __init__(
-        self,
-        stack: ClientStack[OutcomeT],
-        *,
-        on_outcome: Callable[[OutcomeT], None],
-        on_socket_up: Callable[[float], None] = lambda now: None,
-        on_crash: Callable[[Exception], None] = lambda error: None,
-        tls: ContextSource = None,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        resolver: Resolver = resolve,
-    ) -> None:
-        """`on_outcome` is called on the loop, in order; it may call the stack. What it raises goes to the loop's
-        exception handler, and the driver goes on.
+    `on_outcome` is called on the loop, in order; it may call the stack. What it raises goes to the loop's exception
+    handler, and the driver goes on.
 
-        `on_socket_up` is called when a socket is up, TLS included, before the stack learns of it. `on_crash` is called
-        when the stack raised something: a bug, which the loop's exception handler was told of, and the driver's end.
+    `on_socket_up` is called when a socket is up, TLS included, before the stack learns of it. `on_crash` is called when
+    the stack raised something: a bug, which the loop's exception handler was told of, and the driver's end.
 
-        `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
-        """
-        super().__init__(stack, asyncio.get_running_loop(), tls_timeout=timeouts.tls)
-        self._on_outcome = on_outcome
-        self._on_socket_up = on_socket_up
-        self._on_crash = on_crash
-        self._tls_source = tls
-        self._timeouts = timeouts
-        self._resolver = resolver
-        self._attempt: asyncio.Task[None] | None = None  # to open a socket
-        self._coming: tuple[SocketProtocol, SSLContext | None] | None = None  # what it is about to give
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._wires: set[SocketProtocol] = set()
-        self._ended = asyncio.Event()
-        self._error: Exception | None = None
+    `tls` is for targets with TLS: a context, or a function that makes one, called in a thread.
+    """
+
+    stack: ClientStack[OutcomeT]
+    on_outcome: Callable[[OutcomeT], None] = field(kw_only=True)
+    on_socket_up: Callable[[float], None] = field(default=lambda now: None, kw_only=True)
+    on_crash: Callable[[Exception], None] = field(default=lambda error: None, kw_only=True)
+    tls: ContextSource = field(default=None, kw_only=True)
+    timeouts: Timeouts = field(default=DEFAULT_TIMEOUTS, kw_only=True)
+    resolver: Resolver = field(default=resolve, kw_only=True)
+    _attempt: asyncio.Task[None] | None = field(init=False, default=None)  # to open a socket
+    # The socket that the attempt is about to give.
+    _coming: tuple[SocketProtocol, SSLContext | None] | None = field(init=False, default=None)
+    _tasks: set[asyncio.Task[None]] = field(init=False, factory=set)
+    _wires: set[SocketProtocol] = field(init=False, factory=set)
+    _ended: asyncio.Event = field(init=False, factory=asyncio.Event)
+    _error: Exception | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__(self.stack, asyncio.get_running_loop(), tls_timeout=self.timeouts.tls)
 
     def start(self) -> None:
         """Begin: dial if the stack says so."""
@@ -79,14 +76,14 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
 
     def tell(self, outcome: OutcomeT) -> None:
         try:
-            self._on_outcome(outcome)
+            self.on_outcome(outcome)
         except Exception as exc:
             self.report("A handler of outcomes failed", exc)
 
     def obey(self, order: Order) -> None:
         self._give_up()
         if self.wire is not None:
-            self.wire.leave(self._timeouts.linger)
+            self.wire.leave(self.timeouts.linger)
             self.wire = None
         if order is Order.DIAL:
             self._attempt = self.loop.create_task(self._dial(self.target))
@@ -100,10 +97,10 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
         self._error = error
         self.report("A client stack failed", error)
         self.abort()
-        self._on_crash(error)
+        self.on_crash(error)
 
     def _socket_up(self, now: float) -> None:
-        self._on_socket_up(now)
+        self.on_socket_up(now)
         super()._socket_up(now)
 
     def wire_up(self, wire: SocketProtocol) -> None:
@@ -121,7 +118,7 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
 
     async def _dial(self, target: Target) -> None:
         try:
-            sock, context = await dial(target, tls=self._tls_source, resolver=self._resolver, timeouts=self._timeouts)
+            sock, context = await dial(target, tls=self.tls, resolver=self.resolver, timeouts=self.timeouts)
             wire = SocketProtocol(self)
             self._coming = (wire, context)
             try:
