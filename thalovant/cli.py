@@ -260,49 +260,36 @@ def _unknown_pin(pin: str, known: Mapping[str, bytes]) -> Exception:
 
 
 def _client(options: dict[str, Any]) -> ThalovantClient:
-    made: ThalovantClient = sys.modules[__name__].ThalovantClient(_identity(options), **_settings(options))
+    given = {**options, "noise_state_dir": options["state_dir"]}
+    names = ("protocol", "ca_file", "noise_state_dir", "fallback", "allow_insecure")
+    settings = {name: given[name] for name in names if given[name] not in (None, False)}
+    made: ThalovantClient = sys.modules[__name__].ThalovantClient(_identity(options), **settings)
     return made
-
-
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    given = {
-        "protocol": options["protocol"],
-        "ca_file": options["ca_file"],
-        "noise_state_dir": options["state_dir"],
-    }
-    settings = {name: value for name, value in given.items() if value is not None}
-    return settings | {name: True for name in ("fallback", "allow_insecure") if options[name]}
 
 
 def _identity(options: dict[str, Any]) -> ThalovantIdentity:
     from dataclasses import replace
 
+    from .errors import ThalovantIdentityError
     from .identity import ThalovantIdentity
 
     if options["identity_file"] is not None:
         identity = ThalovantIdentity.from_file(options["identity_file"])
     elif options["config"] is not None or options["profile"] is not None:
         identity = ThalovantIdentity.from_config(options["config"], profile=options["profile"])
+    elif any(name.startswith("THALOVANT_") for name in os.environ):
+        identity = ThalovantIdentity.from_env()
     else:
-        identity = _identity_of_environment()
+        raise ThalovantIdentityError(
+            "There is no client identity.",
+            code="missing_identity",
+            hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
+        )
     if options["host"] is not None:
         identity = replace(identity, default_master=options["host"].rstrip("/"))
     if options["port"] is not None:
         identity = replace(identity, default_port=options["port"])
     return identity
-
-
-def _identity_of_environment() -> ThalovantIdentity:
-    from .errors import ThalovantIdentityError
-    from .identity import ThalovantIdentity
-
-    if any(name.startswith("THALOVANT_") for name in os.environ):
-        return ThalovantIdentity.from_env()
-    raise ThalovantIdentityError(
-        "There is no client identity.",
-        code="missing_identity",
-        hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
-    )
 
 
 def _object(option: str, text: str | None) -> dict[str, Any] | None:

@@ -221,8 +221,8 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         self.reason = reason
         self.allowed = allowed
         self.quota = quota
-        what = repr(_short(denied_type)) if denied_type else "the message"
-        why = _short(reason).rstrip(".") or (_used_up(quota) if quota else _short(code))
+        what = repr(shortened(denied_type)) if denied_type else "the message"
+        why = shortened(reason).rstrip(".") or (_used_up(quota) if quota else shortened(code))
         why = why or "its policy does not allow it"
         retryable = quota is not None or code == self.BACKEND_UNAVAILABLE
         if hint is None and not retryable:
@@ -254,7 +254,7 @@ class ThalovantUnansweredError(ThalovantRuntimeError):
     def __init__(self, said: str = "", **details: Any) -> None:
         self.said = said
         details.setdefault("delivery", "yes")
-        super().__init__(_short(said) or "The hub has no skill that answers this.", **details)
+        super().__init__(shortened(said) or "The hub has no skill that answers this.", **details)
 
 
 class ThalovantAPIError(ThalovantError):
@@ -381,7 +381,8 @@ def _text(value: object) -> str:
     return "" if value is None or isinstance(value, Mapping | list | tuple) else str(value)
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """A hub's own words on one line, at most `MAX_TEXT` characters of them."""
     text = " ".join(text.split())
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 

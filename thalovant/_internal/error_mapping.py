@@ -9,7 +9,6 @@ from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault
 
 from ..errors import (
-    MAX_TEXT,
     ThalovantClientKeyRejectedError,
     ThalovantConnectionError,
     ThalovantDisplacedError,
@@ -21,6 +20,7 @@ from ..errors import (
     ThalovantRuntimeError,
     ThalovantTimeoutError,
     ThalovantUnansweredError,
+    shortened,
 )
 from ..events import ThalovantEvent
 
@@ -98,8 +98,7 @@ def failure_reason(event: Bus) -> str:
     """What a failure event says: reason, error or code, else its name."""
     for key in ("reason", "error", "code"):
         if isinstance(found := event.data.get(key), str) and found.strip():
-            text = " ".join(found.split())
-            return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
+            return shortened(found)
     return f"Hub reported {event.type}."
 
 
