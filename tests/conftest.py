@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 import time
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -27,6 +28,10 @@ settings.load_profile("timeless")
 
 STARTED = time.monotonic()
 PATIENCE = 30.0
+
+# A shell starts what runs in the background with Ctrl-C ignored, and every process of a test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

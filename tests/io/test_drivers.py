@@ -336,7 +336,7 @@ def test_an_alarm_that_is_put_off_rings_later(driver: str) -> None:
 
             running.call(set_alarm)
             running.call(stack.put_off_alarms, 0.02)
-            assert running.expect(Rang).when >= times.get(timeout=PATIENCE) + 0.04
+            assert running.expect(Rang).when >= times.get(timeout=PATIENCE) + 0.04 - 1e-6  # of adding floats
 
 
 def test_keys_are_derived_off_the_loop(driver: str) -> None:
