@@ -281,8 +281,8 @@ class MqttService:
         lost = event if isinstance(event, BrokerLost) else None
         if not self._first.done():
             self._first.set_result(lost)
-            if lost is not None and lost.final:
-                return  # `start` says so
+            # `start` says that it was refused, and nothing is to be said of the goodbye that follows.
+            self._lost = lost is not None and lost.final
         if lost is None:
             log.log(logging.WARNING if self._lost else logging.INFO, "The MQTT broker serves the hub")
         elif not self._lost:
