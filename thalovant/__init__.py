@@ -3,10 +3,9 @@
 Importing this package is cheap: a name is loaded when it is first used.
 """
 
-from typing import TYPE_CHECKING
-
 from ._version import __version__
 
+TYPE_CHECKING = False  # as type checkers know it, without the time that `typing` takes
 if TYPE_CHECKING:
     from .async_client import AsyncThalovantClient as AsyncThalovantClient
     from .client import ThalovantClient as ThalovantClient

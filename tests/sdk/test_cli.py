@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -147,8 +148,8 @@ def test_listen(own: Lab, tmp_path: Path) -> None:
 
 
 def test_listen_ends_in_time(good: Run) -> None:
-    """Silently, with exit code 0."""
-    assert good("listen", "nothing", "--timeout", "0.01") == (0, "", "")
+    """With exit code 0, and one line on standard error if it heard nothing."""
+    assert good("listen", "nothing", "--timeout", "0.01") == (0, "", "thalovant: no event 'nothing' within 0.01 s\n")
 
 
 def test_pins(good: Run, v3: Lab) -> None:
@@ -244,13 +245,79 @@ def test_client_is_made_from_the_identity_alone(
 
 
 def test_host_and_port(run: Run, write: Callable[..., Path]) -> None:
-    """They replace the identity's, as far as it has no explicit endpoint."""
+    """That hub is dialed, whatever endpoints the identity has."""
     port = free_port()
-    file = write(data_plane_endpoints=None, protocols={"http": True, "wss": False})
+    file = write()
 
-    code, _, err = run("-i", file, "--host", "https://127.0.0.1/", "--port", port, "ask", "hi")
+    for options, where in (
+        (["--host", "https://127.0.0.1/", "--port", port], f"127.0.0.1:{port}"),
+        (["--host", f"wss://127.0.0.1:{port}"], f"127.0.0.1:{port}"),
+        (["--host", f"https://127.0.0.1:{port}", "--protocol", "wss"], f"127.0.0.1:{port}"),
+        (["--host", f"[::1]:{port}"], f"::1]:{port}"),
+        (["--port", port, "--protocol", "https"], f"127.0.0.1:{port}"),
+        (["--host", "wss://no-such-host.invalid"], "no-such-host.invalid"),
+    ):
+        code, _, err = run("-i", file, *options, "ask", "hi")
+        assert (code, where in err) == (1, True), err
 
-    assert (code, f"127.0.0.1:{port}" in err) == (1, True)
+
+def test_another_name_for_the_hub(good: Run, values: dict[str, Any]) -> None:
+    """A name without a scheme keeps port and scheme."""
+    assert good("ask", "hi", "--host", "localhost") == (0, "You said: hi\n", "")
+
+
+def test_options_behind_the_command(run: Run, write: Callable[..., Path], v3: Lab) -> None:
+    """All options stand on either side; the later one counts."""
+    shared = ["-i", write(), "--state-dir", v3.state_dir(), "--protocol", "wss"]
+
+    assert run("ask", "say", "one", *shared) == (0, "one\n", "")
+    assert run("-i", "/no/file", "pins", "list", *shared)[0] == 0
+    assert json.loads(run("health", "--json", *shared)[1])["ok"]
+    assert json.loads(run("pins", "--json", "list", *shared)[1])
+
+
+def test_words_and_standard_input(good: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words need no quotes, and `-` reads them from a pipe."""
+    assert good("ask", "over", "the", "hills", "--lang", "de-de")[1] == "You said: over the hills\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("from a pipe\n"))
+    assert good("ask", "-") == (0, "You said: from a pipe\n", "")
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert good("ask", "-")[0] == 2
+
+
+def test_help_and_version_as_commands(run: Run) -> None:
+    """They say what the options say."""
+    assert run("help") == run("--help")
+    assert run("help", "pins", "forget") == run("pins", "forget", "--help")
+    assert run("version") == run("--version")
+    assert json.loads(run("version", "--json")[1]) == {"version": __version__}
+
+
+def test_errors_as_json(good: Run, run: Run, write: Callable[..., Path], v3: Lab) -> None:
+    """One object on standard error, by which a script tells the kinds apart."""
+    found = {}
+    for what, ended in {
+        "timeout": good("--json", "ask", "hang", "--timeout", "0.05"),
+        "usage": run("--json", "ask"),
+        "identity": run("--json", "-i", "/no/file", "ask", "hi"),
+        "connection": run(
+            "--json", "-i", write(**_at(f"wss://127.0.0.1:{free_port()}")), "--protocol", "wss", "ask", "hi"
+        ),
+        "refusal": run("--json", "-i", write(access_key="AK-wrong"), "--protocol", "wss", "ask", "hi"),
+    }.items():
+        code, out, err = ended
+        fields = json.loads(err)
+        assert list(fields) == ["type", "name", "code", "message", "hint", "retryable", "delivery"]
+        assert out == ""
+        found[what] = (code, fields["type"], fields["retryable"], fields["delivery"])
+
+    assert found == {
+        "usage": (2, "UsageError", False, None),
+        "identity": (1, "ThalovantIdentityError", False, None),
+        "connection": (1, "ThalovantConnectionError", True, None),
+        "refusal": (1, "ThalovantHubRefusedError", False, None),
+        "timeout": (1, "ThalovantTimeoutError", True, "unknown"),
+    }
 
 
 # --- mistakes ---
@@ -261,7 +328,13 @@ USAGE: list[tuple[list[str], str]] = [
     (["utter", ""], "TEXT is blank"),
     (["aks", "hi"], "No such command 'aks'"),
     (["--profil", "x"], "No such option"),
-    (["ask", "hi", "there"], "unexpected extra argument"),
+    (["help", "aks"], "No such command 'aks'"),
+    (["--host", "mqtt://h", "ask", "hi"], "--host takes"),
+    (["--host", "https://h", "--protocol", "mqtt", "ask", "hi"], "do not move the broker"),
+    (["ask", "hi", "--host", "wss://h", "--protocol", "https"], "needs an https:// address"),
+    (["ask", "hi", "--host", "wss://user:word@h"], "--host takes"),
+    (["ask", "hi", "--host", "wss://h:many"], "--host takes"),
+    (["ask", "hi", "--host", "/"], "--host takes"),
     (["ask", "hi", "--timeout", "soon"], "'soon' is not a valid float"),
     (["ask", "hi", "--timeout", "-1"], "-1.0 is not in the range"),
     (["listen", "speak", "--max-events", "0"], "0 is not in the range"),
@@ -275,9 +348,9 @@ USAGE: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("argv", "message"), USAGE)
-def test_wrong_usage(run: Run, argv: list[str], message: str) -> None:
+def test_wrong_usage(run: Run, write: Callable[..., Path], argv: list[str], message: str) -> None:
     """Exit code 2, one message, and where to read more."""
-    code, out, err = run(*argv)
+    code, out, err = run("-i", write(), *argv)
 
     assert (code, out) == (2, "")
     assert message in err
@@ -413,6 +486,52 @@ def test_ctrl_c(own: Lab, argv: list[str], tmp_path: Path) -> None:
     out, err = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, out, err.strip()) == (130, "", "")
+
+
+def _command(v3: Lab, *argv: str, **extra: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "thalovant", "--state-dir", str(v3.state_dir()), "--protocol", "wss", *argv]
+    return subprocess.run(command, **{"capture_output": True, "timeout": PATIENCE, "env": environment(v3), **extra})
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_signs_that_the_terminal_lacks(v3: Lab, encoding: str) -> None:
+    """They are replaced in what is printed; what is said reaches the hub whole."""
+    env = {**environment(v3), "PYTHONIOENCODING": encoding}
+
+    done = _command(v3, "ask", "say K\u00e4fer \U0001f41e fertig", env=env)
+    assert (done.returncode, done.stdout[-8:], done.stderr) == (0, b" fertig\n", b"")
+    exact = _command(
+        v3,
+        "--json",
+        "ask",
+        "hi K\u00e4fer",
+        env={**env, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    )
+    assert json.loads(exact.stdout)["text"] == "You said: hi K\u00e4fer"
+
+
+def test_full_disk(v3: Lab) -> None:
+    """One line, and exit code 1."""
+    with open("/dev/full", "wb") as full:
+        done = _command(v3, "ask", "hi", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+
+    assert (done.returncode, done.stderr.count(b"\n"), b"cannot be written" in done.stderr) == (1, 1, True)
+
+
+def test_ctrl_c_before_anything_is_imported() -> None:
+    """The entry handles it first: nothing of the rest has to be there."""
+    program = (
+        "import os, signal, sys\n"
+        "import thalovant.cli\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "sys.exit(thalovant.cli.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=PATIENCE)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_reader_that_leaves(v3: Lab) -> None:

@@ -1,0 +1,75 @@
+"""What commands share: the client that the options describe, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..client import ThalovantClient
+    from ..identity import ThalovantIdentity
+    from ..trust_store import TrustStore
+
+
+def make_client(options: dict[str, Any]) -> ThalovantClient:
+    """The client that the options describe, not connected yet; of the class that `thalovant.cli` names."""
+    from .. import cli
+
+    given = {**options, "noise_state_dir": options["state_dir"]}
+    names = ("protocol", "ca_file", "noise_state_dir", "fallback", "allow_insecure")
+    settings = {name: given[name] for name in names if given[name] not in (None, False)}
+    made: ThalovantClient = cli.ThalovantClient(read_identity(options), **settings)
+    return made
+
+
+def make_trust(options: dict[str, Any]) -> TrustStore:
+    """The trust of that client, to look into."""
+    from ..trust_store import TrustStore
+
+    return TrustStore(options["state_dir"], read_identity(options))
+
+
+def read_identity(options: dict[str, Any]) -> ThalovantIdentity:
+    """The identity that the options name, moved to the hub of --host and --port."""
+    from ..errors import ThalovantIdentityError
+    from ..identity import ThalovantIdentity
+
+    if options["identity_file"] is not None:
+        identity = ThalovantIdentity.from_file(options["identity_file"])
+    elif options["config"] is not None or options["profile"] is not None:
+        identity = ThalovantIdentity.from_config(options["config"], profile=options["profile"])
+    elif any(name.startswith("THALOVANT_") for name in os.environ):
+        identity = ThalovantIdentity.from_env()
+    else:
+        raise ThalovantIdentityError(
+            "There is no client identity.",
+            code="missing_identity",
+            hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
+        )
+    if options["host"] is None and options["port"] is None:
+        return identity
+    from .elsewhere import moved
+
+    return moved(identity, options)
+
+
+def read_text(words: tuple[str, ...]) -> str:
+    """The words of the command line as one text, or standard input where they are `-`."""
+    text = sys.stdin.read() if words == ("-",) else " ".join(words)
+    if not text.strip():
+        raise click.UsageError("TEXT is blank: say something to the hub")
+    return text.strip() if words == ("-",) else text
+
+
+def one_line(fields: Any) -> str:
+    """JSON on one line, the same for the same fields."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def show(options: dict[str, Any], fields: Any, text: str) -> None:
+    """Print a result: `fields` with --json, else `text`."""
+    click.echo(json.dumps(fields, indent=2, sort_keys=True) if options["as_json"] else text)

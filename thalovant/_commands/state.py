@@ -1,0 +1,66 @@
+"""`health`, `doctor`, `version` and `help`: what there is, and whether it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .._version import __version__
+from .app import Command, cli
+from .common import make_client, show
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def health(options: dict[str, Any]) -> int:
+    """Connect and say whether the connection works; exit code 0 if it does."""
+    from ..errors import ThalovantConnectionError
+    from ..models import ThalovantHealth
+
+    try:
+        with make_client(options) as client:
+            found = client.healthcheck()
+    except ThalovantConnectionError as error:
+        found = ThalovantHealth(False, False, False, last_error=str(error))
+    show(options, found.as_dict(), "\n".join(found.lines()))
+    return 0 if found.ok else 1
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def doctor(options: dict[str, Any]) -> int:
+    """Find out why there is no connection; exit code 0 if there is one."""
+    client = make_client(options)
+    try:
+        report = client.doctor()
+    finally:
+        client.close()
+    show(options, report.as_dict(), report.format())
+    return 0 if report.ok else 1
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def version(options: dict[str, Any]) -> None:
+    """Print the version."""
+    show(options, {"version": __version__}, f"thalovant, version {__version__}")
+
+
+@click.command("help", cls=Command)
+@click.argument("names", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Show the help of a command, or of all of them."""
+    command: click.Command = cli
+    here = ctx.find_root()
+    for name in names:
+        found = command.get_command(here, name) if isinstance(command, click.Group) else None
+        if found is None:
+            raise click.UsageError(f"No such command {name!r}.")
+        here = click.Context(found, info_name=name, parent=here)
+        command = found
+    click.echo(command.get_help(here))
+
+
+globals()["help"] = help_
