@@ -15,10 +15,19 @@ from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
 from ._internal import identity_files
-from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, default_config_path
-from ._internal.redact import HoldsSecrets, redact_text, redact_values
+from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, IDENTITY_FILENAME, default_config_path
+from ._internal.redact import HoldsSecrets, redact_text, redact_url, redact_values, without_frames
 from .errors import ThalovantIdentityError
-from .protocols import DEFAULT_PORT, HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, as_flag, wss_of_master
+from .protocols import (
+    DEFAULT_PORT,
+    HubDataPlaneEndpoints,
+    HubProtocol,
+    HubProtocolSettings,
+    as_flag,
+    unclear_flag,
+    unfit_endpoint,
+    wss_of_master,
+)
 
 __all__ = ["DEFAULT_CONFIG_FILENAME", "MqttBrokerCredentials", "ThalovantIdentity", "default_config_path"]
 
@@ -32,7 +41,10 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "default_path": ("default_path", "defaultPath", "hub_http_path", "path", "uri_path"),
     "crypto_key": ("crypto_key", "cryptoKey"),
     "ca_file": ("ca_file", "caFile"),
+    "noise_state_dir": ("noise_state_dir", "noiseStateDir"),
 }
+_NAMES: Final = ("access_key", "password", "site_id", "crypto_key")  # may be numbers
+_OBJECTS: Final = ("metadata", "data_plane_endpoints", "dataPlaneEndpoints", "endpoints", "protocols", "network")
 _TLS_SCHEMES: Final = ("mqtts", "ssl")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -120,12 +132,12 @@ class MqttBrokerCredentials(HoldsSecrets):
     def as_dict(self, *, include_secrets: bool = False) -> dict[str, Any]:
         """The credentials, ready for JSON; without secrets only endpoint and TLS."""
         if not include_secrets:
-            return {"endpoint": redact_text(self.endpoint), "tls": self.tls}
+            return {"endpoint": redact_url(self.endpoint), "tls": self.tls}
         shown = {key: value for key, value in vars(self).items() if value and key not in ("tls", "qos")}
         return shown | {"tls": self.tls} | ({"qos": self.qos} if self.qos != 1 else {})
 
     def __repr__(self) -> str:
-        return f"MqttBrokerCredentials(endpoint={redact_text(self.endpoint)!r}, qos={self.qos}, tls={self.tls})"
+        return f"MqttBrokerCredentials(endpoint={redact_url(self.endpoint)!r}, qos={self.qos}, tls={self.tls})"
 
 
 _MQTT_KEYS: Final = frozenset((*MqttBrokerCredentials.__dataclass_fields__, "host", "port"))
@@ -138,7 +150,8 @@ class ThalovantIdentity(HoldsSecrets):
     `access_key` and `password` are the client's credentials, `crypto_key` the pre-shared key of old hubs. The hub is
     reached over `data_plane_endpoints` where these have the protocol, else over `default_master`, `default_port` and
     `default_path`. `protocols` are those that the hub has on, `mqtt` the broker's credentials. `ca_file` is a PEM file
-    of authorities to trust instead of the system's. `source_path` is the file it came from.
+    of authorities to trust instead of the system's. `noise_state_dir` is the folder of the client's keys and pins,
+    found by itself if None. `source_path` is the file it came from.
     """
 
     access_key: str
@@ -153,11 +166,13 @@ class ThalovantIdentity(HoldsSecrets):
     mqtt: MqttBrokerCredentials | None = None
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
     ca_file: str | None = None
+    noise_state_dir: str | None = field(default=None, compare=False)
     source_path: str | None = field(default=None, compare=False)
 
     # --- reading ---
 
     @classmethod
+    @without_frames
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Read an identity in any spelling that files and the API use.
 
@@ -182,27 +197,33 @@ class ThalovantIdentity(HoldsSecrets):
             mqtt=mqtt,
             metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
             ca_file=_field(values, "ca_file") or None,
+            noise_state_dir=_field(values, "noise_state_dir") or None,
         )
 
     @classmethod
+    @without_frames
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read an identity file: JSON that only its owner may read, as the dashboard gives it.
 
+        A folder stands for the file `_identity.json` in it. Without a `site_id` the site is `unknown`.
+
         Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
         """
-        file = Path(path).expanduser()
+        file = identity_files.file_at(path, IDENTITY_FILENAME)
         return cls._located(identity_files.from_json_file(file), file)
 
     @classmethod
+    @without_frames
     def from_config(cls, path: str | os.PathLike[str] | None = None, *, profile: str | None = None) -> Self:
         """Read a profile of the YAML config file: `profile`, else the one that the file names, else `default`.
 
         Raises `ThalovantIdentityError` that names the file, what is wrong with it, and how to mend it.
         """
-        file = default_config_path() if path is None else Path(path).expanduser()
+        file = default_config_path() if path is None else identity_files.file_at(path, DEFAULT_CONFIG_FILENAME)
         return cls._located(identity_files.from_yaml_file(file, profile), file)
 
     @classmethod
+    @without_frames
     def from_env(cls, prefix: str = "THALOVANT_") -> Self:
         """Read an identity from environment variables: `THALOVANT_ACCESS_KEY` and so on.
 
@@ -218,11 +239,14 @@ class ThalovantIdentity(HoldsSecrets):
     @classmethod
     def _located(cls, values: Mapping[str, Any], file: Path) -> Self:
         try:
-            identity = cls.from_mapping(values)
+            identity = cls.from_mapping(_checked(values))
         except ThalovantIdentityError as error:
             raise ThalovantIdentityError(f"{error} (in {file})", code=error.code, hint=error.hint) from None
-        ca_file = identity.ca_file and str(file.parent / Path(identity.ca_file).expanduser())
-        return replace(identity, ca_file=ca_file, source_path=str(file))
+        ca_file, folder = (
+            path and str(file.parent / identity_files.expanded(path))
+            for path in (identity.ca_file, identity.noise_state_dir)
+        )
+        return replace(identity, ca_file=ca_file, noise_state_dir=folder, source_path=str(file))
 
     # --- where the hub is ---
 
@@ -265,16 +289,18 @@ class ThalovantIdentity(HoldsSecrets):
             "mqtt": self.mqtt.as_dict(include_secrets=include_secrets) if self.mqtt else None,
             "metadata": dict(self.metadata) if include_secrets else redact_values(self.metadata),
             "ca_file": self.ca_file,
+            "noise_state_dir": self.noise_state_dir,
         }
         return {
             **secrets,
             "site_id": self.site_id,
-            "default_master": self.default_master if include_secrets else redact_text(self.default_master),
+            "default_master": self.default_master if include_secrets else redact_url(self.default_master),
             "default_port": self.default_port,
             "default_path": self.default_path if include_secrets else redact_text(self.default_path),
             **{key: value for key, value in optional.items() if value},
         }
 
+    @without_frames
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write an identity file, secrets included, that only this user may read; returns where it is.
 
@@ -286,8 +312,11 @@ class ThalovantIdentity(HoldsSecrets):
 
         file = Path(path).expanduser()
         values = self.as_dict(include_secrets=True)
-        if self.ca_file:
-            values["ca_file"] = str(Path(self.ca_file).expanduser().absolute())
+        values |= {
+            name: str(Path(values[name]).expanduser().absolute())
+            for name in ("ca_file", "noise_state_dir")
+            if name in values
+        }
         text = json.dumps(values, indent=2, ensure_ascii=False)
         try:
             write_secret(file, f"{text}\n".encode())
@@ -298,7 +327,7 @@ class ThalovantIdentity(HoldsSecrets):
 
     def __repr__(self) -> str:
         shown = (
-            f"default_master={redact_text(self.default_master)!r}",
+            f"default_master={redact_url(self.default_master)!r}",
             f"site_id={self.site_id!r}",
             f"default_port={self.default_port!r}",
             f"default_path={redact_text(self.default_path)!r}",
@@ -347,8 +376,8 @@ def _required(values: Mapping[str, Any], name: str) -> str:
 def _master(values: Mapping[str, Any]) -> str:
     master = _required(values, "default_master").rstrip("/")
     with suppress(ValueError):
-        _ = urlsplit(master if "://" in master else f"//{master}").port
-        return master
+        if urlsplit(master if "://" in master else f"//{master}").port != 0:
+            return master
     raise ThalovantIdentityError(
         f"Identity field must be a URL: {', '.join(_ALIASES['default_master'])}",
         code="invalid_master",
@@ -366,6 +395,36 @@ def _port(values: Mapping[str, Any]) -> int:
     if not 0 < int(text) < 65536:
         raise _wrong_port("from 1 to 65535")
     return int(text)
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a file, if each is of its type; where no site is named, it is `unknown`."""
+    for name in _ALIASES.keys() - {"default_port"}:
+        key = next((key for key in _ALIASES[name] if key in values), name)
+        value = values.get(key)
+        number = name in _NAMES and isinstance(value, int) and not isinstance(value, bool)
+        if not (value is None or isinstance(value, str) or number):
+            raise _wrong(f"text: {key}", "Put its value in quotes.")
+        if isinstance(value, str) and _UNFIT.search(value):
+            raise _wrong(f"text on one line: {key}", "Copy it again, without line breaks and control characters.")
+    for key in _OBJECTS:
+        if not isinstance(values.get(key), Mapping | None):
+            raise _wrong(f"an object: {key}", "Give it names and values, or leave it out.")
+    if not isinstance(values.get("mqtt"), Mapping | str | None):
+        raise _wrong("an object: mqtt", "Give it endpoint, username and password, or leave it out.")
+    if (flag := unclear_flag(values)) is not None:
+        raise _wrong(f"true or false: {flag}", 'Write it like `"enabled": true`.')
+    if (kind := unfit_endpoint(values)) is not None:
+        raise _wrong(f"a URL: {kind}", "Write host and port like wss://hub.example:5678, or leave the field out.")
+    sites = (values.get(key) for key in _ALIASES["site_id"])
+    return {**values, "site_id": next((site for site in sites if site is not None), "unknown")}
+
+
+_UNFIT: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
+
+
+def _wrong(what: str, hint: str) -> ThalovantIdentityError:
+    return ThalovantIdentityError(f"Identity field must be {what}", code="invalid_field", hint=hint)
 
 
 def _wrong_port(what: str) -> ThalovantIdentityError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from ._internal.redact import redact_text
+from ._internal.redact import redact_url
 
 HubProtocol: TypeAlias = Literal["wss", "https", "mqtt"]
 
@@ -19,6 +19,7 @@ _SCHEMES: Final = frozenset(("http", "https", "ws", "wss", "mqtt", "mqtts"))
 _HTTP_SCHEMES: Final = {"wss": "https", "ws": "http"}
 _USUAL_PORTS: Final = {"wss": (443, DEFAULT_PORT), "ws": (80, DEFAULT_PORT)}
 _WORDS: Final = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
+_FLAGS: Final = frozenset(("wss", "websocket", "http", "https", "mqtt"))
 _PORT = re.compile(r":[^@\]]*$")
 
 
@@ -111,7 +112,7 @@ class HubDataPlaneEndpoints:
     def as_dict(self, *, include_secrets: bool = False) -> dict[str, str]:
         """The endpoints that there are, without user and query unless asked for."""
         found = {"https": self.https, "wss": self.wss, "mqtt": self.mqtt}
-        return {key: url if include_secrets else redact_text(url) for key, url in found.items() if url}
+        return {key: url if include_secrets else redact_url(url) for key, url in found.items() if url}
 
     def __repr__(self) -> str:
         shown = {"wss": None, "https": None, "mqtt": None, **self.as_dict()}
@@ -126,7 +127,7 @@ class SelectedHubEndpoint:
     endpoint: str
 
     def __repr__(self) -> str:
-        return f"SelectedHubEndpoint(protocol={self.protocol!r}, endpoint={redact_text(self.endpoint)!r})"
+        return f"SelectedHubEndpoint(protocol={self.protocol!r}, endpoint={redact_url(self.endpoint)!r})"
 
 
 def select_data_plane_endpoint(
@@ -166,6 +167,15 @@ def _enabled(flags: Mapping[str, Any], keys: tuple[str, ...], *, default: bool) 
     return default
 
 
+def unclear_flag(values: Mapping[str, Any]) -> str | None:
+    """The name of a protocol that is neither on nor off; None if all are clear."""
+    for key, value in _protocol_map(values).items():
+        given = value.get("enabled") if isinstance(value, Mapping) else value
+        if key in _FLAGS and given is not None and as_flag(given) is None:
+            return str(key)
+    return None
+
+
 def _endpoint_map(values: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     found = (values.get(key) for key in ("data_plane_endpoints", "dataPlaneEndpoints", "endpoints"))
     return next((item for item in found if isinstance(item, Mapping) and item), values if default is None else default)
@@ -180,6 +190,26 @@ def _endpoint(source: Mapping[str, Any], *keys: str) -> str | None:
         if url and _is_hub_url(url):
             return url.rstrip("/")
     return None
+
+
+def unfit_endpoint(values: Mapping[str, Any]) -> str | None:
+    """The name of an endpoint that is there, but is no URL of a hub; None if all are well."""
+    source = _endpoint_map(values)
+    for key in ("https", "http", "wss", "ws", "mqtt", "mqtts"):
+        value = source.get(key)
+        if isinstance(value, Mapping):
+            value = next((value[name] for name in ("endpoint", "broker_url", "brokerUrl") if value.get(name)), None)
+        if value is not None and not (isinstance(value, str) and (not value.strip() or _is_whole(value.strip()))):
+            return key
+    return None
+
+
+def _is_whole(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        return _is_hub_url(url) and parts.port != 0 and bool(parts.hostname) and not re.search(r"\s", url)
+    except ValueError:
+        return False
 
 
 def _is_hub_url(url: str) -> bool:

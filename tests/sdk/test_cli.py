@@ -419,7 +419,7 @@ def test_plain_scheme_on_a_tls_port(run: Run, write: Callable[..., Path], values
     [
         ([], ("no client identity", "--identity FILE")),
         (["-i", "/no/identity.json"], ("/no/identity.json", "not there")),
-        (["-i", "/"], ("identity file", "not a plain file")),
+        (["-i", "/"], ("identity file", "has no _identity.json")),
         (["--profile", "prod"], ("config.yaml", "not there")),
         (["--config", "/no/config.yaml"], ("/no/config.yaml", "not there")),
     ],

@@ -97,15 +97,19 @@ def test_no_such_file(tmp_path, environment):
 
     assert str(error) == "Unable to read identity file: nope.json"
     assert str(tmp_path) in error.hint
-    assert refusal(ThalovantIdentity.from_file, tmp_path / "nope.json").hint == "It is not there."
+    assert refusal(ThalovantIdentity.from_file, tmp_path / "nope.json").hint == "It is not there: check the path."
 
 
 def test_folder_in_place_of_a_file(tmp_path):
-    """A folder is not read, and not called too permissive."""
+    """A folder stands for the file in it that the documents name; without one, folder and name are told."""
     error = refusal(ThalovantIdentity.from_file, tmp_path)
+    assert str(error) == f"Unable to read identity file: {tmp_path / '_identity.json'}"
+    assert error.hint.startswith(f"The folder {tmp_path} has no _identity.json: name the file.")
 
-    assert str(error) == f"Unable to read identity file: {tmp_path}"
-    assert error.hint == "It is not a plain file."
+    write(tmp_path / "_identity.json", PLAIN)
+    write(tmp_path / "config.yaml", PLAIN)
+    assert ThalovantIdentity.from_file(tmp_path).source_path == str(tmp_path / "_identity.json")
+    assert ThalovantIdentity.from_config(tmp_path).source_path == str(tmp_path / "config.yaml")
 
 
 @POSIX
@@ -113,7 +117,8 @@ def test_fifo_in_place_of_a_file(tmp_path):
     """A named pipe does not hang the reader."""
     os.mkfifo(tmp_path / "id.json", 0o600)
 
-    assert refusal(ThalovantIdentity.from_file, tmp_path / "id.json").hint == "It is not a plain file."
+    error = refusal(ThalovantIdentity.from_file, tmp_path / "id.json")
+    assert error.hint == "It is not a plain file: name the file that the hub's operator gave you."
 
 
 @POSIX
@@ -121,7 +126,8 @@ def test_link_to_itself(tmp_path):
     """The system's own words, where there are no better ones."""
     (tmp_path / "id.json").symlink_to("id.json")
 
-    assert refusal(ThalovantIdentity.from_file, tmp_path / "id.json").hint == "Too many levels of symbolic links."
+    error = refusal(ThalovantIdentity.from_file, tmp_path / "id.json")
+    assert error.hint == "Too many levels of symbolic links: check the path."
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
@@ -129,7 +135,7 @@ def test_file_of_somebody_else(tmp_path):
     """A file that this user may not read."""
     path = write(tmp_path / "id.json", PLAIN, 0o000)
 
-    assert refusal(ThalovantIdentity.from_file, path).hint == "This user may not read it."
+    assert refusal(ThalovantIdentity.from_file, path).hint.startswith("This user may not read it")
 
 
 @POSIX

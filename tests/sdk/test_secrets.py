@@ -9,11 +9,14 @@ import logging
 import pickle
 import traceback
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+import thalovant
 from thalovant import (
+    HubDataPlaneEndpoints,
     MqttBrokerCredentials,
     ThalovantError,
     ThalovantEvent,
@@ -22,7 +25,7 @@ from thalovant import (
     TrustStore,
     select_data_plane_endpoint,
 )
-from thalovant._internal.redact import redact_text, redact_values
+from thalovant._internal.redact import redact_text, redact_url, redact_values
 from thalovant._internal.settings import choose_protocol
 
 from .identities import write
@@ -143,6 +146,9 @@ def _everything_of(error: BaseException) -> str:
     shown = "".join(traceback.format_exception(error))
     seen: BaseException | None = error
     while seen is not None:
+        for frame, _ in traceback.walk_tb(seen.__traceback__):
+            if frame.f_code.co_filename.startswith(str(Path(thalovant.__file__).parent)):
+                shown += repr(frame.f_locals)  # as crash reporters show them
         shown += f"{seen!r} {vars(seen)} {seen.args} {getattr(seen, 'doc', '')} {getattr(seen, 'object', '')}"
         seen = seen.__cause__ or seen.__context__
     return shown
@@ -158,12 +164,13 @@ BROKEN = json.dumps(IDENTITY)
         lambda path: ThalovantIdentity.from_file(write(path, BROKEN.encode() + b"\xff")),
         lambda path: ThalovantIdentity.from_file(write(path, f"[{BROKEN}]")),
         lambda path: ThalovantIdentity.from_file(write(path, BROKEN, 0o644)),
-        lambda path: ThalovantIdentity.from_file(write(path, IDENTITY | {"site_id": None})),
+        lambda path: ThalovantIdentity.from_file(write(path, IDENTITY | {"default_master": None})),
         lambda path: ThalovantIdentity.from_file(write(path, IDENTITY | {"default_port": S["password"]})),
         lambda path: ThalovantIdentity.from_config(write(path, BROKEN[:-1])),
         lambda path: ThalovantIdentity.from_config(write(path, f"password: {S['password']}\n\tx: {BROKEN}")),
         lambda path: ThalovantIdentity.from_config(write(path, {"profiles": {"a": IDENTITY}}), profile="b"),
         lambda path: ThalovantIdentity.from_mapping(IDENTITY | {"port": 1, "default_port": S["password"]}),
+        lambda path: ThalovantIdentity.from_mapping({key: IDENTITY[key] for key in IDENTITY if key != "site_id"}),
         lambda path: ThalovantIdentity.from_mapping(IDENTITY).save(write(path, "") / "id.json"),
         lambda path: choose_protocol(ThalovantIdentity.from_mapping(IDENTITY), "coap"),
         lambda path: MqttBrokerCredentials(f"mqtts://u:{S['password']}@b", "u", "p").port,
@@ -200,6 +207,29 @@ def test_context_of_an_event():
 def test_redaction_of_texts(text, shown):
     """User and query of every URL in a text."""
     assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("wss://u:p@h:1/x?a=b'c d", "wss://h:1/x?<redacted>"),
+        ("u:p@h/x", "h/x"),
+        ("//u@h", "//h"),
+        ("h.example:1/path@x", "h.example:1/path@x"),
+        ("https://u:p/w?x#y@h/x?q", "https://h/x?<redacted>"),
+        ("https://u:p@w:o@[::1]:5/x", "https://[::1]:5/x"),
+        ("https://h", "https://h"),
+        ("", ""),
+    ],
+)
+def test_redaction_of_endpoints(url, shown):
+    """With or without a scheme, and whatever characters the password has."""
+    assert redact_url(url) == shown
+    assert (
+        repr(HubDataPlaneEndpoints(wss=url)) == f"HubDataPlaneEndpoints(https=None, wss={shown or None!r}, mqtt=None)"
+    )
+    assert f"default_master={shown!r}" in repr(ThalovantIdentity("a", "p", url, "s"))
+    assert f"endpoint={shown!r}" in repr(MqttBrokerCredentials(url, "u", "p"))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,15 @@ For values that are shown (repr, `as_dict`, doctor output), never for values tha
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, ParamSpec, Self, TypeVar
+
+from ..errors import ThalovantError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 REDACTED: Final = "<redacted>"
 
@@ -26,11 +32,45 @@ _SECRET_WORDS: Final = (
 )
 _USERINFO = re.compile(r"(?<=//)[^/?#\s\"']*@")
 _QUERY = re.compile(r"\?[^\s\"']+")
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|")
+_PLACE = re.compile(r"(?:\[[^\]]*\]|[^:\[\]@]*)(?::\d*)?")
 
 
 def redact_text(text: str) -> str:
     """The text with its URLs' user and password cut out and every query replaced."""
     return _QUERY.sub("?" + REDACTED, _USERINFO.sub("", text))
+
+
+def redact_url(url: str) -> str:
+    """An endpoint without user, password and query, whether or not it names a scheme."""
+    scheme = "".join(_SCHEME.findall(url)[:1])
+    place = rest = url[len(scheme) :]
+    for part in (_authority(rest), rest):  # a password may have any character in it
+        place = rest[part.rfind("@") + 1 :]
+        if _PLACE.fullmatch(_authority(place)):
+            break
+    place, mark, _ = place.partition("?")
+    return f"{scheme}{place}{mark and mark + REDACTED}"
+
+
+def _authority(rest: str) -> str:
+    return re.split("[/?#]", rest, maxsplit=1)[0]
+
+
+def without_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """Let our errors leave the function without the frames below it, whose variables hold secrets."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except ThalovantError as error:
+            problem = error
+        problem.__traceback__ = problem.__cause__ = problem.__context__ = None
+        del args, options
+        raise problem
+
+    return call
 
 
 def redact_values(value: Any) -> Any:

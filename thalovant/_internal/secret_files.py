@@ -55,13 +55,12 @@ def read_secret(path: Path, *, follow: bool = False, forbidden: int = 0o077) -> 
             raise NotAFile("it is not a plain file")
         if os.name == "posix" and status.st_mode & forbidden and not (follow and _is_projected(path)):
             raise TooPermissive("its mode lets others in")
+        if status.st_size > MAX_SIZE:
+            raise NotAFile(f"it is larger than {MAX_SIZE} bytes")
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_SIZE + 1)
+            return file.read(MAX_SIZE)
     finally:
         os.close(descriptor)
-    if len(data) > MAX_SIZE:
-        raise NotAFile(f"it is larger than {MAX_SIZE} bytes")
-    return data
 
 
 def write_secret(path: Path, data: bytes) -> None:
