@@ -19,59 +19,104 @@ QUOTA_EXCEEDED: Final = "intent_quota_exceeded"
 MAX_COUNT: Final = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
 MAX_TEXT: Final = 200  # characters of a hub's own words that an error repeats
 
-# The next step by code, for errors whose maker knows no better one. None repeats the text of its error.
+# The next step by name, for errors whose maker knows no better one. None repeats the text of its error.
 _HINTS: Final = {
+    "admission_failed": "Create the client again, or look at its operation in the control plane.",
+    "admission_timeout": "Wait for it once more: it was not turned down.",
+    "already_linked": "Remove the old link first, or use its client.",
+    "api": "Look at status_code and detail; what is retryable can be tried again later.",
+    "api_unreachable": "Check api_url and the network.",
+    "auth": "Sign in again, with the scopes that this call needs.",
+    "authorization_pending": "Ask again after the interval.",
+    "access_denied": "Begin another login, and have the person approve it.",
+    "client_key_rejected": "Use the key folder of the first contact, or have the pin reset at the hub.",
     "closed": "Call again: the client connects anew by itself.",
+    "connection": "Check that the hub runs, and that the identity's endpoint leads to it.",
     "connect_timeout": "Check host and port of the endpoint, and that the hub runs; allow more time on a slow network.",
+    "displaced": "Give each program a client identity of its own.",
+    "downgrade": "Somebody may be in between; if the hub really went back, forget its pins.",
+    "expired_token": "Begin another login.",
     "forgotten": "Call again: the client connects anew by itself.",
     "hub_failure": "Look into the hub's log for the cause.",
+    "hub_key_changed": "If the hub was really replaced, forget the pinned key; otherwise somebody is in between.",
+    "refused": "Check access_key, password and endpoint of the identity.",
+    "identity": "Correct that in the identity, or create a fresh one.",
     "lost": "If that goes on, check that scheme, host and port of the endpoint are the hub's.",
+    "plan": "Upgrade the plan of the workspace, or do without this.",
+    "policy_denied": "Allow this message type in the settings of the connection on the hub.",
+    "quota_exceeded": "Wait until the quota resets, or raise the limit in the plan.",
+    "backend_unavailable": "Try again later: the hub is up, and what it needs for this is not.",
     "renewed": "Call again: the client connects anew by itself.",
+    "runtime": "Look into the log of the hub.",
     "protocol": "Check that the endpoint is a hub's; if it is, update the older side.",
     "send_timeout": "Check the network, and whether the hub is overloaded.",
     "silent": "Look into the hub's log for the skill that took the question.",
     "timeout": "Allow more time, or look into the hub's log for what holds it up.",
+    "skill_failed": "Look into the hub's log for what went wrong in the skill.",
     "unanswered": "Ask in other words, or add a skill to the hub that takes them.",
+    "unsupported_connection_type": "Update the control plane, or leave connection_type out.",
+    "unsupported_protocol": "Use a protocol that the identity has an endpoint for, or create a fresh identity.",
 }
 
 
 class ThalovantError(Exception):
     """Base of everything this package raises on purpose.
 
-    `code` is a stable word for programs, `hint` the next step for people (may be empty), `retryable` whether the same
-    call can succeed later without anybody changing anything. `delivery` says whether what was to be sent reached the
-    hub: "no", "unknown" or "yes"; None where nothing was to be sent.
+    `name` is a stable word of ours for programs (`"wrong_password"`, `"timeout"`), `code` the word of the hub or the
+    API, None where it said none. `hint` is the next step for people, `retryable` whether the same call can succeed
+    later without anybody changing anything. `delivery` says whether what was to be sent reached the hub: "no",
+    "unknown" or "yes"; None where nothing was to be sent. `request_id` is that of the ask, None elsewhere.
+
+        try:
+            reply = client.ask("turn on the lamp")
+        except ThalovantError as error:
+            print(error, error.hint, sep="\n")
+            if error.retryable and error.delivery == "no":
+                ...  # later
     """
 
-    code: str = "error"
+    name: str = "error"
+    code: str | None = None
     hint: str = ""
     retryable: bool = False
     delivery: Delivery | None = None
+    request_id: str | None = None
 
     def __init__(
         self,
         message: str = "",
         *,
+        name: str | None = None,
         code: str | None = None,
         hint: str | None = None,
         retryable: bool | None = None,
         delivery: Delivery | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(*([message] if message else []))
-        if code:
+        if name:
+            self.name = name
+        if code is not None:
             self.code = code
-        if hint := hint or _HINTS.get(self.code):
+        if hint := hint or self.hint or _HINTS.get(self.name) or _class_hint(type(self)):
             self.hint = hint
         if retryable is not None:
             self.retryable = retryable
         if delivery is not None:
             self.delivery = delivery
+        if request_id is not None:
+            self.request_id = request_id
         if self.hint:
             self.add_note(self.hint)
 
     def __reduce__(self) -> tuple[Callable[..., ThalovantError], tuple[Any, ...]]:
         # Signatures differ from class to class; what an error carries is its arguments and its attributes.
         return _restored, (type(self), self.args, self.__dict__)
+
+
+def _class_hint(kind: type[ThalovantError]) -> str:
+    """The next step for errors of a class, where their own name has none."""
+    return next((hint for base in kind.__mro__ if (hint := _HINTS.get(getattr(base, "name", "")))), "")
 
 
 def _restored(kind: type[ThalovantError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ThalovantError:
@@ -84,40 +129,40 @@ def _restored(kind: type[ThalovantError], args: tuple[Any, ...], attributes: dic
 class ThalovantIdentityError(ThalovantError):
     """An identity, config or trust file, or the environment, cannot be used. Names the file and the field."""
 
-    code = "identity"
+    name = "identity"
 
 
 class ThalovantUnsupportedProtocolError(ThalovantError):
     """The identity has no way to reach the hub over the protocol that was asked for."""
 
-    code = "unsupported_protocol"
+    name = "unsupported_protocol"
 
 
 class ThalovantTimeoutError(ThalovantError, TimeoutError):
     """Something did not happen in time; it may happen yet."""
 
-    code = "timeout"
+    name = "timeout"
     retryable = True
 
 
 class ThalovantConnectionError(ThalovantError, ConnectionError):
     """There is no connection to the hub."""
 
-    code = "connection"
+    name = "connection"
     retryable = True
 
 
 class ThalovantHubRefusedError(ThalovantConnectionError):
     """The hub, or its broker, turned the identity down. The same credentials will be turned down again."""
 
-    code = "hub_refused"
+    name = "refused"
     retryable = False
 
 
 class ThalovantClientKeyRejectedError(ThalovantHubRefusedError):
     """The hub knows this client by another Noise key. `key_folder` holds ours, `other_key_folder` perhaps the other."""
 
-    code = "client_key_rejected"
+    name = "client_key_rejected"
 
     def __init__(
         self, message: str = "", *, key_folder: str | None = None, other_key_folder: str | None = None, **details: Any
@@ -130,7 +175,7 @@ class ThalovantClientKeyRejectedError(ThalovantHubRefusedError):
 class ThalovantHubKeyChangedError(ThalovantConnectionError):
     """The hub shows another key than the pinned one. `expected` and `received` are fingerprints (SHA-256, hex)."""
 
-    code = "hub_key_changed"
+    name = "hub_key_changed"
     retryable = False
 
     def __init__(self, message: str = "", *, expected: str = "", received: str = "", **details: Any) -> None:
@@ -142,27 +187,27 @@ class ThalovantHubKeyChangedError(ThalovantConnectionError):
 class ThalovantDowngradeError(ThalovantConnectionError):
     """The hub offers a weaker protocol than it must: than was seen before, or than is allowed over this carrier."""
 
-    code = "downgrade_refused"
+    name = "downgrade"
     retryable = False
 
 
 class ThalovantDisplacedError(ThalovantConnectionError):
     """Another process with the same access key keeps taking over the session."""
 
-    code = "displaced"
+    name = "displaced"
     retryable = False
 
 
 class ThalovantAdmissionTimeoutError(ThalovantConnectionError, ThalovantTimeoutError):
     """The hub did not admit a new client in time."""
 
-    code = "admission_timeout"
+    name = "admission_timeout"
 
 
 class ThalovantRuntimeError(ThalovantError, RuntimeError):
     """The hub answered, and the answer is no."""
 
-    code = "runtime"
+    name = "runtime"
 
 
 @dataclass(frozen=True)
@@ -198,11 +243,12 @@ class ThalovantQuota:
 class ThalovantPolicyDeniedError(ThalovantRuntimeError):
     """The hub's policy does not let this client send `denied_type`. The connection stays open.
 
-    `code` and `reason` are the hub's own words, `allowed` the types it would take. `quota` is set when the reason is
-    a used-up limit.
+    `code` and `reason` are the hub's own words ("" where it said none), `allowed` the types it would take. `quota`
+    is set when the reason is a used-up limit.
     """
 
-    code = "policy_denied"
+    name = "policy_denied"
+    code: str = ""
     BACKEND_UNAVAILABLE: Final = "backend_unavailable"
     QUOTA_EXCEEDED: Final = QUOTA_EXCEEDED
 
@@ -224,11 +270,12 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         what = repr(shortened(denied_type)) if denied_type else "the message"
         why = shortened(reason).rstrip(".") or (_used_up(quota) if quota else shortened(code))
         why = why or "its policy does not allow it"
-        retryable = quota is not None or code == self.BACKEND_UNAVAILABLE
-        if hint is None and not retryable:
-            hint = "Allow this message type in the settings of the connection on the hub."
         super().__init__(
-            f"The hub refused {what}: {why}.", code=code, hint=hint, retryable=retryable, delivery=delivery
+            f"The hub refused {what}: {why}.",
+            code=code,
+            hint=hint or _HINTS.get("quota_exceeded" if quota else code),
+            retryable=quota is not None or code == self.BACKEND_UNAVAILABLE,
+            delivery=delivery,
         )
 
     @classmethod
@@ -249,7 +296,7 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
 class ThalovantUnansweredError(ThalovantRuntimeError):
     """No skill of the hub took the question. `said` is what the hub said about that, if anything."""
 
-    code = "unanswered"
+    name = "unanswered"
 
     def __init__(self, said: str = "", **details: Any) -> None:
         self.said = said
@@ -261,10 +308,10 @@ class ThalovantAPIError(ThalovantError):
     """The control plane did not do what was asked.
 
     `status_code` is the HTTP status, `code` and `detail` the API's own words, `problem` its whole answer,
-    `retry_after_seconds` when it said to come back; each None (`code`: "api") where the API said nothing.
+    `retry_after_seconds` when it said to come back; each None where the API said nothing.
     """
 
-    code = "api"
+    name = "api"
 
     def __init__(
         self,
@@ -275,9 +322,8 @@ class ThalovantAPIError(ThalovantError):
         detail: str | None = None,
         problem: Mapping[str, Any] | None = None,
         retry_after_seconds: float | None = None,
-        hint: str | None = None,
         retryable: bool | None = None,
-        delivery: Delivery | None = None,
+        **details: Any,
     ) -> None:
         self.status_code = status_code
         self.detail = detail
@@ -287,32 +333,32 @@ class ThalovantAPIError(ThalovantError):
         self.retry_after_seconds = retry_after_seconds
         if retryable is None and status_code is not None:
             retryable = status_code in (408, 425, 429) or status_code >= 500
-        super().__init__(message, code=code, hint=hint, retryable=retryable, delivery=delivery)
+        super().__init__(message, code=code, retryable=retryable, **details)
 
 
 class ThalovantAPIUnreachableError(ThalovantAPIError, ThalovantConnectionError):
     """No answer came from the control plane."""
 
-    code = "api_unreachable"
+    name = "api_unreachable"
     retryable = True
 
 
 class ThalovantAuthError(ThalovantAPIError):
     """The control plane wants a sign-in, another one, or one with more scopes."""
 
-    code = "auth"
+    name = "auth"
 
 
 class ThalovantPlanError(ThalovantAPIError):
     """The workspace's plan does not include this."""
 
-    code = "plan"
+    name = "plan"
 
 
 class ThalovantAlreadyLinkedError(ThalovantAPIError):
     """This hub already has such a link. `client_id` is the client that holds it."""
 
-    code = "already_linked"
+    name = "already_linked"
 
     def __init__(self, message: str = "", *, client_id: str | None = None, **details: Any) -> None:
         self.client_id = client_id
@@ -322,13 +368,13 @@ class ThalovantAlreadyLinkedError(ThalovantAPIError):
 class ThalovantUnsupportedConnectionTypeError(ThalovantAPIError):
     """The control plane does not know this type of connection."""
 
-    code = "unsupported_connection_type"
+    name = "unsupported_connection_type"
 
 
 class ThalovantDeviceLoginPending(ThalovantAPIError):
     """The person has not confirmed the login yet. Ask again after `interval` seconds."""
 
-    code = "authorization_pending"
+    name = "authorization_pending"
     retryable = True
 
     def __init__(self, message: str = "", *, interval: float = 5.0, **details: Any) -> None:
@@ -339,19 +385,19 @@ class ThalovantDeviceLoginPending(ThalovantAPIError):
 class ThalovantDeviceLoginExpired(ThalovantAPIError):
     """Nobody confirmed the login in time. Begin another one."""
 
-    code = "expired_token"
+    name = "expired_token"
 
 
 class ThalovantDeviceLoginDenied(ThalovantAPIError):
     """The person refused the login."""
 
-    code = "access_denied"
+    name = "access_denied"
 
 
 class ThalovantAdmissionFailedError(ThalovantConnectionError):
     """The hub will not admit the new client. `error_code` is the operation's own word for why."""
 
-    code = "admission_failed"
+    name = "admission_failed"
     retryable = False
 
     def __init__(

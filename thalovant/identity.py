@@ -233,15 +233,15 @@ class ThalovantIdentity(HoldsSecrets):
         try:
             return cls.from_mapping(values)
         except ThalovantIdentityError as error:
-            names = ", ".join(prefix + name for name in _VARIABLES.get(error.code, ()))
-            raise ThalovantIdentityError(str(error), code=error.code, hint=f"Set {names}." if names else None) from None
+            names = ", ".join(prefix + name for name in _VARIABLES.get(error.name, ()))
+            raise ThalovantIdentityError(str(error), name=error.name, hint=f"Set {names}." if names else None) from None
 
     @classmethod
     def _located(cls, values: Mapping[str, Any], file: Path) -> Self:
         try:
             identity = cls.from_mapping(_checked(values))
         except ThalovantIdentityError as error:
-            raise ThalovantIdentityError(f"{error} (in {file})", code=error.code, hint=error.hint) from None
+            raise ThalovantIdentityError(f"{error} (in {file})", name=error.name, hint=error.hint) from None
         ca_file, folder = (
             path and str(file.parent / identity_files.expanded(path))
             for path in (identity.ca_file, identity.noise_state_dir)
@@ -322,7 +322,7 @@ class ThalovantIdentity(HoldsSecrets):
             write_secret(file, f"{text}\n".encode())
         except OSError as error:
             why = error.strerror or str(error)
-            raise ThalovantIdentityError(f"Unable to write identity file: {file}: {why}.", code="unwritable") from None
+            raise ThalovantIdentityError(f"Unable to write identity file: {file}: {why}.", name="unwritable") from None
         return file
 
     def __repr__(self) -> str:
@@ -368,7 +368,7 @@ def _required(values: Mapping[str, Any], name: str) -> str:
     present = next((key for key in _ALIASES[name] if key in values), None)
     raise ThalovantIdentityError(
         f"Missing required identity field: {', '.join(_ALIASES[name])}",
-        code=f"missing_{name}",
+        name=f"missing_{name}",
         hint=f"`{present}` is there, but empty." if present else f"Add `{_ALIASES[name][0]}`.",
     )
 
@@ -380,7 +380,7 @@ def _master(values: Mapping[str, Any]) -> str:
             return master
     raise ThalovantIdentityError(
         f"Identity field must be a URL: {', '.join(_ALIASES['default_master'])}",
-        code="invalid_master",
+        name="invalid_master",
         hint="Write where the hub is like https://hub.example or wss://hub.example:5678.",
     )
 
@@ -424,13 +424,13 @@ _UNFIT: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 
 
 def _wrong(what: str, hint: str) -> ThalovantIdentityError:
-    return ThalovantIdentityError(f"Identity field must be {what}", code="invalid_field", hint=hint)
+    return ThalovantIdentityError(f"Identity field must be {what}", name="invalid_field", hint=hint)
 
 
 def _wrong_port(what: str) -> ThalovantIdentityError:
     return ThalovantIdentityError(
         f"Identity field must be {what}: {', '.join(_ALIASES['default_port'])}",
-        code="invalid_port",
+        name="invalid_port",
         hint="Write the hub's port as a number from 1 to 65535, or leave the field out.",
     )
 

@@ -174,7 +174,7 @@ class TrustStore:
             if place in known and place not in pins:
                 raise ThalovantIdentityError(
                     f"The pinned key of {place} cannot be read: {folder / NODE_FILE}",
-                    code="trust_file",
+                    name="trust_file",
                     hint="Restore the file, or forget that hub's key if you trust the network now.",
                 )
             if place in pins:
@@ -304,7 +304,7 @@ def _changing(folder: Path) -> Iterator[None]:
         if isinstance(error, LockHeld):
             hint = f"Look for a process that is stopped and has {folder / LOCK_FILE} open, and end it."
         raise ThalovantIdentityError(
-            f"Unable to write to the trust folder: {folder}: {error.strerror or error}.", code="trust_folder", hint=hint
+            f"Unable to write to the trust folder: {folder}: {error.strerror or error}.", name="trust_folder", hint=hint
         ) from None
 
 
@@ -320,7 +320,7 @@ def _name(folder: Path) -> str:
         return DEFAULT_NAME
     if "\0" in name or "/" in name or "\\" in name:
         raise ThalovantIdentityError(
-            f"The name in {folder / NODE_FILE} names files and must not have slashes in it.", code="trust_file"
+            f"The name in {folder / NODE_FILE} names files and must not have slashes in it.", name="trust_file"
         )
     return name
 
@@ -345,7 +345,7 @@ def _static_key(folder: Path) -> Secret[bytes] | None:
     if not _HEX_KEY.fullmatch(text.strip()):
         raise ThalovantIdentityError(
             f"The Noise key of this client cannot be read: {path}",
-            code="trust_file",
+            name="trust_file",
             hint="Restore the file: with another key the hub refuses this client until its operator resets the pin.",
         )
     return Secret(bytes.fromhex(text.strip()))
@@ -362,7 +362,7 @@ def _read_text(path: Path, forbidden: int = 0o077) -> str | None:
         problem = f"Trust file is not text: {path}"
     except OSError as error:
         problem = f"Unable to read trust file: {path}: {error.strerror or error}."
-    raise ThalovantIdentityError(problem, code="trust_file")
+    raise ThalovantIdentityError(problem, name="trust_file")
 
 
 def _read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:
@@ -373,7 +373,7 @@ def _read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:
         return values
     raise ThalovantIdentityError(
         f"Trust file is not a JSON object: {path}",
-        code="trust_file",
+        name="trust_file",
         hint="Restore it from a backup, or remove it: the hub's key is then pinned again at the next connection.",
     )
 

@@ -42,7 +42,7 @@ class Cell:
     protocol: str
     generation: int
     denial: str | None  # the event that refuses a message type; None: silence, and utterances are never refused
-    wrong_key: str  # code of the error for an unknown access key
+    wrong_key: str  # name of the error for an unknown access key
     taken: str  # delivery of an utterance that was taken and never answered
     large_reply: int = 200_000  # characters of one speech that come through
     sends_binary: bool = True
@@ -236,7 +236,7 @@ async def test_unknown_access_key(
     client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state", handshake_timeout=3.0)
     with pytest.raises(ThalovantConnectionError) as refused:
         await client.connect()
-    assert cell.wrong_key == refused.value.code
+    assert cell.wrong_key == refused.value.name
     assert isinstance(refused.value, ThalovantHubRefusedError) == (cell.wrong_key == "refused")
     assert refused.value.hint
     await client.close()
@@ -249,7 +249,7 @@ async def test_wrong_password(dial: Dial, cell: Cell, rig: Rig, forked: Callable
     client = dial(cell, identity=wrong, noise_state_dir=tmp_path / "state")
     with pytest.raises(ThalovantHubRefusedError) as refused:
         await client.connect()
-    assert refused.value.code == "wrong_password"
+    assert refused.value.name == "wrong_password"
     assert not refused.value.retryable
     assert "not the password" not in str(refused.value)
     await client.close()
@@ -274,7 +274,7 @@ async def test_crypto_key_right_and_wrong(
         else:
             with pytest.raises(ThalovantHubRefusedError) as refused:
                 await client.connect()
-            assert refused.value.code == "wrong_crypto_key"
+            assert refused.value.name == "wrong_crypto_key"
     finally:
         await client.close()
 
@@ -313,7 +313,7 @@ async def test_another_client_key(dial: Dial, cell: Cell, tmp_path: Path) -> Non
     client = dial(cell, noise_state_dir=tmp_path / "another")
     with pytest.raises(ThalovantHubRefusedError) as refused:
         await client.connect()
-    assert refused.value.code == "client_key_rejected"
+    assert refused.value.name == "client_key_rejected"
     await client.close()
 
 
@@ -334,7 +334,7 @@ def test_lost_and_restarted_hub(dial: Dial, cell: Cell, rig: Rig) -> None:
             if cell.protocol == "mqtt":
                 with pytest.raises(ThalovantConnectionError) as forgotten:
                     await client.ask("lost")
-                assert forgotten.value.code == "forgotten"
+                assert forgotten.value.name == "forgotten"
             seen = [await changes.get()]
             while seen[-1] != "ready":
                 seen.append(await changes.get())
@@ -353,7 +353,7 @@ def test_untrusted_certificate(rig: Rig, tmp_path: Path) -> None:
         client = AsyncThalovantClient(identity, protocol="wss", noise_state_dir=tmp_path)
         with pytest.raises(ThalovantConnectionError) as untrusted:
             await client.connect()
-        assert (untrusted.value.code, untrusted.value.retryable) == ("tls", False)
+        assert (untrusted.value.name, untrusted.value.retryable) == ("tls", False)
         assert "ca_file" in untrusted.value.hint
         await client.close()
 

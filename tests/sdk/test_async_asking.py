@@ -68,7 +68,7 @@ async def test_silence_is_a_timeout(each: Lab) -> None:
         await client.ask("hi")
         with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as caught:
             await client.ask("hang", timeout=0.05)
-        assert (caught.value.delivery, caught.value.code) == ("unknown", "timeout")
+        assert (caught.value.delivery, caught.value.name) == ("unknown", "timeout")
         assert (await client.ask("hi")).text == "You said: hi"
 
 
@@ -143,7 +143,7 @@ async def test_link_lost_while_asking(each: Lab) -> None:
         await asyncio.to_thread(each.hub.disconnect, identity.site_id)
         with pytest.raises(ThalovantConnectionError) as caught:
             await asked
-        assert (caught.value.code, caught.value.delivery) == ("lost", "unknown")
+        assert (caught.value.name, caught.value.delivery) == ("lost", "unknown")
         assert (await client.ask("hi")).text == "You said: hi"
 
 

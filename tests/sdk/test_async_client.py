@@ -106,7 +106,7 @@ async def test_reconnects_by_itself(each: Lab) -> None:
         await asyncio.to_thread(each.hub.disconnect, identity.site_id)
         lost = await states.reach("waiting")
         assert isinstance(lost, ThalovantConnectionError)
-        assert (lost.code, lost.retryable) == ("lost", True)
+        assert (lost.name, lost.retryable) == ("lost", True)
         await states.reach("ready")
         await client.connect()
         await asyncio.to_thread(each.hub.emit_to, identity.site_id, "test.hello", {"text": "still there"})
@@ -133,7 +133,7 @@ async def test_hub_that_is_down_is_an_error_that_says_so(own: Lab) -> None:
     for call in (client.connect, lambda: client.ask("hi"), lambda: client.emit("test.note")):
         with pytest.raises(ThalovantConnectionError) as caught:
             await call()
-        assert (caught.value.code, caught.value.retryable) == ("connect", True)
+        assert (caught.value.name, caught.value.retryable) == ("connect", True)
         assert caught.value.delivery in (None, "no")
         assert "check host and port" in caught.value.hint.lower()
     await asyncio.to_thread(own.hub.start)
@@ -160,7 +160,7 @@ async def test_connect_gives_up_in_time(v3: Lab) -> None:
         client = _elsewhere(v3, f"wss://127.0.0.1:{port}")
         with pytest.raises(ThalovantConnectionError, match=r"did not complete within 0\.05s\.") as caught:
             await client.connect(timeout=0.05)
-        assert (caught.value.code, caught.value.retryable) == ("connect_timeout", True)
+        assert (caught.value.name, caught.value.retryable) == ("connect_timeout", True)
         assert "endpoint" in caught.value.hint
         await client.close(timeout=0)
 
@@ -255,7 +255,7 @@ async def test_bug_in_the_machines_is_told(own: Lab, monkeypatch: pytest.MonkeyP
         with pytest.raises(ThalovantConnectionError, match="bug in thalovant: ZeroDivisionError") as caught:
             await client.ask("hi")
         assert (
-            caught.value.code,
+            caught.value.name,
             caught.value.delivery,
             caught.value.retryable,
         ) == ("internal", "unknown", False)
@@ -279,8 +279,8 @@ async def test_close_while_others_wait(each: Lab) -> None:
     await each.wait_for("recognizer_loop:utterance", text="hang on")
     await client.close(timeout=0)
     ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert [getattr(error, "code", None) for error in ended[1:]] == ["closed"] * 3
-    assert ended[0] is None or getattr(ended[0], "code", None) == "closed"
+    assert [getattr(error, "name", None) for error in ended[1:]] == ["closed"] * 3
+    assert ended[0] is None or getattr(ended[0], "name", None) == "closed"
     assert states.names[-1] == "closed"
 
 

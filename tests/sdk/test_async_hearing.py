@@ -329,7 +329,7 @@ async def test_slow_consumer_of_listen(v3: Lab) -> None:
             async for event in events:
                 heard.append(event)
         assert _numbers(heard) == [0, 0, 1, 2]
-        assert (caught.value.code, "max_buffered_events" in caught.value.hint) == ("overflow", True)
+        assert (caught.value.name, "max_buffered_events" in caught.value.hint) == ("overflow", True)
 
 
 async def test_session_that_ends_while_waiting(own: Lab) -> None:
@@ -345,7 +345,7 @@ async def test_session_that_ends_while_waiting(own: Lab) -> None:
         for call in calls:
             with pytest.raises(ThalovantConnectionError, match="lost") as caught:
                 await call
-            assert caught.value.code == "lost"
+            assert caught.value.name == "lost"
 
 
 # --- raw bytes ---

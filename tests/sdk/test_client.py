@@ -297,7 +297,7 @@ def test_close_from_another_thread(v3: Lab) -> None:
         try:
             client.ask("hang for a thread")
         except (ThalovantConnectionError, ThalovantRuntimeError) as error:
-            failures.put(error.code)
+            failures.put(error.name)
 
     thread = threading.Thread(target=waits)
     thread.start()

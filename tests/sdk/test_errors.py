@@ -66,23 +66,33 @@ def test_tree():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_error_says_what_it_is(kind):
-    """Each has a code that names one class, and says whether trying again can help; bare classes can be raised."""
+    """Each has a name of its own and a hint, and says whether trying again can help; bare classes can be raised."""
     error = kind("what happened")
 
     assert "what happened" in str(error)
-    assert error.code
-    assert error.code != "error" or kind is ThalovantError
+    assert error.name
+    assert error.name != "error" or kind is ThalovantError
     assert error.retryable in (True, False)
     assert error.delivery in ("no", "unknown", "yes", None)
-    assert [other for other in KINDS if other.code == kind.code] == [kind]
+    assert [other for other in KINDS if other.name == kind.name] == [kind]
+    assert error.hint or kind is ThalovantError
     assert isinstance(kind(), ThalovantError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_code_is_the_peers_word(kind):
+    """Where nobody else has said anything there is none; what was said never becomes the name."""
+    silent = "" if kind is ThalovantPolicyDeniedError else None
+
+    assert kind("what happened").code == silent
+    assert (kind("m", code="its_word").code, kind("m", code="its_word").name) == ("its_word", kind.name)
 
 
 def test_details():
     """What a raiser knows better than the class."""
-    error = ThalovantConnectionError("gone", code="dns", hint="Check the name.", retryable=False, delivery="no")
+    error = ThalovantConnectionError("gone", name="dns", hint="Check the name.", retryable=False, delivery="no")
 
-    assert (error.code, error.hint, error.retryable, error.delivery) == ("dns", "Check the name.", False, "no")
+    assert (error.name, error.hint, error.retryable, error.delivery) == ("dns", "Check the name.", False, "no")
 
 
 def test_hint_is_in_the_traceback():
@@ -96,7 +106,7 @@ def test_hint_is_in_the_traceback():
 @pytest.mark.parametrize(
     "error",
     [
-        ThalovantError("m", code="c", hint="h", retryable=True, delivery="unknown"),
+        ThalovantError("m", name="n", code="c", hint="h", retryable=True, delivery="unknown", request_id="r"),
         ThalovantTimeoutError("m"),
         ThalovantClientKeyRejectedError("m", key_folder="k", other_key_folder="o"),
         ThalovantHubKeyChangedError("m", expected="e", received="r"),

@@ -90,7 +90,7 @@ def test_why_there_is_no_connection(
     """Each reason has an error of its own kind and code that says what to look at."""
     error = _failure(change(labs(generation).stranger()), tmp_path / "state", reconnect_attempts=0)
 
-    assert (type(error), error.code, error.retryable) == (kind, code, retryable)
+    assert (type(error), error.name, error.retryable) == (kind, code, retryable)
     assert says in f"{error} {error.hint}"
     assert error.hint
     assert not _clauses(str(error)) & _clauses(error.hint)
@@ -107,7 +107,7 @@ def test_changed_hub_key(v3: Lab, tmp_path: Path) -> None:
     error = _failure(identity, state)
 
     assert isinstance(error, ThalovantHubKeyChangedError)
-    assert (error.code, error.retryable) == ("hub_key_changed", False)
+    assert (error.name, error.retryable) == ("hub_key_changed", False)
     assert 64 == len(error.expected) == len(error.received)
     assert error.expected != error.received
     assert trust.pins()[pin_id(identity, "wss")] == b"\1" * 32
@@ -125,7 +125,7 @@ def test_second_key_of_a_client(v3: Lab, tmp_path: Path) -> None:
     error = _failure(identity, tmp_path / "second")
 
     assert isinstance(error, ThalovantClientKeyRejectedError)
-    assert (error.code, error.retryable) == ("client_key_rejected", False)
+    assert (error.name, error.retryable) == ("client_key_rejected", False)
     assert "state folder" in error.hint
 
 
@@ -138,7 +138,7 @@ def test_downgrade(labs: Callable[[int], Lab], tmp_path: Path) -> None:
     error = _failure(identity, state)
 
     assert isinstance(error, ThalovantDowngradeError)
-    assert (error.code, error.retryable) == ("downgrade", False)
+    assert (error.name, error.retryable) == ("downgrade", False)
 
 
 def test_plain_endpoint(v3: Lab) -> None:
@@ -147,7 +147,7 @@ def test_plain_endpoint(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError, match="not encrypted") as caught:
         ThalovantClient(identity, protocol="wss")
 
-    assert (caught.value.code, "wss://" in caught.value.hint) == ("insecure_endpoint", True)
+    assert (caught.value.name, "wss://" in caught.value.hint) == ("insecure_endpoint", True)
     assert ThalovantClient(identity, protocol="wss", allow_insecure=True).protocol == "wss"
 
 

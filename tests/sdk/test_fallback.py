@@ -96,7 +96,7 @@ def test_the_error_names_all_that_was_tried(v3: Lab, tmp_path: Path) -> None:
 
     message = str(caught.value)
     assert message.startswith("Over WSS: ") and "; over HTTPS: " in message and "\n" not in message
-    assert (caught.value.code, caught.value.retryable) == ("connect", True)
+    assert (caught.value.name, caught.value.retryable) == ("connect", True)
     assert caught.value.hint
 
 
@@ -108,7 +108,7 @@ def test_a_refusal_is_not_fallen_back_from(v3: Lab, tmp_path: Path) -> None:
         client.connect()
     client.close()
 
-    assert (refused.value.code, client.protocol) == ("wrong_password", "wss")
+    assert (refused.value.name, client.protocol) == ("wrong_password", "wss")
 
 
 def test_a_plain_endpoint_is_no_fallback(v3: Lab) -> None:
@@ -118,4 +118,4 @@ def test_a_plain_endpoint_is_no_fallback(v3: Lab) -> None:
     with pytest.raises(ThalovantIdentityError) as refused:
         ThalovantClient(replace(identity, data_plane_endpoints=plain), fallback=True)
 
-    assert refused.value.code == "insecure_endpoint"
+    assert refused.value.name == "insecure_endpoint"

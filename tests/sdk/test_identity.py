@@ -87,7 +87,7 @@ def test_missing_field(field, names, value):
         ThalovantIdentity.from_mapping(values)
 
     assert str(caught.value) == f"Missing required identity field: {names}"
-    assert caught.value.code == f"missing_{field}"
+    assert caught.value.name == f"missing_{field}"
     assert caught.value.hint == (f"Add `{field}`." if value == "absent" else f"`{field}` is there, but empty.")
 
 

@@ -147,7 +147,7 @@ def test_permissive_file(tmp_path, mode):
     error = refusal(ThalovantIdentity.from_file, path)
 
     assert str(error) == f"Identity file is too permissive: {path}. Run `chmod 600 {path}`."
-    assert error.code == "too_permissive"
+    assert error.name == "too_permissive"
 
 
 @POSIX
@@ -167,7 +167,7 @@ def test_link_to_a_private_file(tmp_path):
     assert ThalovantIdentity.from_file(link).source_path == str(link)
 
     target.chmod(0o644)
-    assert refusal(ThalovantIdentity.from_file, link).code == "too_permissive"
+    assert refusal(ThalovantIdentity.from_file, link).name == "too_permissive"
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_almost_projected_secret(projected, environment, lacks):
         projected.unlink()
         write(projected, PLAIN, 0o644)
 
-    assert refusal(ThalovantIdentity.from_file, projected).code == "too_permissive"
+    assert refusal(ThalovantIdentity.from_file, projected).name == "too_permissive"
 
 
 def test_ca_file_is_relative_to_the_identity_file(tmp_path):

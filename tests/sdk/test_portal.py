@@ -75,7 +75,7 @@ def test_stop_tells_those_who_wait(portal: Portal) -> None:
     def calls() -> None:
         with pytest.raises(ThalovantRuntimeError, match="closed while the call was running") as caught:
             portal.call(hangs)
-        failures.append(caught.value.code)
+        failures.append(caught.value.name)
 
     thread = threading.Thread(target=calls)
     thread.start()
@@ -102,7 +102,7 @@ def test_no_waiting_for_oneself(portal: Portal) -> None:
     async def inside() -> threading.Thread:
         with pytest.raises(ThalovantRuntimeError, match="its own loop thread") as caught:
             portal.call(_thread)
-        assert caught.value.code == "wrong_thread"
+        assert caught.value.name == "wrong_thread"
         return portal.run(threading.current_thread)
 
     assert portal.call(inside) is portal.call(_thread)

@@ -51,7 +51,7 @@ async def test_query_without_answer(each: Lab) -> None:
     async with each.talking(goodbye=False) as client:
         with pytest.raises(ThalovantTimeoutError, match="said nothing") as silent:
             await client.query("stay silent")
-        assert (silent.value.code, silent.value.delivery) == ("silent", "yes")
+        assert (silent.value.name, silent.value.delivery) == ("silent", "yes")
         with pytest.raises(ThalovantRuntimeError):
             await client.query("fail because of a query")
         with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as late:
@@ -76,7 +76,7 @@ async def test_link_lost_during_a_query(v3: Lab) -> None:
         await asyncio.to_thread(v3.hub.disconnect, identity.site_id)
         with pytest.raises(ThalovantConnectionError) as caught:
             await asked
-        assert (caught.value.code, caught.value.delivery) == ("lost", "unknown")
+        assert (caught.value.name, caught.value.delivery) == ("lost", "unknown")
         assert (await client.query("hi")).text == "You said: hi"
 
 

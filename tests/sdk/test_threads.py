@@ -62,7 +62,7 @@ def test_closing_while_others_ask(v3: Lab) -> None:
                 assert reply.text == f"You said: {thread} races {number}"
                 outcomes.add("answered")
             except ThalovantError as error:
-                outcomes.add(error.code)
+                outcomes.add(error.name)
         return outcomes
 
     def closes() -> None:

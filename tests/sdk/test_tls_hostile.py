@@ -94,7 +94,7 @@ def test_hostile_servers_are_refused(
     shown += ["".join(traceback.format_exception(error)), repr(vars(error))]
 
     assert type(error) is ThalovantConnectionError
-    assert (error.code, error.retryable) == ("tls", not hostile.fault.final)
+    assert (error.name, error.retryable) == ("tls", not hostile.fault.final)
     assert hostile.words in str(error)
     assert f"{hostile.host}:{server.port}" in str(error).lower()
     assert 1 == len(str(error).splitlines()) == len(error.hint.splitlines())
@@ -141,7 +141,7 @@ def test_endpoints_without_tls_are_refused(protocol: HubProtocol, scheme: str, h
         ThalovantClient(ours, protocol=protocol)
     shown.append("".join(traceback.format_exception(caught.value)))
 
-    assert (caught.value.code, caught.value.retryable) == ("insecure_endpoint", False)
+    assert (caught.value.name, caught.value.retryable) == ("insecure_endpoint", False)
     assert f"{SCHEMES[protocol]}://" in caught.value.hint
     assert "allow_insecure=True" in caught.value.hint
     assert ThalovantClient(ours, protocol=protocol, allow_insecure=True).protocol == protocol

@@ -47,7 +47,7 @@ def read_identity(options: dict[str, Any]) -> ThalovantIdentity:
     else:
         raise ThalovantIdentityError(
             "There is no client identity.",
-            code="missing_identity",
+            name="missing_identity",
             hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
         )
     if options["host"] is None and options["port"] is None:

@@ -51,4 +51,4 @@ def forget_pin(options: dict[str, Any], pin: str) -> None:
 
 def _unknown_pin(pin: str, known: Mapping[str, bytes]) -> Exception:
     names = ", ".join(sorted(known)) or "none"
-    return ThalovantIdentityError(f"No hub is pinned as {pin}.", code="unknown_pin", hint=f"Pinned are: {names}.")
+    return ThalovantIdentityError(f"No hub is pinned as {pin}.", name="unknown_pin", hint=f"Pinned are: {names}.")

@@ -44,7 +44,7 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     """The error for a link that could not be had or did not last."""
     error = _LINK_ERRORS.get(failure.kind, ThalovantConnectionError)(
         _sentence(failure.message),
-        code=failure.kind.value,
+        name=failure.kind.value,
         hint=_sentence(failure.hint),
         retryable=not failure.final,
         delivery=delivery,
@@ -63,7 +63,7 @@ def send_error(failure: Failure, delivery: Delivery) -> Exception:
 
 def local_error(error: LocalProtocolError) -> ThalovantError:
     """The error for a message that was not even queued."""
-    return ThalovantRuntimeError(_sentence(str(error)), code=error.code, delivery="no")
+    return ThalovantRuntimeError(_sentence(str(error)), name=error.code, delivery="no")
 
 
 def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
@@ -78,7 +78,7 @@ def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
     reason = failure_reason(failed.event)
     if failed.fault is AskFault.UNANSWERED:
         return ThalovantUnansweredError(reason, delivery=delivery)
-    return ThalovantRuntimeError(reason, code="hub_failure", delivery=delivery)
+    return ThalovantRuntimeError(reason, name="hub_failure", delivery=delivery)
 
 
 def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> ThalovantTimeoutError:

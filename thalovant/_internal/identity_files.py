@@ -230,7 +230,7 @@ def _text(path: Path, what: str, invalid: str) -> str:
     except TooPermissive:
         problem = ThalovantIdentityError(
             f"{title} is too permissive: {path}. Run `chmod 600 {path}`.",
-            code="too_permissive",
+            name="too_permissive",
             hint="Others on this machine may have read it: consider a fresh identity.",
         )
     except UnicodeDecodeError:

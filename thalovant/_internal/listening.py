@@ -100,7 +100,7 @@ class Inbox:
             self.end(
                 ThalovantRuntimeError(
                     "Event buffer overflow; subscription retired.",
-                    code="overflow",
+                    name="overflow",
                     hint="Take events faster, or allow more to wait: max_buffered_events.",
                 )
             )

@@ -54,7 +54,7 @@ class Portal:
         if self._inside:
             raise ThalovantRuntimeError(
                 "The synchronous client cannot wait on its own loop thread.",
-                code="wrong_thread",
+                name="wrong_thread",
                 hint="Call it from handlers or threads, not from predicates.",
             )
         call = _Call(work)
@@ -309,7 +309,7 @@ class Handlers:
 
 
 def _closed() -> ThalovantRuntimeError:
-    return ThalovantRuntimeError("The client was closed while the call was running.", code="closed")
+    return ThalovantRuntimeError("The client was closed while the call was running.", name="closed")
 
 
 def _run_loop(started: Future[asyncio.AbstractEventLoop]) -> None:

@@ -76,7 +76,7 @@ def _result(events: list[wire.Bus], done: bool, timeout: float) -> AskEnded:
     if failure is not None:
         raise ask_error(AskFailed(ask=0, fault=_FAILURES[failure.type], delivery="yes", event=failure), timeout=timeout)
     if done:
-        raise ThalovantTimeoutError("Hub finished the query but said nothing.", code="silent", delivery="yes")
+        raise ThalovantTimeoutError("Hub finished the query but said nothing.", name="silent", delivery="yes")
     raise ThalovantTimeoutError(f"Hub did not answer the query within {timeout:g}s.", delivery="unknown")
 
 
@@ -87,7 +87,7 @@ def _denies(bus: wire.Bus) -> bool:
 def _lost(error: ThalovantError | None) -> ThalovantConnectionError:
     return ThalovantConnectionError(
         "The session was closed." if error is None else str(error),
-        code="closed" if error is None else error.code,
+        name="closed" if error is None else error.name,
         hint=None if error is None else error.hint,
         delivery="unknown",
     )

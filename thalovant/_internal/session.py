@@ -92,7 +92,7 @@ class ClientSession:
         elif self.running and self._loop is not None and not self._loop.is_closed():
             raise ThalovantRuntimeError(
                 "This client is in use on another event loop.",
-                code="wrong_loop",
+                name="wrong_loop",
                 hint="Make a client for each event loop, or close it there first.",
             )
         self._loop = loop
@@ -186,7 +186,7 @@ class ClientSession:
             message = f"Hub connection did not complete within {timeout:g}s."
             raise ThalovantConnectionError(
                 message if cause is None else f"{message} {cause}",
-                code="connect_timeout",
+                name="connect_timeout",
                 hint=None if cause is None else cause.hint,
             ) from cause
         finally:
@@ -295,7 +295,7 @@ class ClientSession:
             why = "the hub takes no more data." if cause is None else str(cause)
             raise ThalovantTimeoutError(
                 f"The message was not sent within {timeout:g}s: {why}",
-                code="send_timeout",
+                name="send_timeout",
                 hint=None if cause is None else cause.hint,
                 delivery=delivery,
             ) from cause
@@ -431,7 +431,7 @@ class ClientSession:
         """The machines failed and are not to be trusted any more: everybody is told, the next call has new ones."""
         told = ThalovantConnectionError(
             f"The connection ended because of a bug in thalovant: {type(error).__name__}.",
-            code="internal",
+            name="internal",
             hint="Please report it, with what was logged.",
             retryable=False,
             delivery="unknown",
@@ -457,7 +457,7 @@ class ClientSession:
 
 
 def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
-    return ThalovantConnectionError("The session was closed.", code="closed", delivery=delivery)
+    return ThalovantConnectionError("The session was closed.", name="closed", delivery=delivery)
 
 
 def _local(call: Callable[[], int]) -> int:

@@ -110,7 +110,7 @@ def _route(
     if not target.tls and not allow_insecure and not here:
         raise ThalovantIdentityError(
             f"The {name} endpoint {target.host}:{target.port} is not encrypted and not on this machine.",
-            code="insecure_endpoint",
+            name="insecure_endpoint",
             hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True (--allow-insecure).",
         )
     return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
