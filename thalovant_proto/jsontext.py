@@ -32,12 +32,21 @@ def loads(data: bytes, *, max_size: int, max_depth: int) -> Any:
     Refuses more than `max_size` bytes or `max_depth` levels of nesting before it parses, then NaN, infinities, numbers
     that overflow a double and lone surrogates. Raises `DecodeError` and nothing else.
     """
+    shape = check(data, max_size=max_size, max_depth=max_depth)
+    return _parse_stdlib(data) if _LONG_NUMBER in shape else _parse(data)
+
+
+def check(data: bytes, *, max_size: int, max_depth: int) -> bytes:
+    """Refuse what `loads` refuses before it parses, with `DecodeError`: a writer's peer has limits too.
+
+    Returns the text with its braces as brackets and its digits as zeros.
+    """
     if len(data) > max_size:
         raise DecodeError(f"JSON text of {len(data)} bytes is over the limit of {max_size}")
     shape = data.translate(_SHAPE)
     if shape.count(b"[") > max_depth and _depth(data) > max_depth:
         raise DecodeError(f"JSON text nests deeper than the limit of {max_depth}")
-    return _parse_stdlib(data) if _LONG_NUMBER in shape else _parse(data)
+    return shape
 
 
 def dumps(value: object) -> bytes:

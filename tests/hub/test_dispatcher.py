@@ -491,7 +491,7 @@ async def test_what_is_too_long_to_send_is_the_skills_fault(lab: Lab, caplog: py
     """The client is told that the skill failed; its connection lives."""
 
     async def huge(turn: Any) -> str:
-        return "x" * (33 << 20)
+        return "x" * (5 << 20)
 
     lab.skills.add(skill("huge")(huge))
     visitor = lab.visit(lab.client()).shake_hands()

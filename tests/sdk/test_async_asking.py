@@ -10,6 +10,7 @@ import pytest
 
 from thalovant import (
     AsyncThalovantClient,
+    HubProtocol,
     ThalovantConnectionError,
     ThalovantPolicyDeniedError,
     ThalovantRuntimeError,
@@ -182,6 +183,23 @@ async def test_mistakes_in_calls(v3: Lab, call: Any, message: str) -> None:
             await call(client)
         assert str(caught.value).startswith(message)
         assert (await client.ask("hi")).text == "You said: hi"
+
+
+@pytest.mark.parametrize("protocol", ["wss", "https", "mqtt"])
+async def test_what_is_too_long_to_send_costs_nobody_else(v3: Lab, protocol: HubProtocol) -> None:
+    """It is the caller's mistake, found before anything leaves: asks in flight and the connection go on."""
+    async with v3.talking(protocol=protocol) as client:
+        await client.connect()
+        states = States(client)
+        innocent = asyncio.create_task(client.ask(f"two steps {protocol}"))
+        await v3.wait_for("recognizer_loop:utterance", text=f"two steps {protocol}")
+        for call in (client.ask("x" * 5_000_000), client.send_utterance("x" * 5_000_000)):
+            with pytest.raises(ValueError, match="over the limit") as caught:
+                await call
+            assert "Send less at a time" in "".join(caught.value.__notes__)
+        await client.emit("test.go", {"gate": protocol})
+        assert (await innocent).text == "one two"
+        assert states.names == []
 
 
 @pytest.mark.parametrize("option", ["connect_timeout", "handshake_timeout", "send_timeout", "reply_settle_seconds"])

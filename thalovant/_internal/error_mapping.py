@@ -57,7 +57,10 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
 def send_error(failure: Failure, delivery: Delivery) -> Exception:
     """The error for a message that was not sent: `ValueError` if the message is to blame."""
     if isinstance(failure.cause, LocalProtocolError):
-        return ValueError(_sentence(failure.message))
+        error = ValueError(_sentence(failure.message))
+        if failure.cause.hint:
+            error.add_note(_sentence(failure.cause.hint))
+        return error
     return link_error(failure, delivery=delivery)
 
 

@@ -14,7 +14,7 @@ from .. import events as e, jsontext
 from ..carrier import Frame, FrameType
 from ..crypto.noise_transport import Body, BodyKind
 from ..errors import DecodeError, LocalProtocolError
-from ..limits import JSON_DEPTH, JSON_TEXT
+from ..limits import JSON_DEPTH, JSON_TEXT, KIB
 from ..state import Role
 from . import wire1
 
@@ -52,7 +52,8 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
 
     JSON unless the event is `Binary`, the session binarizes, or the carrier takes no `text`. A binary frame has no
     room for the route, the target and the like (wire.md §4.2), nor for `intercom`: where there is a choice, those go
-    as JSON. Raises `LocalProtocolError` for what JSON or the frame that it must go in cannot carry.
+    as JSON. Raises `LocalProtocolError` for what JSON or the frame that it must go in cannot carry, and for what is
+    over the limits of a peer like us, which would end the session for it.
     """
     if isinstance(event, e.Binary):
         metadata = _dumps(event.metadata)
@@ -60,6 +61,10 @@ def encode(event: e.Message, *, text: bool, binarize: bool, compress: bool) -> B
         return Body(BodyKind.WIRE1, frame)
     try:
         payload, beside = jsontext.dumps(_payload(event)), _beside_payload(event)
+        # The envelope is one level; what is beside the payload takes less than a KiB unless it is long itself.
+        jsontext.check(payload, max_size=JSON_TEXT - KIB, max_depth=JSON_DEPTH - 1)
+    except DecodeError as error:
+        raise LocalProtocolError(f"a message cannot be sent: {error}", code="too_large", hint=_IN_PIECES) from None
     except ValueError as error:
         raise _not_json(error) from None
     if not text or (binarize and not any(beside[1:])):
@@ -112,8 +117,12 @@ def _dumps(value: object) -> bytes:
         raise _not_json(error) from None
 
 
+_IN_PIECES: Final = "send less at a time; raw data goes as a binary message"
+
+
 def _not_json(error: ValueError) -> LocalProtocolError:
-    return LocalProtocolError(f"a message cannot be sent: {error}", code="not_json")
+    hint = "use text, finite numbers, true, false, null, lists, and mappings with text as keys"
+    return LocalProtocolError(f"a message cannot be sent: {error}", code="not_json", hint=hint)
 
 
 def _message(msg_type: str, payload: e.Json, fields: e.Json) -> e.Message:

@@ -203,6 +203,20 @@ def test_size_and_depth_are_bounded():
         read({"msg_type": "ping", "payload": functools.reduce(lambda inner, _: {"a": inner}, range(JSON_DEPTH), {})})
 
 
+@pytest.mark.parametrize("binarize", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [{"a": "b" * JSON_TEXT}, functools.reduce(lambda inner, _: {"a": inner}, range(JSON_DEPTH), {})],
+    ids=["long", "deep"],
+)
+def test_what_a_peer_would_refuse_is_not_written(data, binarize):
+    """It would cost the session; the message alone fails, and says what to do."""
+    with pytest.raises(LocalProtocolError, match=r"cannot be sent: JSON text .* the limit of") as caught:
+        encode(e.Bus(type="x", data=data), text=True, binarize=binarize, compress=False)
+
+    assert (caught.value.code, bool(caught.value.hint)) == ("too_large", True)
+
+
 # --- nested in each other
 
 
