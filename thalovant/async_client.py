@@ -10,7 +10,18 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from ._internal.options import DEFAULT_USERAGENT, LISTEN_BUFFER, UNCLOSED, FromStored, check_times, seconds
+from ._internal.options import (
+    DEFAULT_USERAGENT,
+    LISTEN_BUFFER,
+    UNCLOSED,
+    AsyncOnly,
+    FromStored,
+    check_times,
+    function,
+    seconds,
+    text,
+    whole,
+)
 from .conversation import AsyncThalovantConversation, Carry
 from .errors import ThalovantError
 from .events import EventHandler, EventPredicate, ThalovantEvent
@@ -35,7 +46,7 @@ BinaryHandler: TypeAlias = "Callable[[Binary], object]"
 StateHandler: TypeAlias = Callable[[str, ThalovantError | None], object]
 
 
-class AsyncThalovantClient(FromStored):
+class AsyncThalovantClient(FromStored, AsyncOnly):
     """Talks to one hub as one client identity, on the running asyncio loop.
 
     It connects by itself when something is asked of it, reconnects by itself when the hub or the network went away,
@@ -73,19 +84,22 @@ class AsyncThalovantClient(FromStored):
         machine, `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is
         sent again with the same request id instead of failing; right where the hub's skills do no harm when run twice.
 
-        Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work.
+        Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
+        `TypeError` for what is none, `ValueError` for options that cannot be meant.
         """
         from ._internal.messages import Messages
         from ._internal.session import ClientSession
-        from ._internal.settings import make_plan, tls_source, verifies
+        from ._internal.settings import check_identity, make_plan, tls_source, verifies
         from .trust_store import TrustStore
 
+        check_identity(identity, type(self).__name__)
         check_times(
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
             send_timeout=send_timeout,
             reply_settle_seconds=reply_settle_seconds,
         )
+        whole("reconnect_attempts", reconnect_attempts, 0)
         self.identity = identity
         self._send_timeout = send_timeout
         plan = make_plan(
@@ -200,6 +214,7 @@ class AsyncThalovantClient(FromStored):
             except Exception:
                 log.exception("A handler of state changes raised")
 
+        function(handler, "a handler of states", plain="it would never be awaited: use a plain function")
         session = self._session
         session.on_state.add(changed)
         return lambda: session.on_state.discard(changed)
@@ -405,6 +420,7 @@ class AsyncThalovantClient(FromStored):
         from ._internal.listening import next_event
 
         matches = self._filter(context, session_id, request_id, predicate)
+        text(name, "the name of an event")
         return await next_event(self._session, name, matches, seconds(timeout))
 
     def listen(
@@ -426,8 +442,8 @@ class AsyncThalovantClient(FromStored):
         """
         from ._internal.listening import Inbox, each_event
 
-        if max_buffered_events < 1:
-            raise ValueError(f"max_buffered_events must be at least 1, not {max_buffered_events}")
+        whole("max_buffered_events", max_buffered_events, 1)
+        text(name, "the name of an event")
         matches = self._filter(context, session_id, request_id, predicate)
         within = None if timeout is None else seconds(timeout)
         return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events))

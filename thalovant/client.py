@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored
+from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
 from ._internal.portal import Handlers, Portal, blocking, iterating, shaped
 from .async_client import AsyncThalovantClient
 from .conversation import ThalovantConversation
@@ -39,7 +39,7 @@ log: logging.Logger = logging.getLogger("thalovant")
 _live: weakref.WeakSet[ThalovantClient] = weakref.WeakSet()
 
 
-class ThalovantClient(FromStored):
+class ThalovantClient(FromStored, SyncOnly):
     """Talks to one hub as one client identity, from any thread.
 
     It connects by itself when something is asked of it, reconnects by itself when the hub or the network went away,
@@ -48,6 +48,9 @@ class ThalovantClient(FromStored):
 
     @shaped(AsyncThalovantClient.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
+        from ._internal.settings import check_identity
+
+        check_identity(args[0] if args else options.get("identity"), type(self).__name__)  # in words of this class
         self._original = AsyncThalovantClient(*args, **options)
         self._begin_anew()
         _live.add(self)
@@ -75,6 +78,8 @@ class ThalovantClient(FromStored):
 
     @shaped(AsyncThalovantClient.close)
     def close(self, timeout: float | None = None) -> None:
+        if timeout is not None:
+            seconds(timeout)
         self._here().close(lambda: self._original.close(timeout), self._original._session.abort)
         self._handlers.stop()
 
@@ -101,6 +106,8 @@ class ThalovantClient(FromStored):
 
     @shaped(AsyncThalovantClient.on_state)
     def on_state(self, handler: StateHandler) -> Callable[[], None]:
+        function(handler, "a handler of states", plain="it would never be awaited: use a plain function")
+
         def changed(state: str, error: ThalovantError | None) -> None:
             self._handlers.submit(handler, state, error).add_done_callback(_log_state_handler)
 
@@ -160,6 +167,7 @@ class ThalovantClient(FromStored):
     def _in_handler_thread(self, handler: Callable[[Any], object]) -> Callable[[Any], Awaitable[object]]:
         from asyncio import wrap_future
 
+        function(handler, "a handler", plain="handlers of ThalovantClient run in a thread: use AsyncThalovantClient")
         return lambda event: wrap_future(self._handlers.submit(handler, event))
 
     def __del__(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
+from ._internal.options import AsyncOnly, SyncOnly, mapping
 from ._internal.portal import blocking, iterating, shaped
 from .events import EVENT_UTTERANCE_HANDLED
 
@@ -44,6 +45,8 @@ class Carry:
         """`context` with what its session carries; what the caller set stays."""
         from thalovant_proto.events import session_id_of
 
+        if context is not None:
+            context = mapping(context, "context")
         session_id = session_id or session_id_of(context or {})
         if session_id is None or not (carried := self._sessions.get(session_id)):
             return context
@@ -79,7 +82,7 @@ class _Conversation(Generic[C]):
         self.client = client
         self.session_id: str = session_id or new_session_id(os.urandom)
         self.lang = lang
-        self.context: dict[str, Any] = dict(context or {})
+        self.context: dict[str, Any] = mapping(context, "context")
 
     def _options(self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None) -> dict[str, Any]:
         """The options of a call on the client."""
@@ -102,7 +105,7 @@ class _Conversation(Generic[C]):
         }
 
     def _merged(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
-        merged = {**self.context, **(context or {})}
+        merged = {**self.context, **mapping(context, "context")}
         sessions = [one.get("session") for one in (self.context, context or {})]
         session = {key: value for one in sessions if isinstance(one, Mapping) for key, value in one.items()}
         return {**merged, "session": session} if session else merged
@@ -113,7 +116,7 @@ class _Conversation(Generic[C]):
         return {**merged, "session": session}
 
 
-class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
+class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnly):
     """Turns that share one session. Made by `client.conversation`; as `async with` it only reads well.
 
     `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the
@@ -248,7 +251,7 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"]):
         return self.client.listen(name, timeout=timeout, max_events=max_events, **filters)
 
 
-class ThalovantConversation(_Conversation["ThalovantClient"]):
+class ThalovantConversation(_Conversation["ThalovantClient"], SyncOnly):
     """Turns that share one session. Made by `client.conversation`; as `with` it only reads well.
 
     `client`, `session_id`, `lang` and `context` are what it was made with. A call's own `context` goes over the

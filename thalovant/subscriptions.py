@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from ._internal.options import function, text
 from .events import ThalovantEvent
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class AsyncThalovantSubscription:
     """
 
     def __init__(self, event_name: str, handler: Callable[[Any], object]) -> None:
-        self.event_name = event_name
+        self.event_name = text(event_name, "the name of an event")
         self.dropped: int = 0
-        self._handler = handler
+        self._handler = function(handler, f"the handler of {event_name!r}")
         self._waiting: deque[ThalovantEvent | Binary] = deque()
         self._bytes = 0
         self._closed = False

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from ._internal.options import seconds
 from ._internal.portal import Portal, running, shaped
 from .client import ThalovantClient
 from .errors import ThalovantTimeoutError
@@ -121,6 +122,8 @@ class LocalHub:
     def wait_for_connection(self, name: str = CLIENT, *, timeout: float = 5.0) -> bool:
         """Wait until a client is connected and proven, at most `timeout` seconds; whether it is."""
 
+        seconds(timeout)
+
         async def connected() -> bool:
             try:
                 async with asyncio.timeout(timeout):
@@ -168,7 +171,7 @@ class LocalHub:
             return next((event for event in self._heard if event.name == name and predicate(event)), None)
 
         with self._news:
-            event = self._news.wait_for(found, timeout)
+            event = self._news.wait_for(found, seconds(timeout))
         if event is None:
             raise ThalovantTimeoutError(f"The hub heard no {name!r} within {timeout:g}s.")
         return event

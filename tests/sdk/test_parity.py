@@ -15,6 +15,7 @@ from thalovant import (
     ThalovantConversation,
     ThalovantSubscription,
 )
+from thalovant._internal.options import AsyncOnly, SyncOnly
 
 PAIRS = [
     (AsyncThalovantClient, ThalovantClient),
@@ -33,10 +34,12 @@ OWN_WORDS = (ThalovantSubscription.close, ThalovantSubscription.unsubscribe)
 
 def _public(cls: type) -> dict[str, Any]:
     """The public attributes, under the name of the synchronous class."""
+    refusing = [*vars(AsyncOnly).values(), *vars(SyncOnly).values()]  # to be entered the other way
     found = {name: inspect.getattr_static(cls, name) for name in dir(cls)}
     return {
         ENTERING.get(name, name): value
         for name, value in found.items()
+        if not any(value is one for one in refusing)
         if not name.startswith("_") or name in (*ENTERING, *ENTERING.values(), "__init__")
     }
 

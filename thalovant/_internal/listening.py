@@ -16,6 +16,7 @@ from thalovant_proto.events import request_id_of
 
 from ..errors import ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
 from ..events import EventPredicate, ThalovantEvent
+from .options import function, mapping
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
@@ -137,6 +138,9 @@ def event_filter(
     """
     if context is None and session_id is None and request_id is None and predicate is None:
         return None
+    mapping(context, "context")
+    if predicate is not None:
+        function(predicate, "predicate", plain="its coroutine would count as yes: use a plain function")
 
     def matches(bus: Bus) -> bool:
         event = ThalovantEvent.from_bus(bus)

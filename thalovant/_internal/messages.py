@@ -11,6 +11,7 @@ from thalovant_proto.client.message_context import message_context, new_request_
 
 from ..events import ThalovantEvent
 from ..models import ThalovantReply
+from .options import mapping
 
 if TYPE_CHECKING:
     from thalovant_proto.client.config import ClientConfig
@@ -60,7 +61,7 @@ class Messages:
     ) -> wire.Bus:
         """A pressed button or a picked item: an utterance that says so. Raises `ValueError` for a blank payload."""
         payload = _required(payload, "send_action", "payload")
-        context = {**(context or {}), "input": {"kind": "action", "title": title, "payload": payload}}
+        context = {**mapping(context, "context"), "input": {"kind": "action", "title": title, "payload": payload}}
         return self._request({"utterances": [payload], "lang": lang}, context, session_id, request_id)
 
     def code(
@@ -77,17 +78,22 @@ class Messages:
         value = _required(value, "send_code", "value")
         given = {"kind": kind, "label": label, "value": value, "exact": True}
         data = {"utterances": [value], "lang": lang, "input": dict(given)}
-        return self._request(data, {**(context or {}), "input": given}, session_id, request_id)
+        return self._request(data, {**mapping(context, "context"), "input": given}, session_id, request_id)
 
     def emitted(self, event_type: str, data: Mapping[str, Any] | None, context: Mapping[str, Any] | None) -> wire.Bus:
         """A message of any type. Raises `ValueError` for a blank one."""
         event_type = _required(event_type, "emit", "event type")
         built = message_context(self._with_metadata(context), self._config)
-        return wire.bus(type=event_type, data=dict(data or {}), context=built)
+        return wire.bus(type=event_type, data=mapping(data, "the data of emit()"), context=built)
 
     def binary(self, payload: bytes, kind: str | int, metadata: Mapping[str, Any] | None) -> wire.Binary:
-        """Raw bytes. Raises `ValueError` for an unknown kind."""
-        return wire.Binary(bin_type=_bin_type(kind), payload=bytes(payload), metadata=dict(metadata or {}))
+        """Raw bytes. Raises `ValueError` for an unknown kind, `TypeError` for what is no bytes."""
+        try:
+            data = payload if isinstance(payload, bytes) else bytes(memoryview(payload))
+        except TypeError:
+            given = type(payload).__name__
+            raise TypeError(f"send_binary() takes bytes, not {given}: encode text, or send it by emit()") from None
+        return wire.Binary(bin_type=_bin_type(kind), payload=data, metadata=mapping(metadata, "metadata"))
 
     def session_of(self, message: wire.Bus) -> str | None:
         """The session that the caller named; None for the client's own."""
@@ -118,7 +124,7 @@ class Messages:
 
     def _with_metadata(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
         """A copy of `context` with the identity's metadata under its own, whose keys win."""
-        built = dict(context or {})
+        built = mapping(context, "context")
         if self._metadata:
             own = built.get("metadata")
             built["metadata"] = {**self._metadata, **(own if isinstance(own, Mapping) else {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .._version import __version__
@@ -19,10 +20,76 @@ LISTEN_BUFFER: Final = 256
 
 
 def seconds(timeout: float) -> float:
-    """A timeout that can be counted. Raises `ValueError` for what is no number."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise ValueError(f"a timeout must be a number of seconds, not {timeout!r}")
+    """A timeout that can be counted. Raises `ValueError` for what is no number, or negative."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout!r}")
     return timeout
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """A whole number that is not too small. Raises `ValueError` that names it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more, not {value!r}")
+    return value
+
+
+def text(given: str, what: str) -> str:
+    """Text that says something. Raises `ValueError` for anything else."""
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError(f"{what} must be text, not {given!r}")
+    return given
+
+
+def function(given: Any, what: str, *, plain: str = "") -> Any:
+    """A function that can be called back; with `plain` it may not be a coroutine function, for that reason.
+
+    Raises `TypeError` for anything else, since nobody would hear of it later.
+    """
+    from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+
+    if not callable(given):
+        raise TypeError(f"{what} must be a function, not {type(given).__name__}: pass it by its name, without ()")
+    kinds = (given, getattr(given, "__call__", None))  # noqa: B004 - an object's own may be a coroutine function
+    if any(isgeneratorfunction(one) or isasyncgenfunction(one) for one in kinds):
+        raise TypeError(f"{what} has a `yield` in it, so that calling it does nothing: return or await instead")
+    if plain and any(map(iscoroutinefunction, kinds)):
+        raise TypeError(f"{what} is a coroutine function, and {plain}")
+    return given
+
+
+def mapping(given: Any, what: str) -> dict[str, Any]:
+    """A copy of a mapping, empty for None. Raises `TypeError` for what is none."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f'{what} must be a mapping like {{"key": "value"}}, not {type(given).__name__}')
+    return dict(given or {})
+
+
+class AsyncOnly:
+    """A class that is entered by `async with`. `with` says so."""
+
+    if not TYPE_CHECKING:  # type checkers know better words
+
+        def __enter__(self) -> None:
+            raise TypeError(_enter_by("async with", "in a coroutine", self))
+
+        def __exit__(self, *exc: object) -> None: ...
+
+
+class SyncOnly:
+    """A class that is entered by `with`. `async with` says so."""
+
+    if not TYPE_CHECKING:
+
+        def __aenter__(self) -> None:
+            raise TypeError(_enter_by("with", "without `async`", self))
+
+        def __aexit__(self, *exc: object) -> None: ...
+
+
+def _enter_by(word: str, where: str, given: object) -> str:
+    name = type(given).__name__
+    twin = name.removeprefix("Async") if name.startswith("Async") else f"Async{name}"
+    return f"{name} is entered by `{word}`, {where}; its twin is {twin}"
 
 
 def check_times(**times: float) -> None:

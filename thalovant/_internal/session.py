@@ -84,7 +84,14 @@ class ClientSession:
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The running loop, which is ours from now on."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ThalovantRuntimeError(
+                "There is no running event loop for an asynchronous client.",
+                name="no_loop",
+                hint="Call it in a coroutine (asyncio.run), or use ThalovantClient.",
+            ) from None
         if loop is self._loop and self._pid == os.getpid():
             return loop
         if self._pid != os.getpid():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,14 +21,15 @@ from thalovant_proto.client.message_context import new_session_id
 from thalovant_proto.client.routes import Route
 from thalovant_proto.client.stack import ClientLink
 from thalovant_proto.limits import DEFAULT_LIMITS
+from thalovant_proto.links.endpoint import portable_agent
 from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import Trust
 
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
+from ..identity import ThalovantIdentity
 from ..trust_store import pin_id
 
 if TYPE_CHECKING:
-    from ..identity import ThalovantIdentity
     from ..protocols import HubProtocol
 
 _SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqtts"}  # with TLS
@@ -42,6 +43,19 @@ class Plan:
     config: ClientConfig
     timeouts: Timeouts
     routes: tuple[Route, ...]
+
+
+def check_identity(identity: object, who: str) -> None:
+    """Raises `TypeError` that says how `who` is made of what was given in place of an identity."""
+    if isinstance(identity, ThalovantIdentity):
+        return
+    ways = {
+        str: f"{who}.from_identity_file(path)",
+        os.PathLike: f"{who}.from_identity_file(path)",
+        Mapping: f"{who}(ThalovantIdentity.from_mapping(values))",
+    }
+    way = next((way for kind, way in ways.items() if isinstance(identity, kind)), f"{who}.from_env()")
+    raise TypeError(f"{who} takes a ThalovantIdentity, not {type(identity).__name__}: use {way}")
 
 
 def make_plan(
@@ -66,6 +80,7 @@ def make_plan(
     and for a plain one that is neither on loopback nor allowed; `ValueError` for an unknown `retry`.
     """
     protocols = choose_protocols(identity, protocol, fallback=fallback)
+    portable_agent(user_agent)
     if retry not in ("never", "idempotent"):
         raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
     config = ClientConfig(

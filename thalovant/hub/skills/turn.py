@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from thalovant_proto import events as e
 
+from ..._internal.options import seconds
 from ..._internal.portal import blocking
 from .speech import SkillFailure, speech
 from .turn_state import TurnInfo, TurnState
@@ -49,6 +50,7 @@ class Turn(TurnInfo):
 
         Raises `NoAnswer` after `timeout` seconds, or when another question of the hub took the answer.
         """
+        seconds(timeout)
         self._core.say(speech(text, choices=choices, expect_response=True))
         self._core.end()
         await self._core.answer(timeout)
