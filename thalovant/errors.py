@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from .render import visible
+
 if TYPE_CHECKING:
     from .events import ThalovantEvent
 
@@ -93,13 +95,13 @@ class ThalovantError(Exception):
         delivery: Delivery | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(*([message] if message else []))
+        super().__init__(*([visible(message, lines=True)] if message else []))  # a traceback shows it as it is
         if name:
             self.name = name
         if code is not None:
             self.code = code
         if hint := hint or self.hint or _HINTS.get(self.name) or _class_hint(type(self)):
-            self.hint = hint
+            self.hint = visible(hint, lines=True)
         if retryable is not None:
             self.retryable = retryable
         if delivery is not None:
