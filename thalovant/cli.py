@@ -6,15 +6,18 @@ Exit codes: 0 done, 1 it failed (one message on stderr, no traceback), 2 wrong u
 from __future__ import annotations
 
 import os
-import signal
 import sys
+
+_INTERRUPTED = 130
+try:
+    import signal
+except KeyboardInterrupt:  # nothing of ours has been imported yet that could handle it
+    os._exit(_INTERRUPTED)
 
 TYPE_CHECKING = False  # as type checkers know it, without the time that `typing` takes
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-_INTERRUPTED = 130
 
 
 def __getattr__(name: str) -> Any:
@@ -47,16 +50,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ._commands.run import run
 
         if own:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        return run(sys.argv[1:] if argv is None else argv)
+            signal.signal(signal.SIGINT, _interrupt)
+            sys.unraisablehook = _unraisable
+        code = run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        return _INTERRUPTED
-    finally:
-        if own:  # what the interpreter still does is not worth waiting for
-            signal.signal(signal.SIGINT, _leave)
+        code = _INTERRUPTED
+    if own:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
+        # Else the interpreter ends by a signal where the interrupt came into code that was compiled at run time.
+        if code == _INTERRUPTED:
+            _leave()
+    return code
 
 
-def _leave(signum: int, frame: object) -> None:
+#: Whether Ctrl-C has come. Modules that are imported while it comes may make another error of it.
+interrupted = False
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    global interrupted
+    interrupted = True
+    raise KeyboardInterrupt
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    # An interrupt that comes into a callback of the interpreter's own would be lost.
+    if found.exc_type is KeyboardInterrupt:
+        _leave()
+    sys.__unraisablehook__(found)
+
+
+def _leave(signum: int = 0, frame: object = None) -> None:
     os._exit(_INTERRUPTED)
 
 

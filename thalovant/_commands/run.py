@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from .. import cli as cli_module
 from .app import cli
 
 _QUIET = (errno.EPIPE, errno.EINVAL)  # whoever read our output has gone, as different systems say it
@@ -48,6 +49,8 @@ def _invoke(argv: list[str], options: dict[str, Any]) -> int:
     except Exception as error:  # one message, whatever it is
         if isinstance(error, OSError) and _of_output(error):
             raise
+        if cli_module.interrupted and not hasattr(error, "delivery"):  # none of ours, so perhaps what became of Ctrl-C
+            return 130
         _complain(options, error, str(error) or type(error).__name__, getattr(error, "hint", ""))
         return 1
     return result if isinstance(result, int) else 0
