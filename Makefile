@@ -61,6 +61,11 @@ $(STAMPS)/dev: $(STAMPS)/base
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+# Only for the site: the parts of pages that follow from the code are tested without it.
+$(STAMPS)/docs: $(STAMPS)/base
+	@$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 $(STAMPS)/fuzz: $(STAMPS)/dev
 	@$(INSTALL) --editable '.[fuzz]'
 	@touch $@
@@ -100,9 +105,10 @@ fuzz: $(STAMPS)/fuzz ## every fuzz target for FUZZ_SECONDS, all of them within F
 	@$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS) --total $(FUZZ_TOTAL) </dev/null
 
 .PHONY: docs
-docs: $(STAMPS)/base ## write the pages that follow from the code, and check every link
+docs: $(STAMPS)/docs ## write the page of states, and build the site: every link and name must lead somewhere
 	@$(BIN)/python docs/diagram.py
-	@$(BIN)/python docs/links.py
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir "$$scratch"
 
 .PHONY: proof
 proof: $(STAMPS)/fuzz ## the long tiers, hours of them; resumed where they were stopped; ARGS=--list says how far it is

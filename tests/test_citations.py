@@ -21,6 +21,7 @@ NOWHERE = re.compile(
     r"\b(?:sdk|contract|conformance-kit|STYLE)\.md|\b(?:DESIGN|QUALITY|STRUCTURE)\b[ :]|\.md [A-Z]\d|\brows? \d"
     r"|[\[(,] ?[ACIPRSU]\d+[a-z]?[\])]"
 )
+NAMED = re.compile(r"`((?:thalovant\w*|tests|docs|examples|benchmarks|fuzz|\.ci|\.github)/[\w/.-]+)`")
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -65,10 +66,11 @@ def test_no_citation_lacks_a_source() -> None:
 def test_files_that_pages_name_exist() -> None:
     """Links, and paths from the repository's root in code spans."""
     lost = []
-    for path in (ROOT / "docs").rglob("*.md"):
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    for path in pages:
         text = path.read_text()
         linked = [path.parent / link for link in re.findall(r"\]\(([^)#:]+)", text)]
-        named = [ROOT / name for name in re.findall(r"`((?:thalovant\w*|tests|docs|examples)/[\w/.-]+)`", text)]
+        named = [ROOT / name for name in NAMED.findall(text)]
         lost += [f"{path.name}: {target}" for target in linked + named if not target.exists()]
 
     assert lost == []

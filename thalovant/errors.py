@@ -72,7 +72,8 @@ class ThalovantError(Exception):
         try:
             reply = client.ask("turn on the lamp")
         except ThalovantError as error:
-            print(error, error.hint, sep="\n")
+            print(error)
+            print(error.hint)
             if error.retryable and error.delivery == "no":
                 ...  # later
     """

@@ -1,4 +1,4 @@
-"""README's first program, as it stands there, asks real hubs over WSS: v3 and v1."""
+"""README's asynchronous program, as it stands there, asks real hubs over WSS: v3 and v1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from .rigs import HubName, Rig
 
-PROGRAM = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)[0]
+PROGRAM = re.findall(r"```python[^\n]*\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("hub", ["noise", "legacy"])
@@ -21,7 +21,7 @@ def test_first_program_asks_a_real_hub(rig: Rig, hub: HubName, tmp_path: Path) -
     """An identity file, a handful of lines, an answer; the hub's authority comes from the environment."""
     if hub != "legacy":
         rig.unpin(hub, "norelay")  # a rig that runs on holds the pins of earlier sessions
-    shutil.copy2(rig.hubs[hub].identity("norelay"), tmp_path / "identity.json")
+    shutil.copy2(rig.hubs[hub].identity("norelay"), tmp_path / "_identity.json")
 
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
