@@ -1,4 +1,4 @@
-"""The site: tables of pages hold what the code holds, and parts that follow from the code are generated whole."""
+"""The site: tables of pages hold what the code holds, parts are generated whole, and a release is built and checked."""
 
 from __future__ import annotations
 
@@ -157,3 +157,21 @@ def pages_of(nav: Any) -> list[str]:
     if isinstance(nav, str):
         return [nav]
     return [path for part in (nav.values() if isinstance(nav, dict) else nav) for path in pages_of(part)]
+
+
+def test_a_release_is_built_and_checked_first() -> None:
+    """Trusted publishing: environment `pypi`, one right, no token; nothing is published that was not checked."""
+    flow = yaml.safe_load((ROOT / ".github/workflows/publish.yml").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    jobs = flow["jobs"]
+    publish = jobs["publish"]
+
+    assert set(project["urls"]) == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert flow["permissions"] == {}
+    assert (publish["environment"]["name"], publish["permissions"]) == ("pypi", {"id-token": "write"})
+    assert (publish["needs"], jobs["check"]["needs"]) == ("check", "build")
+    assert [name for name, job in jobs.items() if "id-token" in job["permissions"]] == ["publish"]
+    assert "python -m build" in str(jobs["build"]["steps"])
+    assert "thalovant ask" in str(jobs["check"]["steps"])
+    assert publish["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert "secrets." not in str(flow)
