@@ -129,6 +129,26 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
         """The transport in use, or tried now: "wss", "https" or "mqtt"."""
         return self._session.protocol
 
+    @property
+    def state(self) -> str:
+        """The connection's state now, one of those that `on_state` tells.
+
+        Example:
+            >>> client.state
+            'ready'
+        """
+        return self._session.state.value
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can travel now.
+
+        Example:
+            >>> client.connected
+            True
+        """
+        return self.state == "ready"
+
     # --- the connection ---
 
     async def connect(self, timeout: float | None = None) -> None:
@@ -203,9 +223,9 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
             warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)
 
     def on_state(self, handler: StateHandler) -> Callable[[], None]:
-        """Call `handler(state, error)` at every change of the connection's state; returns the way to end that.
+        """Call `handler(state, error)` now, and at every change of the connection's state; returns the way to end that.
 
-        States: connecting, handshake, ready, waiting, closing, closed, displaced, failed.
+        States: idle, connecting, handshake, ready, waiting, closing, closed, displaced, failed.
         """
 
         def changed(state: SessionState, error: ThalovantError | None) -> None:
@@ -217,6 +237,7 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
         function(handler, "a handler of states", plain="it would never be awaited: use a plain function")
         session = self._session
         session.on_state.add(changed)
+        changed(session.state, session.state_error)
         return lambda: session.on_state.discard(changed)
 
     # --- asking ---

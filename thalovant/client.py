@@ -65,6 +65,26 @@ class ThalovantClient(FromStored, SyncOnly):
         """The transport in use, or tried now: "wss", "https" or "mqtt"."""
         return self._original.protocol
 
+    @property
+    def state(self) -> str:
+        """The connection's state now, one of those that `on_state` tells.
+
+        Example:
+            >>> client.state
+            'ready'
+        """
+        return self._original.state
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can travel now.
+
+        Example:
+            >>> client.connected
+            True
+        """
+        return self._original.connected
+
     # --- the connection ---
 
     connect: Final = blocking(AsyncThalovantClient.connect)
@@ -172,7 +192,10 @@ class ThalovantClient(FromStored, SyncOnly):
 
     def __del__(self) -> None:
         portal: Portal | None = getattr(self, "_portal", None)  # None: the constructor raised
-        if portal is not None and portal.running and self._pid == os.getpid():
+        if portal is None or self._pid != os.getpid():
+            return
+        self._handlers.stop()
+        if portal.running:
             self._original._session.leave()
             portal.leave()
             warnings.warn(UNCLOSED, ResourceWarning, stacklevel=2, source=self)

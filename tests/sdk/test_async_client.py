@@ -48,28 +48,41 @@ async def test_client_and_hub_run_on_every_loop(
     assert (type(asyncio.get_running_loop()).__module__ == "uvloop") is (each_loop == "uvloop")
     async with own.async_client(protocol=protocol) as client:
         assert (await client.ask("hi", timeout=PATIENCE)).text == "You said: hi"
-        back = asyncio.Event()
-        client.on_state(lambda state, error: back.set() if state == "ready" else None)
+        states = States(client)
         own.hub.disconnect("shared", code=1001)
-        await asyncio.wait_for(back.wait(), PATIENCE)
+        await states.reach("ready", times=2)
         assert (await client.ask("x" * 200_000, timeout=PATIENCE)).text == "You said: " + "x" * 200_000
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_states_in_order(each: Lab) -> None:
-    """A life without trouble, as `on_state` tells it; after `end` it tells nothing."""
+    """A life without trouble, as `on_state` tells it, the present state first; after `end` it tells nothing."""
     client = each.async_client()
     states = States(client)
+    assert (states.names, client.state, client.connected) == (["idle"], "idle", False)
     await client.connect()
     await client.connect()  # changes nothing
-    assert states.names == ["connecting", "handshake", "ready"]
+    assert (client.state, client.connected) == ("ready", True)
+    assert states.names[1:] == ["connecting", "handshake", "ready"]
+    late = States(client)
     await client.close()
-    assert states.names[3:] == ["closing", "closed"]
-    assert [error for _, error in states.seen] == [None] * 5
+    assert states.names[4:] == ["closing", "closed"]
+    assert late.names == ["ready", "closing", "closed"]
+    assert [error for _, error in (*states.seen, *late.seen)] == [None] * 9
     states.end()
     await client.connect()
     await client.close()
-    assert len(states.seen) == 5
+    assert (len(states.seen), client.state, client.connected) == (6, "closed", False)
+
+
+async def test_present_state_comes_with_its_reason(v3: Lab) -> None:
+    """Whoever asks late is told why there is no connection, too."""
+    client = _elsewhere(v3, f"wss://127.0.0.1:{free_port()}")
+    with pytest.raises(ThalovantConnectionError):
+        await client.connect()
+    ((state, error),) = States(client).seen
+    assert (state, client.state, isinstance(error, ThalovantConnectionError)) == ("failed", "failed", True)
+    await client.close()
 
 
 async def test_info_without_a_connection(v3: Lab) -> None:
@@ -294,7 +307,7 @@ async def test_close_before_the_first_dial(v3: Lab) -> None:
     with pytest.raises(ThalovantConnectionError, match="closed") as caught:
         await asked
     assert caught.value.delivery == "no"
-    assert states.names == []
+    assert states.names == ["idle"]
 
 
 def test_wrong_loop(v3: Lab) -> None:

@@ -196,8 +196,9 @@ def test_states(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
     states.end()
     client.close()
 
-    assert states.names == ["connecting", "handshake", "ready", "waiting", "connecting", "handshake", "ready"]
-    assert isinstance(states.seen[3][1], ThalovantConnectionError)
+    up = ["connecting", "handshake", "ready"]
+    assert states.names == ["idle", *up, "waiting", *up]
+    assert isinstance(states.seen[4][1], ThalovantConnectionError)
     assert "A handler of state changes raised" in {record.message for record in logged(caplog)}
 
 

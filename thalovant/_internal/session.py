@@ -30,6 +30,7 @@ from .waiters import Ask, Callers, Subscribers
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from thalovant_proto.failures import Failure
     from thalovant_proto.trust import Trust
 
     from ..protocols import HubProtocol
@@ -118,6 +119,16 @@ class ClientSession:
     def live(self) -> bool:
         """Whether messages can travel now."""
         return self._stack is not None and self._stack.ready
+
+    @property
+    def state(self) -> SessionState:
+        """The state as users see it. In a forked child there is no connection yet."""
+        return SessionState.IDLE if self._stack is None or self._pid != os.getpid() else self._stack.state
+
+    @property
+    def state_error(self) -> ThalovantError | None:
+        """What the present state comes of, None if nothing is wrong."""
+        return None if self._stack is None else _state_error(self.state, self._stack.failure)
 
     @property
     def protocol(self) -> HubProtocol:
@@ -402,9 +413,8 @@ class ClientSession:
         match outcome:
             case Delivered():
                 self._subscribers.deliver(outcome)
-            case StateChanged():
-                failure = None if outcome.state is SessionState.CLOSED else outcome.failure  # we wanted that
-                self._state_changed(outcome.state, None if failure is None else link_error(failure))
+            case StateChanged(state=state, failure=failure):
+                self._state_changed(state, _state_error(state, failure))
             case wire.HandshakeCompleted():
                 self._timings.completed = self._now
             case Connected():
@@ -461,6 +471,10 @@ class ClientSession:
             except (OSError, ThalovantError) as error:
                 # The connection is fine; only the next one will not know this hub.
                 log.warning("What was learnt about the hub could not be saved: %s", error)
+
+
+def _state_error(state: SessionState, failure: Failure | None) -> ThalovantError | None:
+    return None if failure is None or state is SessionState.CLOSED else link_error(failure)  # we wanted that
 
 
 def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
