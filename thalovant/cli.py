@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed (one message on stderr, no traceback), 2 wrong u
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if own:
         signal.signal(signal.SIGINT, _leave)
+        gc.set_threshold(10_000)  # a start drops next to nothing
     try:
         from ._commands.run import run
 
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _INTERRUPTED
     if own:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
+        gc.freeze()  # the end of the process gives all memory back
         # Else the interpreter ends by a signal where the interrupt came into code that was compiled at run time.
         if code == _INTERRUPTED:
             _leave()
