@@ -11,6 +11,7 @@ import pytest
 
 from tests.loops import each_loop  # noqa: F401 - a fixture
 
+from .command import bare, good, run, values, write  # noqa: F401 - fixtures
 from .lab import GENERATIONS, PATIENCE, Lab, lab
 
 

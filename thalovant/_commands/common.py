@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,13 @@ import click
 
 if TYPE_CHECKING:
     from ..client import ThalovantClient
-    from ..identity import ThalovantIdentity
     from ..trust_store import TrustStore
 
 
 def make_client(options: dict[str, Any]) -> ThalovantClient:
     """The client that the options describe, not connected yet; of the class that `thalovant.cli` names."""
     from .. import cli
+    from .sources import read_identity
 
     given = {**options, "noise_state_dir": options["state_dir"]}
     names = ("protocol", "ca_file", "noise_state_dir", "fallback", "allow_insecure")
@@ -29,32 +28,9 @@ def make_client(options: dict[str, Any]) -> ThalovantClient:
 def make_trust(options: dict[str, Any]) -> TrustStore:
     """The trust of that client, to look into."""
     from ..trust_store import TrustStore
+    from .sources import read_identity
 
     return TrustStore(options["state_dir"], read_identity(options))
-
-
-def read_identity(options: dict[str, Any]) -> ThalovantIdentity:
-    """The identity that the options name, moved to the hub of --host and --port."""
-    from ..errors import ThalovantIdentityError
-    from ..identity import ThalovantIdentity
-
-    if options["identity_file"] is not None:
-        identity = ThalovantIdentity.from_file(options["identity_file"])
-    elif options["config"] is not None or options["profile"] is not None:
-        identity = ThalovantIdentity.from_config(options["config"], profile=options["profile"])
-    elif any(name.startswith("THALOVANT_") for name in os.environ):
-        identity = ThalovantIdentity.from_env()
-    else:
-        raise ThalovantIdentityError(
-            "There is no client identity.",
-            name="missing_identity",
-            hint="Give one: --identity FILE, --profile NAME, or THALOVANT_* variables.",
-        )
-    if options["host"] is None and options["port"] is None:
-        return identity
-    from .elsewhere import moved
-
-    return moved(identity, options)
 
 
 def read_text(words: tuple[str, ...]) -> str:

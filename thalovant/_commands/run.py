@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -38,8 +37,7 @@ def _invoke(argv: list[str], options: dict[str, Any]) -> int:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of newer releases
             error.show()
             return error.exit_code
-        command = "thalovant" if error.ctx is None else error.ctx.command_path
-        _complain(options or _asked_for(argv), error, error.format_message(), f"Try `{command} --help`.")
+        _complain(options or _asked_for(argv), error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -51,7 +49,7 @@ def _invoke(argv: list[str], options: dict[str, Any]) -> int:
             raise
         if cli_module.interrupted and not hasattr(error, "delivery"):  # none of ours, so perhaps what became of Ctrl-C
             return 130
-        _complain(options, error, str(error) or type(error).__name__, getattr(error, "hint", ""))
+        _complain(options, error)
         return 1
     return result if isinstance(result, int) else 0
 
@@ -61,24 +59,10 @@ def _asked_for(argv: list[str]) -> dict[str, Any]:
     return {"as_json": "--json" in argv}
 
 
-def _complain(options: dict[str, Any], error: Exception, message: str, hint: str) -> None:
-    message, hint = " ".join(message.split()), " ".join(hint.split())
-    if options.get("as_json"):
-        usage = isinstance(error, click.UsageError)
-        fields = {
-            "type": "UsageError" if usage else type(error).__name__,
-            "name": "usage" if usage else getattr(error, "name", getattr(error, "code", "error")),
-            "code": None if usage else getattr(error, "code", None),
-            "message": message,
-            "hint": hint,
-            "retryable": getattr(error, "retryable", False),
-            "delivery": getattr(error, "delivery", None),
-        }
-        click.echo(json.dumps(fields), err=True)
-        return
-    click.echo(f"thalovant: {message}", err=True)
-    if hint:
-        click.echo(f"  {hint}", err=True)
+def _complain(options: dict[str, Any], error: Exception) -> None:
+    from .complaints import complain  # not needed where all is well
+
+    complain(options, error)
 
 
 def _readable(argument: str) -> str:

@@ -31,11 +31,19 @@ def health(options: dict[str, Any]) -> int:
 @click.pass_obj
 def doctor(options: dict[str, Any]) -> int:
     """Find out why there is no connection; exit code 0 if there is one."""
-    client = make_client(options)
+    from ..errors import ThalovantError
+
     try:
-        report = client.doctor()
-    finally:
-        client.close()
+        client = make_client(options)
+    except ThalovantError as error:
+        from .diagnosis import without_client
+
+        report = without_client(options, error)
+    else:
+        try:
+            report = client.doctor()
+        finally:
+            client.close()
     show(options, report.as_dict(), report.format())
     return 0 if report.ok else 1
 

@@ -126,7 +126,7 @@ def _route(
         raise ThalovantIdentityError(
             f"The {name} endpoint {target.host}:{target.port} is not encrypted and not on this machine.",
             name="insecure_endpoint",
-            hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True (--allow-insecure).",
+            hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True.",
         )
     return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
 
