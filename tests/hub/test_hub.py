@@ -18,7 +18,7 @@ from thalovant.errors import (
     ThalovantConnectionError,
     ThalovantHubRefusedError,
     ThalovantPolicyDeniedError,
-    ThalovantUnansweredError,
+    ThalovantRuntimeError,
 )
 from thalovant.hub import Hub, HubSetupError, Turn
 from thalovant.hub.demo import SKILLS
@@ -103,7 +103,7 @@ async def test_a_broken_skill_is_its_askers_business(world: World, caplog: pytes
         asked = [asyncio.create_task(unlucky.ask(text)) for text in ("raise", "hang")]
         assert (await lucky.ask("fine")).text == "You said: fine"
         failures = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(failure) for failure in failures] == [ThalovantUnansweredError] * 2
+        assert [type(failure) for failure in failures] == [ThalovantRuntimeError] * 2
         assert [str(failure).rstrip(".")[:1].upper() + str(failure).rstrip(".")[1:] for failure in failures] == [
             "The skill 'broken' failed",
             "The skill 'hanging' did not answer in time",

@@ -15,7 +15,6 @@ from thalovant import (
     ThalovantPolicyDeniedError,
     ThalovantRuntimeError,
     ThalovantTimeoutError,
-    ThalovantUnansweredError,
 )
 
 from .lab import Lab, States
@@ -42,9 +41,11 @@ async def test_reply_without_words(each: Lab) -> None:
 async def test_failure_without_words(each: Lab) -> None:
     """A failure is an error with the hub's reason."""
     async with each.talking() as client:
-        with pytest.raises(ThalovantUnansweredError, match="the lamp is gone") as caught:
-            await client.ask("fail because the lamp is gone")
-        assert (caught.value.said, caught.value.delivery) == ("the lamp is gone", "yes")
+        with pytest.raises(ThalovantRuntimeError, match="the lamp is gone") as caught:
+            await client.ask("fail because the lamp is gone", request_id="R-fails")
+        assert type(caught.value) is ThalovantRuntimeError  # a skill took the question
+        assert (caught.value.name, caught.value.code, caught.value.delivery) == ("skill_failed", "skill_failed", "yes")
+        assert caught.value.request_id == "R-fails"
         assert (await client.ask("hi")).text == "You said: hi"
 
 
@@ -112,7 +113,7 @@ async def test_stream_can_be_left(each: Lab) -> None:
 async def test_stream_raises_what_ask_raises(each: Lab) -> None:
     """If nothing was said."""
     async with each.talking() as client:
-        with pytest.raises(ThalovantUnansweredError, match="no reason"):
+        with pytest.raises(ThalovantRuntimeError, match="no reason"):
             await anext(client.stream("fail because no reason"))
 
 
@@ -130,7 +131,8 @@ async def test_request_id_in_flight_is_refused(v3: Lab) -> None:
         await v3.wait_for("recognizer_loop:utterance", text="two steps twice")
         with pytest.raises(ThalovantRuntimeError, match="in flight") as caught:
             await client.ask("hi", request_id="twice")
-        assert caught.value.delivery == "no"
+        assert (caught.value.name, caught.value.delivery) == ("request_in_flight", "no")
+        assert "id of its own" in caught.value.hint
         await client.emit("test.go", {"gate": "twice"})
         assert (await first).text == "one two"
 

@@ -139,14 +139,26 @@ async def test_hub_restarts(own: Lab) -> None:
         assert len(own.heard("Are you back?")) == 1
 
 
-async def test_hub_that_is_down_is_an_error_that_says_so(own: Lab) -> None:
-    """Each call tells what is wrong with the link, and that nothing was sent; the client works once the hub is back."""
-    client = own.async_client()
+@pytest.mark.parametrize("before", [False, True], ids=["never connected", "connected before"])
+async def test_hub_that_is_down_is_an_error_that_says_so(own: Lab, before: bool) -> None:
+    """Connected before or not, each call tells what is wrong, and that nothing was sent; later it works."""
+    client = own.async_client(send_timeout=0.5)
+    if before:
+        await client.connect()
+        states = States(client)
     await asyncio.to_thread(own.hub.stop)
-    for call in (client.connect, lambda: client.ask("hi"), lambda: client.emit("test.note")):
+    if before:
+        await states.reach("waiting", times=2)
+    for call in (
+        lambda: client.connect(0.5),
+        lambda: client.ask("hi", timeout=0.5),
+        lambda: client.emit("test.note"),
+        lambda: client.wait_for_event("speak", timeout=0.5),
+    ):
         with pytest.raises(ThalovantConnectionError) as caught:
             await call()
-        assert (caught.value.name, caught.value.retryable) == ("connect", True)
+        assert type(caught.value) is ThalovantConnectionError
+        assert (caught.value.name, caught.value.retryable) == ("hub_down", True)
         assert caught.value.delivery in (None, "no")
         assert "check host and port" in caught.value.hint.lower()
     await asyncio.to_thread(own.hub.start)

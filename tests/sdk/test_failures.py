@@ -26,15 +26,17 @@ from thalovant import (
     ThalovantHubRefusedError,
     ThalovantIdentity,
     ThalovantIdentityError,
+    ThalovantRuntimeError,
     TrustStore,
 )
-from thalovant._internal.error_mapping import link_error
+from thalovant._internal.error_mapping import ask_error, link_error
 from thalovant.trust_store import pin_id
 from thalovant_proto.carrier import CloseKind
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.errors import HandshakeTimeout, RemoteProtocolError
-from thalovant_proto.events import Generation
+from thalovant_proto.events import Generation, bus
 from thalovant_proto.failures import Failure, Progress, from_close, from_dial, from_fault, wrong_crypto_key
+from thalovant_proto.outcomes import AskFailed, AskFault
 
 from .lab import Lab, free_port, run
 
@@ -67,7 +69,7 @@ CASES: list[tuple[str, int, Change, type[ThalovantError], str, bool, str]] = [
     ("password", 1, lambda i: replace(i, **PASSWORD), REFUSED, "refused", False, "password"),  # the hub hangs up
     ("crypto key", 0, lambda i: replace(i, **CRYPTO), REFUSED, "wrong_crypto_key", False, "crypto_key"),
     ("no crypto key", 0, lambda i: replace(i, crypto_key=None), OTHER, "credentials_missing", False, "crypto"),
-    ("port", 3, lambda i: _moved(i, f"wss://127.0.0.1:{free_port()}"), OTHER, "connect", True, "port"),
+    ("port", 3, lambda i: _moved(i, f"wss://127.0.0.1:{free_port()}"), OTHER, "hub_down", True, "port"),
     ("host", 3, lambda i: _moved(i, "wss://no-such-host.invalid:1"), OTHER, "dns", True, "host"),
     ("authority", 3, lambda i: replace(i, ca_file=None), OTHER, "tls", False, "ca_file"),
 ]
@@ -259,6 +261,27 @@ def test_no_secret_at_the_command_line(
 
 def _clauses(text: str) -> set[str]:
     return {" ".join(words) for clause in re.split(r"[.,;:?()]", text.lower()) if len(words := clause.split()) > 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "code", "said"),
+    [
+        ({"utterance": "find me a boat"}, "unanswered", None, "find me a boat"),
+        ({"reason": "no skill"}, "unanswered", None, "no skill"),
+        ({"reason": "it broke", "code": "skill_failed"}, "skill_failed", "skill_failed", None),
+        ({"error": "it broke"}, "skill_failed", None, None),
+        ({"code": 5}, "unanswered", None, "Hub reported complete_intent_failure."),
+    ],
+)
+def test_skill_that_failed_is_not_a_missing_one(
+    data: dict[str, Any], name: str, code: str | None, said: str | None
+) -> None:
+    """Hubs use one event for both, and say more of a failure."""
+    event = bus(type="complete_intent_failure", data=data, context={})
+    error = ask_error(AskFailed(ask=1, fault=AskFault.UNANSWERED, delivery="yes", event=event), timeout=1)
+
+    assert isinstance(error, ThalovantRuntimeError)
+    assert (error.name, error.code, getattr(error, "said", None)) == (name, code, said)
 
 
 def _verdicts() -> list[Failure]:

@@ -96,7 +96,7 @@ def test_the_error_names_all_that_was_tried(v3: Lab, tmp_path: Path) -> None:
 
     message = str(caught.value)
     assert message.startswith("Over WSS: ") and "; over HTTPS: " in message and "\n" not in message
-    assert (caught.value.name, caught.value.retryable) == ("connect", True)
+    assert (caught.value.name, caught.value.retryable) == ("hub_down", True)
     assert caught.value.hint
 
 

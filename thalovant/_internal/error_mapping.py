@@ -44,7 +44,7 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     """The error for a link that could not be had or did not last."""
     error = _LINK_ERRORS.get(failure.kind, ThalovantConnectionError)(
         _sentence(failure.message),
-        name=failure.kind.value,
+        name="hub_down" if failure.kind is FailureKind.CONNECT else failure.kind.value,
         hint=_sentence(failure.hint),
         retryable=not failure.final,
         delivery=delivery,
@@ -66,7 +66,7 @@ def send_error(failure: Failure, delivery: Delivery) -> Exception:
 
 def local_error(error: LocalProtocolError) -> ThalovantError:
     """The error for a message that was not even queued."""
-    return ThalovantRuntimeError(_sentence(str(error)), name=error.code, delivery="no")
+    return ThalovantRuntimeError(_sentence(str(error)), name=error.code, hint=_sentence(error.hint), delivery="no")
 
 
 def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
@@ -78,20 +78,39 @@ def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
         return ask_timeout(timeout, delivery, failed.failure)
     if failed.fault is AskFault.DENIED:
         return ThalovantPolicyDeniedError.from_event(ThalovantEvent.from_bus(failed.event), delivery=delivery)
-    reason = failure_reason(failed.event)
-    if failed.fault is AskFault.UNANSWERED:
-        return ThalovantUnansweredError(reason, delivery=delivery)
-    return ThalovantRuntimeError(reason, name="hub_failure", delivery=delivery)
+    reason, data = failure_reason(failed.event), failed.event.data
+    code = code if isinstance(code := data.get("code"), str) and code.strip() else None
+    if failed.fault is AskFault.HUB:
+        return ThalovantRuntimeError(reason, name="hub_failure", code=code, delivery=delivery)
+    if code is not None or "error" in data:  # hubs say so of a skill that failed, not of a question that none took
+        return ThalovantRuntimeError(reason, name="skill_failed", code=code, delivery=delivery)
+    error = ThalovantUnansweredError(reason, delivery=delivery)
+    error.said = said if isinstance(said := data.get("utterance"), str) else reason
+    return error
 
 
-def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> ThalovantTimeoutError:
+def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> ThalovantError:
     """The error for an ask whose time is up. `failure` is what the link suffers from, if anything."""
     message = f"Hub did not finish handling the utterance within {timeout:g}s."
-    cause = None if failure is None else link_error(failure)
-    error = ThalovantTimeoutError(
-        message if cause is None else f"{message} {cause}",
-        hint=None if cause is None else cause.hint,
-        delivery=delivery,
+    return out_of_time(message, None if failure is None else link_error(failure), delivery=delivery)
+
+
+def out_of_time(
+    message: str,
+    cause: ThalovantError | None,
+    *,
+    kind: type[ThalovantError] = ThalovantTimeoutError,
+    name: str | None = None,
+    delivery: Delivery | None = None,
+) -> ThalovantError:
+    """The error for a call whose time is up: of this `kind` and `name`, or those of what the link suffers from.
+
+    So a hub that is down is one family of errors, whether or not there was a connection before.
+    """
+    if cause is None:
+        return kind(message, name=name, delivery=delivery)
+    error = type(cause)(
+        f"{message} {cause}", name=cause.name, hint=cause.hint, retryable=cause.retryable, delivery=delivery
     )
     error.__cause__ = cause
     return error

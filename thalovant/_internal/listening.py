@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from thalovant_proto.events import request_id_of
 
-from ..errors import ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
+from ..errors import ThalovantError, ThalovantRuntimeError
 from ..events import EventPredicate, ThalovantEvent
+from .error_mapping import out_of_time
 from .options import function, mapping
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ async def next_event(session: ClientSession, name: str, matches: Filter | None, 
                 return await found
     except TimeoutError:
         cause = session.last_error
-        message = f"Hub did not emit {name!r} within {timeout:g}s."
-        raise ThalovantTimeoutError(
-            message if cause is None else f"{message} {cause}",
-            hint=None if cause is None else cause.hint,
-        ) from cause
+        raise out_of_time(f"Hub did not emit {name!r} within {timeout:g}s.", cause) from cause
 
 
 async def each_event(

@@ -20,9 +20,9 @@ from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
-from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError, ThalovantTimeoutError
+from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
-from .error_mapping import ask_timeout, link_error, local_error
+from .error_mapping import ask_timeout, link_error, local_error, out_of_time
 from .options import UNCLOSED
 from .timings import Timings
 from .waiters import Ask, Callers, Subscribers
@@ -200,13 +200,9 @@ class ClientSession:
                     self._callers.connects.add(waiter)
                     await waiter
         except TimeoutError:
-            cause = self.last_error
             message = f"Hub connection did not complete within {timeout:g}s."
-            raise ThalovantConnectionError(
-                message if cause is None else f"{message} {cause}",
-                name="connect_timeout",
-                hint=None if cause is None else cause.hint,
-            ) from cause
+            kind = ThalovantConnectionError
+            raise out_of_time(message, cause := self.last_error, kind=kind, name="connect_timeout") from cause
         finally:
             self._callers.connects.discard(waiter)
 
@@ -309,14 +305,8 @@ class ClientSession:
                 return await sent
         except TimeoutError:
             delivery = "no" if stack is None else stack.cancel(token) or "unknown"
-            cause = self.last_error
-            why = "the hub takes no more data." if cause is None else str(cause)
-            raise ThalovantTimeoutError(
-                f"The message was not sent within {timeout:g}s: {why}",
-                name="send_timeout",
-                hint=None if cause is None else cause.hint,
-                delivery=delivery,
-            ) from cause
+            cause, late = self.last_error, f"The message was not sent within {timeout:g}s."
+            raise out_of_time(late, cause, name="send_timeout", delivery=delivery) from cause
         except asyncio.CancelledError:
             if stack is not None:
                 stack.cancel(token)
@@ -354,7 +344,7 @@ class ClientSession:
         except TimeoutError:
             raise ask_timeout(timeout, "no", None if self._stack is None else self._stack.failure) from None
         id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
-        ask = self._callers.asks[id] = Ask(timeout)
+        ask = self._callers.asks[id] = Ask(timeout, message.request_id)
         self.wake()
 
         def end() -> None:

@@ -10,13 +10,12 @@ from attrs import define, field
 
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, Delivery, SendFailed, Sent
 
+from ..errors import ThalovantError
 from .error_mapping import ask_error, send_error
 
 if TYPE_CHECKING:
     from thalovant_proto.client.stack import ClientStack
     from thalovant_proto.events import Bus
-
-    from ..errors import ThalovantError
 
 
 @define(eq=False)
@@ -24,6 +23,7 @@ class Ask:
     """One ask, as its caller sees it: pieces in a queue, the end or an error as the last item."""
 
     timeout: float
+    request_id: str | None
     items: asyncio.Queue[Bus | AskEnded | Exception] = field(factory=asyncio.Queue)
 
     async def next(self) -> Bus | AskEnded:
@@ -53,7 +53,11 @@ class Callers:
             case AskEnded(ask=id) if id in self.asks:
                 self.asks[id].items.put_nowait(outcome)
             case AskFailed(ask=id) if id in self.asks:
-                self.asks[id].items.put_nowait(ask_error(outcome, timeout=self.asks[id].timeout))
+                ask = self.asks[id]
+                error = ask_error(outcome, timeout=ask.timeout)
+                if isinstance(error, ThalovantError):
+                    error.request_id = ask.request_id
+                ask.items.put_nowait(error)
             case Sent(token=token, delivery=delivery) if token in self.sends:
                 _settle(self.sends[token], delivery)
             case SendFailed(token=token, failure=failure) if token in self.sends:

@@ -62,11 +62,14 @@ class Request:
             return (e.Bus(type=e.UTTERANCE_HANDLED, context=self.reply_context),)
         return (self.query.frame(e.Bus(type=e.QUERY_COMPLETE)),)
 
-    def failed(self, reason: str, *, spoke: bool) -> tuple[e.Message, ...]:
-        """The end of an answer that did not come about, or not whole if it `spoke` before."""
+    def failed(self, reason: str, *, spoke: bool, code: str) -> tuple[e.Message, ...]:
+        """The end of an answer that did not come about, or not whole if it `spoke` before.
+
+        `code` tells programs what failed; "" if there was nothing that could.
+        """
         if self.query is not None:
             return self.handled() if spoke else self.query.unanswered()
-        data = {"utterances": self.bus.data.get("utterances", []), "reason": reason}
+        data = {"utterances": self.bus.data.get("utterances", []), "reason": reason, **({"code": code} if code else {})}
         return (e.Bus(type=e.INTENT_FAILURE, data=data, context=self.reply_context), *self.handled())
 
 

@@ -54,7 +54,8 @@ class SendQueue:
     def put(self, one: Outgoing) -> None:
         """Queue a message. Raises `LocalProtocolError` if as many wait as may."""
         if len(self.waiting) >= self._limit:
-            raise LocalProtocolError(f"{self._limit} messages already wait to be sent")
+            message, hint = f"{self._limit} messages already wait to be sent", "wait until some have left, then go on"
+            raise LocalProtocolError(message, code="queue_full", hint=hint)
         self.waiting.append(one)
 
     def next_message(self) -> Outgoing | None:

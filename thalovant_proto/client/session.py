@@ -134,7 +134,8 @@ class HubSession:
         """
         request_id = message.request_id or new_request_id(self._entropy)
         if self._asks.known(request_id):
-            raise LocalProtocolError("an ask with this request id is in flight")
+            hint = "give each ask a request id of its own, or none"
+            raise LocalProtocolError("an ask with this request id is in flight", code="request_in_flight", hint=hint)
         message = self._routed(message, request_id)
         id = self._put(message, ask=True)
         self._asks.start(
@@ -438,10 +439,9 @@ class HubSession:
         return self._last_id
 
     def _put(self, message: e.Message, *, ask: bool = False) -> int:
-        if self.state in _OVER:
-            raise LocalProtocolError(f"nothing can be sent while the session is {self.state.value}: open it first")
-        if self.state is SessionState.CLOSING:
-            raise LocalProtocolError("nothing can be sent while the session is closing")
+        if self.state in _OVER or self.state is SessionState.CLOSING:
+            why, code = f"nothing can be sent while the session is {self.state.value}", "not_open"
+            raise LocalProtocolError(why, code=code, hint="open it anew, then send")
         token = self._next_id()
         self.queue.put(Outgoing(token=token, message=message, ask=ask))
         return token

@@ -199,7 +199,7 @@ async def test_a_skill_that_raises_fails_its_own_turn(
 
     assert "ok" in scene.speech
     failure = next(data for type, data, _ in scene.said if type == FAILED[0])
-    assert failure["reason"] == "the skill 'the bad one' failed"
+    assert (failure["reason"], failure["code"]) == ("the skill 'the bad one' failed", "skill_failed")
     (record,) = caplog.records
     assert record.getMessage() == "Skill 'the bad one' raised"
     assert record.levelno == logging.ERROR

@@ -78,7 +78,7 @@ def test_waiting_holds_no_socket():
     assert world.stack.next_timeout > world.now
     with pytest.raises(LocalProtocolError, match="idle"):
         closed.stack.send(e.Utterance(text="hi"), closed.now)
-    with pytest.raises(LocalProtocolError, match="open it first"):
+    with pytest.raises(LocalProtocolError, match="the session is"):
         closed.stack.ask(e.Utterance(text="hi"), closed.now)
 
 

@@ -79,7 +79,7 @@ class SkillRunner:
         core = TurnState(self._outlet, request, conversation)
         found = choose(self._skills.skills, core)
         if found is None:
-            core.fail("no skill of this hub answers this")
+            core.fail("no skill of this hub answers this", code="")
         else:
             core.mark(found.name, fallback=found.fallback)
             self._start(core, found)

@@ -158,9 +158,9 @@ class TurnState:
         self._ended = True
         self.outlet.send(self.request.peer, *events)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, code: str = "skill_failed") -> None:
         """End the answer: it will not come, or not whole."""
-        self.end(self.request.failed(reason, spoke=self._spoke))
+        self.end(self.request.failed(reason, spoke=self._spoke, code=code))
 
     def stop(self) -> None:
         """Whatever the skill still does, nothing of it is said any more."""
