@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent
+from .render import visible
 from .rich import ThalovantDisplayItem, strip_ssml, text_items
 
 ThalovantConnectionPhase: TypeAlias = Literal["idle", "connecting", "open", "handshake", "ready", "closed", "error"]
@@ -187,7 +188,7 @@ class ThalovantHealth:
             f"handshake_complete={self.handshake_complete}",
             f"transport_alive={self.transport_alive}",
         ]
-        return (*facts, f"last_error={self.last_error}") if self.last_error else tuple(facts)
+        return (*facts, f"last_error={visible(self.last_error)}") if self.last_error else tuple(facts)
 
     def as_dict(self) -> dict[str, Any]:
         """The facts and `ok`, ready for JSON."""

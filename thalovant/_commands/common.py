@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from .terminal import json_text, say
 
 if TYPE_CHECKING:
     from ..client import ThalovantClient
@@ -41,11 +42,6 @@ def read_text(words: tuple[str, ...]) -> str:
     return text.strip() if words == ("-",) else text
 
 
-def one_line(fields: Any) -> str:
-    """JSON on one line, the same for the same fields."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
-
-
 def show(options: dict[str, Any], fields: Any, text: str) -> None:
     """Print a result: `fields` with --json, else `text`."""
-    click.echo(json.dumps(fields, indent=2, sort_keys=True) if options["as_json"] else text)
+    say(json_text(fields) if options["as_json"] else text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any, Final
 
 import click
 
 from ..errors import ThalovantError, ThalovantHubKeyChangedError
-from ..render import visible
+from .terminal import json_text, say, say_line
 
 #: What hints call by the names of Python's parameters, and what it is on the command line.
 _ON_THE_COMMAND_LINE: Final = (
@@ -42,11 +41,11 @@ def complain(options: dict[str, Any], error: Exception) -> None:
             hint = f"pip install '{extra}'"
     message, hint = " ".join(message.split()), " ".join(in_options(hint).split())
     if options.get("as_json"):
-        click.echo(json.dumps(_as_dict(error, message, hint)), err=True)
+        say(json_text(_as_dict(error, message, hint), indent=None, sort=False), err=True)
         return
-    click.echo(visible(f"thalovant: {message}"), err=True)
+    say_line(f"thalovant: {message}", err=True)
     if hint:
-        click.echo(visible(f"  {hint}"), err=True)
+        say_line(f"  {hint}", err=True)
 
 
 def in_options(hint: str) -> str:

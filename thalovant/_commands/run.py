@@ -12,6 +12,7 @@ import click
 
 from .. import cli as cli_module
 from .app import cli
+from .terminal import say_line
 
 _QUIET = (errno.EPIPE, errno.EINVAL)  # whoever read our output has gone, as different systems say it
 
@@ -86,7 +87,7 @@ def _flush() -> None:
 def _lost_output(error: OSError) -> int:
     """One line for output that cannot be written, none where its reader has gone; the rest of it is dropped."""
     if error.errno not in _QUIET:
-        click.echo(f"thalovant: the output cannot be written: {error.strerror}", err=True)
+        say_line(f"thalovant: the output cannot be written: {error.strerror}", err=True)
     # What is left of it has to go somewhere when the process ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 1

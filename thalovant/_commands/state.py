@@ -9,6 +9,7 @@ import click
 from .._version import __version__
 from .app import Command, cli
 from .common import make_client, show
+from .terminal import say
 
 
 @click.command(cls=Command)
@@ -68,7 +69,7 @@ def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
             raise click.UsageError(f"No such command {name!r}.")
         here = click.Context(found, info_name=name, parent=here)
         command = found
-    click.echo(command.get_help(here))
+    say(command.get_help(here))
 
 
 globals()["help"] = help_

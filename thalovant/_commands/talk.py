@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from .app import Command
-from .common import make_client, one_line, read_text, show
+from .common import make_client, read_text, show
+from .terminal import json_text, say, say_line, show_event, show_reply, spinner
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -23,9 +24,13 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 def ask(options: dict[str, Any], words: tuple[str, ...], timeout: float, lang: str, session_id: str | None) -> None:
     """Say TEXT to the hub and print what it says. TEXT is all words; `-` reads it from standard input."""
     text = read_text(words)
-    with make_client(options) as client:
+    client = make_client(options)
+    with spinner(client, quiet=options["as_json"]), client:
         reply = client.ask(text, timeout=timeout, lang=lang, session_id=session_id)
-    show(options, reply.as_dict(), reply.text)
+    if options["as_json"]:
+        say(json_text(reply.as_dict()))
+    else:
+        show_reply(reply)
 
 
 @click.command(cls=Command)
@@ -42,9 +47,12 @@ def listen(
     with make_client(options) as client:
         for one in client.listen(event, timeout=timeout, max_events=max_events, session_id=session_id):
             heard += 1
-            click.echo(one_line(one.as_dict()) if options["as_json"] else one.text or one_line(one.data))
+            if options["as_json"]:
+                say(json_text(one.as_dict(), indent=None))
+            else:
+                show_event(one)
     if not heard and timeout is not None:
-        click.echo(f"thalovant: no event {event!r} within {timeout:g} s", err=True)
+        say_line(f"thalovant: no event {event!r} within {timeout:g} s", err=True)
 
 
 @click.command(cls=Command)

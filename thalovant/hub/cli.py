@@ -20,7 +20,9 @@ from typing import IO, Any
 
 import click
 
+from .._commands.terminal import say_line
 from ..errors import ThalovantIdentityError
+from ..logs import VisibleFormatter
 from .broker import amqtt as broker
 from .demo import SKILLS
 from .errors import HubSetupError
@@ -50,7 +52,7 @@ class OneLine(click.ClickException):
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"thalovant hub: {self.format_message()}", file=file, err=file is None)
+        say_line(f"thalovant hub: {self.format_message()}", err=True)
 
 
 class _HubCommand(click.Command):
@@ -94,11 +96,9 @@ def hub(**options: Any) -> int:
     It has one client, whose identity --write or --run hand to programs.
     """
     _check(options)
-    logging.basicConfig(
-        level=logging.INFO if options["verbose"] else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if options["verbose"] else logging.WARNING, handlers=[handler])
     try:
         return asyncio.run(_serve(options))
     except HubSetupError as error:
@@ -162,7 +162,7 @@ def _mqtt_port(options: Mapping[str, Any]) -> int | None:
         return None if options["broker"] else _port(given)
     if broker.installed():
         return _MQTT_PORT
-    click.echo(f"thalovant hub: MQTT is off; {broker.INSTALL} brings it", err=True)
+    say_line(f"thalovant hub: MQTT is off; {broker.INSTALL} brings it", err=True)
     return None
 
 
@@ -184,7 +184,7 @@ def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path
         identity = f"its identity is in {where[IDENTITY]}" if where else "--write DIR gives its identity"
         line = f"hub ready at {at} for client {name!r}; {identity}"
     # What a command writes to standard output is its own.
-    click.echo(line, err=options["run"])
+    say_line(line, err=options["run"])
 
 
 async def _run(local: Hub, name: str, command: tuple[str, ...], stop: _Stop) -> int:
