@@ -34,6 +34,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_config_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Clients keep in the user's folder where the keys of identity files are; those of tests are no concern of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let coverage see only what has to cover the core by itself: what is traced takes two to three times as long."""

@@ -6,7 +6,8 @@ swapped: a hub refuses a second one for good. In one folder, shared by every ide
 * `_identity.json`: `name` (else "unnamed-node") and `pinned_noise_keys`, pin id → key in hex; other keys are not ours
 * `<name>_noise.key`: our static key in hex
 * `<name>_noise_psks.json`: "<sha256(access_key)[:16]>@<node id>" → PSK in hex, at most 32, oldest first
-* `_thalovant.json`: what only we know, by identity: v3 seen, MQTT layout, and of which password a PSK is
+* `_thalovant.json`: what only we know, by identity: v3 seen, MQTT layout, and of which password a PSK is; in the shared
+  folder also where the keys of identities are that came from files, so that they are found without the file
 
 Everybody who changes them holds the lock file `._identity.json.lock`. Written by earlier releases: the same names, the
 same lock. Official clients: the same names, no lock.
@@ -14,12 +15,12 @@ same lock. Official clients: the same names, no lock.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,26 +30,44 @@ from attrs import evolve
 from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import MAX_PSKS, PskEntry, Trust, fingerprint
 
+from ._internal.identity_files import expanded
+from ._internal.redact import without_frames
 from ._internal.secret_files import (
     LockHeld,
-    TooPermissive,
     create_secret,
     locked,
     private_folder,
-    read_secret,
     write_secret,
+)
+from ._trust_files import (
+    FOLDERS,
+    LOCK_FILE,
+    NODE_FILE,
+    OWN_FILE,
+    PINS,
+    as_mapping,
+    default_folder,
+    has_key,
+    hex_keys,
+    is_used,
+    key_file,
+    name_in,
+    node_of,
+    owner_of,
+    pointer,
+    psk_file,
+    read_cache,
+    read_object,
+    search_order,
+    shared_folder,
+    static_key_in,
 )
 from .errors import ThalovantError, ThalovantHubKeyChangedError, ThalovantIdentityError
 from .identity import ThalovantIdentity
 from .protocols import HubProtocol
 
-NODE_FILE: Final = "_identity.json"
-OWN_FILE: Final = "_thalovant.json"
-LOCK_FILE: Final = "._identity.json.lock"
-DEFAULT_NAME: Final = "unnamed-node"
-PINS: Final = "pinned_noise_keys"
+log: Final = logging.getLogger("thalovant.trust")
 
-_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _PORTS: Final = {"ws": 80, "wss": 443}
 
 
@@ -63,28 +82,6 @@ def pin_id(identity: ThalovantIdentity, protocol: HubProtocol) -> str:
     return f"{parts.scheme}://{place}{port}"
 
 
-def shared_folder() -> Path:
-    """The folder of clients without a place of their own: `$XDG_CONFIG_HOME/hivemind`, else in `~/.config`."""
-    configured = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(configured).expanduser() if configured else Path.home() / ".config") / "hivemind"
-
-
-def default_folder(identity: ThalovantIdentity) -> Path:
-    """The trust folder of an identity: `hivemind` beside the file it came from if it can be there, else the shared.
-
-    An identity file of the official client has its trust beside it already; that place wins over an empty one.
-    """
-    if identity.source_path is None:
-        return shared_folder()
-    source = Path(identity.source_path).absolute()
-    beside = source.parent / "hivemind"
-    if _has_key(beside):
-        return beside
-    if source.name == NODE_FILE and _has_key(source.parent):
-        return source.parent
-    return beside if os.access(beside if beside.exists() else source.parent, os.W_OK | os.X_OK) else shared_folder()
-
-
 class TrustStore:
     """The trust of one identity, in a folder that other identities and processes may use at the same time.
 
@@ -92,10 +89,11 @@ class TrustStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, identity: ThalovantIdentity) -> None:
-        self._given = None if folder is None else Path(folder).expanduser().absolute()
+        self._given = None if folder is None else expanded(folder).absolute()
         self._folder = self._given
         self._identity = identity
-        self._owner = hashlib.sha256(identity.access_key.encode()).hexdigest()[:16]
+        self._owner = owner_of(identity)
+        self.other_folder: Path | None = None  # with another key that may be this client's, as `load` found it
         self._base: Trust | None = None  # what was read or written last; the next change is told by comparing
 
     @property
@@ -105,16 +103,35 @@ class TrustStore:
             self._folder = default_folder(self._identity)
         return self._folder
 
+    @without_frames
     def load(self) -> Trust:
         """Read everything. The static key is on disk when this returns, made if there was none."""
+        searched = self._given is None and self._identity.noise_state_dir is None
         folder = self.folder
-        key = _static_key(folder)
-        if key is None:
-            with _changing(folder):
-                key = _static_key(folder) or self._new_key(folder)
+        key = static_key_in(folder)
+        if key is None or (searched and not self._is_found(folder)):
+            with ExitStack() as locks:
+                shared = None
+                if searched:  # who loads the same identity from elsewhere at the same time must not make a second key
+                    with suppress(ThalovantIdentityError):
+                        locks.enter_context(_changing(shared_folder()))
+                        shared = shared_folder()
+                    folder = self._folder = default_folder(self._identity)
+                key = static_key_in(folder)
+                if key is None:
+                    if folder != shared:
+                        locks.enter_context(_changing(folder))
+                    key = static_key_in(folder) or self._new_key(folder)
+                if shared is not None and not self._is_found(folder):
+                    self._point(shared, folder)
         self._base = self._read(folder, key)
+        order = [] if self._given is not None else search_order(self._identity)
+        other = self.other_folder = next((place for place in order if self._differs(place, key)), None)
+        if other is not None and is_used(other, self._owner) and is_used(folder, self._owner):
+            log.warning("There are two Noise keys of one access key, in %s (used now) and in %s.", folder, other)
         return self._base
 
+    @without_frames
     def store(self, trust: Trust) -> None:
         """Write what has changed since the last `load` or `store`; what others wrote meanwhile stays.
 
@@ -129,7 +146,7 @@ class TrustStore:
 
     def pins(self) -> dict[str, bytes]:
         """Every hub that is pinned in the folder: pin id → 32-byte public key."""
-        return _keys(_mapping(_node(self.folder).get(PINS)))
+        return hex_keys(as_mapping(node_of(self.folder).get(PINS)))
 
     def forget(self, pin: str) -> bool:
         """Forget a hub's key, so that the next one it shows is pinned; whether there was one.
@@ -138,22 +155,44 @@ class TrustStore:
         """
         folder = self.folder
         with _changing(folder):
-            node = _node(folder)
-            known = _mapping(node.get(PINS))
+            node = node_of(folder)
+            known = as_mapping(node.get(PINS))
             kept = {one: key for one, key in known.items() if one not in (pin, self._names().get(pin))}
             if kept != known:
                 _write_object(folder / NODE_FILE, {**node, PINS: kept})
         return kept != known
 
+    # --- the folder ---
+
+    def _is_found(self, folder: Path) -> bool:
+        """Whether whoever has the identity without its file finds that folder, or the one that it has used before."""
+        try:
+            shared = shared_folder()
+        except ThalovantIdentityError:
+            return True  # there is no place to say it
+        return folder == shared or pointer(shared, self._owner) is not None
+
+    def _point(self, shared: Path, folder: Path) -> None:
+        with suppress(ThalovantIdentityError):
+            own = read_object(shared / OWN_FILE)
+            known = as_mapping(own.get(FOLDERS)).items()
+            kept = {owner: place for owner, place in known if isinstance(place, str) and has_key(Path(place))}
+            _write_object(shared / OWN_FILE, {**own, FOLDERS: {**kept, self._owner: str(folder)}})
+
+    def _differs(self, place: Path, key: Secret[bytes]) -> bool:
+        with suppress(ThalovantIdentityError):
+            return place != self.folder and has_key(place) and static_key_in(place) not in (None, key)
+        return False
+
     # --- reading ---
 
     def _read(self, folder: Path, static_key: Secret[bytes]) -> Trust:
-        own = self._record(_read_object(folder / OWN_FILE))
-        bindings = _mapping(own.get("psk_bindings"))
+        own = self._record(read_object(folder / OWN_FILE))
+        bindings = as_mapping(own.get("psk_bindings"))
         pins = self._pins(folder)
         psks = {
             psk: PskEntry(Secret(key), binding if isinstance(binding := bindings.get(psk), str) else None)
-            for psk, key in _keys(_read_cache(_psk_file(folder))).items()
+            for psk, key in hex_keys(read_cache(psk_file(folder))).items()
             if psk.startswith(f"{self._owner}@")
         }
         layout = own.get("mqtt_layout")
@@ -167,8 +206,8 @@ class TrustStore:
         )
 
     def _pins(self, folder: Path) -> dict[str, bytes]:
-        known = _mapping(_node(folder).get(PINS))
-        pins = _keys(known)
+        known = as_mapping(node_of(folder).get(PINS))
+        pins = hex_keys(known)
         for one, official in self._names().items():
             place = one if one in known else official
             if place in known and place not in pins:
@@ -192,48 +231,46 @@ class TrustStore:
         return names
 
     def _record(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        return _mapping(_mapping(own.get("identities")).get(self._owner))
+        return as_mapping(as_mapping(own.get("identities")).get(self._owner))
 
     # --- writing, all of it under the lock ---
 
     def _new_key(self, folder: Path) -> Secret[bytes]:
         """Make the key of a folder that has none; rather than a new one, that which the hub knows us by."""
-        adopted = self._adoptable(folder)
+        name, adopted = self._adoptable(folder)
         if adopted is not None:
-            node = _node(folder)
-            node.setdefault("name", _name(shared_folder()))
+            node = node_of(folder)
+            node.setdefault("name", name)
             _write_object(folder / NODE_FILE, node)
+            self._write(folder, Trust(static_key=adopted.static_key), adopted)
         key = adopted.static_key if adopted is not None else Secret(os.urandom(KEY_SIZE))
-        while (kept := _static_key(folder)) is None:  # official clients hold no lock: whoever is first wins
-            create_secret(_key_file(folder), key.reveal().hex().encode())
-        if adopted is not None and kept == adopted.static_key:
-            self._write(folder, Trust(static_key=kept), adopted)
+        while (kept := static_key_in(folder)) is None:  # official clients hold no lock: whoever is first wins
+            create_secret(key_file(folder), key.reveal().hex().encode())
         return kept
 
-    def _adoptable(self, folder: Path) -> Trust | None:
-        """The shared folder's trust in this hub, kept there by earlier software, for a place of our own."""
-        shared = shared_folder()
-        if self._given is not None or folder == shared:
-            return None
-        pins: dict[str, bytes] = {}
-        with suppress(ThalovantIdentityError):  # what is broken there is no concern of a place of our own
-            known = self._pins(shared)
-            pins = {one: known[one] for one in self._names() if one in known}
-        key = _static_key(shared) if pins else None
-        return None if key is None else evolve(self._read(shared, key), pins=pins)
+    def _adoptable(self, folder: Path) -> tuple[str, Trust | None]:
+        """The trust of this client in another folder and its name there, for a place that has no key yet."""
+        for place in () if self._given is not None else search_order(self._identity):
+            with suppress(ThalovantIdentityError):  # what is broken there is no concern of a place of our own
+                known = self._pins(place)
+                pins = {one: known[one] for one in self._names() if one in known}
+                key = static_key_in(place) if place != folder and (pins or is_used(place, self._owner)) else None
+                if key is not None:
+                    return name_in(place), evolve(self._read(place, key), pins=pins)
+        return "", None
 
     def _write(self, folder: Path, base: Trust, trust: Trust) -> None:
-        node = _node(folder)
+        node = node_of(folder)
         if _merge_pins(node, base, trust):
             _write_object(folder / NODE_FILE, node)
-        psks = _read_cache(_psk_file(folder))
+        psks = read_cache(psk_file(folder))
         if _merge_psks(psks, base, trust):
-            _write_object(_psk_file(folder), psks)
-        own = _read_object(folder / OWN_FILE)
+            _write_object(psk_file(folder), psks)
+        own = read_object(folder / OWN_FILE)
         record = self._record(own)
         merged = _merge_record(record, psks, base, trust)
         if merged != record:
-            identities = {**_mapping(own.get("identities")), self._owner: merged}
+            identities = {**as_mapping(own.get("identities")), self._owner: merged}
             _write_object(folder / OWN_FILE, {**own, "identities": identities})
 
 
@@ -241,8 +278,8 @@ class TrustStore:
 
 
 def _merge_pins(node: dict[str, Any], base: Trust, trust: Trust) -> bool:
-    known = _mapping(node.get(PINS))
-    pinned = _keys(known)
+    known = as_mapping(node.get(PINS))
+    pinned = hex_keys(known)
     merged = dict(known)
     for one in base.pins.keys() - trust.pins.keys():
         merged.pop(one, None)
@@ -276,7 +313,7 @@ def _merge_psks(psks: dict[str, Any], base: Trust, trust: Trust) -> bool:
 
 def _merge_record(record: dict[str, Any], psks: Mapping[str, Any], base: Trust, trust: Trust) -> dict[str, Any]:
     bindings = {
-        **_mapping(record.get("psk_bindings")),
+        **as_mapping(record.get("psk_bindings")),
         **{psk: entry.binding for psk, entry in trust.psks.items() if entry.binding and base.psks.get(psk) != entry},
     }
     layout = record.get("mqtt_layout") if trust.mqtt_layout == base.mqtt_layout else trust.mqtt_layout
@@ -308,100 +345,5 @@ def _changing(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _node(folder: Path) -> dict[str, Any]:
-    # Official clients write it for all to read, with their own credentials; ours are not in it, but who may write it
-    # chooses whom we trust.
-    return _read_object(folder / NODE_FILE, forbidden=0o022)
-
-
-def _name(folder: Path) -> str:
-    name = _node(folder).get("name")
-    if not isinstance(name, str) or not name:
-        return DEFAULT_NAME
-    if "\0" in name or "/" in name or "\\" in name:
-        raise ThalovantIdentityError(
-            f"The name in {folder / NODE_FILE} names files and must not have slashes in it.", name="trust_file"
-        )
-    return name
-
-
-def _key_file(folder: Path) -> Path:
-    return folder / f"{_name(folder)}_noise.key"
-
-
-def _psk_file(folder: Path) -> Path:
-    return folder / f"{_name(folder)}_noise_psks.json"
-
-
-def _has_key(folder: Path) -> bool:
-    return any(folder.glob("*_noise.key"))
-
-
-def _static_key(folder: Path) -> Secret[bytes] | None:
-    path = _key_file(folder)
-    text = _read_text(path)
-    if text is None:
-        return None
-    if not _HEX_KEY.fullmatch(text.strip()):
-        raise ThalovantIdentityError(
-            f"The Noise key of this client cannot be read: {path}",
-            name="trust_file",
-            hint="Restore the file: with another key the hub refuses this client until its operator resets the pin.",
-        )
-    return Secret(bytes.fromhex(text.strip()))
-
-
-def _read_text(path: Path, forbidden: int = 0o077) -> str | None:
-    try:
-        return read_secret(path, forbidden=forbidden).decode()
-    except FileNotFoundError:
-        return None
-    except TooPermissive:
-        problem = f"Trust file is too permissive: {path}. Run `chmod 600 {path}`."
-    except UnicodeDecodeError:
-        problem = f"Trust file is not text: {path}"
-    except OSError as error:
-        problem = f"Unable to read trust file: {path}: {error.strerror or error}."
-    raise ThalovantIdentityError(problem, name="trust_file")
-
-
-def _read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:
-    """The JSON object in a file, empty if there is no file."""
-    text = _read_text(path, forbidden)
-    values = {} if text is None else _parsed(text)
-    if values is not None:
-        return values
-    raise ThalovantIdentityError(
-        f"Trust file is not a JSON object: {path}",
-        name="trust_file",
-        hint="Restore it from a backup, or remove it: the hub's key is then pinned again at the next connection.",
-    )
-
-
-def _read_cache(path: Path) -> dict[str, Any]:
-    """The same, but what cannot be parsed is as good as nothing."""
-    return _parsed(_read_text(path) or "{}") or {}
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    with suppress(ValueError, RecursionError):
-        values = json.loads(text)
-        return values if isinstance(values, dict) else None
-    return None
-
-
 def _write_object(path: Path, values: Mapping[str, Any]) -> None:
     write_secret(path, f"{json.dumps(values, indent=2)}\n".encode())
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _keys(values: Mapping[str, Any]) -> dict[str, bytes]:
-    """The entries that are keys in hex; what else other software keeps there is not ours."""
-    return {
-        name: bytes.fromhex(value)
-        for name, value in values.items()
-        if isinstance(value, str) and _HEX_KEY.fullmatch(value)
-    }

@@ -61,6 +61,10 @@ class Lab:
         """Where the shared client has its keys."""
         return self.hub.state_dir(name)
 
+    def forget_keys(self, name: str) -> None:
+        """Let a client come with a new key, as the hub's operator can."""
+        self.hub._portal.run(lambda: self.hub._original.forget_keys(name))
+
     def client(self, **options: Any) -> ThalovantClient:
         """A synchronous client of the shared identity."""
         return ThalovantClient(self.identity(), **{"noise_state_dir": self.state_dir(), **options})

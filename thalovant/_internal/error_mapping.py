@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged
+from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged, ProtocolError
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault
 
@@ -25,6 +25,8 @@ from ..errors import (
 from ..events import ThalovantEvent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from thalovant_proto.events import Bus
     from thalovant_proto.failures import Failure
     from thalovant_proto.outcomes import Delivery
@@ -40,6 +42,17 @@ _LINK_ERRORS: dict[FailureKind, type[ThalovantConnectionError]] = {
 }
 
 
+class KeyFolders(ProtocolError):
+    """The cause of a client's rejected key: the folder of that key, and perhaps one of another."""
+
+    def __init__(self, used: Path, other: Path | None) -> None:
+        where = "the state folder of the first contact" if other is None else f"{other}, where another key is"
+        hint = f"Our key is in {used}. Let noise_state_dir name {where}, or have the pin reset at the hub."
+        super().__init__("a key that the hub rejects", hint=hint)
+        self.used = str(used)
+        self.other = None if other is None else str(other)
+
+
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:
     """The error for a link that could not be had or did not last."""
     error = _LINK_ERRORS.get(failure.kind, ThalovantConnectionError)(
@@ -51,6 +64,8 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     )
     if isinstance(error, ThalovantHubKeyChangedError) and isinstance(failure.cause, PeerKeyChanged):
         error.expected, error.received = failure.cause.expected, failure.cause.received
+    if isinstance(error, ThalovantClientKeyRejectedError) and isinstance(failure.cause, KeyFolders):
+        error.key_folder, error.other_key_folder = failure.cause.used, failure.cause.other
     return error
 
 
