@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if own:
             signal.signal(signal.SIGINT, _interrupt)
             sys.unraisablehook = _unraisable
-        code = run(sys.argv[1:] if argv is None else argv)
+        code = run(sys.argv[1:] if argv is None else argv, lambda: _interrupted)
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if own:
@@ -66,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-#: Whether Ctrl-C has come. Modules that are imported while it comes may make another error of it.
-interrupted = False
+# Whether Ctrl-C has come. Modules that are imported while it comes may make another error of it.
+_interrupted = False
 
 
 def _interrupt(signum: int, frame: object) -> None:
-    global interrupted
-    interrupted = True
+    global _interrupted
+    _interrupted = True
     raise KeyboardInterrupt
 
 

@@ -6,15 +6,18 @@ exception too, so that a traceback shows it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 from .render import visible
 
 if TYPE_CHECKING:
     from .events import ThalovantEvent
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Delivery: TypeAlias = Literal["no", "unknown", "yes"]
 
 QUOTA_EXCEEDED: Final = "intent_quota_exceeded"
@@ -455,3 +458,19 @@ def _used_up(quota: ThalovantQuota) -> str:
         return "a quota has run out"
     when = f"; it resets in {quota.reset_after} s" if quota.reset_after else ""
     return f"{quota.used} of {quota.limit} {quota.period} questions used{when}".replace("  ", " ")
+
+
+def without_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """Let our errors leave the function without the frames below it, whose variables hold secrets."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except ThalovantError as error:
+            problem = error
+        problem.__traceback__ = problem.__cause__ = problem.__context__ = None
+        del args, options
+        raise problem
+
+    return call

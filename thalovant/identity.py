@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from ._internal import identity_files
 from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, IDENTITY_FILENAME, default_config_path
-from ._internal.redact import HoldsSecrets, redact_text, redact_url, redact_values, without_frames
-from .errors import ThalovantIdentityError
+from ._internal.redact import HoldsSecrets, redact_text, redact_url, redact_values
+from .errors import ThalovantIdentityError, without_frames
 from .protocols import (
     DEFAULT_PORT,
     HubDataPlaneEndpoints,

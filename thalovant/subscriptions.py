@@ -36,7 +36,7 @@ class AsyncThalovantSubscription:
     """
 
     def __init__(self, event_name: str, handler: Callable[[Any], object]) -> None:
-        self.event_name = text(event_name, "the name of an event")
+        self.event_name: str = text(event_name, "the name of an event")
         self.dropped: int = 0
         self._handler = function(handler, f"the handler of {event_name!r}")
         self._waiting: deque[ThalovantEvent | Binary] = deque()

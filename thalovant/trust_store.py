@@ -31,7 +31,6 @@ from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import MAX_PSKS, PskEntry, Trust, fingerprint
 
 from ._internal.identity_files import expanded
-from ._internal.redact import without_frames
 from ._internal.secret_files import (
     LockHeld,
     create_secret,
@@ -62,7 +61,7 @@ from ._trust_files import (
     shared_folder,
     static_key_in,
 )
-from .errors import ThalovantError, ThalovantHubKeyChangedError, ThalovantIdentityError
+from .errors import ThalovantError, ThalovantHubKeyChangedError, ThalovantIdentityError, without_frames
 from .identity import ThalovantIdentity
 from .protocols import HubProtocol
 

@@ -17,7 +17,7 @@ _ON_THE_COMMAND_LINE: Final = (
     (", or allow more to wait: max_buffered_events", ""),
     ("ca_file, in the identity or as an argument,", "--ca-file FILE, as ca_file in the identity,"),
     ("Let noise_state_dir name", "Let --state-dir name"),
-    ("Allow more time, or", "Allow more time with --timeout, or"),
+    ("(timeout=)", "(--timeout)"),
     ("Call again:", "Run the command again:"),
 )
 #: Packages that are not always there, and the extra that brings each.

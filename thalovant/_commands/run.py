@@ -5,33 +5,35 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from .. import cli as cli_module
 from .app import cli
 from .terminal import say_line
 
 _QUIET = (errno.EPIPE, errno.EINVAL)  # whoever read our output has gone, as different systems say it
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command; returns the exit code. Ctrl-C comes out as `KeyboardInterrupt` only where click is not in it."""
+def run(argv: Sequence[str], interrupted: Callable[[], bool]) -> int:
+    """Run the command; returns the exit code. `interrupted` says whether Ctrl-C has come.
+
+    It comes out as `KeyboardInterrupt` only where click is not in it.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     options: dict[str, Any] = {}
     try:
-        code = _invoke([_readable(one) for one in argv], options)
+        code = _invoke([_readable(one) for one in argv], options, interrupted)
         _flush()
         return code
     except OSError as error:
         return _lost_output(error)
 
 
-def _invoke(argv: list[str], options: dict[str, Any]) -> int:
+def _invoke(argv: list[str], options: dict[str, Any], interrupted: Callable[[], bool]) -> int:
     try:
         result = cli.main(args=argv, prog_name="thalovant", standalone_mode=False, obj=options)
     except click.UsageError as error:
@@ -48,7 +50,7 @@ def _invoke(argv: list[str], options: dict[str, Any]) -> int:
     except Exception as error:  # one message, whatever it is
         if isinstance(error, OSError) and _of_output(error):
             raise
-        if cli_module.interrupted and not hasattr(error, "delivery"):  # none of ours, so perhaps what became of Ctrl-C
+        if interrupted() and not hasattr(error, "delivery"):  # none of ours, so perhaps what became of Ctrl-C
             return 130
         _complain(options, error)
         return 1

@@ -5,15 +5,9 @@ For values that are shown (repr, `as_dict`, doctor output), never for values tha
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, ParamSpec, Self, TypeVar
-
-from ..errors import ThalovantError
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, Self
 
 REDACTED: Final = "<redacted>"
 
@@ -55,22 +49,6 @@ def redact_url(url: str) -> str:
 
 def _authority(rest: str) -> str:
     return re.split("[/?#]", rest, maxsplit=1)[0]
-
-
-def without_frames(function: Callable[P, R]) -> Callable[P, R]:
-    """Let our errors leave the function without the frames below it, whose variables hold secrets."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **options: P.kwargs) -> R:
-        try:
-            return function(*args, **options)
-        except ThalovantError as error:
-            problem = error
-        problem.__traceback__ = problem.__cause__ = problem.__context__ = None
-        del args, options
-        raise problem
-
-    return call
 
 
 def redact_values(value: Any) -> Any:

@@ -10,7 +10,7 @@ from ..errors import ThalovantError
 class HubSetupError(ThalovantError):
     """The hub cannot start as it was told to. `setting` is the parameter of `Hub` to change ("state", "wss_port")."""
 
-    code = "hub_setup"
+    name: str = "hub_setup"
 
     def __init__(self, message: str = "", *, setting: str = "", **details: Any) -> None:
         self.setting = setting
