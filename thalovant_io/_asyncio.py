@@ -143,6 +143,10 @@ class LoopEndpoint(Endpoint[OutcomeT, WireT]):
         self._timer = None
         self.timed_out()
 
+    def unanswered(self, sock: socket.socket) -> None:
+        # After the tasks that it wakes or begins: they may answer, and an answer acknowledges for nothing.
+        self.loop.call_soon(super().unanswered, sock)
+
     def post(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self.loop.call_soon_threadsafe(call)

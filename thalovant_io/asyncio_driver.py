@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from ssl import SSLContext
 
@@ -69,10 +68,6 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
         for wire in tuple(self._wires):
             wire.abort()
         self._check_end()
-
-    def unanswered(self, sock: socket.socket) -> None:
-        # After the tasks that awaited what came: they may answer, and an answer acknowledges for nothing.
-        self.loop.call_soon(super().unanswered, sock)
 
     def tell(self, outcome: OutcomeT) -> None:
         try:
