@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime
 import json
 import os
 import select
+import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -147,9 +150,10 @@ def test_every_form_of_the_identity_works(home: Path, generation: str, monkeypat
             name, _, value = exported.removeprefix("export ").partition("=")
             monkeypatch.setenv(name, value.strip("'"))
         monkeypatch.setenv("THALOVANT_CA_FILE", str(moved / "ca.pem"))
-        trust = moved / "hivemind"
-        with contextlib.closing(ThalovantClient.from_env(noise_state_dir=trust)) as client:
+        monkeypatch.setenv("THALOVANT_NOISE_STATE_DIR", str(moved / "hivemind"))
+        with contextlib.closing(ThalovantClient.from_env()) as client:
             assert client.ask("variables").text == "You said: variables"
+    assert {file.parent for file in home.rglob("*_noise.key")} == {moved / "hivemind"}
 
 
 def test_the_written_client_knows_the_hub_already(home: Path) -> None:
@@ -208,6 +212,89 @@ def test_run_gives_the_identity_to_its_command(home: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["text"] == "Hello!"
+
+
+@pytest.mark.parametrize("options", [(), ("--ephemeral",)])
+def test_the_command_has_that_identity_alone(home: Path, options: tuple[str, ...]) -> None:
+    """Keys in a folder of the hub's, which is gone with it if it is ephemeral; no variable of another identity."""
+    show = "import os; print({key: os.environ[key] for key in os.environ if key.startswith('THALOVANT_')})"
+    others = {"THALOVANT_HUB_HTTP_HOST": "https://real.example", "THALOVANT_MQTT_QOS": "0", "THALOVANT_LOG": "info"}
+    state = home / "xdg_data_home/thalovant/hub"
+
+    result = ended(*FREE, *options, "--run", sys.executable, "-c", show, env={**os.environ, **others})
+
+    assert result.returncode == 0, result.stderr
+    found = ast.literal_eval(result.stdout)
+    assert {key: found.get(key) for key in others} == dict.fromkeys(others) | {"THALOVANT_LOG": "info"}
+    folder = Path(found["THALOVANT_NOISE_STATE_DIR"])
+    assert (folder == state / "hivemind", folder.exists()) == ((True, True) if not options else (False, False))
+
+
+def test_ephemeral_leaves_the_user_alone(home: Path) -> None:
+    """Nothing of the user's is read or written, pins of a real hub at that address least of all; two at once work."""
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        (home / name.lower()).mkdir(mode=0)
+    run = ("--run", *THALOVANT, "hub", "--ephemeral", "--run", *THALOVANT, "ask", "both")
+
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(home), "hub", "--ephemeral", "--write", str(home / "out"), *run],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+
+    assert (result.returncode, result.stdout) == (0, "You said: both\n"), result.stderr
+    assert result.stderr.count("hub ready at") == 2
+    assert "touched" not in result.stderr
+    assert [path.name for path in home.iterdir() if any(path.iterdir())] == ["out"]
+
+
+#: The command in a process that tells what it opens in a user's folders.
+WATCHED = """
+import os, sys
+folders = tuple(os.path.join(sys.argv[1], name) for name in ("home", "xdg_data_home", "xdg_config_home"))
+def heard(event, values):
+    if event in ("open", "os.listdir", "os.mkdir", "os.scandir") and str(values[0]).startswith(folders):
+        print("touched", event, values, file=sys.stderr)
+sys.addaudithook(heard)
+from thalovant.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
+@pytest.mark.parametrize("before", [None, "*.pyc", "# mine\n/ca.pem\n"])
+def test_what_it_writes_is_ignored_by_git(home: Path, before: str | None) -> None:
+    """Also in a folder that has a list already, which keeps what it has."""
+    out = home / "out"
+    out.mkdir()
+    if before is not None:
+        (out / ".gitignore").write_text(before)
+    for _ in range(2):
+        with running("--ephemeral", "--write", str(out)):
+            pass
+    subprocess.run(["git", "init", "-q"], cwd=home, check=True)
+    (out / "app.py").touch()
+
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "-uall"], cwd=home, capture_output=True, text=True, check=True
+    )
+
+    listed = {line[3:] for line in status.stdout.splitlines()}
+    assert listed == {"out/app.py"} | ({"out/.gitignore"} if before else set())
+    lines = (out / ".gitignore").read_text().splitlines()
+    assert lines[: len((before or "").splitlines())] == (before or "").splitlines()
+    assert len(lines) == len(set(lines))
+
+
+def test_the_ready_line_ends_with_the_command_to_paste(home: Path) -> None:
+    """In another terminal, in another folder, it gives an answer."""
+    with running("--ephemeral", "--write", str(home / "my out")) as (_, ready):
+        command = shlex.split(ready.partition("; try: ")[2])
+        assert command[-4:] == ["-i", str(home / "my out"), "ask", "Say hello."]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd="/")
+    assert (result.returncode, result.stdout) == (0, "Hello!\n"), result.stderr
 
 
 def test_sigterm_ends_the_command_too(home: Path) -> None:

@@ -32,6 +32,12 @@ _OF_BROKER: Final = (
     *("endpoint", "username", "password", "qos", "hub_id"),
     *("topic_prefix", "c2s_topic", "s2c_topic", "status_topic", "hash_topics"),
 )
+_VARIABLES: Final = {
+    *(field.upper() for field in _OF_CLIENT),
+    *(f"MQTT_{field.upper()}" for field in _OF_BROKER),
+    *(f"HUB_{kind}_HOST" for kind in ("HTTP", "HTTPS", "WSS", "WEBSOCKET", "MQTT")),
+    *("HUB_HTTP_PORT", "HUB_HTTP_PATH", "DEFAULT_MASTER", "DEFAULT_PORT", "DEFAULT_PATH"),
+}
 
 
 def default_config_path() -> Path:
@@ -89,6 +95,11 @@ def from_yaml_file(path: Path, profile: str | None) -> Mapping[str, Any]:
             f"Missing Thalovant config profile: {name}", hint=f"{path} has these profiles: {known}."
         )
     return _identity_of(found)
+
+
+def is_variable(name: str) -> bool:
+    """Whether a variable is part of the identity in `THALOVANT_*`."""
+    return name.startswith("THALOVANT_") and name.removeprefix("THALOVANT_") in _VARIABLES
 
 
 def from_environment(prefix: str) -> dict[str, Any]:

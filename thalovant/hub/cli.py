@@ -10,28 +10,32 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import click
 
 from .._commands.terminal import say_line
+from .._internal.identity_files import expanded, is_variable
 from ..errors import ThalovantIdentityError
 from ..logs import VisibleFormatter
 from .broker import amqtt as broker
 from .demo import SKILLS
 from .errors import HubSetupError
-from .export import IDENTITY, prepare_trust, variables, write_identity
+from .export import IDENTITY, TRUST, prepare_trust, variables, write_identity
 from .hub import Hub
 from .storage.sqlite import default_state_folder
 
 _OPTIONS = {"state": "--state, or use --ephemeral"}
-_MQTT_PORT = 8883
+_PORTS = {"wss_port": 5678, "https_port": 5679, "mqtt_port": 8883}
 OFF = "off"
 
 
@@ -69,13 +73,17 @@ class _HubCommand(click.Command):
     options_metavar="[OPTIONS]",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--wss-port", type=_PORT, default=5678, metavar="N", help="Port for WSS (0: any free).")
 @click.option(
-    "--https-port", type=_PORT_OR_OFF, default=5679, metavar="N", help='Port for HTTPS (0: any free), or "off".'
-)
+    "--wss-port", type=_PORT, metavar="N",
+    help="Port for WSS (0: any free).  [default: 5678; any free one with --ephemeral]",
+)  # fmt: skip
+@click.option(
+    "--https-port", type=_PORT_OR_OFF, metavar="N",
+    help='Port for HTTPS (0: any free), or "off".  [default: 5679; any free one with --ephemeral]',
+)  # fmt: skip
 @click.option(
     "--mqtt-port", type=_PORT_OR_OFF, metavar="N",
-    help=f'Port for MQTT (0: any free), or "off"; needs the extra "hub".  [default: {_MQTT_PORT} with that extra]',
+    help='Port for MQTT (0: any free), or "off".  [default with the extra "hub": 8883; any free one with --ephemeral]',
 )  # fmt: skip
 @click.option("--broker", metavar="URL", help="Serve MQTT through this broker: mqtts://user:password@host.")
 @click.option("--broker-ca", metavar="FILE", help="Authorities that vouch for the broker, if not the system's.")
@@ -84,7 +92,7 @@ class _HubCommand(click.Command):
 @click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3",
               help="Wire generation of a new client: Noise, password, or pre-shared key.")  # fmt: skip
 @click.option("--state", metavar="DIR", help="Folder for keys and clients (default: the user's data folder).")
-@click.option("--ephemeral", is_flag=True, help="Keep nothing.")
+@click.option("--ephemeral", is_flag=True, help="Keep nothing, and touch nothing in the user's folders.")
 @click.option("--write", metavar="DIR", help="Write the client's identity file, config and variables to DIR.")
 @click.option("--run", is_flag=True, help="Run COMMAND with the identity in its environment, and end when it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
@@ -122,12 +130,12 @@ def _check(options: Mapping[str, Any]) -> None:
 
 
 async def _serve(options: Mapping[str, Any]) -> int:
-    folder = None if options["ephemeral"] else options["state"] or default_state_folder()
+    folder, written = _folder(options), _absolute(options["write"])
     local = Hub(
         skills=SKILLS,
         host=options["host"],
-        wss_port=options["wss_port"],
-        https_port=_port(options["https_port"]),
+        wss_port=_port(options, "wss_port") or 0,
+        https_port=_port(options, "https_port"),
         mqtt_port=_mqtt_port(options),
         broker=options["broker"],
         broker_ca=options["broker_ca"],
@@ -135,16 +143,17 @@ async def _serve(options: Mapping[str, Any]) -> int:
         state=folder,
     )
     name = options["name"]
-    with _stopping() as stop:
+    with _stopping() as stop, ExitStack() as exits:
         async with local:
             try:
                 local.identity(name) or local.add_client(name, generation=int(options["generation"]))
             except ValueError as error:
                 raise HubSetupError(str(error), setting="name") from None
-            files = await write_identity(local, name, Path(options["write"])) if options["write"] else {}
+            files = {} if written is None else await write_identity(local, name, written)
             _tell_ready(local, options, files)
             if options["run"]:
-                return await _run(local, name, options["command"], stop)
+                kept = written or folder or Path(exits.enter_context(TemporaryDirectory(prefix="thalovant-hub-")))
+                return await _run(local, name, options["command"], kept / TRUST, stop)
             signum = await stop.wait()
             if signum == signal.SIGINT:
                 await local.close(grace=0)
@@ -152,16 +161,26 @@ async def _serve(options: Mapping[str, Any]) -> int:
     return 0
 
 
-def _port(given: int | str) -> int | None:
+def _folder(options: Mapping[str, Any]) -> Path | None:
+    return None if options["ephemeral"] else _absolute(options["state"]) or default_state_folder()
+
+
+def _absolute(path: str | None) -> Path | None:
+    return None if path is None else expanded(path).absolute()
+
+
+def _port(options: Mapping[str, Any], name: str) -> int | None:
+    given = options[name]
+    if given is None:
+        return 0 if options["ephemeral"] else _PORTS[name]
     return None if given == OFF else int(given)
 
 
 def _mqtt_port(options: Mapping[str, Any]) -> int | None:
-    given = options["mqtt_port"]
-    if options["broker"] or given is not None:
-        return None if options["broker"] else _port(given)
-    if broker.installed():
-        return _MQTT_PORT
+    if options["broker"]:
+        return None
+    if options["mqtt_port"] is not None or broker.installed():
+        return _port(options, "mqtt_port")
     say_line(f"thalovant hub: MQTT is off; {broker.INSTALL} brings it", err=True)
     return None
 
@@ -181,18 +200,30 @@ def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path
         line = json.dumps(ready)
     else:
         at = " ".join(local.endpoints.values())
-        identity = f"its identity is in {where[IDENTITY]}" if where else "--write DIR gives its identity"
+        identity = "--write DIR gives its identity"
+        if where:
+            identity = f"try: {_program()} -i {shlex.quote(str(Path(where[IDENTITY]).parent))} ask 'Say hello.'"
         line = f"hub ready at {at} for client {name!r}; {identity}"
     # What a command writes to standard output is its own.
     say_line(line, err=options["run"])
 
 
-async def _run(local: Hub, name: str, command: tuple[str, ...], stop: _Stop) -> int:
+def _program() -> str:
+    """What to type in another terminal to have this command."""
+    found = shutil.which("thalovant")
+    same = found is not None and Path(found).resolve().parent == Path(sys.executable).absolute().parent
+    return "thalovant" if same else f"{shlex.quote(sys.executable)} -m thalovant"
+
+
+async def _run(local: Hub, name: str, command: tuple[str, ...], folder: Path, stop: _Stop) -> int:
     identity = local.identity(name)
     assert identity is not None  # noqa: S101 - it was added before
+    found = variables(replace(identity, noise_state_dir=str(folder)))
+    # Of another identity of the user's, no variable may be left.
+    others = {name: value for name, value in os.environ.items() if not is_variable(name)}
     try:
-        await prepare_trust(local, name, None)
-        child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables(identity)})
+        await prepare_trust(local, name, folder)
+        child = await asyncio.create_subprocess_exec(*command, env={**others, **found})
     except ThalovantIdentityError as error:
         raise HubSetupError(str(error)) from None
     except OSError as error:

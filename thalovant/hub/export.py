@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.secret import Secret
 
+from .._internal.redact import without_frames
 from .._internal.secret_files import write_secret
 from ..errors import ThalovantIdentityError
 from ..identity import ThalovantIdentity
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 IDENTITY: Final = "_identity.json"
 CONFIG: Final = "config.yaml"
 VARIABLES: Final = "variables.env"
+IGNORED: Final = ".gitignore"
 CA: Final = "ca.pem"
 #: Where clients look for their trust if nothing else is said, in an identity that came from a file.
 TRUST: Final = "hivemind"
@@ -37,31 +39,60 @@ TRUST: Final = "hivemind"
 async def write_identity(hub: Hub, name: str, folder: Path) -> dict[str, Path]:
     """Write identity, config and variables of a client, 0600; what is there is replaced. Gives where each is.
 
-    Raises `HubSetupError`; files that were there before are whole then, old or new.
+    A `.gitignore` beside them keeps them out of git. Raises `HubSetupError`; files that were there before are whole
+    then, old or new.
     """
+    try:
+        await prepare_trust(hub, name, folder / TRUST)
+    except ThalovantIdentityError as error:
+        raise _unwritable(folder, error) from None
     identity = hub.identity(name)
-    if identity is None:
-        raise ValueError(f"the hub has no client named {name!r}")
-    values = {key: value for key, value in identity.as_dict(include_secrets=True).items() if value is not None}
-    authority = hub.ca_file.read_bytes() if identity.ca_file else None
-    if authority is not None:
-        values["ca_file"] = CA  # beside the others, wherever the folder goes
-        identity = replace(identity, ca_file=str((folder / CA).absolute()))
+    assert identity is not None  # noqa: S101 - its trust was prepared
+    return _write_all(identity, name, folder, hub.ca_file if identity.ca_file else None)
+
+
+@without_frames
+def _write_all(identity: ThalovantIdentity, name: str, folder: Path, authority: Path | None) -> dict[str, Path]:
+    # Beside each other, wherever the folder goes; variables know no folder of their own.
+    within = replace(identity, ca_file=None if authority is None else CA, noise_state_dir=TRUST)
+    values = {key: value for key, value in within.as_dict(include_secrets=True).items() if value is not None}
     contents = {
-        CA: authority,
+        CA: authority and authority.read_bytes(),
         CONFIG: _config(name, values),
-        VARIABLES: _exports(identity),
+        VARIABLES: _exports(
+            replace(
+                identity,
+                ca_file=None if authority is None else str((folder / CA).absolute()),
+                noise_state_dir=str((folder / TRUST).absolute()),
+            )
+        ),
         IDENTITY: json.dumps(values, indent=2).encode() + b"\n",
     }
     found = {file: folder / file for file, content in contents.items() if content is not None}
     try:
-        await prepare_trust(hub, name, folder / TRUST)
+        _ignore(folder / IGNORED, (*found, f"{TRUST}/"))
         for file, path in found.items():
             write_secret(path, contents[file] or b"")
-    except (OSError, ThalovantIdentityError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise HubSetupError(f"The identity cannot be written to {folder}: {why}", setting="write") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unwritable(folder, error) from None
     return found
+
+
+def _ignore(path: Path, names: tuple[str, ...]) -> None:
+    """Have git ignore the names, and the file itself unless somebody else has made it."""
+    if not path.exists():
+        write_secret(path, "".join(f"/{name}\n" for name in (IGNORED, *names)).encode())
+        return
+    text = path.read_text(encoding="utf-8")
+    missing = [f"/{name}\n" for name in names if f"/{name}" not in text.splitlines()]
+    if missing:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(("" if text.endswith("\n") or not text else "\n", *missing)))
+
+
+def _unwritable(folder: Path, error: Exception) -> HubSetupError:
+    why = getattr(error, "strerror", None) or error
+    return HubSetupError(f"The identity cannot be written to {folder}: {why}", setting="write")
 
 
 def variables(identity: ThalovantIdentity) -> dict[str, str]:
@@ -74,6 +105,7 @@ def variables(identity: ThalovantIdentity) -> dict[str, str]:
         "CRYPTO_KEY": identity.crypto_key,
         "SITE_ID": identity.site_id,
         "CA_FILE": identity.ca_file,
+        "NOISE_STATE_DIR": identity.noise_state_dir,
         "HUB_WSS_HOST": endpoints.get("wss"),
         "HUB_HTTPS_HOST": endpoints.get("https"),
         "HUB_MQTT_HOST": endpoints.get("mqtt"),
@@ -91,11 +123,10 @@ def _exports(identity: ThalovantIdentity) -> bytes:
     return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in variables(identity).items()).encode()
 
 
-async def prepare_trust(hub: Hub, name: str, folder: Path | None) -> None:
+async def prepare_trust(hub: Hub, name: str, folder: Path) -> None:
     """Let a client and this hub know each other's keys, and the client forget an earlier hub at the same address.
 
-    `folder` is where the client keeps its trust, None for where it does without being told. Raises
-    `ThalovantIdentityError` if that cannot be used.
+    `folder` is where the client keeps its trust. Raises `ThalovantIdentityError` if that cannot be used.
     """
     identity = hub.identity(name)
     if identity is None:

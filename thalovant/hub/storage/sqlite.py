@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,9 @@ def default_state_folder() -> Path:
         return Path(configured).expanduser() / "thalovant" / "hub"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "Thalovant" / "hub"
-    return Path.home() / ".local" / "share" / "thalovant" / "hub"
+    with suppress(RuntimeError):
+        return Path.home() / ".local" / "share" / "thalovant" / "hub"
+    raise HubSetupError("This user has no home folder for the hub's state", setting="state")
 
 
 def _error(folder: Path, what: str) -> HubSetupError:
