@@ -215,7 +215,7 @@ def test_a_question_that_nobody_answers_times_out() -> None:
     hive = Hive()
     request = heard(hive.say(hive.peer(), e.Query(payload=wrapped(utterance()), metadata={"query_id": "q1"}))).request
 
-    (silent,), (broken,) = request.failed("?", spoke=False), request.failed("?", spoke=True)
+    (silent,), (broken,) = request.failed("?", spoke=False, code=""), request.failed("?", spoke=True, code="")
 
     assert isinstance(silent, e.Query)
     assert isinstance(broken, e.Query)
@@ -235,7 +235,7 @@ def test_a_cascade_asks_everybody() -> None:
     assert isinstance(forwarded, Say)
     assert forwarded.peer is other
     assert forwarded.event.metadata == {"k": 1, "query_id": "minted", "originator_peer": sender.id}
-    assert asked.request.failed("?", spoke=False) == ()
+    assert asked.request.failed("?", spoke=False, code="") == ()
 
 
 def test_answers_go_to_who_asked_and_to_nobody_else() -> None:

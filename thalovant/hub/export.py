@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final
 from thalovant_proto.crypto.noise import public_key
 from thalovant_proto.secret import Secret
 
-from .._internal.redact import without_frames
 from .._internal.secret_files import write_secret
-from ..errors import ThalovantIdentityError
+from ..errors import ThalovantIdentityError, without_frames
 from ..identity import ThalovantIdentity
 from ..trust_store import TrustStore, pin_id
 from .errors import HubSetupError
