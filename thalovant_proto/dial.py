@@ -54,9 +54,9 @@ _HINTS: Final = {
     DialFault.CERTIFICATE_HOST: "use the host name that the certificate was made for",
     DialFault.CERTIFICATE_INVALID: "the hub needs another certificate",
     DialFault.TLS_VERSION: "update the hub, or what it has its TLS from",
-    DialFault.NOT_TLS: "check the port and the scheme of the endpoint: the hub may be one without TLS",
+    DialFault.NOT_TLS: "check the port; if the hub is one without TLS, use ws://, http:// or mqtt:// in the endpoint",
     DialFault.TLS: (
-        "check that the port is the hub's TLS port; if it asks for a client certificate, pass an ssl_context with one"
+        "check that the port is the hub's TLS port, not a plain one; for a client certificate pass ssl_context"
     ),
     DialFault.OTHER: "check host and port of the endpoint",
 }

@@ -114,11 +114,11 @@ def from_fault(error: ProtocolError, code: int | None = None) -> Failure:
     return Failure(kind=kind, message=str(error), hint=hint, final=final, code=code, cause=error)
 
 
-def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progress) -> Failure:
+def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progress, *, hint: str = "") -> Failure:
     """The verdict on a link that the other side, or the network, ended.
 
     A refusal is a verdict only while the session is unproven; later the same close is only a lost link. Forgotten with
-    keys that are unproven is a refusal too: trying again would go in circles.
+    keys that are unproven is a refusal too: trying again would go in circles. `hint` is for a link that is only lost.
     """
     said = f": {reason}" if reason else f" (code {code})" if code is not None else ""
     accepted = progress.proven or _outlived(progress)
@@ -136,7 +136,7 @@ def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progres
             return Failure(kind=FailureKind.FORGOTTEN, message=f"the hub lost the session{said}", code=code)
         case CloseKind.REFUSED | CloseKind.FORGOTTEN if not accepted:
             return _refusal(code, said, progress)
-    return Failure(kind=FailureKind.LOST, message=f"the connection to the hub was lost{said}", code=code)
+    return Failure(kind=FailureKind.LOST, message=f"the connection to the hub was lost{said}", hint=hint, code=code)
 
 
 def wrong_crypto_key(code: int | None = None) -> Failure:

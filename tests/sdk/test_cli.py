@@ -362,7 +362,7 @@ def test_plain_scheme_on_a_tls_port(run: Run, write: Callable[..., Path], values
     """`ws://` where the hub speaks TLS."""
     url = values["data_plane_endpoints"]["wss"].replace("wss://", "ws://")
 
-    _assert_one_message(run("-i", write(**_at(url)), "--protocol", "wss", "ask", "hi"), "lost", "check that scheme")
+    _assert_one_message(run("-i", write(**_at(url)), "--protocol", "wss", "ask", "hi"), "lost", "use wss://")
 
 
 @pytest.mark.parametrize(

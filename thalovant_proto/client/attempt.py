@@ -102,7 +102,7 @@ class Attempt(LinkedConnection[ClientLink]):
             return CLOSED
         if closed.error is not None:
             return from_fault(closed.error, closed.code)
-        return from_close(closed.kind, closed.code, reason or closed.reason, self.progress(now))
+        return from_close(closed.kind, closed.code, reason or closed.reason, self.progress(now), hint=closed.hint)
 
     def verdict_on_connection(self, closed: e.Closed, now: float) -> Failure:
         """The failure that the end of the connection is."""

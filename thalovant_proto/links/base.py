@@ -48,6 +48,7 @@ class LinkClosed(LinkEvent):
 
     `code` is the carrier's own number (WebSocket close code, HTTP status, CONNACK return code), None if there is none.
     `unsent` are the tokens of frames that never left: never drained by `data_to_send`, or refused whole by the peer.
+    `hint` is the next step where no `error` has it: the link knows more than the kind says.
     `retry_after` is for how many seconds the peer asked to be left alone (bounded), None if it did not.
     """
 
@@ -55,6 +56,7 @@ class LinkClosed(LinkEvent):
     code: int | None = None
     reason: str = ""
     error: RemoteProtocolError | None = None
+    hint: str = ""
     unsent: tuple[int, ...] = ()
     retry_after: float | None = None
 

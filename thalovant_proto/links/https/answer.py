@@ -123,6 +123,7 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _TOO_MUCH: Final = "no hub says so much at once: check the endpoint"
 _HINTS: Final = {
     "http_malformed": "check scheme, host and port of the endpoint: are they the hub's HTTPS port?",
+    "http_header": "look for it in the settings of the proxy before the hub",
     "http_head_too_large": _TOO_MUCH,
     "http_body_too_large": _TOO_MUCH,
     "http_too_many_chunks": _TOO_MUCH,

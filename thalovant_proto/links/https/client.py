@@ -24,7 +24,7 @@ from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ...limits import SLOWEST
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from ..endpoint import authorization, parse_endpoint, portable_agent
+from ..endpoint import TRY_TLS, authorization, parse_endpoint, portable_agent
 from .answer import Answer, hint, judge, quote, read_answer, read_frames
 from .cookies import Cookies
 from .polling import PollSchedule
@@ -221,7 +221,8 @@ class HttpsClientLink:
             self._due = self._due or request is not None  # the poll crossed with the peer closing an idle socket
             self._request = None
             return []
-        return [self._end(CloseKind.LOST, reason="the connection ended before the hub answered")]
+        hint = "" if self.target.tls or self._served else TRY_TLS.format("https")
+        return [self._end(CloseKind.LOST, reason="the connection ended before the hub answered", hint=hint)]
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
         """Poll, or give up on an answer."""
@@ -457,6 +458,7 @@ class HttpsClientLink:
         status: int | None = None,
         reason: str = "",
         error: RemoteProtocolError | None = None,
+        hint: str = "",
         refused: _Queued | None = None,
         after: float | None = None,
     ) -> LinkClosed:
@@ -475,6 +477,7 @@ class HttpsClientLink:
             code=status,
             reason=reason,
             error=error,
+            hint=hint,
             unsent=tuple(queued.token for queued in unsent if queued.token is not None),
             retry_after=after,
         )

@@ -18,6 +18,7 @@ from attrs.validators import gt
 from ... import jsontext
 from ...errors import DecodeError
 from ...limits import KIB, MIB
+from ..strangers import fault_of_head, looks_like
 
 
 class Resource(enum.Enum):
@@ -240,7 +241,7 @@ class HttpStream:
     def next_message(self) -> HttpMessage | None:
         """The peer's message, once all of it is there. Raises `HttpFault`: the stream is of no use after that."""
         if self._strange:
-            raise self._malformed()
+            raise self._malformed(looks_like(self._waiting[0], but="HTTP") if not self._fed else "")
         while True:
             try:
                 event = self._http.next_event()
@@ -312,10 +313,13 @@ class HttpStream:
             return self._too_long()
         if self._ended:
             return self._fault("a message that ends before its end", code="http_truncated", status=400)
+        if (found := fault_of_head(error)) is not None:
+            code = "http_header" if "header" in found[0] else "http_malformed"
+            return self._fault(found[0], code=code, status=400)
         return self._malformed()
 
-    def _malformed(self) -> HttpFault:
-        return self._fault("something that is not HTTP/1.1", code="http_malformed", status=400)
+    def _malformed(self, like: str = "") -> HttpFault:
+        return self._fault(f"something that is not HTTP/1.1{like}", code="http_malformed", status=400)
 
     def _too_long(self) -> HttpFault:
         return self._fault(f"a head over the limit of {HEAD} bytes", code="http_head_too_large", status=431)

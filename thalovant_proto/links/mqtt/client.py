@@ -18,6 +18,7 @@ from ...errors import CredentialsRefused, LocalProtocolError, RemoteProtocolErro
 from ...limits import HANDSHAKE_FRAME
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
+from ..endpoint import TRY_TLS
 from .connect import kind_of, login, parse_broker
 from .limits import CLOSE_TIME, DEFAULT_MQTT_LIMITS, MqttLimits
 from .packets import SUBSCRIPTION_REFUSED
@@ -55,8 +56,12 @@ class _State(enum.Enum):
 
 # Words for the state in which a socket ended.
 _WHEN: Final = {
-    _State.CONNECTING: " before it answered CONNECT: is this its MQTT port?",
-    _State.WAKING: " when it was asked for our topics: may this client use them?",
+    _State.CONNECTING: " before it answered CONNECT",
+    _State.WAKING: " when it was asked for our topics",
+}
+_NEXT_STEP: Final = {
+    _State.CONNECTING: "check that this is the broker's MQTT port",
+    _State.WAKING: "check the identity's topics, and the broker's access list",
 }
 
 
@@ -164,7 +169,10 @@ class MqttClientLink:
     def eof(self, now: float) -> list[LinkEvent]:
         """The socket ended."""
         closed = self._session.eof(now)
-        return [] if closed is None else [self._session_closed(closed, _WHEN.get(self._state, ""))]
+        when, hint = _WHEN.get(self._state, ""), _NEXT_STEP.get(self._state, "")
+        if self._state is _State.CONNECTING and not self.target.tls:
+            hint = TRY_TLS.format("mqtts")
+        return [] if closed is None else [self._session_closed(closed, when, hint)]
 
     def handle_timeout(self, now: float) -> list[LinkEvent]:
         """Time has passed. Harmless if early."""
@@ -363,9 +371,11 @@ class MqttClientLink:
             self._say_offline(self._called if self._layout is None else [self._layout], now)
         return self._end(CloseKind.CLOSED, unsent=self._session.disconnect(now))
 
-    def _session_closed(self, closed: SessionClosed, when: str = "") -> LinkClosed:
+    def _session_closed(self, closed: SessionClosed, when: str = "", hint: str = "") -> LinkClosed:
         kind = CloseKind.CLOSED if self._state is _State.CLOSING else kind_of(closed.code)
-        return self._end(kind, code=closed.code, reason=closed.reason + when, error=closed.error, unsent=closed.unsent)
+        hint = hint if closed.code is None else "look into the broker's log, or try again later"
+        reason, unsent = closed.reason + when, closed.unsent
+        return self._end(kind, code=closed.code, reason=reason, error=closed.error, hint=hint, unsent=unsent)
 
     def _end(
         self,
@@ -374,11 +384,12 @@ class MqttClientLink:
         code: int | None = None,
         reason: str = "",
         error: RemoteProtocolError | None = None,
+        hint: str = "",
         unsent: tuple[int, ...] = (),
     ) -> LinkClosed:
         self._state = _State.CLOSED
         self._timers.clear()
-        return LinkClosed(kind=kind, code=code, reason=reason, error=error, unsent=unsent)
+        return LinkClosed(kind=kind, code=code, reason=reason, error=error, hint=hint, unsent=unsent)
 
 
 def _frame(message: MessageReceived) -> FrameReceived:

@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 
 from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ...limits import SLOWEST
+from ..strangers import looks_like
 from .connect import refusal
 from .decoding import decode
 from .fields import MAX_REMAINING, encode_topic_name, topic_matches
@@ -104,6 +105,7 @@ _PUBACK_TIME: Final = 30.0
 _REMEMBERED: Final = 128
 
 _UNAVAILABLE: Final = "the broker says that it is unavailable"
+_CONNACK: Final = 2
 _NOT_MQTT: Final = "is this the broker's MQTT port, and with TLS where the broker wants it?"
 
 
@@ -354,8 +356,14 @@ class MqttSession:
                     yield event
         except DecodeError as fault:
             word = "mqtt_packet_too_large" if isinstance(fault, PacketTooLarge) else "mqtt_malformed"
-            hint = _NOT_MQTT if self._state is State.CONNECTING else ""
-            yield self._close(str(fault), RemoteProtocolError(str(fault), code=word, hint=hint))
+            what, hint = str(fault), ""
+            if self._state is State.CONNECTING:
+                first = self._framer.first
+                if first >> 4 == _CONNACK:
+                    hint = "the broker may speak another version: have MQTT 3.1.1 switched on there"
+                else:
+                    what, hint = f"something that is not MQTT answers{looks_like(first, but='MQTT')}", _NOT_MQTT
+            yield self._close(what, RemoteProtocolError(what, code=word, hint=hint))
         except RemoteProtocolError as fault:
             yield self._close(str(fault), fault)
 

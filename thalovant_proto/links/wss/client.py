@@ -15,8 +15,9 @@ from ...entropy import Entropy, checked
 from ...errors import RemoteProtocolError
 from ...secret import Secret
 from ..base import LinkClosed, LinkEvent
-from ..endpoint import authorization, parse_endpoint, portable_agent
+from ..endpoint import TRY_TLS, authorization, parse_endpoint, portable_agent
 from ..http_status import retry_after, status_hint
+from ..strangers import fault_of_head
 from .common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
 
 # Statuses that mean the client. Any other one is of something else in the hub's place: a portal, a proxy, a service.
@@ -55,6 +56,7 @@ class WssClientLink(WssLink):
         super().__init__(limits=limits, secure=secure)
         endpoint = parse_endpoint(url, name="WSS", plain="ws", tls="wss")
         self._target = endpoint.target
+        self._unanswered = "" if endpoint.target.tls else TRY_TLS.format("wss")
         self._entropy = checked(entropy)
         self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
@@ -111,9 +113,9 @@ class WssClientLink(WssLink):
         try:
             self._handshake.receive_data(head)
             answer = next(self._handshake.events())
-        except (BadUpgrade, UnicodeError):  # the latter for a header that is not ASCII
-            # The fault's own words may quote headers, and a server could quote our request in those.
-            return [self._bad_head("a bad answer to the upgrade request", status=400)]
+        except (BadUpgrade, UnicodeError) as fault:  # the latter for a header that is not ASCII
+            what, hint = fault_of_head(fault) or ("a bad answer to the upgrade request", "")
+            return [self._bad_head(what, status=400, hint=hint)]
         if not isinstance(answer, RejectConnection):
             return [self._open(now)]
         return [self._turned_away(answer)]

@@ -32,6 +32,7 @@ from ...carrier import Carrier, CloseKind, Credentials, Frame, FrameType
 from ...errors import LocalProtocolError, RemoteProtocolError
 from ...limits import DEFAULT_LIMITS, KIB
 from ..base import FrameReceived, LinkClosed, LinkEvent, LinkOpened
+from ..strangers import looks_like
 
 
 @frozen(kw_only=True)
@@ -133,6 +134,7 @@ class WssLink(abc.ABC):
     """
 
     _role: ClassVar[ConnectionType]
+    _unanswered: str = ""  # the next step where the peer ended the socket without a word
 
     def __init__(self, *, limits: WssLimits, secure: bool) -> None:
         self._limits = limits
@@ -189,7 +191,8 @@ class WssLink(abc.ABC):
         self._hush()
         match self._state:
             case _State.UPGRADING:
-                return [self._end(CloseKind.LOST, reason="the socket ended before the upgrade")]
+                hint = "" if self._head else self._unanswered
+                return [self._end(CloseKind.LOST, reason="the socket ended before the upgrade", hint=hint)]
             case _State.OPEN:
                 reason = "the socket ended without a close frame"
                 return [self._end(CloseKind.LOST, code=CloseReason.ABNORMAL_CLOSURE, reason=reason)]
@@ -290,9 +293,9 @@ class WssLink(abc.ABC):
         seen = max(0, len(self._head) - 2)
         self._head += data
         if self._head and not self._is_http(self._head):
-            tls = self._head[0] in _TLS_RECORDS
-            hint = "It speaks TLS, we speak plain text: check the scheme and the port." if tls else ""
-            yield self._bad_head("something that is not HTTP", status=400, hint=hint)
+            first = self._head[0]
+            hint = "It speaks TLS, we speak plain text: check the scheme and the port." if first in _TLS_RECORDS else ""
+            yield self._bad_head(f"something that is not HTTP{looks_like(first, but='HTTP')}", status=400, hint=hint)
             return
         end = _BLANK_LINE.search(self._head, seen, _HEAD)
         if end is None:
@@ -407,6 +410,7 @@ class WssLink(abc.ABC):
         code: int | None = None,
         reason: str = "",
         error: RemoteProtocolError | None = None,
+        hint: str = "",
         retry_after: float | None = None,
     ) -> LinkClosed:
         """Nothing but what we owe the peer leaves after this: frames still here are reported as never sent."""
@@ -419,4 +423,6 @@ class WssLink(abc.ABC):
         self._tokens.clear()
         self.unsent = 0
         code = None if code is None else int(code)
-        return LinkClosed(kind=kind, code=code, reason=reason, error=error, unsent=unsent, retry_after=retry_after)
+        return LinkClosed(
+            kind=kind, code=code, reason=reason, error=error, hint=hint, unsent=unsent, retry_after=retry_after
+        )

@@ -255,6 +255,8 @@ BAD_ANSWERS = {
     "not modified": (b"HTTP/1.1 304 Not Modified\r\n\r\n", "http_status"),
     "a gzip bomb": (response(body=BOMB, headers=[("Content-Encoding", "gzip")]), "http_encoding"),
     "gzip, honestly": (response(headers=[("Content-Encoding", "GZIP, identity")]), "http_encoding"),
+    "a header without a name": (b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n{}", "http_header"),
+    "a header that goes on before it began": (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n{}", "http_header"),
     "a compressed transfer": (response(headers=[("Transfer-Encoding", "gzip")]), "http_malformed"),
     "10 MB of JSON": (response(body=huge(10_000_000)), "http_body_too_large"),
     "10 MB of JSON in chunks": (chunked(*[b"x" * MIB] * 10), "http_body_too_large"),

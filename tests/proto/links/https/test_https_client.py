@@ -536,6 +536,18 @@ def test_trouble_during_a_goodbye_is_still_a_goodbye(heard, unsent):
     assert (last.kind, last.unsent) == (CloseKind.CLOSED, unsent)
 
 
+@pytest.mark.parametrize(("url", "hint"), [("http://hub.example", "use https://"), ("https://hub.example", "")])
+def test_plain_text_that_is_not_answered_has_a_hint(url, hint):
+    """Most TLS ports just hang up on it."""
+    hand = by_hand(url)
+    hand.pump()
+
+    last = closed(hand.eof())
+
+    assert hint in last.hint
+    assert bool(hint) is bool(last.hint)
+
+
 def test_after_the_end_nothing_is_done():
     """A closed link ignores input, asks for nothing and has nothing to send."""
     hand = by_hand().idle()

@@ -269,16 +269,18 @@ def test_a_lost_socket_says_what_never_left() -> None:
 
 
 def test_the_end_of_a_socket_says_where_it_ended() -> None:
-    """Before CONNACK it may be the wrong port, after our first publish the broker's access list."""
-    link = MqttClientLink("mqtt://b", access_key=Secret("k"), client_id="c", topic_prefix="p", secure=True)
-    link.socket_opened(1.0)
-    (end,) = link.eof(1.0)
-    assert isinstance(end, LinkClosed)
-    assert "port" in end.reason
+    """Before CONNACK it may be the wrong port or want TLS, after our first publish the broker's access list."""
+    for url, hint in (("mqtt://b", "mqtts://"), ("mqtts://b", "MQTT port")):
+        link = MqttClientLink(url, access_key=Secret("k"), client_id="c", topic_prefix="p", secure=True)
+        link.socket_opened(1.0)
+        (end,) = link.eof(1.0)
+        assert isinstance(end, LinkClosed)
+        assert "before it answered" in end.reason
+        assert hint in end.hint
 
     (end,) = World().dial().link.eof(1.0)
     assert isinstance(end, LinkClosed)
-    assert "may this client use them" in end.reason
+    assert "access list" in end.hint
 
 
 def test_a_frozen_broker_is_noticed() -> None:

@@ -171,15 +171,25 @@ def test_malformed_packets_end_the_session_after_what_came_before(wire: bytes, w
     assert peer.session.next_timeout is None
 
 
-@pytest.mark.parametrize("wire", [b"HTTP/1.1 400 Bad Request\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b"SSH-2.0-x\r\n"])
-def test_what_answers_connect_and_is_no_broker_is_told_so(wire: bytes) -> None:
-    """Another service on that port, or TLS on a plain one: the fault has the hint that it is the wrong port."""
+@pytest.mark.parametrize(
+    ("wire", "what", "hint"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "not MQTT answers (it looks like HTTP)", "port"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "not MQTT answers (it looks like TLS)", "port"),
+        (b"SSH-2.0-x\r\n", "not MQTT answers (it looks like SSH)", "port"),
+        (b"\xff", "something that is not MQTT answers", "port"),
+        (b"\x20\x02\x00\x86", "return code", "another version"),  # as MQTT 5 says that a password is wrong
+    ],
+)
+def test_what_answers_connect_and_is_no_broker_is_told_so(wire: bytes, what: str, hint: str) -> None:
+    """Another service on that port, TLS on a plain one, another version: the fault says which, the hint what to do."""
     peer = Wire()
     peer.session.open(peer.now)
 
     end = closed(peer.hear(wire))
 
-    assert "port" in end.error.hint
+    assert what in str(end.error)
+    assert hint in end.error.hint
 
 
 # --- messages in ------------------------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def test_an_unknown_key():
         (REQUEST.replace(b"Connection: Upgrade", b"Connection: \xff"), 400, "a bad HTTP header"),
         (b"GET / HTTP/2.0\r\n\r\n", 426, None),
         (b"garbage\r\n\r\n", 400, "a bad HTTP request"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "something that is not HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "something that is not HTTP (it looks like TLS)"),
         (b"\r\n\r\n", 400, "something that is not HTTP"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * (HEAD - 19), 431, OVER),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * (HEAD - 22) + b"\r\n\r\n", 431, OVER),
@@ -268,6 +268,20 @@ def test_tls_on_a_plain_port_has_a_hint():
         == ("It speaks TLS, we speak plain text: check the scheme and the port.")
     )
     assert other.error.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "heard", "hint"), [("ws://h", b"", "use wss://"), ("ws://h", b"HT", ""), ("wss://h", b"", "")]
+)
+def test_plain_text_that_is_not_answered_has_a_hint(url, heard, hint):
+    """Most TLS ports just hang up on it."""
+    link = client_link(url=url)
+    link.socket_opened(0.0)
+
+    (closed,) = [*receive(link, heard), *link.eof(1.0)]
+
+    assert hint in closed.hint
+    assert bool(hint) is bool(closed.hint)
 
 
 # --- the client's end
@@ -360,21 +374,24 @@ ACCEPTING = b"Connection: Upgrade"
 
 @CUTS
 @pytest.mark.parametrize(
-    "change",
+    ("change", "what"),
     [
-        (ACCEPTING, b"Connection: close"),
-        (b"Upgrade: websocket", b"Upgrade: h2c"),
-        (b"Sec-WebSocket-Accept: ", b"Sec-WebSocket-Accept: x"),
-        (b"Sec-WebSocket-Accept", b"X-Accept"),
-        (ACCEPTING, ACCEPTING + b"\r\nSec-WebSocket-Protocol: PLANTED"),
-        (ACCEPTING, ACCEPTING + b"\r\nSec-WebSocket-Extensions: permessage-deflate"),
-        (ACCEPTING, b"Connection: \xff"),
-        (b"HTTP/1.1 101", b"HTTP/1.1 1O1"),
-        (b"HTTP/1.1 101", b"HTTP/1.1 099"),
-        (ACCEPTING, b"Connection"),
+        ((ACCEPTING, b"Connection: close"), "a 101 without its headers Upgrade and Connection"),
+        ((b"Upgrade: websocket", b"Upgrade: h2c"), "a 101 without its headers Upgrade and Connection"),
+        ((b"Sec-WebSocket-Accept: ", b"Sec-WebSocket-Accept: x"), "an upgrade for another key than ours"),
+        ((b"Sec-WebSocket-Accept", b"X-Accept"), "an upgrade for another key than ours"),
+        ((ACCEPTING, ACCEPTING + b"\r\nSec-WebSocket-Protocol: PLANTED"), "a subprotocol that was not asked for"),
+        (
+            (ACCEPTING, ACCEPTING + b"\r\nSec-WebSocket-Extensions: x-deflate"),
+            "an extension that was not asked for",
+        ),
+        ((ACCEPTING, b"Connection: \xff"), "a bad answer to the upgrade request"),
+        ((b"HTTP/1.1 101", b"HTTP/1.1 1O1"), "a malformed status line"),
+        ((b"HTTP/1.1 101", b"HTTP/1.1 099"), "a bad answer to the upgrade request"),
+        ((ACCEPTING, b"Connection"), "a malformed header line"),
     ],
 )
-def test_bad_answers(change, cut):
+def test_bad_answers(change, what, cut):
     """A 101 that is not ours, or one that grants what we did not ask for; the error quotes none of it."""
     link = client_link()
     link.socket_opened(0.0)
@@ -383,7 +400,7 @@ def test_bad_answers(change, cut):
 
     assert (closed.kind, closed.code) == (CloseKind.LOST, None)
     assert isinstance(closed.error, RemoteProtocolError)
-    assert str(closed.error) == "the WebSocket peer sent a bad answer to the upgrade request while UPGRADING"
+    assert str(closed.error) == f"the WebSocket peer sent {what} while UPGRADING"
     assert link.data_to_send() == b""
 
 
@@ -408,9 +425,9 @@ def test_frames_right_behind_the_answer(cut):
     ("data", "what"),
     [
         (b"HTPP/1.1 101", "something that is not HTTP"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "something that is not HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "something that is not HTTP (it looks like SSH)"),
         (b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 4000, OVER),
-        (b"HTTP/1.1 nonsense\r\n\r\n", "a bad answer to the upgrade request"),
+        (b"HTTP/1.1 nonsense\r\n\r\n", "a malformed status line"),
         # hubs send none before 101, and a proxy that does is not one for WebSockets
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP 103 in place of 101"),
     ],
@@ -448,7 +465,8 @@ def test_upgrade_deadline(end):
 
     assert link.handle_timeout(9.9) == []
     assert link.handle_timeout(10.0) == [LinkClosed(kind=CloseKind.LOST, reason="no upgrade within 10 s")]
-    assert ended.eof(1.0) == [LinkClosed(kind=CloseKind.LOST, reason="the socket ended before the upgrade")]
+    (end,) = ended.eof(1.0)
+    assert (end.kind, end.code, end.reason) == (CloseKind.LOST, None, "the socket ended before the upgrade")
     assert link.next_timeout is None
     assert not link.wants_socket
     assert not ended.wants_socket
