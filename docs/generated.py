@@ -40,7 +40,8 @@ def error_classes() -> list[type[errors.ThalovantError]]:
 def error_names() -> dict[str, str]:
     """Every `name` that an error can have, and the class that has it first, as the source says it."""
     found = {kind.name: kind.__name__ for kind in error_classes()}
-    found |= {kind.value: type(link_error(Failure(kind=kind, message=""))).__name__ for kind in FailureKind}
+    links = [link_error(Failure(kind=kind, message="")) for kind in FailureKind]
+    found |= {error.name: type(error).__name__ for error in links}
     for path in sorted((ROOT / "thalovant").rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
             made = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""

@@ -3,6 +3,8 @@
 Importing this package is cheap: a name is loaded when it is first used.
 """
 
+import os
+
 from ._version import __version__
 
 TYPE_CHECKING = False  # as type checkers know it, without the time that `typing` takes
@@ -147,6 +149,12 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and no name that i
 
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
+
+
+if _level := os.environ.get("THALOVANT_LOG"):  # set up once, and nothing is loaded where nobody asked for it
+    from ._internal.logs import set_up
+
+    set_up(_level)
 
 
 def __dir__() -> list[str]:

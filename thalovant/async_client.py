@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from ._internal import logs
 from ._internal.options import (
     DEFAULT_USERAGENT,
     LISTEN_BUFFER,
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
     from .subscriptions import AsyncThalovantSubscription
-
-log: logging.Logger = logging.getLogger("thalovant")
 
 BinaryHandler: TypeAlias = "Callable[[Binary], object]"
 StateHandler: TypeAlias = Callable[[str, ThalovantError | None], object]
@@ -232,7 +230,7 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
             try:
                 handler(state.value, error)
             except Exception:
-                log.exception("A handler of state changes raised")
+                logs.handlers.exception("A handler of state changes raised")
 
         function(handler, "a handler of states", plain="it would never be awaited: use a plain function")
         session = self._session

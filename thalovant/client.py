@@ -7,7 +7,6 @@ loop thread; handlers run on a thread of their own, so that they may call the cl
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import warnings
 import weakref
@@ -16,6 +15,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from ._internal import logs
 from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
 from ._internal.portal import Handlers, Portal, blocking, iterating, shaped
 from .async_client import AsyncThalovantClient
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "ThalovantSubscription"]
 
 T = TypeVar("T")
-
-log: logging.Logger = logging.getLogger("thalovant")
 
 _live: weakref.WeakSet[ThalovantClient] = weakref.WeakSet()
 
@@ -203,7 +201,7 @@ class ThalovantClient(FromStored, SyncOnly):
 
 def _log_state_handler(done: Future[Any]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
-        log.error("A handler of state changes raised", exc_info=error)
+        logs.handlers.error("A handler of state changes raised", exc_info=error)
 
 
 def _close_all() -> None:

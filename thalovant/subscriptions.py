@@ -5,11 +5,11 @@ A handler that is too slow loses the oldest events, and their number is told.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from ._internal import logs
 from ._internal.options import function, text
 from .events import ThalovantEvent
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from thalovant_proto.events import Binary, Bus
 
     from .client import ThalovantClient
-
-log: logging.Logger = logging.getLogger("thalovant")
 
 #: Events that wait for a slow handler; beyond it the oldest are dropped and counted.
 HANDLER_BUFFER: Final = 1024
@@ -133,7 +131,7 @@ class AsyncThalovantSubscription:
             self._log_fault()
 
     def _log_fault(self) -> None:
-        log.exception("A handler of %r raised", self.event_name)
+        logs.handlers.exception("A handler of %r raised", self.event_name)
 
 
 class ThalovantSubscription:

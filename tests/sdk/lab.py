@@ -27,6 +27,9 @@ GENERATIONS = (3, 1, 0)
 #: What the hub takes besides utterances: `test.go` lets a skill go on, `test.flood` makes the hub talk.
 ALLOWED = (*DEFAULT_ALLOWED, "test.go", "test.note", "test.flood")
 
+#: The loggers of a client.
+LAYERS = ("thalovant.client", "thalovant.link", "thalovant.handlers", "thalovant.trust")
+
 T = TypeVar("T")
 _numbers = itertools.count(1)
 
@@ -202,7 +205,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """What the client logged; the hub in this process logs too."""
-    return [record for record in caplog.records if record.name == "thalovant"]
+    return [record for record in caplog.records if record.name in LAYERS]
 
 
 class States:

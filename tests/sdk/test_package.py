@@ -87,6 +87,7 @@ def test_type_checkers_see_the_same_names():
         for node in block.body
         if isinstance(node, ast.ImportFrom) and node.level == 1
         for name in node.names
+        if name.asname
     }
 
     assert seen == set(thalovant._HOME.items())

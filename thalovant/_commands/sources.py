@@ -17,7 +17,7 @@ def read_identity(options: dict[str, Any]) -> ThalovantIdentity:
         identity = ThalovantIdentity.from_file(options["identity_file"])
     elif options["config"] is not None or options["profile"] is not None:
         identity = ThalovantIdentity.from_config(options["config"], profile=options["profile"])
-    elif any(name.startswith("THALOVANT_") for name in os.environ):
+    elif any(name.startswith("THALOVANT_") and name != "THALOVANT_LOG" for name in os.environ):
         identity = ThalovantIdentity.from_env()
     else:
         raise ThalovantIdentityError(

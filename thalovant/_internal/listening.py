@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from thalovant_proto.events import request_id_of
 
 from ..errors import ThalovantError, ThalovantRuntimeError
 from ..events import EventPredicate, ThalovantEvent
+from . import logs
 from .error_mapping import out_of_time
 from .options import function, mapping
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from thalovant_proto.events import Bus
 
     from .session import ClientSession
-
-log = logging.getLogger("thalovant")
 
 
 async def next_event(session: ClientSession, name: str, matches: Filter | None, timeout: float) -> ThalovantEvent:
@@ -150,7 +148,7 @@ def event_filter(
         try:
             return bool(predicate(event))
         except Exception:
-            log.exception("A predicate for %r raised", event.name)
+            logs.handlers.exception("A predicate for %r raised", event.name)
             return False
 
     return matches

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -35,6 +34,7 @@ from thalovant_proto.outcomes import (
 
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
+from . import logs
 from .error_mapping import KeyFolders, ask_timeout, link_error, local_error, out_of_time
 from .options import UNCLOSED
 from .timings import Timings
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from ..protocols import HubProtocol
     from ..trust_store import TrustStore
     from .settings import Plan
-
-log = logging.getLogger("thalovant")
 
 #: How long a hub may take to answer our goodbye, in seconds, beyond what the caller of `close` allows for sending.
 GOODBYE_TIME: Final = 4.0
@@ -93,6 +91,7 @@ class ClientSession:
         self._saving: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None  # in the background
         self._trust: Trust | None = None  # to be saved
+        self._up_once = self._down = False  # there was a connection; there is an outage
         self._callers = Callers()
         self._timings = Timings()
 
@@ -229,7 +228,7 @@ class ClientSession:
         try:
             await self.connect(timeout)
         except ThalovantError as error:
-            log.warning("Could not connect in the background: %s", error)
+            logs.client.warning("Could not connect in the background: %s", error)
 
     async def close(self, timeout: float) -> None:
         """Say goodbye and leave nothing behind: no task, socket or timer. What was learnt is on disk afterwards."""
@@ -444,17 +443,35 @@ class ClientSession:
                 self._callers.deliver(outcome)
 
     def _state_changed(self, state: SessionState, error: ThalovantError | None) -> None:
-        log.debug("%s%s", state.value, "" if error is None else f": {error}")
+        logs.link.debug("%s %s%s", self._place, state.value, "" if error is None else f": {error}")
+        self._tell_outage(state, error)
         if state is SessionState.CONNECTING:
             self._timings = Timings.begin(self._now)
         elif state is SessionState.HANDSHAKE:
             self._timings.opened = self._now
         elif state in _ENDED:
             if error is not None and not (self._callers or self.on_state):
-                log.warning("The connection has ended: %s", error)  # nobody else says so
+                logs.client.warning("The connection has ended: %s", error)  # nobody else says so
             self._callers.ended(error or _closed())
         for handler in tuple(self.on_state):
             handler(state, error)
+
+    @property
+    def _place(self) -> str:
+        """The protocol and the address in use, or tried now."""
+        return self._plan.places[0 if self._stack is None else self._stack.route]
+
+    def _tell_outage(self, state: SessionState, error: ThalovantError | None) -> None:
+        """Log one warning for each outage, however many tries it takes, and that it is over."""
+        if state is SessionState.READY:
+            if self._down:
+                logs.client.info("Connected to %s again.", self._place)
+            self._up_once, self._down = True, False
+        elif state is SessionState.WAITING and self._up_once and not self._down:
+            self._down = True
+            logs.client.warning("The connection to %s is down, and is tried again: %s", self._place, error)
+        elif state in _ENDED:
+            self._up_once = self._down = False
 
     def _crashed(self, error: Exception) -> None:
         """The machines failed and are not to be trusted any more: everybody is told, the next call has new ones."""
@@ -482,7 +499,7 @@ class ClientSession:
                 await asyncio.to_thread(self._store.store, trust)
             except (OSError, ThalovantError) as error:
                 # The connection is fine; only the next one will not know this hub.
-                log.warning("What was learnt about the hub could not be saved: %s", error)
+                logs.client.warning("What was learnt about the hub could not be saved: %s", error)
 
 
 def _state_error(state: SessionState, failure: Failure | None) -> ThalovantError | None:

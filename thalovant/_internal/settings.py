@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
-from thalovant_io.dialer import Timeouts
+from thalovant_io.dialer import Timeouts, address_of
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.client.message_context import new_session_id
 from thalovant_proto.client.routes import Route
@@ -43,6 +43,7 @@ class Plan:
     config: ClientConfig
     timeouts: Timeouts
     routes: tuple[Route, ...]
+    places: tuple[str, ...]  # of the routes, for logs: protocol, host and port, and nothing else of an endpoint
 
 
 def check_identity(identity: object, who: str) -> None:
@@ -97,16 +98,17 @@ def make_plan(
         idempotent=retry == "idempotent",
         limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
     )
-    routes = tuple(
+    ways = [
         _route(identity, protocol, config, allow_insecure=allow_insecure, verified=verified) for protocol in protocols
-    )
+    ]
+    routes, places = tuple(way for way, _ in ways), tuple(place for _, place in ways)
     timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
-    return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes)
+    return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes, places=places)
 
 
 def _route(
     identity: ThalovantIdentity, protocol: HubProtocol, config: ClientConfig, *, allow_insecure: bool, verified: bool
-) -> Route:
+) -> tuple[Route, str]:
     endpoint = identity.endpoint_for(protocol)
     if endpoint is None:
         raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
@@ -128,7 +130,8 @@ def _route(
             name="insecure_endpoint",
             hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True.",
         )
-    return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
+    route = Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
+    return route, f"{name} {address_of(target)}"
 
 
 def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) -> HubProtocol:
