@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .terminal import json_text, say
+from .terminal import json_text, say, say_line, show_event, show_reply
 
 if TYPE_CHECKING:
     from ..client import ThalovantClient
+    from ..events import ThalovantEvent
+    from ..models import ThalovantReply
     from ..trust_store import TrustStore
+
+#: A number of seconds that somebody waits.
+SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 def make_client(options: dict[str, Any]) -> ThalovantClient:
@@ -45,3 +50,25 @@ def read_text(words: tuple[str, ...]) -> str:
 def show(options: dict[str, Any], fields: Any, text: str) -> None:
     """Print a result: `fields` with --json, else `text`."""
     say(json_text(fields) if options["as_json"] else text)
+
+
+def print_reply(options: dict[str, Any], reply: ThalovantReply, *, indent: int | None = 2) -> None:
+    """Print a reply: all of it with --json, on one line if `indent` is None, else what it says and shows."""
+    if options["as_json"]:
+        say(json_text(reply.as_dict(), indent=indent))
+    else:
+        show_reply(reply)
+
+
+def print_event(options: dict[str, Any], event: ThalovantEvent, *, before: str = "") -> None:
+    """Print an event on one line: all of it with --json, else what it says, after what is `before` it."""
+    if options["as_json"]:
+        say(json_text(event.as_dict(), indent=None))
+    else:
+        show_event(event, before=before)
+
+
+def heard_nothing(what: str, timeout: float | None) -> None:
+    """Say on standard error that the time is up and nothing has come."""
+    if timeout is not None:
+        say_line(f"thalovant: no event {what} within {timeout:g} s", err=True)

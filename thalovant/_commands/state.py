@@ -56,6 +56,24 @@ def version(options: dict[str, Any]) -> None:
     show(options, {"version": __version__}, f"thalovant, version {__version__}")
 
 
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that lets a shell complete commands and options.
+
+    \b
+    bash: thalovant completion bash > ~/.local/share/bash-completion/completions/thalovant
+    zsh:  thalovant completion zsh > DIR/_thalovant, where DIR is one of $fpath
+    fish: thalovant completion fish > ~/.config/fish/completions/thalovant.fish
+    """
+    from click.shell_completion import ShellComplete, get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None  # noqa: S101 - click has these three
+    # Not `source` of the class for bash, which would run a bash to ask for its version.
+    click.echo(ShellComplete.source(made(cli, {}, "thalovant", "_THALOVANT_COMPLETE")))
+
+
 @click.command("help", cls=Command)
 @click.argument("names", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context

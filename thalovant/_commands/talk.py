@@ -8,15 +8,13 @@ from typing import Any
 import click
 
 from .app import Command
-from .common import make_client, read_text, show
-from .terminal import json_text, say, say_line, show_event, show_reply, spinner
-
-_SECONDS = click.FloatRange(min=0, min_open=True)
+from .common import SECONDS, heard_nothing, make_client, print_event, print_reply, read_text, show
+from .terminal import spinner
 
 
 @click.command(cls=Command)
 @click.argument("words", nargs=-1, required=True, metavar="TEXT")
-@click.option("--timeout", type=_SECONDS, default=12.0, show_default=True, metavar="S",
+@click.option("--timeout", type=SECONDS, default=12.0, show_default=True, metavar="S",
               help="Seconds to wait for the reply, once connected.")  # fmt: skip
 @click.option("--lang", default="en-us", show_default=True)
 @click.option("--session-id", metavar="ID")
@@ -27,15 +25,12 @@ def ask(options: dict[str, Any], words: tuple[str, ...], timeout: float, lang: s
     client = make_client(options)
     with spinner(client, quiet=options["as_json"]), client:
         reply = client.ask(text, timeout=timeout, lang=lang, session_id=session_id)
-    if options["as_json"]:
-        say(json_text(reply.as_dict()))
-    else:
-        show_reply(reply)
+    print_reply(options, reply)
 
 
 @click.command(cls=Command)
 @click.argument("event")
-@click.option("--timeout", type=_SECONDS, metavar="S", help="Stop after S seconds.")
+@click.option("--timeout", type=SECONDS, metavar="S", help="Stop after S seconds.")
 @click.option("--max-events", type=click.IntRange(min=1), metavar="N", help="Stop after N events.")
 @click.option("--session-id", metavar="ID")
 @click.pass_obj
@@ -47,12 +42,9 @@ def listen(
     with make_client(options) as client:
         for one in client.listen(event, timeout=timeout, max_events=max_events, session_id=session_id):
             heard += 1
-            if options["as_json"]:
-                say(json_text(one.as_dict(), indent=None))
-            else:
-                show_event(one)
-    if not heard and timeout is not None:
-        say_line(f"thalovant: no event {event!r} within {timeout:g} s", err=True)
+            print_event(options, one)
+    if not heard:
+        heard_nothing(repr(event), timeout)
 
 
 @click.command(cls=Command)

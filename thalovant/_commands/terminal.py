@@ -56,9 +56,9 @@ def json_text(fields: Any, *, indent: int | None = 2, sort: bool = True) -> str:
     return json.dumps(fields, indent=indent, sort_keys=sort, separators=separators).replace("\x7f", "\\u007f")
 
 
-def show_event(event: ThalovantEvent) -> None:
-    """Write an event on one line: its text, else its data."""
-    say_line(event.text or json_text(event.data, indent=None))
+def show_event(event: ThalovantEvent, *, before: str = "") -> None:
+    """Write an event on one line: its text, else its data, after what is `before` it."""
+    say_line(before + (event.text or json_text(event.data, indent=None)))
 
 
 def show_reply(reply: ThalovantReply) -> None:

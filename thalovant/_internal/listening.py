@@ -52,13 +52,13 @@ async def next_event(session: ClientSession, name: str, matches: Filter | None, 
 
 async def each_event(
     session: ClientSession,
-    name: str,
+    name: str | None,
     matches: Filter | None,
     timeout: float | None,
     max_events: int | None,
     inbox: Inbox,
 ) -> AsyncGenerator[ThalovantEvent, None]:
-    """Events of that name as they come, through `inbox`; ends silently after `timeout` seconds or `max_events`."""
+    """Events of that name (None: all) as they come, through `inbox`; ends after `timeout` seconds or `max_events`."""
     if max_events is not None and max_events <= 0:
         return
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
