@@ -112,13 +112,14 @@ class SocketProtocol(asyncio.BufferedProtocol):
 class LoopEndpoint(Endpoint[OutcomeT, WireT]):
     """An endpoint on an asyncio loop, with at most one socket and one timer."""
 
-    __slots__ = ("_timer", "_timer_at", "loop")
+    __slots__ = ("_timer", "_timer_at", "_waits", "loop")
 
     def __init__(self, machine: Machine[OutcomeT] | None, loop: asyncio.AbstractEventLoop, **role: Any) -> None:
         super().__init__(machine, **role)
         self.loop: asyncio.AbstractEventLoop = loop
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
+        self._waits = False  # there may be something to write at the end of this turn
 
     @property
     def now(self) -> float:
@@ -130,6 +131,7 @@ class LoopEndpoint(Endpoint[OutcomeT, WireT]):
         self.settled()
 
     def settled(self) -> None:
+        self._waits = False
         # A timer that comes too early stays: most deadlines move away with each message, and early is harmless.
         when = None if self.over else self.next_timeout
         if self._timer is not None and (when is None or when < self._timer_at):
@@ -143,9 +145,24 @@ class LoopEndpoint(Endpoint[OutcomeT, WireT]):
         self._timer = None
         self.timed_out()
 
+    def react(self) -> None:
+        # Tasks that outcomes wake or begin go first: what they send leaves in one write with what is owed by itself.
+        self._running = True
+        try:
+            self._waits = self._tell_outcomes()
+        finally:
+            self._running = False
+        if not self._waits:
+            super().react()
+
     def unanswered(self, sock: socket.socket) -> None:
-        # After the tasks that it wakes or begins: they may answer, and an answer acknowledges for nothing.
-        self.loop.call_soon(super().unanswered, sock)
+        # After those tasks, too: an answer acknowledges for nothing.
+        self.loop.call_soon(self._turn_ended, sock)
+
+    def _turn_ended(self, sock: socket.socket) -> None:
+        if self._waits:
+            self.wake()
+        super().unanswered(sock)
 
     def post(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits

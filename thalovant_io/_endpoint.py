@@ -86,7 +86,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
                 self._machine.receive_data(data, now)
             if tls is not None and (tls.closed or tls.fault is not None):
                 self._end(tls.fault, now)
-            self._run()
+            self.react()
         except Exception as exc:
             self.crashed(exc)
         if not self._answered:
@@ -161,17 +161,20 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
             self._running = False
         self.settled()
 
-    def _tell_outcomes(self) -> None:
+    def _tell_outcomes(self) -> bool:
+        """Returns whether there were any."""
         machine = self._machine
         if machine is None:
-            return
+            return False
         for effect in machine.effects():
             future = self._effects[effect.id] = start_derivation(effect)
             future.add_done_callback(partial(self._derived_in_thread, effect.id))
-        for outcome in machine.outcomes():
+        outcomes = machine.outcomes()
+        for outcome in outcomes:
             self.tell(outcome)
             if self.over:
-                return
+                break
+        return bool(outcomes)
 
     def _write_output(self, order: Order) -> bool:
         """Write what belongs to the present socket. A full one gets no more, unless these are its last bytes."""
@@ -284,6 +287,10 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
     @abstractmethod
     def crashed(self, error: Exception) -> None:
         """End because of a bug of ours, and see that somebody learns of it."""
+
+    def react(self) -> None:
+        """Do what follows from bytes that came."""
+        self._run()
 
     def unanswered(self, sock: socket.socket) -> None:
         """Acknowledge what `sock` has brought, unless something was written meanwhile."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import queue
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +15,7 @@ import pytest
 
 from tests.io.pki import Pki
 from tests.io.running import PATIENCE, Accepted, BlackHole, Server, echo, free_port
-from tests.io.stacks import Failed, FrameClient, Heard, Opened, Outcome
+from tests.io.stacks import Failed, FrameClient, Heard, Opened, Outcome, framed
 from thalovant_io._asyncio import dial
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.derivation import start_derivation
@@ -85,6 +86,38 @@ async def test_a_driver_can_be_aborted_at_every_turn(pki: Pki) -> None:
             await driver.closed()
             assert len(asyncio.all_tasks()) == 1
         gc.collect()
+
+
+async def test_what_a_task_answers_leaves_with_what_the_stack_owes(pki: Pki) -> None:
+    """In one write, which is one TLS record."""
+
+    class Polite(FrameClient):
+        def frame_received(self, body: bytes) -> None:
+            super().frame_received(body)
+            self.send(b"ack")
+
+    heard, records = asyncio.Event(), queue.Queue[bytes]()
+
+    def hook(outcome: Outcome) -> None:
+        if isinstance(outcome, Heard):
+            heard.set()
+
+    def script(connection: Accepted) -> None:
+        connection.sock.sendall(framed(b"go"))
+        records.put(connection.sock.recv(100))
+        connection.rest()
+
+    with Server(script, tls=pki.server()) as server:
+        stack = Polite(server.target)
+        driver = AsyncioDriver(stack, on_outcome=hook, tls=pki.client())
+        driver.start()
+        await heard.wait()
+        stack.send(b"answer")
+        driver.wake()
+        assert await asyncio.to_thread(records.get, timeout=PATIENCE) == framed(b"ack") + framed(b"answer")
+        stack.stop()
+        driver.wake()
+        await driver.closed()
 
 
 async def test_waiting_for_the_end_may_be_cancelled(pki: Pki) -> None:
