@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged, ProtocolError
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from thalovant_proto.failures import Failure
     from thalovant_proto.outcomes import Delivery
 
+    from ..trust_store import TrustStore
+
 _LINK_ERRORS: dict[FailureKind, type[ThalovantConnectionError]] = {
     FailureKind.REFUSED: ThalovantHubRefusedError,
     FailureKind.WRONG_PASSWORD: ThalovantHubRefusedError,
@@ -46,11 +50,19 @@ class KeyFolders(ProtocolError):
     """The cause of a client's rejected key: the folder of that key, and perhaps one of another."""
 
     def __init__(self, used: Path, other: Path | None) -> None:
+        self.used = str(used)
+        self.other = None if other is None else str(other)
         where = "the state folder of the first contact" if other is None else f"{other}, where another key is"
         hint = f"Our key is in {used}. Let noise_state_dir name {where}, or have the pin reset at the hub."
         super().__init__("a key that the hub rejects", hint=hint)
-        self.used = str(used)
-        self.other = None if other is None else str(other)
+
+
+def with_folders(failure: Failure, store: TrustStore) -> Failure:
+    """The failure; if a key was rejected, with the folders of that key and of another one."""
+    if failure.kind is not FailureKind.CLIENT_KEY_REJECTED:
+        return failure
+    cause = KeyFolders(store.folder, store.other_folder)
+    return evolve(failure, cause=cause, hint=cause.hint)
 
 
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:

@@ -19,7 +19,6 @@ from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_proto import events as wire
 from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.failures import Failure, FailureKind
 from thalovant_proto.outcomes import (
     AskEnded,
     AskFailed,
@@ -35,7 +34,7 @@ from thalovant_proto.outcomes import (
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
 from . import logs
-from .error_mapping import KeyFolders, ask_timeout, link_error, local_error, out_of_time
+from .error_mapping import ask_timeout, link_error, local_error, out_of_time, with_folders
 from .options import UNCLOSED
 from .timings import Timings
 from .waiters import Ask, Callers, Subscribers
@@ -151,7 +150,7 @@ class ClientSession:
     def last_error(self) -> ThalovantError | None:
         """Why there is no connection, None if nothing is wrong."""
         failure = None if self._stack is None else self._stack.failure
-        return None if failure is None else link_error(self._told(failure))
+        return None if failure is None else link_error(with_folders(failure, self._store))
 
     @property
     def _now(self) -> float:
@@ -411,16 +410,9 @@ class ClientSession:
         if self._driver is not None:
             self._driver.wake()
 
-    def _told(self, failure: Failure) -> Failure:
-        """The failure; of a rejected key it is told where that key and perhaps another one are."""
-        if failure.kind is not FailureKind.CLIENT_KEY_REJECTED:
-            return failure
-        cause = KeyFolders(self._store.folder, self._store.other_folder)
-        return evolve(failure, cause=cause, hint=cause.hint)
-
     def _outcome(self, outcome: object) -> None:
         if isinstance(outcome, StateChanged | AskFailed | SendFailed) and outcome.failure is not None:
-            outcome = evolve(outcome, failure=self._told(outcome.failure))
+            outcome = evolve(outcome, failure=with_folders(outcome.failure, self._store))
         match outcome:
             case Delivered():
                 self._subscribers.deliver(outcome)
