@@ -152,7 +152,7 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and no name that i
 
 
 if _level := os.environ.get("THALOVANT_LOG"):  # set up once, and nothing is loaded where nobody asked for it
-    from ._internal.logs import set_up
+    from .logs import set_up
 
     set_up(_level)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from ._internal import logs
+from . import logs
 from ._internal.options import (
     DEFAULT_USERAGENT,
     LISTEN_BUFFER,
@@ -146,6 +146,13 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
             True
         """
         return self.state == "ready"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._where} {self.state}>"
+
+    @property
+    def _where(self) -> str:
+        return self._session._plan.where(self.protocol)
 
     # --- the connection ---
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from ._internal import logs
+from . import logs
 from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
 from ._internal.portal import Handlers, Portal, blocking, iterating, shaped
 from .async_client import AsyncThalovantClient
@@ -82,6 +82,9 @@ class ThalovantClient(FromStored, SyncOnly):
             True
         """
         return self._original.connected
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._original._where} {self.state}>"
 
     # --- the connection ---
 

@@ -84,6 +84,9 @@ class _Conversation(Generic[C]):
         self.lang = lang
         self.context: dict[str, Any] = mapping(context, "context")
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.session_id!r} {self.lang!r} of {self.client!r}>"
+
     def _options(self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None) -> dict[str, Any]:
         """The options of a call on the client."""
         return {

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent
-from .render import visible
+from .render import to_markdown, visible
 from .rich import ThalovantDisplayItem, strip_ssml, text_items
 
 ThalovantConnectionPhase: TypeAlias = Literal["idle", "connecting", "open", "handshake", "ready", "closed", "error"]
@@ -19,16 +19,17 @@ _SHOWN: Final = (
     *("text", "display_text", "handled", "ok", "claimed"),
     *("session_id", "request_id", "lang", "dropped_media"),
 )
+_LONGEST_REPR: Final = 200  # characters of a reply's text
 _FALLBACK: Final = "fallback"  # in the id of a pipeline that takes what no skill understood
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ThalovantReply:
     """The hub's answer to one request.
 
     `text` is all speech in one line, `utterances` its pieces, `handled` whether the hub said that it is done,
     `failure_event` what went wrong besides, `events` everything that belongs to it, `raw_messages` what these were made
-    from, `dropped_media` how many sounds were over the limit and left out.
+    from, `dropped_media` how many sounds were over the limit and left out. A notebook shows it with its media.
     """
 
     text: str
@@ -137,6 +138,15 @@ class ThalovantReply:
             "failure_event": self.failure_event.as_dict() if self.failure_event else None,
             "events": [event.as_dict() for event in self.events],
         }
+
+    def __repr__(self) -> str:
+        state = "ok" if self.ok else f"failed: {self.failure_event.name!r}" if self.failure_event else "unfinished"
+        kinds = dict.fromkeys(item.kind for item in self.display_items() if item.kind != "text")
+        text = self.text if len(self.text) <= _LONGEST_REPR else f"{self.text[:_LONGEST_REPR]}…"
+        return f"<{type(self).__name__} {text!r} {', '.join((state, *kinds))}>"
+
+    def _repr_markdown_(self) -> str:
+        return to_markdown(self.display_items()) or "(nothing was said)"
 
     def _named(self, key: str) -> tuple[str, ...]:
         found = (event.context.get(key) for event in self.events)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ._internal import logs
+from . import logs
 from ._internal.options import function, text
 from .events import ThalovantEvent
 
@@ -55,6 +55,9 @@ class AsyncThalovantSubscription:
                 self._task.cancel()
 
     unsubscribe = close
+
+    def __repr__(self) -> str:
+        return _shown(self, self._closed)
 
     def __enter__(self) -> Self:
         return self
@@ -157,8 +160,17 @@ class ThalovantSubscription:
 
     unsubscribe = close
 
+    def __repr__(self) -> str:
+        return _shown(self, self._subscription._closed)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _shown(subscription: AsyncThalovantSubscription | ThalovantSubscription, closed: bool) -> str:
+    dropped = f", {subscription.dropped} dropped" if subscription.dropped else ""
+    state = "closed" if closed else "open"
+    return f"<{type(subscription).__name__} {subscription.event_name!r} {state}{dropped}>"

@@ -72,6 +72,9 @@ class LocalHub:
         )
         self._hub.watch(self._hear)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._hub!r}>"
+
     # --- life ---
 
     def start(self) -> None:

@@ -54,7 +54,7 @@ def test_levels(tmp_path, level, shown, hidden):
 @pytest.mark.parametrize("level", [None, ""])
 def test_nothing_is_set_up_unasked(tmp_path, level):
     """Not even the module that does it is loaded."""
-    program = "import sys, thalovant; assert not {'logging', 'thalovant._internal.logs'} & set(sys.modules)"
+    program = "import sys, thalovant; assert not {'logging', 'thalovant.logs'} & set(sys.modules)"
 
     assert _logs(level, program, home=str(tmp_path)) == ""
 

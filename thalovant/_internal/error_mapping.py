@@ -8,7 +8,7 @@ from attrs import evolve
 
 from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged, ProtocolError
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.outcomes import AskFailed, AskFault
+from thalovant_proto.outcomes import AskFailed, AskFault, SessionState
 
 from ..errors import (
     ThalovantClientKeyRejectedError,
@@ -79,6 +79,11 @@ def link_error(failure: Failure, *, delivery: Delivery | None = None) -> Thalova
     if isinstance(error, ThalovantClientKeyRejectedError) and isinstance(failure.cause, KeyFolders):
         error.key_folder, error.other_key_folder = failure.cause.used, failure.cause.other
     return error
+
+
+def state_error(state: SessionState, failure: Failure | None) -> ThalovantConnectionError | None:
+    """The error that a state of the session comes of; None for one that was wanted."""
+    return None if failure is None or state is SessionState.CLOSED else link_error(failure)
 
 
 def send_error(failure: Failure, delivery: Delivery) -> Exception:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from thalovant_proto.events import request_id_of
 
+from .. import logs
 from ..errors import ThalovantError, ThalovantRuntimeError
 from ..events import EventPredicate, ThalovantEvent
-from . import logs
 from .error_mapping import out_of_time
 from .options import function, mapping
 

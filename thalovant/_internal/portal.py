@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
-from ..errors import ThalovantRuntimeError
+from ..errors import ThalovantError, ThalovantRuntimeError
 
 # Imported with the first thread, since there are programs that import a client and make none.
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Portal:
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop and wait for its result. Ctrl-C, or any exception here, cancels it."""
+        __tracebackhide__ = True
         if self._inside:
             raise ThalovantRuntimeError(
                 "The synchronous client cannot wait on its own loop thread.",
@@ -199,12 +200,15 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         """The result, once it is there; raises what the coroutine raised."""
-        if self._error is None:
+        __tracebackhide__ = True
+        error, self._error = self._error, None
+        if error is None:
             return self._result
         try:
-            raise self._error
+            # What we raise on purpose says what happened: the frames of the loop would only hide the caller's line.
+            raise error.with_traceback(None) if isinstance(error, ThalovantError | ValueError) else error
         finally:
-            self._error = None  # its traceback holds this frame
+            del error  # its traceback holds this frame
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -241,6 +245,7 @@ def blocking(method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]]) -> Cal
 
     @functools.wraps(method)
     def twin(self: WaitingTwin, /, *args: P.args, **options: P.kwargs) -> R:
+        __tracebackhide__ = True  # from notebooks and test runners, which then show the caller's line
         return self._here().call(lambda: method(self._original, *args, **options))
 
     return twin

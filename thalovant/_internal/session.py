@@ -31,18 +31,17 @@ from thalovant_proto.outcomes import (
     TrustChanged,
 )
 
+from .. import logs
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
-from . import logs
-from .error_mapping import ask_timeout, link_error, local_error, out_of_time, with_folders
+from .error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, with_folders
 from .options import UNCLOSED
-from .timings import Timings
+from .timings import Outages, Timings
 from .waiters import Ask, Callers, Subscribers
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from thalovant_proto.failures import Failure
     from thalovant_proto.trust import Trust
 
     from ..protocols import HubProtocol
@@ -90,7 +89,7 @@ class ClientSession:
         self._saving: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None  # in the background
         self._trust: Trust | None = None  # to be saved
-        self._up_once = self._down = False  # there was a connection; there is an outage
+        self._outages = Outages()
         self._callers = Callers()
         self._timings = Timings()
 
@@ -139,7 +138,7 @@ class ClientSession:
     @property
     def state_error(self) -> ThalovantError | None:
         """What the present state comes of, None if nothing is wrong."""
-        return None if self._stack is None else _state_error(self.state, self._stack.failure)
+        return None if self._stack is None else state_error(self.state, self._stack.failure)
 
     @property
     def protocol(self) -> HubProtocol:
@@ -417,7 +416,7 @@ class ClientSession:
             case Delivered():
                 self._subscribers.deliver(outcome)
             case StateChanged(state=state, failure=failure):
-                self._state_changed(state, _state_error(state, failure))
+                self._state_changed(state, state_error(state, failure))
             case wire.HandshakeCompleted():
                 self._timings.completed = self._now
             case Connected():
@@ -436,7 +435,7 @@ class ClientSession:
 
     def _state_changed(self, state: SessionState, error: ThalovantError | None) -> None:
         logs.link.debug("%s %s%s", self._place, state.value, "" if error is None else f": {error}")
-        self._tell_outage(state, error)
+        self._outages.tell(state, self._place, error)
         if state is SessionState.CONNECTING:
             self._timings = Timings.begin(self._now)
         elif state is SessionState.HANDSHAKE:
@@ -452,18 +451,6 @@ class ClientSession:
     def _place(self) -> str:
         """The protocol and the address in use, or tried now."""
         return self._plan.places[0 if self._stack is None else self._stack.route]
-
-    def _tell_outage(self, state: SessionState, error: ThalovantError | None) -> None:
-        """Log one warning for each outage, however many tries it takes, and that it is over."""
-        if state is SessionState.READY:
-            if self._down:
-                logs.client.info("Connected to %s again.", self._place)
-            self._up_once, self._down = True, False
-        elif state is SessionState.WAITING and self._up_once and not self._down:
-            self._down = True
-            logs.client.warning("The connection to %s is down, and is tried again: %s", self._place, error)
-        elif state in _ENDED:
-            self._up_once = self._down = False
 
     def _crashed(self, error: Exception) -> None:
         """The machines failed and are not to be trusted any more: everybody is told, the next call has new ones."""
@@ -492,10 +479,6 @@ class ClientSession:
             except (OSError, ThalovantError) as error:
                 # The connection is fine; only the next one will not know this hub.
                 logs.client.warning("What was learnt about the hub could not be saved: %s", error)
-
-
-def _state_error(state: SessionState, failure: Failure | None) -> ThalovantError | None:
-    return None if failure is None or state is SessionState.CLOSED else link_error(failure)  # we wanted that
 
 
 def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:

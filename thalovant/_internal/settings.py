@@ -30,6 +30,8 @@ from ..identity import ThalovantIdentity
 from ..trust_store import pin_id
 
 if TYPE_CHECKING:
+    from thalovant_proto.carrier import Target
+
     from ..protocols import HubProtocol
 
 _SCHEMES: dict[HubProtocol, str] = {"wss": "wss", "https": "https", "mqtt": "mqtts"}  # with TLS
@@ -43,7 +45,16 @@ class Plan:
     config: ClientConfig
     timeouts: Timeouts
     routes: tuple[Route, ...]
-    places: tuple[str, ...]  # of the routes, for logs: protocol, host and port, and nothing else of an endpoint
+    targets: tuple[Target, ...]  # where each leads
+
+    def where(self, protocol: HubProtocol) -> str:
+        """Transport, host and port, for people."""
+        return f"{protocol} {address_of(self.targets[self.protocols.index(protocol)])}"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The routes in logs: protocol, host and port, and nothing else of an endpoint."""
+        return tuple(self.where(protocol) for protocol in self.protocols)
 
 
 def check_identity(identity: object, who: str) -> None:
@@ -101,14 +112,14 @@ def make_plan(
     ways = [
         _route(identity, protocol, config, allow_insecure=allow_insecure, verified=verified) for protocol in protocols
     ]
-    routes, places = tuple(way for way, _ in ways), tuple(place for _, place in ways)
+    routes, targets = zip(*ways, strict=True)
     timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
-    return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes, places=places)
+    return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes, targets=targets)
 
 
 def _route(
     identity: ThalovantIdentity, protocol: HubProtocol, config: ClientConfig, *, allow_insecure: bool, verified: bool
-) -> tuple[Route, str]:
+) -> tuple[Route, Target]:
     endpoint = identity.endpoint_for(protocol)
     if endpoint is None:
         raise ThalovantUnsupportedProtocolError(f"The identity has no {protocol.upper()} endpoint.")
@@ -130,8 +141,7 @@ def _route(
             name="insecure_endpoint",
             hint=f"Use {_SCHEMES[protocol]}://, or in a network of your own allow_insecure=True.",
         )
-    route = Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here))
-    return route, f"{name} {address_of(target)}"
+    return Route(name=name, pin_id=pin, make_link=links(secure=verified if target.tls else here)), target
 
 
 def choose_protocol(identity: ThalovantIdentity, protocol: str | None = None) -> HubProtocol:

@@ -1,4 +1,4 @@
-"""The times at which a connection reached its phases, for `connection_info`."""
+"""What became of a connection and when: the times of its phases, and its outages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from attrs import define
 
 from thalovant_proto.outcomes import SessionState
 
+from .. import logs
 from ..models import ThalovantConnectionInfo, ThalovantConnectionPhase
 
 _PHASES: dict[SessionState, ThalovantConnectionPhase] = {
@@ -71,3 +72,23 @@ def _iso(at: datetime | None) -> str | None:
 
 def _ms(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round((end - start) * 1000, 3)
+
+
+@define(eq=False)
+class Outages:
+    """Logs one warning for each outage, however many tries it takes, and that it is over."""
+
+    was_up: bool = False
+    down: bool = False
+
+    def tell(self, state: SessionState, place: str, error: Exception | None) -> None:
+        """The session is in `state`, because of `error`."""
+        if state is SessionState.READY:
+            if self.down:
+                logs.client.info("Connected to %s again.", place)
+            self.was_up, self.down = True, False
+        elif state is SessionState.WAITING and self.was_up and not self.down:
+            self.down = True
+            logs.client.warning("The connection to %s is down, and is tried again: %s", place, error)
+        elif _PHASES[state] in ("closed", "error") and state is not SessionState.CLOSING:
+            self.was_up = self.down = False

@@ -21,6 +21,7 @@ from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
 from thalovant_proto.events import Generation
 from thalovant_proto.secret import Secret
 
+from .._internal.redact import redact_text
 from .._internal.secret_files import write_secret
 from ..identity import ThalovantIdentity
 from .actions import RoutedPeer
@@ -151,6 +152,10 @@ class Hub:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def __repr__(self) -> str:
+        urls = () if self._running is None else self._running.listeners.endpoints.values()
+        return f"<{type(self).__name__} {redact_text(' '.join(urls)) or 'stopped'}>"
 
     # --- what it is ---
 
