@@ -7,7 +7,7 @@ swapped: a hub refuses a second one for good. In one folder, shared by every ide
 * `<name>_noise.key`: our static key in hex
 * `<name>_noise_psks.json`: "<sha256(access_key)[:16]>@<node id>" → PSK in hex, at most 32, oldest first
 * `_thalovant.json`: what only we know, by identity: v3 seen, MQTT layout, and of which password a PSK is; in the shared
-  folder also where the keys of identities are that came from files, so that they are found without the file
+  folder also in which folder each identity has its key, so that it is found from wherever the identity is loaded
 
 Everybody who changes them holds the lock file `._identity.json.lock`. Written by earlier releases: the same names, the
 same lock. Official clients: the same names, no lock.
@@ -164,12 +164,15 @@ class TrustStore:
     # --- the folder ---
 
     def _is_found(self, folder: Path) -> bool:
-        """Whether whoever has the identity without its file finds that folder, or the one that it has used before."""
-        try:
-            shared = shared_folder()
-        except ThalovantIdentityError:
-            return True  # there is no place to say it
-        return folder == shared or pointer(shared, self._owner) is not None
+        """Whether whoever has the identity from elsewhere finds that folder, or the one that was used before."""
+        first = self._pointer
+        return first is not None and (first == folder or first != shared_folder())
+
+    @property
+    def _pointer(self) -> Path | None:
+        with suppress(ThalovantIdentityError):
+            return pointer(shared_folder(), self._owner)
+        return None
 
     def _point(self, shared: Path, folder: Path) -> None:
         with suppress(ThalovantIdentityError):
@@ -253,7 +256,8 @@ class TrustStore:
             with suppress(ThalovantIdentityError):  # what is broken there is no concern of a place of our own
                 known = self._pins(place)
                 pins = {one: known[one] for one in self._names() if one in known}
-                key = static_key_in(place) if place != folder and (pins or is_used(place, self._owner)) else None
+                ours = pins or is_used(place, self._owner) or place == self._pointer
+                key = static_key_in(place) if place != folder and ours else None
                 if key is not None:
                     return name_in(place), evolve(self._read(place, key), pins=pins)
         return "", None

@@ -347,6 +347,23 @@ def test_bad_input_is_named_with_the_option_to_change(
     assert not (home / "xdg_data_home").exists()
 
 
+def test_a_user_without_a_home_is_told(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container; with the option that helps."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+
+    message = refusal(capsys, *FREE)
+
+    assert "no home folder" in message
+    assert "--state" in message
+
+
 def test_a_taken_port_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the number and the option."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -49,6 +49,7 @@ def test_full_identity():
         ("default_path", ["default_path", "defaultPath", "hub_http_path", "path", "uri_path"]),
         ("crypto_key", ["crypto_key", "cryptoKey"]),
         ("ca_file", ["ca_file", "caFile"]),
+        ("noise_state_dir", ["noise_state_dir", "noiseStateDir"]),
     ],
 )
 def test_aliases(field, aliases):

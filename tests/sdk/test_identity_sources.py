@@ -206,11 +206,12 @@ def test_almost_projected_secret(projected, environment, lacks):
 
 def test_ca_file_is_relative_to_the_identity_file(tmp_path):
     """An identity and its CA travel in one folder, wherever the process runs."""
-    write(tmp_path / "id.json", PLAIN | {"caFile": "pki/ca.crt"})
-    write(tmp_path / "absolute.json", PLAIN | {"ca_file": "/etc/ca.crt"})
+    write(tmp_path / "id.json", PLAIN | {"caFile": "pki/ca.crt", "noise_state_dir": "keys"})
+    write(tmp_path / "absolute.json", PLAIN | {"ca_file": "/etc/ca.crt", "noise_state_dir": "~/keys"})
 
-    assert ThalovantIdentity.from_file(tmp_path / "id.json").ca_file == str(tmp_path / "pki/ca.crt")
-    assert ThalovantIdentity.from_file(tmp_path / "absolute.json").ca_file == "/etc/ca.crt"
+    for name, ca_file, folder in (("id", tmp_path / "pki/ca.crt", "keys"), ("absolute", Path("/etc/ca.crt"), "keys")):
+        identity = ThalovantIdentity.from_file(tmp_path / f"{name}.json")
+        assert (identity.ca_file, identity.noise_state_dir) == (str(ca_file), str(tmp_path / folder))
 
 
 # --- saving ---
@@ -228,9 +229,10 @@ def test_save(tmp_path):
 def test_save_makes_a_relative_ca_absolute(tmp_path, environment):
     """The file may end up in another folder than the one that the CA was named from."""
     environment.chdir(tmp_path)
-    path = ThalovantIdentity.from_mapping(PLAIN | {"ca_file": "ca.crt"}).save("deep/id.json")
+    path = ThalovantIdentity.from_mapping(PLAIN | {"ca_file": "ca.crt", "noise_state_dir": "keys"}).save("deep/id.json")
 
-    assert ThalovantIdentity.from_file(path).ca_file == str(tmp_path / "ca.crt")
+    saved = ThalovantIdentity.from_file(path)
+    assert (saved.ca_file, saved.noise_state_dir) == (str(tmp_path / "ca.crt"), str(tmp_path / "keys"))
 
 
 @POSIX

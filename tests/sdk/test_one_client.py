@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,19 @@ def test_any_order(sources: Sources, order: tuple[str, ...]) -> None:
     assert store.forget(pin)
     assert [TrustStore(None, sources.load[source]()).pins() for source in order] == [{}, {}, {}]
     assert folder in (sources.home / "app/hivemind", sources.home / ".config/thalovant/hivemind")
+
+
+def test_first_contact_from_everywhere_at_once(sources: Sources) -> None:
+    """Processes that load it at the same time from a file and from variables make one key."""
+    load = "import sys; from thalovant import *; TrustStore(None, eval(sys.argv[1])).load()"
+    of_file = f"ThalovantIdentity.from_file({str(sources.home / 'app')!r})"
+    started = [
+        subprocess.Popen([sys.executable, "-c", load, read])
+        for read in (of_file, "ThalovantIdentity.from_env()", "ThalovantIdentity.from_config()") * 2
+    ]
+
+    assert [process.wait(60) for process in started] == [0] * 6
+    assert len(sources.keys) == 1
 
 
 def test_copy_of_the_file(sources: Sources) -> None:

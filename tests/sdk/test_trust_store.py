@@ -570,6 +570,18 @@ def test_shared_folder(home, monkeypatch, tmp_path):
     assert shared_folder() == tmp_path / "xdg/hivemind"
 
 
+def test_user_without_a_home(identity, monkeypatch, tmp_path):
+    """An identity of a file keeps its trust beside it; any other is told how to name a folder."""
+    monkeypatch.setattr(Path, "home", _nowhere)
+
+    assert TrustStore(None, ThalovantIdentity.from_file(write(tmp_path / "id.json", FULL))).load().pins == {}
+    assert "noise_state_dir" in refusal(TrustStore(None, identity).load).hint
+
+
+def _nowhere():
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_identity_without_a_file_uses_the_shared_folder(identity, home):
     """From the environment or from code there is no better place."""
     store = TrustStore(None, identity)
