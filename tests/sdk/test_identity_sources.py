@@ -338,6 +338,16 @@ def test_config_shapes(tmp_path, config):
     assert ThalovantIdentity.from_config(write(tmp_path / "c.yaml", config)).site_id == "kitchen"
 
 
+@pytest.mark.parametrize("own", [{}, {"noise_state_dir": "own"}])
+def test_folder_of_a_profile(tmp_path, own):
+    """The folder of keys may be named in the profile or in its identity."""
+    profile = {"noise_state_dir": "keys", "identity": PLAIN | own}
+
+    identity = ThalovantIdentity.from_config(write(tmp_path / "c.yaml", {"profiles": {"default": profile}}))
+
+    assert identity.noise_state_dir == str(tmp_path / (own or profile)["noise_state_dir"])
+
+
 def test_profile_of_a_config_without_profiles(tmp_path):
     """There is one identity; a profile that is asked for is it."""
     assert ThalovantIdentity.from_config(write(tmp_path / "c.yaml", PLAIN), profile="any").site_id == "kitchen"

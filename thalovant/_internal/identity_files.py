@@ -143,7 +143,9 @@ def _present(values: dict[str, Any]) -> dict[str, Any]:
 
 def _identity_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
     nested = values.get("identity")
-    return nested if isinstance(nested, Mapping) else values
+    if not isinstance(nested, Mapping):
+        return values
+    return {name: values[name] for name in ("noise_state_dir",) if name in values} | dict(nested)
 
 
 def _yaml(text: str, path: Path) -> Mapping[str, Any]:

@@ -218,12 +218,12 @@ def _program() -> str:
 async def _run(local: Hub, name: str, command: tuple[str, ...], folder: Path, stop: _Stop) -> int:
     identity = local.identity(name)
     assert identity is not None  # noqa: S101 - it was added before
-    found = variables(replace(identity, noise_state_dir=str(folder)))
+    identity = replace(identity, noise_state_dir=str(folder))
     # Of another identity of the user's, no variable may be left.
     others = {name: value for name, value in os.environ.items() if not is_variable(name)}
     try:
         await prepare_trust(local, name, folder)
-        child = await asyncio.create_subprocess_exec(*command, env={**others, **found})
+        child = await asyncio.create_subprocess_exec(*command, env={**others, **variables(identity)})
     except ThalovantIdentityError as error:
         raise HubSetupError(str(error)) from None
     except OSError as error:
