@@ -80,7 +80,7 @@ def _error_names() -> str:
 
 def commands(group: click.Command = cli.cli, path: str = "thalovant") -> Iterator[tuple[str, click.Context]]:
     """Every command with its path, the group first."""
-    context = click.Context(group, info_name=path, terminal_width=100)
+    context = click.Context(group, info_name=path, terminal_width=86)
     yield path, context
     if isinstance(group, click.Group):
         for name in group.list_commands(context):
