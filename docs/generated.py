@@ -23,6 +23,11 @@ from thalovant_proto.failures import Failure, FailureKind
 ROOT: Final = Path(__file__).parent.parent
 _TWINS: Final = ("ThalovantClient", "ThalovantConversation")
 _QUOTED: Final = re.compile(r"(?<=: )(['\"])(.*?)\1(?= =|,?$)", re.MULTILINE)
+#: Names of calls whose time is up, without a cause; with one, the error is the cause's.
+_OUT_OF_TIME: Final = {
+    "connect_timeout": "ThalovantConnectionError",
+    "send_timeout": "ThalovantTimeoutError",
+}
 _MARK: Final = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -39,7 +44,7 @@ def error_classes() -> list[type[errors.ThalovantError]]:
 
 def error_names() -> dict[str, str]:
     """Every `name` that an error can have, and the class that has it first, as the source says it."""
-    found = {kind.name: kind.__name__ for kind in error_classes()}
+    found = {kind.name: kind.__name__ for kind in error_classes()} | _OUT_OF_TIME
     links = [link_error(Failure(kind=kind, message="")) for kind in FailureKind]
     found |= {error.name: type(error).__name__ for error in links}
     for path in sorted((ROOT / "thalovant").rglob("*.py")):
