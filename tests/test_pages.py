@@ -129,5 +129,7 @@ def test_page_holds_to_the_letter(page: Path, tmp_path: Path) -> None:
             later = "".join(one.text for one in found[at:] if one.kind == "sh")
             printed = reading.follow(snippet, later).splitlines()
 
+            wide = [line for line in snippet.text.splitlines() if len(line) > 88]  # the site shows no more at once
+            assert wide == []
             missing = [line for line in EXPECTED.findall(snippet.text) if line not in printed]
             assert (f"{page.name}:{snippet.line}", missing) == (f"{page.name}:{snippet.line}", [])
