@@ -158,6 +158,7 @@ def static_key_in(folder: Path) -> Secret[bytes] | None:
 
 
 def _read_text(path: Path, forbidden: int = 0o077) -> str | None:
+    hint = None
     try:
         return read_secret(path, forbidden=forbidden).decode()
     except FileNotFoundError:
@@ -168,7 +169,8 @@ def _read_text(path: Path, forbidden: int = 0o077) -> str | None:
         problem = f"Trust file is not text: {path}"
     except OSError as error:
         problem = f"Unable to read trust file: {path}: {error.strerror or error}."
-    raise ThalovantIdentityError(problem, name="trust_file")
+        hint = "Let noise_state_dir name a folder that this user may read and write."
+    raise ThalovantIdentityError(problem, name="trust_file", hint=hint)
 
 
 def read_object(path: Path, forbidden: int = 0o077) -> dict[str, Any]:

@@ -92,6 +92,17 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], self.list_commands(ctx))
+            if close and not getattr(error, "possibilities", None):  # newer releases find it where all is loaded
+                raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
+            raise
+
     def __init__(self, *args: Any, hidden_options: bool = True, **extra: Any) -> None:
         super().__init__(*args, **extra)
         self.context_settings.update(_SETTINGS)

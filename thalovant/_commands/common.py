@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from ..models import ThalovantReply
     from ..trust_store import TrustStore
 
-#: A number of seconds that somebody waits.
-SECONDS = click.FloatRange(min=0, min_open=True)
+
+class _Seconds(click.FloatRange):
+    """A time to wait."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if found != found:  # nan is in every range
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return found
+
+
+SECONDS = _Seconds(min=0, min_open=True)
 
 
 def make_client(options: dict[str, Any]) -> ThalovantClient:
