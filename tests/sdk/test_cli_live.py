@@ -30,13 +30,32 @@ class Terminal:
         self.process = process
         self._screen = screen
         self._shown = b""
+        self._seen = b""
 
     def until(self, text: str) -> None:
         """Wait until it shows that text, after what was waited for before."""
-        while text.encode() not in self._shown:
-            assert select.select([self._screen], [], [], PATIENCE)[0], f"only {self._shown!r} is shown"
-            self._shown += os.read(self._screen, 4096)
+        if not self._shows(text, PATIENCE):
+            raise AssertionError(f"after {self._seen!r} only {self._shown!r} is shown")
         self._shown = self._shown.partition(text.encode())[2]
+
+    def interrupt(self, text: str) -> None:
+        """Press Ctrl-C, again if it does nothing, until it shows that text.
+
+        While a line is typed, one that comes between two keys is not seen before the next.
+        """
+        self.process.send_signal(signal.SIGINT)
+        if not self._shows(text, 3):
+            self.process.send_signal(signal.SIGINT)
+        self.until(text)
+
+    def _shows(self, text: str, within: float) -> bool:
+        while text.encode() not in self._shown:
+            if not select.select([self._screen], [], [], within)[0]:
+                return False
+            news = os.read(self._screen, 4096)
+            self._shown += news
+            self._seen += news
+        return True
 
     def type(self, text: str) -> None:
         """Press these keys."""
@@ -68,13 +87,11 @@ def test_chat_on_a_terminal(own: Lab) -> None:
         person.until("> ")
         person.type("hang for the command\n")
         own.hub.wait_for("recognizer_loop:utterance", timeout=PATIENCE, predicate=lambda event: "hang" in event.text)
-        person.process.send_signal(signal.SIGINT)
-        person.until("(given up)")
+        person.interrupt("(given up)")
         person.until("> ")
         person.type("not sent")
         person.until("not sent")
-        person.process.send_signal(signal.SIGINT)
-        person.until("> ")
+        person.interrupt("> ")
         person.type("say still here\n")
         person.until("still here\r\n")  # as it was typed
         person.until("still here\r\n")
