@@ -6,7 +6,6 @@ comes out of here has no control character, no markup of theirs and no link that
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,17 +22,18 @@ _MAX_DATA = 200_000  # characters of an image inside its address
 # C0, DEL and C1 control terminals; line and paragraph separators forge lines; bidi controls and the controls after
 # them (deprecated, annotations, tags) change what is read; lone surrogates cannot be written.
 _UNSEEN = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
-_ONE_LINE = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
-_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_UNSEEN}]")
+# Patterns stay text until they are needed: to compile one costs a start of the command a millisecond.
+_ONE_LINE = rf"[\x00-\x1f{_UNSEEN}]"
+_LINES = rf"[\x00-\x08\x0b-\x1f{_UNSEEN}]"
 
-_WEB = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)
-_PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.IGNORECASE)
-_NOT_IN_URLS = re.compile(r"""[\s"'<>\\^`{|}$]""")
+_WEB = r"(?i:https?)://[^\s/?#]"
+_PICTURE = r"(?i:data:image/(?:png|jpeg|gif|webp);base64),[A-Za-z0-9+/]+={0,2}"
+_NOT_IN_URLS = r"""[\s"'<>\\^`{|}$]"""
 
 # Entities where a backslash would mean something to those who look for formulas first; they are never markup.
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>|~^$&]")
+_MARKUP = r"[\\`*_{}\[\]<>|~^$&]"
 _ENTITIES = {"\\": "&#92;", "$": "&#36;", "<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
-_BLOCK = re.compile(r"(?P<sign>[#+\-=:])|(?P<number>\d+)(?=[.)])")
+_BLOCK = r"(?P<sign>[#+\-=:])|(?P<number>\d+)(?=[.)])"
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -45,7 +45,7 @@ def visible(text: str, *, lines: bool = False) -> str:
         >>> visible("It is \x1b[31mred\x1b[0m.\n")
         'It is \\x1b[31mred\\x1b[0m.\\n'
     """
-    return (_LINES if lines else _ONE_LINE).sub(_escaped, text)
+    return text if text.isprintable() else re.sub(_LINES if lines else _ONE_LINE, _escaped, text)
 
 
 def safe_url(url: str | None) -> str | None:
@@ -57,7 +57,7 @@ def safe_url(url: str | None) -> str | None:
         >>> safe_url("javascript:alert(1)") is None
         True
     """
-    if url is None or not _WEB.match(url) or visible(url) != url or any(sign.isspace() for sign in url):
+    if url is None or not re.match(_WEB, url) or visible(url) != url or any(sign.isspace() for sign in url):
         return None
     return url
 
@@ -189,6 +189,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping | list | tuple):
+        import json
+
         try:
             value = json.dumps(value, ensure_ascii=False, default=str)
         except (ValueError, RecursionError):
@@ -272,19 +274,19 @@ def _markdown(item: ThalovantDisplayItem) -> str:
     url, label = safe_url(item.url), _marked(label_of(item))
     if url is None:
         return f"{item.kind}: {label} {_marked(_address(item))}".rstrip()
-    quoted = _NOT_IN_URLS.sub(_percent, url).replace("&", "&amp;")
+    quoted = re.sub(_NOT_IN_URLS, _percent, url).replace("&", "&amp;")
     return f"{'!' if item.kind == 'image' else ''}[{label}](<{quoted}>)"
 
 
 def _marked(text: str) -> str:
     """The text within a line of Markdown, none of it markup."""
-    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0]) or f"\\{found[0]}", visible(text))
+    return re.sub(_MARKUP, lambda found: _ENTITIES.get(found[0]) or f"\\{found[0]}", visible(text))
 
 
 def _marked_line(text: str) -> str:
     """The text as a line of Markdown: no list, headline, rule or block of code either."""
     marked = _marked(text.strip())
-    start = _BLOCK.match(marked)
+    start = re.match(_BLOCK, marked)
     if start is None:
         return marked
     return f"\\{marked}" if start["sign"] else f"{start['number']}\\{marked[start.end() :]}"
@@ -321,7 +323,7 @@ def _html(item: ThalovantDisplayItem) -> str:
 
 def _picture(url: str | None) -> str | None:
     """An image inside its address, of a kind that holds no program."""
-    return url if url and len(url) <= _MAX_DATA and _PICTURE.fullmatch(url) else None
+    return url if url and len(url) <= _MAX_DATA and re.fullmatch(_PICTURE, url) else None
 
 
 def _tag(name: str, item: ThalovantDisplayItem, inside: str) -> str:
@@ -341,7 +343,7 @@ def _quoted(text: str) -> str:
     """The exact text, within HTML or an attribute; a character that HTML cannot hold is written as an escape."""
     from html import escape
 
-    return _ONE_LINE.sub(_referenced, escape(text))
+    return re.sub(_ONE_LINE, _referenced, escape(text))
 
 
 def _referenced(found: re.Match[str]) -> str:

@@ -34,9 +34,9 @@ IDENTITY = ThalovantIdentity("AK-secret", "PW-secret", "https://user:PW-secret@h
 @pytest.mark.parametrize(
     ("endpoints", "where"),
     [
-        ({"wss": "wss://hub.example/?secret"}, "wss hub.example:443"),
-        ({"wss": "wss://[2001:db8::1]:5678"}, "wss [2001:db8::1]:5678"),
-        ({"https": "https://hub.example:5679/secret"}, "https hub.example:5679"),
+        ({"wss": "wss://hub.example/?secret"}, "WSS hub.example:443"),
+        ({"wss": "wss://[2001:db8::1]:5678"}, "WSS [2001:db8::1]:5678"),
+        ({"https": "https://hub.example:5679/secret"}, "HTTPS hub.example:5679"),
     ],
 )
 def test_client(tmp_path: Path, kind: Any, endpoints: dict[str, str], where: str) -> None:
@@ -59,7 +59,7 @@ def test_what_is_connected(v3: Lab) -> None:
         shown = [repr(one) for one in (client, subscription, subscription._subscription, v3.hub)]
         subscription.close()
 
-    assert shown[0] == f"<ThalovantClient {str(port).replace('://', ' ')} ready>"
+    assert shown[0] == f"<ThalovantClient {str(port).replace('wss://', 'WSS ')} ready>"
     assert shown[1:3] == ["<ThalovantSubscription 'speak' open>", "<AsyncThalovantSubscription 'speak' open>"]
     assert shown[3].startswith("<LocalHub <Hub wss://127.0.0.1:")
     assert repr(subscription) == "<ThalovantSubscription 'speak' closed>"

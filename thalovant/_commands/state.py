@@ -71,7 +71,7 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None  # noqa: S101 - click has these three
     # Not `source` of the class for bash, which would run a bash to ask for its version.
-    click.echo(ShellComplete.source(made(cli, {}, "thalovant", "_THALOVANT_COMPLETE")))
+    say(ShellComplete.source(made(cli, {}, "thalovant", "_THALOVANT_COMPLETE")))
 
 
 @click.command("help", cls=Command)

@@ -7,7 +7,6 @@ more than text; a spinner says what is waited for.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import sys
 import threading
@@ -52,6 +51,8 @@ def say_line(text: str, *, err: bool = False) -> None:
 
 def json_text(fields: Any, *, indent: int | None = 2, sort: bool = True) -> str:
     """The exact fields as JSON of printable ASCII, on one line if `indent` is None."""
+    import json
+
     separators = (",", ":") if indent is None else None
     return json.dumps(fields, indent=indent, sort_keys=sort, separators=separators).replace("\x7f", "\\u007f")
 

@@ -49,7 +49,7 @@ class Plan:
 
     def where(self, protocol: HubProtocol) -> str:
         """Transport, host and port, for people."""
-        return f"{protocol} {address_of(self.targets[self.protocols.index(protocol)])}"
+        return f"{protocol.upper()} {address_of(self.targets[self.protocols.index(protocol)])}"
 
     @property
     def places(self) -> tuple[str, ...]:
