@@ -11,7 +11,7 @@ from attrs import define, field
 try:
     import trio
 except ImportError:
-    raise ImportError("the trio driver needs trio: pip install thalovant[trio]") from None
+    raise ImportError("the trio driver needs trio: pip install 'thalovant[trio]'") from None
 
 from ._endpoint import OutcomeT
 from ._sockets import SocketEndpoint, SocketWire

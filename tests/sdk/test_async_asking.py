@@ -71,6 +71,7 @@ async def test_silence_is_a_timeout(each: Lab) -> None:
         with pytest.raises(ThalovantTimeoutError, match=r"within 0\.05s") as caught:
             await client.ask("hang", timeout=0.05)
         assert (caught.value.delivery, caught.value.name) == ("unknown", "timeout")
+        assert "timeout=" in caught.value.hint
         assert (await client.ask("hi")).text == "You said: hi"
 
 

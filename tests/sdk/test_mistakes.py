@@ -1,22 +1,35 @@
 """Mistakes that users make in Python programs: each is one short error that names the mistake and the way out.
 
-What is wrong on the wire, or at the hub, has its own table in `test_failures.py`.
+What hubs refuse has its own table in `test_failures.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from thalovant import AsyncThalovantClient, ThalovantClient, ThalovantError, ThalovantIdentity
+from thalovant import (
+    AsyncThalovantClient,
+    HubDataPlaneEndpoints,
+    HubProtocol,
+    ThalovantClient,
+    ThalovantConnectionError,
+    ThalovantError,
+    ThalovantIdentity,
+)
 
-from .lab import free_port
+from .lab import Lab, free_port
 
 SECRETS = ("AK-mistake-1f2e", "PW-mistake-3d4c")
 NAN = float("nan")
@@ -238,4 +251,93 @@ def test_making(monkeypatch: pytest.MonkeyPatch, make: Callable[[], object], kin
         monkeypatch.delenv(name)
     with pytest.raises(kind) as caught:
         make()
+    mended(caught.value, says, fix)
+
+
+@contextlib.contextmanager
+def _answering(answer: bytes) -> Iterator[int]:
+    """A port that says the same to everybody, whatever they said, and hangs up."""
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = server.accept()
+            except OSError:
+                return
+            with sock, contextlib.suppress(OSError):
+                sock.settimeout(1)
+                sock.recv(65536)
+                sock.sendall(answer)
+                while sock.recv(65536):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def _http(status: str, *headers: str, body: str = "") -> bytes:
+    lines = (f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}", *headers)
+    return ("\r\n".join((*lines, "", body))).encode()
+
+
+SSH, PAGE = b"SSH-2.0-OpenSSH_9.6\r\n", _http("200 OK", "Content-Type: text/html", body="<html>Sign in</html>")
+NO_COLON, HUGE = _http("101 Switching Protocols", "no colon here"), _http("200 OK", *["X-Filler: x"] * 3000)
+ENDLESS = _http("200 OK").replace(b"Length: 0", b"Length: 99999999")
+TLS_HUB = b""  # a real one
+PORTS: dict[str, tuple[HubProtocol, str, bytes, str, str]] = {
+    # what, protocol, the scheme that the identity has, what the port says, what the error says, the way out
+    "ws on a TLS port": ("wss", "ws", TLS_HUB, "before the upgrade", "use wss://"),
+    "http on a TLS port": ("https", "http", TLS_HUB, "before the hub answered", "use https://"),
+    "mqtt on a TLS port": ("mqtt", "mqtt", TLS_HUB, "before it answered CONNECT", "use mqtts://"),
+    "wss on a plain port": ("wss", "wss", PAGE, "plain text (HTTP?) instead of TLS", "use ws://"),
+    "https on a plain port": ("https", "https", PAGE, "plain text (HTTP?) instead of TLS", "http://"),
+    "mqtts on a plain port": ("mqtt", "mqtts", SSH, "instead of TLS", "mqtt://"),
+    "WSS of SSH": ("wss", "ws", SSH, "looks like SSH", "endpoint is a hub's"),
+    "HTTPS of SSH": ("https", "http", SSH, "looks like SSH", "port"),
+    "MQTT of SSH": ("mqtt", "mqtt", SSH, "looks like SSH", "MQTT port"),
+    "WSS of MQTT": ("wss", "ws", b"\x20\x02\0\0", "looks like MQTT", "endpoint is a hub's"),
+    "MQTT of HTTP": ("mqtt", "mqtt", PAGE, "looks like HTTP", "MQTT port"),
+    "WSS of a page": ("wss", "ws", PAGE, "HTTP 200: no WebSocket there", "portal"),
+    "HTTPS of a page": ("https", "http", PAGE, "a page, not JSON", "portal"),
+    "a path that is not there": ("wss", "ws", _http("404 Not Found"), "HTTP 404", "path"),
+    "a redirect": ("https", "http", _http("301 Moved", "Location: https://elsewhere"), "redirect", "where it ends"),
+    "a proxy without a hub": ("https", "http", _http("502 Bad Gateway"), "HTTP 502", "is the hub running"),
+    "WSS of a broken proxy": ("wss", "ws", NO_COLON, "malformed header line", "settings of the proxy"),
+    "HTTPS of a broken proxy": ("https", "http", NO_COLON, "malformed header line", "settings of the proxy"),
+    "a head too large for WSS": ("wss", "ws", HUGE, "a head over the limit of", "endpoint is a hub's"),
+    "a head too large for HTTPS": ("https", "http", HUGE, "a head over the limit of", "check the endpoint"),
+    "an answer too large": ("https", "http", ENDLESS, "a body over the limit of", "check the endpoint"),
+    "a broker of MQTT 5": ("mqtt", "mqtt", b"\x20\x02\0\x86", "return code is reserved", "MQTT 3.1.1"),
+    "a broker of another version": ("mqtt", "mqtt", b"\x20\x02\0\1", "does not speak MQTT 3.1.1", "switched on"),
+    "a client id": ("mqtt", "mqtt", b"\x20\x02\0\2", "refused the client id", "choose their ids"),
+    "a broker at rest": ("mqtt", "mqtt", b"\x20\x02\0\3", "unavailable", "broker's log"),
+    "a broker's password": ("mqtt", "mqtt", b"\x20\x02\0\4", "user name or the password", "access list"),
+    "a broker's access list": ("mqtt", "mqtt", b"\x20\x02\0\5", "not authorize this client", "access list"),
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "scheme", "answer", "says", "fix"), [pytest.param(*case, id=id) for id, case in PORTS.items()]
+)
+def test_wrong_ports(
+    v3: Lab, tmp_path: Path, protocol: HubProtocol, scheme: str, answer: bytes, says: str, fix: str
+) -> None:
+    """What answers there is no hub, or no hub in this scheme: the error says what it is."""
+    identity = replace(v3.identity(), access_key=SECRETS[0], password=SECRETS[1])
+    broker = identity.mqtt
+    assert broker is not None
+    with contextlib.nullcontext() if answer is TLS_HUB else _answering(answer) as port:
+        port = port or urlsplit(identity.endpoint_for(protocol) or "").port
+        url = f"{scheme}://127.0.0.1:{port}"
+        at = HubDataPlaneEndpoints(**({} if protocol == "mqtt" else {protocol: url}))
+        mqtt = replace(broker, endpoint=url, tls=scheme == "mqtts")
+        moved = replace(identity, data_plane_endpoints=at, mqtt=mqtt)
+        client = ThalovantClient(moved, protocol=protocol, noise_state_dir=tmp_path, reconnect_attempts=0)
+        with pytest.raises(ThalovantConnectionError) as caught:
+            client.connect()
+        client.close(0)
     mended(caught.value, says, fix)
