@@ -55,7 +55,7 @@ def test_without_trio_the_import_says_what_to_install() -> None:
     """The extra is named."""
     script = "import sys; sys.modules['trio'] = None; import thalovant_io.trio_driver"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr.endswith("ImportError: the trio driver needs trio: pip install thalovant[trio]\n")
+    assert done.stderr.endswith("ImportError: the trio driver needs trio: pip install 'thalovant[trio]'\n")
 
 
 def test_a_signal_ends_a_blocking_run(pki: Pki) -> None:

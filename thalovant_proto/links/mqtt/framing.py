@@ -40,7 +40,7 @@ class Framer:
         self._cut_oversize = cut_oversize
         self._buffer = bytearray()
         self._at = 0  # where the next packet begins
-        self.first = 0  # how the last packet began, whole or not
+        self.first: int = 0  # how the last packet began, whole or not
         self._skip = 0  # bytes still to throw away
 
     @property
@@ -64,7 +64,7 @@ class Framer:
         buffer, at = self._buffer, self._at
         if at == len(buffer):
             return None
-        first = self.first = buffer[at]
+        self.first = first = buffer[at]
         check_first_byte(first)
         size = shift = 0
         while True:
