@@ -8,7 +8,7 @@ from attrs import evolve
 
 from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged, ProtocolError
 from thalovant_proto.failures import FailureKind
-from thalovant_proto.outcomes import AskFailed, AskFault, SessionState
+from thalovant_proto.outcomes import AskFailed, AskFault, SendFailed, SessionState, StateChanged
 
 from ..errors import (
     ThalovantClientKeyRejectedError,
@@ -63,6 +63,13 @@ def with_folders(failure: Failure, store: TrustStore) -> Failure:
         return failure
     cause = KeyFolders(store.folder, store.other_folder)
     return evolve(failure, cause=cause, hint=cause.hint)
+
+
+def told(outcome: object, store: TrustStore) -> object:
+    """The outcome; if it is about a rejected key, with the folders."""
+    if isinstance(outcome, StateChanged | AskFailed | SendFailed) and outcome.failure is not None:
+        return evolve(outcome, failure=with_folders(outcome.failure, store))
+    return outcome
 
 
 def link_error(failure: Failure, *, delivery: Delivery | None = None) -> ThalovantConnectionError:

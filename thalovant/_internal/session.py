@@ -13,28 +13,16 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve
-
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_proto import events as wire
 from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.errors import LocalProtocolError
-from thalovant_proto.outcomes import (
-    AskEnded,
-    AskFailed,
-    Connected,
-    Delivered,
-    Delivery,
-    SendFailed,
-    SessionState,
-    StateChanged,
-    TrustChanged,
-)
+from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
 from .. import logs
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
-from .error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, with_folders
+from .error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, told, with_folders
 from .options import UNCLOSED
 from .timings import Outages, Timings
 from .waiters import Ask, Callers, Subscribers
@@ -410,9 +398,7 @@ class ClientSession:
             self._driver.wake()
 
     def _outcome(self, outcome: object) -> None:
-        if isinstance(outcome, StateChanged | AskFailed | SendFailed) and outcome.failure is not None:
-            outcome = evolve(outcome, failure=with_folders(outcome.failure, self._store))
-        match outcome:
+        match outcome := told(outcome, self._store):
             case Delivered():
                 self._subscribers.deliver(outcome)
             case StateChanged(state=state, failure=failure):
