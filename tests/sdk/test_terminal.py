@@ -219,6 +219,14 @@ def test_log_lines() -> None:
     assert lines.split("\n")[1] == "Traceback (most recent call last):"
 
 
+def test_verbose(run: Callable[..., tuple[int, str, str]], hub: Lab) -> None:
+    """The log on standard error, nothing raw in it, and the answer where it always is."""
+    code, out, err = run("--verbose", "ask", "be hostile")
+
+    assert (code, out.startswith("hello"), forbidden(err, allowed="\n")) == (0, True, [])
+    assert "DEBUG thalovant.link: WSS 127.0.0.1:" in err
+
+
 def test_one_place_writes() -> None:
     """No command prints by itself."""
     folder = Path(thalovant.__file__).parent
@@ -304,7 +312,7 @@ def test_rich_is_loaded_for_terminals_only() -> None:
 def test_spinner(hub: Lab, command: Callable[..., Any], screen: Screen) -> None:
     """It is drawn while the hub takes its time, with the phase, and gone before the answer."""
     with command("ask", "two steps spin", stdout=screen.stream, stderr=screen.stream) as process:
-        screen.wait("waiting for the answer ...")
+        screen.wait("waiting for the hub ...")
         hub.hub.client("opener").emit("test.go", {"gate": "spin"})
         assert process.wait(PATIENCE) == 0
     screen.end()
@@ -313,7 +321,7 @@ def test_spinner(hub: Lab, command: Callable[..., Any], screen: Screen) -> None:
     assert {line for line in screen.plain.split("\r") if "\x1b" in line} == set()
 
 
-@pytest.mark.parametrize(("extra", "terminal"), [((), False), (("--json",), True)])
+@pytest.mark.parametrize(("extra", "terminal"), [((), False), (("--json",), True), (("-v",), True)])
 def test_no_spinner(
     hub: Lab, command: Callable[..., Any], screen: Screen, extra: tuple[str, ...], terminal: bool
 ) -> None:
@@ -323,14 +331,14 @@ def test_no_spinner(
         _, err = process.communicate(timeout=PATIENCE)
     written = screen.end() if terminal else err.decode()
 
-    assert "..." not in written
+    assert "waiting for the hub" not in written
     assert "within 0.8s" in written
 
 
 def test_no_spinner_after_ctrl_c(hub: Lab, command: Callable[..., Any], screen: Screen) -> None:
     """The line is clean for the prompt of the shell."""
     with command("ask", "hang ctrl-c", stdout=screen.stream, stderr=screen.stream) as process:
-        screen.wait("waiting for the answer ...")
+        screen.wait("waiting for the hub ...")
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
     screen.end()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .terminal import json_text, say, say_line, show_event, show_reply
+from .terminal import json_text, say, say_line, show_event, show_reply, spinner
 
 if TYPE_CHECKING:
     from ..client import ThalovantClient
@@ -34,11 +36,17 @@ def make_client(options: dict[str, Any]) -> ThalovantClient:
     from .. import cli
     from .sources import read_identity
 
+    _show_logs(options)
     given = {**options, "noise_state_dir": options["state_dir"]}
     names = ("protocol", "ca_file", "noise_state_dir", "fallback", "allow_insecure")
     settings = {name: given[name] for name in names if given[name] not in (None, False)}
     made: ThalovantClient = cli.ThalovantClient(read_identity(options), **settings)
     return made
+
+
+def waits(client: ThalovantClient, options: dict[str, Any], *, quiet: bool = False) -> AbstractContextManager[None]:
+    """The spinner of a command, unless its streams are for programs or have logs."""
+    return spinner(client, quiet=quiet or options["as_json"] or options["verbose"])
 
 
 def make_trust(options: dict[str, Any]) -> TrustStore:
@@ -82,3 +90,15 @@ def heard_nothing(what: str, timeout: float | None) -> None:
     """Say on standard error that the time is up and nothing has come."""
     if timeout is not None:
         say_line(f"thalovant: no event {what} within {timeout:g} s", err=True)
+
+
+def _show_logs(options: dict[str, Any]) -> None:
+    """Log to standard error with -v; without it warnings are what Python shows. Nothing raw either way."""
+    import logging
+
+    from ..logs import VisibleFormatter, set_up
+
+    if options["verbose"] and not os.environ.get("THALOVANT_LOG"):
+        set_up("debug")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(VisibleFormatter())

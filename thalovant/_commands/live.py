@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .app import Command
-from .common import SECONDS, heard_nothing, make_client, print_event, print_reply
-from .terminal import say, spinner
+from .common import SECONDS, heard_nothing, make_client, print_event, print_reply, waits
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..client import ThalovantClient
@@ -42,7 +42,7 @@ def chat(options: dict[str, Any], timeout: float, lang: str, session_id: str | N
             if not line.strip():
                 continue
             try:
-                with spinner(client, quiet=not screen or options["as_json"]):
+                with waits(client, options, quiet=not screen):
                     reply = talk.ask(line.strip(), timeout=timeout)
                 print_reply(options, reply, indent=None)
             except KeyboardInterrupt:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import click
 
 from .._version import __version__
 from .app import Command, cli
-from .common import make_client, show
+from .common import make_client, show, waits
 from .terminal import say
 
 
@@ -20,7 +21,8 @@ def health(options: dict[str, Any]) -> int:
     from ..models import ThalovantHealth
 
     try:
-        with make_client(options) as client:
+        client = make_client(options)
+        with waits(client, options), client:
             found = client.healthcheck()
     except ThalovantConnectionError as error:
         found = ThalovantHealth(False, False, False, last_error=str(error))
@@ -41,10 +43,8 @@ def doctor(options: dict[str, Any]) -> int:
 
         report = without_client(options, error)
     else:
-        try:
+        with waits(client, options), closing(client):
             report = client.doctor()
-        finally:
-            client.close()
     show(options, report.as_dict(), report.format())
     return 0 if report.ok else 1
 

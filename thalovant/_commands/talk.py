@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from .app import Command
-from .common import SECONDS, heard_nothing, make_client, print_event, print_reply, read_text, show
-from .terminal import spinner
+from .common import SECONDS, heard_nothing, make_client, print_event, print_reply, read_text, show, waits
 
 
 @click.command(cls=Command)
@@ -23,7 +22,7 @@ def ask(options: dict[str, Any], words: tuple[str, ...], timeout: float, lang: s
     """Say TEXT to the hub and print what it says. TEXT is all words; `-` reads it from standard input."""
     text = read_text(words)
     client = make_client(options)
-    with spinner(client, quiet=options["as_json"]), client:
+    with waits(client, options), client:
         reply = client.ask(text, timeout=timeout, lang=lang, session_id=session_id)
     print_reply(options, reply)
 

@@ -33,7 +33,7 @@ _SPINNER_STEP = 0.1
 _PHASES = {
     "connecting": "connecting",
     "handshake": "agreeing on keys",
-    "ready": "waiting for the answer",
+    "ready": "waiting for the hub",
     "waiting": "waiting to try again",
     "closing": "saying goodbye",
 }
