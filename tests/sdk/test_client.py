@@ -7,6 +7,7 @@ import gc
 import json
 import queue
 import threading
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -238,7 +239,8 @@ def test_dropped_without_close(v3: Lab) -> None:
     gone = weakref.ref(client)
     with pytest.warns(ResourceWarning, match="client was not closed") as caught:
         del client, states
-        while gone() is not None:  # the thread of handlers lets go of it in a moment
+        until = time.monotonic() + PATIENCE  # its handler of states, told the present one, may hold it yet
+        while gone() is not None and time.monotonic() < until:
             gc.collect()
 
     assert gone() is None

@@ -17,6 +17,8 @@ _ON_THE_COMMAND_LINE: Final = (
     (", or allow more to wait: max_buffered_events", ""),
     ("ca_file, in the identity or as an argument,", "--ca-file FILE, as ca_file in the identity,"),
     ("Let noise_state_dir name", "Let --state-dir name"),
+    (", or allow more time (send_timeout=)", ""),
+    ("; if it wants a client certificate, pass an ssl_context", ""),
     ("(timeout=)", "(--timeout)"),
     ("Call again:", "Run the command again:"),
 )
