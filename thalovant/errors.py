@@ -293,7 +293,9 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
             _text(data.get("denied_type")),
             code=_text(data.get("code")),
             reason=_text(data.get("reason")),
-            allowed=tuple(item for item in allowed if isinstance(item, str)) if isinstance(allowed, list) else (),
+            allowed=tuple(item.strip() for item in allowed if isinstance(item, str) and item.strip())
+            if isinstance(allowed, list)
+            else (),
             quota=ThalovantQuota.from_event_data(data),
             delivery=delivery,
         )

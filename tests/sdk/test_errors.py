@@ -162,7 +162,7 @@ def test_policy_denied_of_an_event():
         denied_type="rig.forbidden",
         code="acl_disallowed_type",
         reason="rig.forbidden not in allowed_types",
-        data={"msg_type": "rig.forbidden", "allowed": ["speak", 5]},
+        data={"msg_type": "rig.forbidden", "allowed": [" speak ", 5, " "]},
     )
 
     assert str(error) == "The hub refused 'rig.forbidden': rig.forbidden not in allowed_types."
