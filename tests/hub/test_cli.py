@@ -397,6 +397,26 @@ def test_a_clock_that_was_set_back_is_named(home: Path, capsys: pytest.CaptureFi
     assert "--state" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kind", "name"),
+    [
+        (("--wss-port", "99999"), "UsageError", "usage"),
+        (("--ephemeral", "--state", "x"), "UsageError", "usage"),
+        (("--ephemeral", "--host", "192.0.2.1"), "HubSetupError", "hub_setup"),
+    ],
+)
+def test_bad_input_as_json(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], kind: str, name: str
+) -> None:
+    """With --json it is one object on standard error."""
+    code = main(["hub", "--json", *arguments])
+    out, err = capsys.readouterr()
+    found = json.loads(err)
+
+    assert (code, out, found["type"], found["name"]) == (2, "", kind, name)
+    assert list(found) == ["type", "name", "code", "message", "hint", "retryable", "delivery"]
+
+
 def test_help_names_every_option() -> None:
     """In few lines."""
     result = ended("--help")

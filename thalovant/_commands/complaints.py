@@ -34,6 +34,8 @@ def complain(options: dict[str, Any], error: Exception) -> None:
         case click.UsageError():
             message = error.format_message()
             hint = f"Try `{'thalovant' if error.ctx is None else error.ctx.command_path} --help`."
+        case click.ClickException():
+            message = error.format_message()
         case ThalovantHubKeyChangedError():
             hint = _forget(options) or hint
         case ModuleNotFoundError():
@@ -58,11 +60,11 @@ def in_options(hint: str) -> str:
 
 
 def _as_dict(error: Exception, message: str, hint: str) -> dict[str, Any]:
-    usage = isinstance(error, click.UsageError)
+    usage = isinstance(error, click.ClickException)
     ours = error if isinstance(error, ThalovantError) else None
     return {
-        "type": "UsageError" if usage else type(error).__name__,
-        "name": ours.name if ours else "usage" if usage else "error",
+        "type": getattr(error, "kind", "UsageError") if usage else type(error).__name__,
+        "name": ours.name if ours else getattr(error, "name", "usage") if usage else "error",
         "code": ours.code if ours else None,
         "message": message,
         "hint": hint,

@@ -43,7 +43,10 @@ def _invoke(argv: list[str], options: dict[str, Any], interrupted: Callable[[], 
         _complain(options or _asked_for(argv), error)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        if "--json" in argv[: argv.index("--run") if "--run" in argv else None]:
+            _complain({"as_json": True}, error)
+        else:
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130

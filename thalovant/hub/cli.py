@@ -55,6 +55,10 @@ class OneLine(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, message: str, *, kind: str = "UsageError", name: str = "usage") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name  # of the error, for --json
+
     def show(self, file: IO[Any] | None = None) -> None:
         say_line(f"thalovant hub: {self.format_message()}", err=True)
 
@@ -111,7 +115,8 @@ def hub(**options: Any) -> int:
         return asyncio.run(_serve(options))
     except HubSetupError as error:
         option = _OPTIONS.get(error.setting) or f"--{error.setting.replace('_', '-')}"
-        raise OneLine(f"{error}; change {option}" if error.setting else str(error)) from None
+        message = f"{error}; change {option}" if error.setting else str(error)
+        raise OneLine(message, kind=type(error).__name__, name=error.name) from None
 
 
 def _check(options: Mapping[str, Any]) -> None:
