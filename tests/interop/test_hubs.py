@@ -328,6 +328,7 @@ def test_lost_and_restarted_hub(dial: Dial, cell: Cell, rig: Rig) -> None:
         async with dial(cell) as client:
             changes: asyncio.Queue[str] = asyncio.Queue()
             client.on_state(lambda state, error: changes.put_nowait(state))
+            assert await changes.get() == "ready"  # the present one is told first
             said: asyncio.Queue[str] = asyncio.Queue()
             client.on("speak", lambda event: said.put_nowait(event.text))
             await asyncio.to_thread(rig.restart, cell.hub)
