@@ -84,3 +84,17 @@ async def test_one_warning_for_each_outage(own: Lab, caplog: pytest.LogCaptureFi
     told = [(record.levelname, record.name) for record in logged(caplog) if record.levelno > logging.DEBUG]
     assert told == [("WARNING", "thalovant.client"), ("INFO", "thalovant.client")] * 2
     assert {record.name for record in logged(caplog) if record.levelno == logging.DEBUG} == {"thalovant.link"}
+
+
+async def test_a_connection_that_is_back_at_once_is_no_outage(own: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is told above DEBUG where the first try brings it back."""
+    caplog.set_level(logging.DEBUG, "thalovant")
+    client = own.async_client()
+    await client.connect()
+    states = States(client)
+    await asyncio.to_thread(own.hub.disconnect, "shared", code=1001)
+    await states.reach("waiting")
+    await states.reach("ready", times=2)
+    await client.close()
+
+    assert [record.getMessage() for record in logged(caplog) if record.levelno > logging.DEBUG] == []

@@ -76,19 +76,23 @@ def _ms(start: float | None, end: float | None) -> float | None:
 
 @define(eq=False)
 class Outages:
-    """Logs one warning for each outage, however many tries it takes, and that it is over."""
+    """Logs one warning for each outage, however many tries it takes, and that it is over.
+
+    A connection that the first try brings back was no outage.
+    """
 
     was_up: bool = False
-    down: bool = False
+    tries: int = 0  # that a connection, lost now, has waited for
 
     def tell(self, state: SessionState, place: str, error: Exception | None) -> None:
         """The session is in `state`, because of `error`."""
         if state is SessionState.READY:
-            if self.down:
+            if self.tries > 1:
                 logs.client.info("Connected to %s again.", place)
-            self.was_up, self.down = True, False
-        elif state is SessionState.WAITING and self.was_up and not self.down:
-            self.down = True
-            logs.client.warning("The connection to %s is down, and is tried again: %s", place, error)
+            self.was_up, self.tries = True, 0
+        elif state is SessionState.WAITING and self.was_up:
+            self.tries += 1
+            if self.tries == 2:
+                logs.client.warning("The connection to %s is down, and is tried again: %s", place, error)
         elif _PHASES[state] in ("closed", "error") and state is not SessionState.CLOSING:
-            self.was_up = self.down = False
+            self.was_up, self.tries = False, 0
