@@ -52,8 +52,7 @@ async def test_client_and_hub_run_on_every_loop(
         own.hub.disconnect("shared", code=1001)
         await states.reach("ready", times=2)
         assert (await client.ask("x" * 200_000, timeout=PATIENCE)).text == "You said: " + "x" * 200_000
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert ["is down, and is tried again" in line for line in told] == [True]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_states_in_order(each: Lab) -> None:
