@@ -36,6 +36,7 @@ class Acceptor:
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()  # a connection has: there may be a descriptor
         self._logged = -math.inf
+        self._closing = False
 
     async def listen(self, host: str | None, port: int, backlog: int) -> list[tuple[str, int]]:
         """Start to accept on `host` (None: all addresses) and `port` (0: a free one).
@@ -54,8 +55,10 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept no more. Harmless if repeated."""
+        self._closing = True
         for sock, task in zip(self._sockets, self._tasks, strict=True):
-            task.cancel()
+            # After what is due already: a task that is cancelled would lose a connection accepted in this turn.
+            self._loop.call_soon(task.cancel)
             # The loop may still watch the socket, whose number can be another's as soon as it is closed.
             with contextlib.suppress(NotImplementedError, ValueError):  # Windows: it watches none; closed before
                 self._loop.remove_reader(sock)
@@ -67,6 +70,8 @@ class Acceptor:
 
     async def _accept(self, sock: socket.socket) -> None:
         for number in itertools.count(1):
+            if self._closing:
+                return
             try:
                 accepted, address = await self._loop.sock_accept(sock)
             except ConnectionAbortedError:  # the client was faster
@@ -74,6 +79,9 @@ class Acceptor:
             except OSError as exc:
                 await self._pause(exc)
                 continue
+            if self._closing:
+                accepted.close()
+                return
             try:
                 self._take(accepted, address)
             except Exception as exc:

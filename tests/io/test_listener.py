@@ -22,6 +22,7 @@ import pytest
 from tests.io.pki import Pki
 from tests.io.running import DRIVERS, PATIENCE, Accepted, EchoConnection, Running, RunningHub, free_port
 from tests.io.stacks import EchoPeer, Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
+from thalovant_io._accepting import Acceptor
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import Listener
 from thalovant_io.dialer import Timeouts
@@ -456,6 +457,27 @@ def test_a_hook_that_raises_costs_one_connection() -> None:
             good.sock.sendall(framed(b"good"))
             assert good.exactly(8) == framed(b"good")
     assert [str(error) for error in hub.reported] == ["the hub's fault"]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_what_is_accepted_while_it_closes_is_closed(turns: int) -> None:
+    """In whichever turn of the loop that comes: the client hears of it, and no socket is left open."""
+    taken: list[socket.socket] = []
+    acceptor = Acceptor(lambda sock, address: taken.append(sock))
+    ((_, port),) = await acceptor.listen("127.0.0.1", 0, 5)
+    await asyncio.sleep(0)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        acceptor.close()
+        acceptor.close()
+        await acceptor.closed()
+        for sock in taken:
+            sock.close()
+        client.settimeout(PATIENCE)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    gc.collect()
 
 
 def test_accepting_pauses_while_file_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
