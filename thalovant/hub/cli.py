@@ -57,7 +57,8 @@ class OneLine(click.ClickException):
 
     def __init__(self, message: str, *, kind: str = "UsageError", name: str = "usage") -> None:
         super().__init__(message)
-        self.kind, self.name = kind, name  # of the error, for --json
+        self.kind: str = kind  # of the error, for --json, as is its name
+        self.name: str = name
 
     def show(self, file: IO[Any] | None = None) -> None:
         say_line(f"thalovant hub: {self.format_message()}", err=True)
