@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from . import logs
 from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
-from ._internal.portal import Handlers, Portal, blocking, iterating, shaped
+from ._internal.portal import Handlers, Portal, blocking, interpreter_ends, iterating, shaped
 from .async_client import AsyncThalovantClient
 from .conversation import ThalovantConversation
 from .subscriptions import ThalovantSubscription
@@ -208,6 +208,7 @@ def _log_state_handler(done: Future[Any]) -> None:
 
 
 def _close_all() -> None:
+    interpreter_ends.set()
     for client in tuple(_live):
         client.close(timeout=0)
 

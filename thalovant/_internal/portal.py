@@ -31,6 +31,9 @@ T = TypeVar("T")
 #: How long an interrupted call may take to clean up before the interrupt goes on to the caller, in seconds.
 CANCEL_WITHIN: Final = 0.1
 
+#: Set at the end of the interpreter, when all threads that wait for a call are daemon threads.
+interpreter_ends: Final = threading.Event()
+
 
 class Portal:
     """An event loop in a daemon thread of its own, which comes with the first call and goes with `stop`.
@@ -67,6 +70,8 @@ class Portal:
         except BaseException:
             call.cancel(self._loop)
             raise
+        if interpreter_ends.is_set() and threading.current_thread() is not threading.main_thread():
+            threading.Event().wait()  # a daemon thread, which is gone in a moment: an error would only be printed
         return call.result()
 
     def run(self, work: Callable[[], T]) -> T:
