@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h11
 import pytest
 
 from tests.proto.links.https.https_world import entropy
@@ -9,7 +10,7 @@ from tests.proto.links.link_pair import pieces
 from tests.proto.links.mqtt.client_world import World, in_out
 from tests.proto.links.mqtt.session_wire import Wire, closed
 from thalovant_proto.links.https.server import HttpsServerHub
-from thalovant_proto.links.https.stream import HttpsLimits
+from thalovant_proto.links.https.stream import HttpFault, HttpsLimits, HttpStream
 from thalovant_proto.links.mqtt.limits import MqttLimits
 from thalovant_proto.links.mqtt.packets import Puback
 
@@ -117,3 +118,22 @@ def test_presence_that_finds_no_room_is_left_out():
     world.link.announce(world.now)
 
     assert b"online" not in world.broker.said(str(in_out().status))
+
+
+@pytest.mark.parametrize("garbage", [b"\x001HTTP/1ntent-Lengt]: 9\r\n\r\n", b"\r\n\r\n", b"HTTP/x\r\n\r\n"])
+def test_a_start_line_that_is_none_has_one_name(garbage: bytes) -> None:
+    """Behind an answer that is none yet: h11 judges a line that is not whole by other words."""
+
+    def fault(*pieces: bytes) -> str:
+        stream = HttpStream(h11.CLIENT, body=100)
+        stream.send(h11.Request(method="GET", target="/", headers=[("Host", "h")]), h11.EndOfMessage())
+        for piece in pieces:
+            stream.receive(piece)
+            try:
+                assert stream.next_message() is None
+            except HttpFault as error:
+                return str(error)
+        return ""
+
+    said = b"HTTP/1.1 100 Continue\r\n\r\n" + garbage
+    assert {fault(said[:cut], said[cut:]) for cut in range(len(said))} == {"a malformed start line"}

@@ -386,7 +386,7 @@ ACCEPTING = b"Connection: Upgrade"
             "an extension that was not asked for",
         ),
         ((ACCEPTING, b"Connection: \xff"), "a bad answer to the upgrade request"),
-        ((b"HTTP/1.1 101", b"HTTP/1.1 1O1"), "a malformed status line"),
+        ((b"HTTP/1.1 101", b"HTTP/1.1 1O1"), "a malformed start line"),
         ((b"HTTP/1.1 101", b"HTTP/1.1 099"), "a bad answer to the upgrade request"),
         ((ACCEPTING, b"Connection"), "a malformed header line"),
     ],
@@ -427,7 +427,7 @@ def test_frames_right_behind_the_answer(cut):
         (b"HTPP/1.1 101", "something that is not HTTP"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "something that is not HTTP (it looks like SSH)"),
         (b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * 4000, OVER),
-        (b"HTTP/1.1 nonsense\r\n\r\n", "a malformed status line"),
+        (b"HTTP/1.1 nonsense\r\n\r\n", "a malformed start line"),
         # hubs send none before 101, and a proxy that does is not one for WebSockets
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP 103 in place of 101"),
     ],
