@@ -70,6 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 _interrupted = False
 
 
+def forget_interrupt() -> None:
+    """Go on after a Ctrl-C that ended one reply and not the command."""
+    global _interrupted
+    _interrupted = False
+
+
 def _interrupt(signum: int, frame: object) -> None:
     global _interrupted
     _interrupted = True

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from thalovant import cli
+
 from .command import Run
 from .lab import PATIENCE, Lab
 from .test_embedding import environment
@@ -166,3 +168,27 @@ def test_ctrl_c(own: Lab, argv: list[str], tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         assert (process.stdout.read(), process.stderr.read().strip()) == ("", "")
+
+
+def test_chat_tells_of_an_error_after_ctrl_c(good: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ctrl-C that ended a line is over: what goes wrong later is told, and not taken for the end of the command."""
+    lines = iter([None, "hi"])
+
+    def typed(prompt: str = "") -> str:
+        line = next(lines)
+        if line is None:
+            cli._interrupt(signal.SIGINT, None)
+        return str(line)
+
+    def fails(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    keyboard = io.StringIO()
+    monkeypatch.setattr(keyboard, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", keyboard)
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setattr("thalovant.conversation.ThalovantConversation.ask", fails)
+
+    code, _, err = good("chat")
+
+    assert (code, err.splitlines()[-1]) == (1, "thalovant: a bug")

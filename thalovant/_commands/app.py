@@ -92,6 +92,11 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
+    def __init__(self, *args: Any, hidden_options: bool = True, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.context_settings.update(_SETTINGS)
+        self.params.extend(shared_options(hidden=hidden_options))
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)
@@ -102,11 +107,6 @@ class Group(click.Group):
             if close and not getattr(error, "possibilities", None):  # newer releases find it where all is loaded
                 raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
             raise
-
-    def __init__(self, *args: Any, hidden_options: bool = True, **extra: Any) -> None:
-        super().__init__(*args, **extra)
-        self.context_settings.update(_SETTINGS)
-        self.params.extend(shared_options(hidden=hidden_options))
 
 
 class _Commands(Group):

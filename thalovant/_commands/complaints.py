@@ -81,9 +81,7 @@ def _forget(options: dict[str, Any]) -> str:
     from ..trust_store import pin_id
     from .sources import read_identity
 
-    with suppress(
-        Exception
-    ):  # the identity was fine before; if it is not any more, the error's own hint is all there is
+    with suppress(Exception):  # an identity that can be read no more: the error's own hint has to do
         identity = read_identity(options)
         pin = pin_id(identity, choose_protocol(identity, options["protocol"]))
         named = {"-i": "identity_file", "--config": "config", "--profile": "profile", "--state-dir": "state_dir"}

@@ -48,7 +48,7 @@ def chat(options: dict[str, Any], timeout: float, lang: str, session_id: str | N
             except KeyboardInterrupt:
                 if not screen:
                     raise
-                cli.interrupted = False
+                cli.forget_interrupt()
                 say("\n(given up)", err=True)
             except (ThalovantError, ValueError) as error:
                 complain(options, error)
@@ -67,7 +67,7 @@ def _typed() -> Iterator[str]:
         try:
             yield input(prompt)
         except KeyboardInterrupt:
-            cli.interrupted = False
+            cli.forget_interrupt()
             say("", err=True)
         except EOFError:
             say("", err=True)

@@ -1,4 +1,4 @@
-"""Where the client's identity is written, and what is written there, before anybody judges it."""
+"""The client's identity that the options name: ready for use, or as it is written, with its place."""
 
 from __future__ import annotations
 

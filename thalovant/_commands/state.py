@@ -1,4 +1,4 @@
-"""`health`, `doctor`, `version` and `help`: what there is, and whether it works."""
+"""`health`, `doctor`, `version`, `completion` and `help`: what there is, and whether it works."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def completion(shell: str) -> None:
     say(ShellComplete.source(made(cli, {}, "thalovant", "_THALOVANT_COMPLETE")))
 
 
-@click.command("help", cls=Command)
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
-def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
+def help(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Show the help of a command, or of all of them."""
     command: click.Command = cli
     here = ctx.find_root()
@@ -88,6 +88,3 @@ def help_(ctx: click.Context, names: tuple[str, ...]) -> None:
         here = click.Context(found, info_name=name, parent=here)
         command = found
     say(command.get_help(here))
-
-
-globals()["help"] = help_
