@@ -44,7 +44,10 @@ NOT_YET = {CODE_WITHOUT_HUB, CODE_OF_HUB, TESTS, MODULE_FLOORS}
 UNCOUNTED_FOLDER = "thalovant"
 #: A parent and its children name each other's types: a conversation its client, a connection its listener.
 FAMILIES = (
-    {f"thalovant.{name}" for name in ("async_client", "client", "conversation", "subscriptions", "_internal.doctor")},
+    {
+        f"thalovant.{name}"
+        for name in ("async_client", "client", "conversation", "subscriptions", "_client.doctor", "_client.hearing")
+    },
     {f"thalovant_io.{name}" for name in ("asyncio_connection", "asyncio_listener")},
 )
 #: Importer and imported of the edges that once made the hub and the SDK one knot.

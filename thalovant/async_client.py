@@ -10,41 +10,38 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from . import logs
+from ._client.hearing import Hearing
+from ._client.sending import Sending
 from ._internal.options import (
     DEFAULT_USERAGENT,
-    LISTEN_BUFFER,
     UNCLOSED,
     AsyncOnly,
     FromStored,
     check_times,
     function,
     seconds,
-    text,
     whole,
 )
 from .conversation import AsyncThalovantConversation, Carry
 from .errors import ThalovantError
-from .events import EventHandler, EventPredicate, ThalovantEvent
+from .events import ThalovantEvent
 
 # The event loop, TLS and the protocol are imported where a client is made: programs pay for them when they need one.
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from thalovant_proto.client.subscriptions import Filter
-    from thalovant_proto.events import Binary, Bus
+    from thalovant_proto.events import Bus
     from thalovant_proto.outcomes import SessionState
 
-    from ._internal.session import ClientSession
+    from ._client.session import ClientSession
     from .identity import ThalovantIdentity
     from .models import ThalovantConnectionInfo, ThalovantDoctorReport, ThalovantHealth, ThalovantReply
     from .protocols import HubProtocol
-    from .subscriptions import AsyncThalovantSubscription
 
-BinaryHandler: TypeAlias = "Callable[[Binary], object]"
 StateHandler: TypeAlias = Callable[[str, ThalovantError | None], object]
 
 
-class AsyncThalovantClient(FromStored, AsyncOnly):
+class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
     """Talks to one hub as one client identity, on the running asyncio loop.
 
     It connects by itself when something is asked of it, reconnects by itself when the hub or the network went away,
@@ -85,9 +82,9 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
         `TypeError` for what is none, `ValueError` for options that cannot be meant.
         """
-        from ._internal.messages import Messages
-        from ._internal.session import ClientSession
-        from ._internal.settings import check_identity, make_plan, tls_source, verifies
+        from ._client.messages import Messages
+        from ._client.session import ClientSession
+        from ._client.settings import check_identity, make_plan, tls_source, verifies
         from .trust_store import TrustStore
 
         check_identity(identity, type(self).__name__)
@@ -189,7 +186,7 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
 
     async def doctor(self) -> ThalovantDoctorReport:
         """Check identity, endpoint, connection and transport, and report on each; `print` it. Never raises."""
-        from ._internal.doctor import examine
+        from ._client.doctor import examine
 
         return await examine(self)
 
@@ -310,7 +307,7 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
         `query_id` names it (the request id if None); without `session_id` it has a session of its own. Raises what
         `ask` raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
         """
-        from ._internal.query import query
+        from ._client.query import query
 
         message = self._messages.question(text, lang, context, session_id, request_id)
         ended = await query(self._session, message, query_id or str(message.request_id), seconds(timeout))
@@ -325,162 +322,3 @@ class AsyncThalovantClient(FromStored, AsyncOnly):
     ) -> AsyncThalovantConversation:
         """Turns that share one session: a new one if `session_id` is None."""
         return AsyncThalovantConversation(self, session_id=session_id, lang=lang, context=context)
-
-    # --- sending ---
-
-    async def send_utterance(
-        self,
-        text: str,
-        *,
-        lang: str = "en-us",
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """Say `text` without waiting for an answer; what answers it can be heard afterwards.
-
-        Raises `ValueError` for a blank text.
-        """
-        message = self._messages.utterance("send_utterance", text, lang, context, session_id, request_id)
-        await self._session.send(message, self._send_timeout)
-
-    async def send_action(
-        self,
-        payload: str,
-        *,
-        title: str | None = None,
-        lang: str = "en-us",
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
-        message = self._messages.action(payload, title, lang, context, session_id, request_id)
-        await self._session.send(message, self._send_timeout)
-
-    async def send_code(
-        self,
-        value: str,
-        *,
-        kind: str = "code",
-        label: str | None = None,
-        lang: str = "en-us",
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
-        message = self._messages.code(value, kind, label, lang, context, session_id, request_id)
-        await self._session.send(message, self._send_timeout)
-
-    async def emit(
-        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
-    ) -> None:
-        """Put a message of any type on the hub's bus."""
-        await self._session.send(self._messages.emitted(event_type, data, context), self._send_timeout)
-
-    async def send_binary(
-        self,
-        payload: bytes,
-        kind: str | int = "raw_audio",
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send raw bytes: `raw_audio`, `numpy_image`, `file`, `stt_audio_transcribe`, `stt_audio_handle`, `tts_audio`,
-        or a subtype's number.
-
-        Raises `ValueError` for an unknown kind.
-        """
-        await self._session.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
-
-    # --- hearing ---
-
-    def on(
-        self,
-        event_name: str,
-        handler: EventHandler,
-        *,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-        predicate: EventPredicate | None = None,
-    ) -> AsyncThalovantSubscription:
-        """Call `handler(event)` for every event of that name, one event at a time.
-
-        Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
-        the background. Subscriptions survive reconnects. What a handler raises is logged.
-        """
-        from .subscriptions import AsyncThalovantSubscription
-
-        subscription = AsyncThalovantSubscription(event_name, handler)
-        matches = self._filter(context, session_id, request_id, predicate)
-        subscription._closes_with(self._session.subscribe(event_name, subscription._deliver, matches=matches))
-        self._session.connect_soon(self._connect_within)
-        return subscription
-
-    def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
-        """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
-        from .subscriptions import AsyncThalovantSubscription
-
-        subscription = AsyncThalovantSubscription("binary", handler)
-        deliver, handlers = subscription._deliver_binary, self._session.on_binary
-        handlers.add(deliver)
-        subscription._closes_with(lambda: handlers.discard(deliver))
-        self._session.connect_soon(self._connect_within)
-        return subscription
-
-    async def wait_for_event(
-        self,
-        name: str,
-        *,
-        timeout: float = 12.0,
-        predicate: EventPredicate | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-    ) -> ThalovantEvent:
-        """The next event of that name; one that followed a send of ours and that nobody took counts too.
-
-        Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
-        """
-        from ._internal.listening import next_event
-
-        matches = self._filter(context, session_id, request_id, predicate)
-        text(name, "the name of an event")
-        return await next_event(self._session, name, matches, seconds(timeout))
-
-    def listen(
-        self,
-        name: str,
-        *,
-        timeout: float | None = None,
-        max_events: int | None = None,
-        predicate: EventPredicate | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-        max_buffered_events: int = LISTEN_BUFFER,
-    ) -> AsyncGenerator[ThalovantEvent, None]:
-        """Events of that name as they come; ends silently after `timeout` seconds or `max_events`.
-
-        Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
-        session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
-        """
-        from ._internal.listening import Inbox, each_event
-
-        whole("max_buffered_events", max_buffered_events, 1)
-        text(name, "the name of an event")
-        matches = self._filter(context, session_id, request_id, predicate)
-        within = None if timeout is None else seconds(timeout)
-        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events))
-
-    def _filter(
-        self,
-        context: Mapping[str, Any] | None,
-        session_id: str | None,
-        request_id: str | None,
-        predicate: EventPredicate | None,
-    ) -> Filter | None:
-        from ._internal.listening import event_filter
-
-        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._session.own_session)

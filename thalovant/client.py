@@ -23,9 +23,9 @@ from .conversation import ThalovantConversation
 from .subscriptions import ThalovantSubscription
 
 if TYPE_CHECKING:
-    from .async_client import BinaryHandler, StateHandler
+    from .async_client import StateHandler
     from .errors import ThalovantError
-    from .events import EventHandler
+    from .events import BinaryHandler, EventHandler
     from .identity import ThalovantIdentity
     from .models import ThalovantConnectionInfo
     from .protocols import HubProtocol
@@ -46,7 +46,7 @@ class ThalovantClient(FromStored, SyncOnly):
 
     @shaped(AsyncThalovantClient.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
-        from ._internal.settings import check_identity
+        from ._client.settings import check_identity
 
         check_identity(args[0] if args else options.get("identity"), type(self).__name__)  # in words of this class
         self._original = AsyncThalovantClient(*args, **options)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from thalovant_proto.client.stack import ClientStack
 
+from ._client.settings import make_plan
 from ._internal.options import DEFAULT_USERAGENT, check_times
-from ._internal.settings import make_plan
 
 if TYPE_CHECKING:
     from thalovant_proto.trust import Trust

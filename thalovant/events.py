@@ -10,7 +10,7 @@ from ._internal.redact import redact_values
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
 if TYPE_CHECKING:
-    from thalovant_proto.events import Bus
+    from thalovant_proto.events import Binary, Bus
 
 EVENT_RECOGNIZER_LOOP_UTTERANCE: Final = "recognizer_loop:utterance"
 EVENT_SPEAK: Final = "speak"
@@ -213,6 +213,7 @@ class ThalovantEvent:
 
 EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]
 EventPredicate: TypeAlias = Callable[[ThalovantEvent], bool]
+BinaryHandler: TypeAlias = "Callable[[Binary], object]"
 
 
 def _session(context: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from ._internal.secret_files import (
     private_folder,
     write_secret,
 )
-from ._trust_files import (
+from ._internal.trust_files import (
     FOLDERS,
     LOCK_FILE,
     NODE_FILE,

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from thalovant import build_client_context, build_location, request_context
-from thalovant._internal.messages import Messages
+from thalovant._client.messages import Messages
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.secret import Secret
 

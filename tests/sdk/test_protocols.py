@@ -15,7 +15,7 @@ from thalovant import (
     ThalovantUnsupportedProtocolError,
     select_data_plane_endpoint,
 )
-from thalovant._internal.settings import choose_protocol, choose_protocols
+from thalovant._client.settings import choose_protocol, choose_protocols
 
 BROKER = MqttBrokerCredentials("mqtts://b", "u", "p")
 

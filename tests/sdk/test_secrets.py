@@ -25,8 +25,8 @@ from thalovant import (
     TrustStore,
     select_data_plane_endpoint,
 )
+from thalovant._client.settings import choose_protocol
 from thalovant._internal.redact import redact_text, redact_url, redact_values
-from thalovant._internal.settings import choose_protocol
 
 from .identities import write
 

@@ -77,7 +77,7 @@ def _forget(options: dict[str, Any]) -> str:
     """What to do about a hub's new key, with the command to paste."""
     import shlex
 
-    from .._internal.settings import choose_protocol
+    from .._client.settings import choose_protocol
     from ..trust_store import pin_id
     from .sources import read_identity
 

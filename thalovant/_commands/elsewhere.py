@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from .._internal.settings import choose_protocol
+from .._client.settings import choose_protocol
 from ..identity import ThalovantIdentity
 from ..protocols import HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings
 

@@ -10,8 +10,8 @@ import click
 
 from thalovant_io.tls import CaFileError
 
+from .._client.settings import choose_protocol, tls_source
 from .._internal.redact import redact_text, redact_url
-from .._internal.settings import choose_protocol, tls_source
 from ..errors import ThalovantError, ThalovantUnsupportedProtocolError
 from ..identity import ThalovantIdentity
 from ..models import ThalovantDoctorCheck

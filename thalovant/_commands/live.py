@@ -107,7 +107,7 @@ def _events(
     max_events: int | None,
     session_id: str | None,
 ) -> Iterator[ThalovantEvent]:
-    from .._internal.listening import Inbox, each_event
+    from .._client.listening import Inbox, each_event
     from .._internal.options import LISTEN_BUFFER
 
     wanted = _wanted(names)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from thalovant_proto import events as wire
 from thalovant_proto.client.message_context import message_context, new_request_id, new_session_id
 
+from .._internal.options import mapping
 from ..events import ThalovantEvent
 from ..models import ThalovantReply
-from .options import mapping
 
 if TYPE_CHECKING:
     from thalovant_proto.client.config import ClientConfig

@@ -20,10 +20,10 @@ from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
 from .. import logs
+from .._internal.error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, told, with_folders
+from .._internal.options import UNCLOSED
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
-from .error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, told, with_folders
-from .options import UNCLOSED
 from .timings import Outages, Timings
 from .waiters import Ask, Callers, Subscribers
 

@@ -11,8 +11,8 @@ from thalovant_proto.codec.envelope import envelope_of, message_from
 from thalovant_proto.errors import DecodeError
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskFault, SessionState
 
+from .._internal.error_mapping import ask_error
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantTimeoutError
-from .error_mapping import ask_error
 
 if TYPE_CHECKING:
     from .session import ClientSession

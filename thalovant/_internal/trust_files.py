@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from thalovant_proto.secret import Secret
 
-from ._internal.identity_files import expanded
-from ._internal.secret_files import TooPermissive, read_secret
-from .errors import ThalovantIdentityError
-from .identity import ThalovantIdentity
+from ..errors import ThalovantIdentityError
+from ..identity import ThalovantIdentity
+from .identity_files import expanded
+from .secret_files import TooPermissive, read_secret
 
 NODE_FILE: Final = "_identity.json"
 OWN_FILE: Final = "_thalovant.json"

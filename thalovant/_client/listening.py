@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from thalovant_proto.events import request_id_of
 
 from .. import logs
+from .._internal.error_mapping import out_of_time
+from .._internal.options import function, mapping
 from ..errors import ThalovantError, ThalovantRuntimeError
 from ..events import EventPredicate, ThalovantEvent
-from .error_mapping import out_of_time
-from .options import function, mapping
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter

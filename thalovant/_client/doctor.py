@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from .._internal.redact import redact_text
 from ..models import ThalovantDoctorCheck, ThalovantDoctorReport
-from .redact import redact_text
 
 if TYPE_CHECKING:
     from ..async_client import AsyncThalovantClient

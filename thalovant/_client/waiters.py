@@ -10,8 +10,8 @@ from attrs import define, field
 
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, Delivery, SendFailed, Sent
 
+from .._internal.error_mapping import ask_error, send_error
 from ..errors import ThalovantError
-from .error_mapping import ask_error, send_error
 
 if TYPE_CHECKING:
     from thalovant_proto.client.stack import ClientStack

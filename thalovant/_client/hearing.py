@@ -1,0 +1,113 @@
+"""Calls of a client that hear what the hub says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._internal.options import LISTEN_BUFFER, seconds, text, whole
+from ..events import BinaryHandler, EventHandler, EventPredicate, ThalovantEvent
+
+if TYPE_CHECKING:
+    from thalovant_proto.client.subscriptions import Filter
+
+    from ..subscriptions import AsyncThalovantSubscription
+    from .session import ClientSession
+
+
+class Hearing:
+    """What `AsyncThalovantClient` hears."""
+
+    if TYPE_CHECKING:
+        _session: ClientSession
+        _connect_within: float
+
+    def on(
+        self,
+        event_name: str,
+        handler: EventHandler,
+        *,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        predicate: EventPredicate | None = None,
+    ) -> AsyncThalovantSubscription:
+        """Call `handler(event)` for every event of that name, one event at a time.
+
+        Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
+        the background. Subscriptions survive reconnects. What a handler raises is logged.
+        """
+        from ..subscriptions import AsyncThalovantSubscription
+
+        subscription = AsyncThalovantSubscription(event_name, handler)
+        matches = self._filter(context, session_id, request_id, predicate)
+        subscription._closes_with(self._session.subscribe(event_name, subscription._deliver, matches=matches))
+        self._session.connect_soon(self._connect_within)
+        return subscription
+
+    def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
+        """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
+        from ..subscriptions import AsyncThalovantSubscription
+
+        subscription = AsyncThalovantSubscription("binary", handler)
+        deliver, handlers = subscription._deliver_binary, self._session.on_binary
+        handlers.add(deliver)
+        subscription._closes_with(lambda: handlers.discard(deliver))
+        self._session.connect_soon(self._connect_within)
+        return subscription
+
+    async def wait_for_event(
+        self,
+        name: str,
+        *,
+        timeout: float = 12.0,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> ThalovantEvent:
+        """The next event of that name; one that followed a send of ours and that nobody took counts too.
+
+        Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
+        """
+        from .listening import next_event
+
+        matches = self._filter(context, session_id, request_id, predicate)
+        text(name, "the name of an event")
+        return await next_event(self._session, name, matches, seconds(timeout))
+
+    def listen(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        max_events: int | None = None,
+        predicate: EventPredicate | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        max_buffered_events: int = LISTEN_BUFFER,
+    ) -> AsyncGenerator[ThalovantEvent, None]:
+        """Events of that name as they come; ends silently after `timeout` seconds or `max_events`.
+
+        Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
+        session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
+        """
+        from .listening import Inbox, each_event
+
+        whole("max_buffered_events", max_buffered_events, 1)
+        text(name, "the name of an event")
+        matches = self._filter(context, session_id, request_id, predicate)
+        within = None if timeout is None else seconds(timeout)
+        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events))
+
+    def _filter(
+        self,
+        context: Mapping[str, Any] | None,
+        session_id: str | None,
+        request_id: str | None,
+        predicate: EventPredicate | None,
+    ) -> Filter | None:
+        from .listening import event_filter
+
+        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._session.own_session)

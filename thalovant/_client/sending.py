@@ -1,0 +1,84 @@
+"""Calls of a client that send and do not wait for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .messages import Messages
+    from .session import ClientSession
+
+
+class Sending:
+    """What `AsyncThalovantClient` sends."""
+
+    if TYPE_CHECKING:
+        _session: ClientSession
+        _messages: Messages
+        _send_timeout: float
+
+    async def send_utterance(
+        self,
+        text: str,
+        *,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Say `text` without waiting for an answer; what answers it can be heard afterwards.
+
+        Raises `ValueError` for a blank text.
+        """
+        message = self._messages.utterance("send_utterance", text, lang, context, session_id, request_id)
+        await self._session.send(message, self._send_timeout)
+
+    async def send_action(
+        self,
+        payload: str,
+        *,
+        title: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
+        message = self._messages.action(payload, title, lang, context, session_id, request_id)
+        await self._session.send(message, self._send_timeout)
+
+    async def send_code(
+        self,
+        value: str,
+        *,
+        kind: str = "code",
+        label: str | None = None,
+        lang: str = "en-us",
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
+        message = self._messages.code(value, kind, label, lang, context, session_id, request_id)
+        await self._session.send(message, self._send_timeout)
+
+    async def emit(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Put a message of any type on the hub's bus."""
+        await self._session.send(self._messages.emitted(event_type, data, context), self._send_timeout)
+
+    async def send_binary(
+        self,
+        payload: bytes,
+        kind: str | int = "raw_audio",
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send raw bytes: `raw_audio`, `numpy_image`, `file`, `stt_audio_transcribe`, `stt_audio_handle`, `tts_audio`,
+        or a subtype's number.
+
+        Raises `ValueError` for an unknown kind.
+        """
+        await self._session.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
