@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from ._internal import identity_files
+from ._internal import identity_files, keyrings
 from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, IDENTITY_FILENAME, default_config_path
 from ._internal.redact import HoldsSecrets, redact_text, redact_url, redact_values
 from .errors import ThalovantIdentityError, without_frames
@@ -45,6 +45,9 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
 }
 _NAMES: Final = ("access_key", "password", "site_id", "crypto_key")  # may be numbers
 _OBJECTS: Final = ("metadata", "data_plane_endpoints", "dataPlaneEndpoints", "endpoints", "protocols", "network")
+_KNOWN: Final = frozenset(
+    (*(one for names in _ALIASES.values() for one in names), *_OBJECTS, "mqtt", "secrets", "spec")
+)
 _TLS_SCHEMES: Final = ("mqtts", "ssl")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -239,7 +242,7 @@ class ThalovantIdentity(HoldsSecrets):
     @classmethod
     def _located(cls, values: Mapping[str, Any], file: Path) -> Self:
         try:
-            identity = cls.from_mapping(_checked(values))
+            identity = cls.from_mapping(_checked(keyrings.resolved(values)))
         except ThalovantIdentityError as error:
             raise ThalovantIdentityError(f"{error} (in {file})", name=error.name, hint=error.hint) from None
         ca_file, folder = (
@@ -301,29 +304,35 @@ class ThalovantIdentity(HoldsSecrets):
         }
 
     @without_frames
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, keyring: bool = False) -> Path:
         """Write an identity file, secrets included, that only this user may read; returns where it is.
 
-        The file is replaced whole or not at all, never through a symbolic link. Raises `ThalovantIdentityError`.
+        A folder stands for the file `_identity.json` in it. The file is replaced whole or not at all, never through a
+        symbolic link. `keyring`: the secrets go into the system's keyring (extra `keyring`), and the file names the
+        entry. Raises `ThalovantIdentityError`.
         """
-        import json
+        from ._internal.identity_saving import save
 
-        from ._internal.secret_files import write_secret
+        return save(self, path, keyring=keyring)
 
-        file = Path(path).expanduser()
-        values = self.as_dict(include_secrets=True)
-        values |= {
-            name: str(Path(values[name]).expanduser().absolute())
-            for name in ("ca_file", "noise_state_dir")
-            if name in values
-        }
-        text = json.dumps(values, indent=2, ensure_ascii=False)
-        try:
-            write_secret(file, f"{text}\n".encode())
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise ThalovantIdentityError(f"Unable to write identity file: {file}: {why}.", name="unwritable") from None
-        return file
+    @without_frames
+    def save_to_config(
+        self, *, profile: str | None = None, path: str | os.PathLike[str] | None = None, keyring: bool = False
+    ) -> Path:
+        """Put the identity into a profile of the config file, for `from_config`; returns where the file is.
+
+        `profile`: the one that the file names if None, else `default`. `path`: `default_config_path()` if None. The
+        file is made if there is none; other profiles, flags and unknown fields in it are kept, comments are not. As
+        with `save` it is replaced whole or not at all, and `keyring` keeps the secrets elsewhere. Raises
+        `ThalovantIdentityError`, also for a file that cannot be read, which is left as it is.
+
+        Example:
+            >>> identity.save_to_config(profile="prod")
+            PosixPath('/home/ada/.config/thalovant/config.yaml')
+        """
+        from ._internal.identity_saving import save_to_config
+
+        return save_to_config(self, profile, path, _KNOWN, keyring=keyring)
 
     def __repr__(self) -> str:
         shown = (

@@ -82,7 +82,7 @@ def from_json_file(path: Path) -> Mapping[str, Any]:
 
 def from_yaml_file(path: Path, profile: str | None) -> Mapping[str, Any]:
     """The identity of a profile in a config file: the named one, else the file's own choice, else `default`."""
-    config = _yaml(_text(path, "Thalovant config file", "not valid YAML"), path)
+    config = config_in(path)
     profiles = config.get("profiles")
     if not isinstance(profiles, Mapping):
         return _identity_of(config)
@@ -95,6 +95,11 @@ def from_yaml_file(path: Path, profile: str | None) -> Mapping[str, Any]:
             f"Missing Thalovant config profile: {name}", hint=f"{path} has these profiles: {known}."
         )
     return _identity_of(found)
+
+
+def config_in(path: Path) -> Mapping[str, Any]:
+    """The object in a config file, with all its profiles."""
+    return _yaml(_text(path, "Thalovant config file", "not valid YAML"), path)
 
 
 def is_variable(name: str) -> bool:
