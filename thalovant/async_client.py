@@ -63,6 +63,9 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         fallback: bool = False,
         ca_file: str | os.PathLike[str] | None = None,
         ssl_context: SSLContext | None = None,
+        client_cert_file: str | os.PathLike[str] | None = None,
+        client_key_file: str | os.PathLike[str] | None = None,
+        headers: Mapping[str, str] | None = None,
         noise_state_dir: str | os.PathLike[str] | None = None,
         allow_insecure: bool = False,
         allow_legacy: bool = False,
@@ -75,9 +78,11 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by the
         identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
         what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
-        authorities. `noise_state_dir`: where keys and pins are stored. `allow_insecure` takes plain endpoints off this
-        machine, `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is
-        sent again with the same request id instead of failing; right where the hub's skills do no harm when run twice.
+        authorities. `client_cert_file`, `client_key_file`: PEM files of a certificate of this client's own, where a
+        gateway before the hub wants one. `headers`: added to the requests of WSS and HTTPS, over the identity's.
+        `noise_state_dir`: where keys and pins are stored. `allow_insecure` takes plain endpoints off this machine,
+        `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is sent again
+        with the same request id instead of failing; right where the hub's skills do no harm when run twice.
 
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
         `TypeError` for what is none, `ValueError` for options that cannot be meant.
@@ -111,10 +116,14 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
             allow_insecure=allow_insecure,
             allow_legacy=allow_legacy,
             verified=ssl_context is None or verifies(ssl_context),
+            headers=headers,
         )
         self._connect_within = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
         store = TrustStore(noise_state_dir, identity)
-        context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context)
+        cert_file, key_file = client_cert_file, client_key_file
+        if cert_file is None and key_file is None:
+            cert_file, key_file = identity.client_cert_file, identity.client_key_file
+        context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context, cert_file, key_file)
         self._session = ClientSession(plan, store=store, context=context)
         self._messages = Messages(plan.config, identity.metadata)
         self._carry = Carry()

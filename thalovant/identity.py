@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ._internal import identity_files, keyrings
 from ._internal.identity_files import DEFAULT_CONFIG_FILENAME, IDENTITY_FILENAME, default_config_path
-from ._internal.redact import HoldsSecrets, redact_text, redact_url, redact_values
+from ._internal.redact import REDACTED, HoldsSecrets, redact_text, redact_url, redact_values
 from .errors import ThalovantIdentityError, without_frames
 from .protocols import (
     DEFAULT_PORT,
@@ -41,10 +41,20 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "default_path": ("default_path", "defaultPath", "hub_http_path", "path", "uri_path"),
     "crypto_key": ("crypto_key", "cryptoKey"),
     "ca_file": ("ca_file", "caFile"),
+    "client_cert_file": ("client_cert_file", "clientCertFile"),
+    "client_key_file": ("client_key_file", "clientKeyFile"),
     "noise_state_dir": ("noise_state_dir", "noiseStateDir"),
 }
 _NAMES: Final = ("access_key", "password", "site_id", "crypto_key")  # may be numbers
-_OBJECTS: Final = ("metadata", "data_plane_endpoints", "dataPlaneEndpoints", "endpoints", "protocols", "network")
+_OBJECTS: Final = (
+    "headers",
+    "metadata",
+    "data_plane_endpoints",
+    "dataPlaneEndpoints",
+    "endpoints",
+    "protocols",
+    "network",
+)
 _KNOWN: Final = frozenset(
     (*(one for names in _ALIASES.values() for one in names), *_OBJECTS, "mqtt", "secrets", "spec")
 )
@@ -153,7 +163,9 @@ class ThalovantIdentity(HoldsSecrets):
     `access_key` and `password` are the client's credentials, `crypto_key` the pre-shared key of old hubs. The hub is
     reached over `data_plane_endpoints` where these have the protocol, else over `default_master`, `default_port` and
     `default_path`. `protocols` are those that the hub has on, `mqtt` the broker's credentials. `ca_file` is a PEM file
-    of authorities to trust instead of the system's. `noise_state_dir` is the folder of the client's keys and pins,
+    of authorities to trust instead of the system's; `client_cert_file` and `client_key_file` are PEM files of the
+    client's own certificate, and `headers` are added to the requests of WSS and HTTPS, where a gateway before the hub
+    wants such. `noise_state_dir` is the folder of the client's keys and pins,
     found by itself if None. `source_path` is the file it came from.
     """
 
@@ -169,6 +181,9 @@ class ThalovantIdentity(HoldsSecrets):
     mqtt: MqttBrokerCredentials | None = None
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
     ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    headers: dict[str, str] = field(default_factory=dict, hash=False)
     noise_state_dir: str | None = field(default=None, compare=False)
     source_path: str | None = field(default=None, compare=False)
 
@@ -200,6 +215,9 @@ class ThalovantIdentity(HoldsSecrets):
             mqtt=mqtt,
             metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
             ca_file=_field(values, "ca_file") or None,
+            client_cert_file=_field(values, "client_cert_file") or None,
+            client_key_file=_field(values, "client_key_file") or None,
+            headers=_headers(values.get("headers")),
             noise_state_dir=_field(values, "noise_state_dir") or None,
         )
 
@@ -245,11 +263,11 @@ class ThalovantIdentity(HoldsSecrets):
             identity = cls.from_mapping(_checked(keyrings.resolved(values)))
         except ThalovantIdentityError as error:
             raise ThalovantIdentityError(f"{error} (in {file})", name=error.name, hint=error.hint) from None
-        ca_file, folder = (
-            path and str(file.parent / identity_files.expanded(path))
-            for path in (identity.ca_file, identity.noise_state_dir)
-        )
-        return replace(identity, ca_file=ca_file, noise_state_dir=folder, source_path=str(file))
+        paths = {name: path for name in identity_files.PATHS if (path := getattr(identity, name))}
+        located: dict[str, Any] = {
+            name: str(file.parent / identity_files.expanded(path)) for name, path in paths.items()
+        }
+        return replace(identity, **located, source_path=str(file))
 
     # --- where the hub is ---
 
@@ -291,8 +309,8 @@ class ThalovantIdentity(HoldsSecrets):
             "protocols": flags,
             "mqtt": self.mqtt.as_dict(include_secrets=include_secrets) if self.mqtt else None,
             "metadata": dict(self.metadata) if include_secrets else redact_values(self.metadata),
-            "ca_file": self.ca_file,
-            "noise_state_dir": self.noise_state_dir,
+            **{name: getattr(self, name) for name in identity_files.PATHS},
+            "headers": dict(self.headers) if include_secrets else dict.fromkeys(self.headers, REDACTED),
         }
         return {
             **secrets,
@@ -380,6 +398,14 @@ def _required(values: Mapping[str, Any], name: str) -> str:
         name=f"missing_{name}",
         hint=f"`{present}` is there, but empty." if present else f"Add `{_ALIASES[name][0]}`.",
     )
+
+
+def _headers(given: object) -> dict[str, str]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and all(isinstance(one, str) for pair in given.items() for one in pair):
+        return dict(given)
+    raise _wrong("names and texts: headers", 'Write them like {"CF-Access-Client-Id": "..."}.')
 
 
 def _master(values: Mapping[str, Any]) -> str:

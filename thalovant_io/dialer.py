@@ -279,6 +279,8 @@ def dial_failed_from(
         return DialFailed(phase="tls", fault=fault, message=message)
     if phase == "tls" or isinstance(error, CaFileError):
         cause = str(error) if isinstance(error, CaFileError) else f"no TLS context ({type(error).__name__})"
+        if isinstance(error, CaFileError) and error.hint:
+            return DialFailed(phase="tls", fault=DialFault.CERTIFICATE_INVALID, message=cause, hint=error.hint)
         message = f"cannot verify {where}: {cause}"
         return DialFailed(phase="tls", fault=DialFault.CERTIFICATE_UNTRUSTED, message=message)
     if phase == "dns" or isinstance(error, (socket.gaierror, ValueError, OverflowError)):

@@ -14,39 +14,82 @@ _RECORD: Final = 16 * 1024
 
 
 class CaFileError(Exception):
-    """The file with certificate authorities cannot be used. The message names it and the cause, on one line."""
+    """A file with certificates cannot be used. The message names it and the cause, on one line.
+
+    `hint`: the next step, None where it is to name the authorities of the hub.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint: str | None = hint
 
 
 def default_context(
-    ca_file: str | os.PathLike[str] | None = None, *, ssl_context: ssl.SSLContext | None = None
+    ca_file: str | os.PathLike[str] | None = None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    cert_file: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
 ) -> ssl.SSLContext:
     """The context that client connections use: verifying, TLS 1.2 or later.
 
     Trusts the authorities in `ca_file` (PEM) or, without one, the system's; SSL_CERT_FILE and SSL_CERT_DIR take the
-    place of the system's. An `ssl_context` is returned as it is. Loading takes up to 50 ms, so call it off the event
-    loop; the context is kept and used again until the file changes. Raises `CaFileError`.
+    place of the system's. `cert_file` (PEM) is a certificate of the client's own, with its chain, and `key_file` its
+    key, if that is not in the same file. An `ssl_context` is returned as it is. Loading takes up to 50 ms, so call it
+    off the event loop; the context is kept and used again until a file changes. Raises `CaFileError`.
     """
     if ssl_context is not None:
         return ssl_context
-    if ca_file is None:
-        return _context(None, (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
-    path = os.fspath(ca_file)
+    environment = () if ca_file is not None else (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    ca, cert, key = (None if path is None else os.fspath(path) for path in (ca_file, cert_file, key_file))
+    named = (("CA file", ca), ("client certificate", cert), ("client key", key))
+    return _context(ca, cert, key, (environment, *(_version(what, path) for what, path in named)))
+
+
+def _version(what: str, path: str | None) -> object:
     try:
-        stat = os.stat(path)
-        return _context(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    except ssl.SSLError:
-        raise CaFileError(f"CA file {path} holds no certificate in PEM text") from None
+        stat = path and os.stat(path)
+        return stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     except OSError as exc:
-        raise CaFileError(f"CA file {path} cannot be read: {exc.strerror}") from None
+        hint = None if what == "CA file" else _CLIENT_HINT
+        raise CaFileError(f"{what} {path} cannot be read: {exc.strerror}", hint=hint) from None
+
+
+_CLIENT_HINT: Final = "name PEM files of certificate and key as client_cert_file and client_key_file"
 
 
 @functools.lru_cache(maxsize=8)
-def _context(ca_file: str | None, version: tuple[object, ...]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
+def _context(
+    ca_file: str | None, cert_file: str | None, key_file: str | None, version: tuple[object, ...]
+) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise CaFileError(f"CA file {ca_file} holds no certificate in PEM text") from None
+    except OSError as exc:
+        raise CaFileError(f"CA file {ca_file} cannot be read: {exc.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.hostname_checks_common_name = False  # a certificate is for the names that it lists (RFC 9525 §2)
+    if cert_file is not None:
+        try:
+            context.load_cert_chain(cert_file, key_file, password=_no_password)
+        except (OSError, ValueError) as exc:  # an SSLError is one
+            why = _unfit(exc, key_file)
+            raise CaFileError(f"client certificate {cert_file} cannot be used: {why}", hint=_CLIENT_HINT) from None
     return context
+
+
+def _no_password() -> str:
+    raise ValueError("its key is encrypted")  # and OpenSSL would ask the terminal
+
+
+def _unfit(error: Exception, key_file: str | None) -> str:
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return f"the key in {key_file or 'it'} is another's"
+        return "it or its key is no PEM text" if key_file else "it is no PEM text with certificate and key"
+    return getattr(error, "strerror", None) or "its key is encrypted"
 
 
 class TlsFault(NamedTuple):

@@ -56,7 +56,7 @@ _HINTS: Final = {
     DialFault.TLS_VERSION: "update the hub, or what it has its TLS from",
     DialFault.NOT_TLS: "check the port; if the hub is one without TLS, use ws://, http:// or mqtt:// in the endpoint",
     DialFault.TLS: (
-        "check that the port is the hub's TLS port, not a plain one; for a client certificate pass ssl_context"
+        "check that the port is the hub's TLS port, not a plain one; for a client certificate pass client_cert_file"
     ),
     DialFault.OTHER: "check host and port of the endpoint",
 }

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from thalovant_proto.links.endpoint import portable_agent
 from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import Trust
 
+from .._internal.options import mapping
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
 from ..identity import ThalovantIdentity
 from ..trust_store import pin_id
@@ -85,12 +87,15 @@ def make_plan(
     allow_insecure: bool,
     allow_legacy: bool,
     verified: bool,
+    headers: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan for what `choose_protocols` gives: a later protocol is for where the earlier do not lead to the hub.
 
     `verified`: the TLS context checks certificates. Raises `ThalovantIdentityError` for an endpoint that cannot work,
     and for a plain one that is neither on loopback nor allowed; `ValueError` for an unknown `retry`.
     """
+    if headers is not None:
+        identity = replace(identity, headers={**identity.headers, **mapping(headers, "headers")})
     protocols = choose_protocols(identity, protocol, fallback=fallback)
     portable_agent(user_agent)
     if retry not in ("never", "idempotent"):
@@ -218,14 +223,19 @@ def verifies(context: ssl.SSLContext) -> bool:
 
 
 def tls_source(
-    ca_file: str | os.PathLike[str] | None, ssl_context: ssl.SSLContext | None
+    ca_file: str | os.PathLike[str] | None,
+    ssl_context: ssl.SSLContext | None,
+    cert_file: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
 ) -> Callable[[], ssl.SSLContext]:
-    """Makes the TLS context when it is needed, which takes some milliseconds."""
+    """Makes the TLS context when it is needed, which takes some milliseconds. Raises `ValueError` for a lone key."""
+    if key_file is not None and cert_file is None:
+        raise ValueError("client_key_file is the key of client_cert_file: name that, too")
 
     def make() -> ssl.SSLContext:
         from thalovant_io.tls import default_context
 
-        return default_context(ca_file, ssl_context=ssl_context)
+        return default_context(ca_file, ssl_context=ssl_context, cert_file=cert_file, key_file=key_file)
 
     return make
 
@@ -242,6 +252,7 @@ def _wss(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, se
             access_key=config.access_key,
             user_agent=config.user_agent,
             entropy=os.urandom,
+            headers=_headers(identity),
             secure=secure,
         )
 
@@ -256,10 +267,19 @@ def _https(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, 
 
     def make(trust: Trust) -> ClientLink:
         return HttpsClientLink(
-            endpoint, access_key=config.access_key, user_agent=config.user_agent, cookies=cookies, secure=secure
+            endpoint,
+            access_key=config.access_key,
+            user_agent=config.user_agent,
+            cookies=cookies,
+            headers=_headers(identity),
+            secure=secure,
         )
 
     return make
+
+
+def _headers(identity: ThalovantIdentity) -> dict[str, Secret[str]]:
+    return {name: Secret(value) for name, value in identity.headers.items()}
 
 
 def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:

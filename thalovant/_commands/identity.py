@@ -143,7 +143,7 @@ def _tried(name: str, look: Callable[[], str]) -> ThalovantDoctorCheck:
     try:
         return ThalovantDoctorCheck(name, True, look())
     except (ThalovantError, ValueError, CaFileError) as error:
-        hint = in_options(getattr(error, "hint", ""))
+        hint = in_options(getattr(error, "hint", None) or "")
         return ThalovantDoctorCheck(name, False, redact_text(" ".join(f"{error} {hint}".split())))
 
 
@@ -155,7 +155,7 @@ def _endpoint(options: dict[str, Any]) -> str:
 
 def _authorities(options: dict[str, Any], found: ThalovantIdentity) -> str:
     file = options["ca_file"] or found.ca_file
-    tls_source(file, None)()
+    tls_source(file, None, found.client_cert_file, found.client_key_file)()
     return file or "the system's"
 
 

@@ -26,8 +26,9 @@ IDENTITY_FILENAME: Final = "_identity.json"
 DEFAULT_CONFIG_FILENAME: Final = "config.yaml"
 _MAX_NODES: Final = 20_000  # of a config, with what its aliases stand for; a profile has about thirty
 _NAME: Final = re.compile(r"[A-Za-z_]{1,32}")  # what may be shown of a broken file
-# Fields with a variable of the same name each, the broker's after `MQTT_`.
-_OF_CLIENT: Final = ("access_key", "password", "crypto_key", "site_id", "ca_file", "noise_state_dir")
+# Fields with a variable of the same name each, the broker's after `MQTT_`; the first of them are paths.
+PATHS: Final = ("ca_file", "client_cert_file", "client_key_file", "noise_state_dir")
+_OF_CLIENT: Final = ("access_key", "password", "crypto_key", "site_id", *PATHS)
 _OF_BROKER: Final = (
     *("endpoint", "username", "password", "qos", "hub_id"),
     *("topic_prefix", "c2s_topic", "s2c_topic", "status_topic", "hash_topics"),

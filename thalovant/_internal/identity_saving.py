@@ -16,7 +16,6 @@ from .secret_files import locked, write_secret
 if TYPE_CHECKING:
     from ..identity import ThalovantIdentity
 
-_PATHS: Final = ("ca_file", "client_cert_file", "client_key_file", "noise_state_dir")
 _CHOICES: Final = ("profile", "default_profile", "defaultProfile")
 
 
@@ -91,7 +90,9 @@ def _keep(
     The keyring's entry of what is replaced is used again, or removed.
     """
     values = {key: value for key, value in identity.as_dict(include_secrets=True).items() if value is not None}
-    values |= {key: str(identity_files.expanded(values[key]).absolute()) for key in _PATHS if key in values}
+    values |= {
+        key: str(identity_files.expanded(values[key]).absolute()) for key in identity_files.PATHS if key in values
+    }
     entry = keyrings.entry_of(old)
     if keyring:
         write(keyrings.put(values, entry))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from attrs import field, frozen
@@ -21,9 +23,20 @@ _AUTHORITY: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:@\[
 _UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e]")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _PARAMETER: Final = "authorization"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+_FIELD_VALUE: Final = re.compile(r"(?! )[\x20-\x7e]{1,8192}(?<! )")
+# Headers that a link sets, or whose meaning would change how a peer reads it.
+_OWN: Final = frozenset(
+    (
+        *("host", "user-agent", "accept", "accept-encoding", "connection", "upgrade", "cookie", "expect", "te"),
+        *("content-length", "content-type", "content-encoding", "transfer-encoding", "trailer", "keep-alive"),
+    )
+)
 
 # In ASCII text only these four make a `+` or `/` of base64, and only as the third byte of a group; `:` ends the user
 # agent, and the rest cannot be written into a header (real-hubs.md §7).
+#: The headers of an application that adds none.
+NO_HEADERS: Final[Mapping[str, Secret[str]]] = MappingProxyType({})
 #: The next step where a peer ends a plain connection without a word, by the scheme that has TLS.
 TRY_TLS: Final = "a TLS port does that to a plain connection: if it is one, use {}:// in the endpoint"
 
@@ -104,6 +117,22 @@ def portable_agent(user_agent: str) -> str:
     if not agent or ":" in agent:
         raise ValueError("The user agent must not be empty and must not contain a colon.")
     return agent
+
+
+def more_headers(headers: Mapping[str, Secret[str]]) -> list[tuple[str, str]]:
+    """Headers that the application adds to every request, as for a gateway before the hub (RFC 9110 §5).
+
+    Raises `ValueError` for a name that is no token or that the link itself sets, and for a value that is not printable
+    ASCII; the message holds no value.
+    """
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("A header's name must be a token of RFC 9110: letters, digits and hyphens.")
+        if name.lower() in _OWN or name.lower().startswith("sec-websocket-"):
+            raise ValueError(f"The header {name} is the link's own: leave it out.")
+        if not _FIELD_VALUE.fullmatch(value.reveal()):
+            raise ValueError(f"The value of header {name} must be printable ASCII on one line, without spaces around.")
+    return [(name, value.reveal()) for name, value in headers.items()]
 
 
 def read_authorization(request_target: str) -> Credentials | None:

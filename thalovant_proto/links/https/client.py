@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import enum
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
@@ -24,7 +24,7 @@ from ...errors import DecodeError, LocalProtocolError, RemoteProtocolError
 from ...limits import SLOWEST
 from ...secret import Secret
 from ..base import Accepted, FrameReceived, LinkClosed, LinkEvent, LinkOpened
-from ..endpoint import TRY_TLS, authorization, parse_endpoint, portable_agent
+from ..endpoint import NO_HEADERS, TRY_TLS, authorization, more_headers, parse_endpoint, portable_agent
 from .answer import Answer, hint, judge, quote, read_answer, read_frames
 from .cookies import Cookies
 from .polling import PollSchedule
@@ -95,7 +95,8 @@ class HttpsClientLink:
     answer that never comes). A frame whose POST was not answered is never sent again, and not `unsent`: nobody can
     tell.
 
-    `cookies` are the jar of all links of one client; each has its own if there is none.
+    `cookies` are the jar of all links of one client; each has its own if there is none. `headers` are added to every
+    request, for a gateway before the hub.
 
     Raises `ValueError` for a URL, user agent or access key that cannot work; the message holds none of them.
     """
@@ -108,6 +109,7 @@ class HttpsClientLink:
         user_agent: str,
         limits: HttpsLimits = DEFAULT_HTTPS_LIMITS,
         cookies: Cookies | None = None,
+        headers: Mapping[str, Secret[str]] = NO_HEADERS,
         secure: bool,
     ) -> None:
         endpoint = parse_endpoint(url, name="HTTPS", plain="http", tls="https")
@@ -118,12 +120,16 @@ class HttpsClientLink:
             for resource in Resource
         }
         # That a hub may repeat.
-        self._secrets: tuple[Secret[str], ...] = (access_key, Secret(authorization(user_agent, access_key)))
+        self._secrets: tuple[Secret[str], ...] = (
+            *(access_key, Secret(authorization(user_agent, access_key))),
+            *headers.values(),
+        )
         self._headers = [
             ("Host", endpoint.host_header),
             ("User-Agent", portable_agent(user_agent)),
             ("Accept", JSON_TYPE),
             ("Accept-Encoding", "identity"),  # nothing is ever inflated here
+            *more_headers(headers),
         ]
         self._limits = limits
         self._secure = secure

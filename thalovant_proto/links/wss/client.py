@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Final, cast
 
 from wsproto.connection import ConnectionType
@@ -15,7 +16,7 @@ from ...entropy import Entropy, checked
 from ...errors import RemoteProtocolError
 from ...secret import Secret
 from ..base import LinkClosed, LinkEvent
-from ..endpoint import TRY_TLS, authorization, parse_endpoint, portable_agent
+from ..endpoint import NO_HEADERS, TRY_TLS, authorization, more_headers, parse_endpoint, portable_agent
 from ..http_status import retry_after, status_hint
 from ..strangers import fault_of_head
 from .common import DEFAULT_WSS_LIMITS, WssLimits, WssLink
@@ -36,7 +37,7 @@ class WssClientLink(WssLink):
     key that cannot work; its message holds none of them.
 
     `entropy(n)` gives n random bytes: 16 for the key of the upgrade, 4 for the mask of each frame, which nobody on the
-    way may be able to foretell (RFC 6455 §10.3).
+    way may be able to foretell (RFC 6455 §10.3). `headers` are added to the upgrade, for a gateway before the hub.
 
     An HTTP answer other than 101 ends the link with its status as `code`: refused by 401 and 403, else lost.
     """
@@ -51,6 +52,7 @@ class WssClientLink(WssLink):
         user_agent: str,
         entropy: Entropy,
         limits: WssLimits = DEFAULT_WSS_LIMITS,
+        headers: Mapping[str, Secret[str]] = NO_HEADERS,
         secure: bool,
     ) -> None:
         super().__init__(limits=limits, secure=secure)
@@ -58,14 +60,16 @@ class WssClientLink(WssLink):
         self._target = endpoint.target
         self._unanswered = "" if endpoint.target.tls else TRY_TLS.format("wss")
         self._entropy = checked(entropy)
-        self._secrets = (access_key, Secret(authorization(user_agent, access_key)))  # that a hub may repeat
+        # That a hub may repeat.
+        self._secrets = (access_key, Secret(authorization(user_agent, access_key)), *headers.values())
+        more = [(name.encode(), value.encode()) for name, value in more_headers(headers)]
         # No Origin and no subprotocol: hubs look at neither. No compression: they have none, and the length of what is
         # compressed next to a secret tells of it (security.md §11).
         request = self._handshake.send(
             Request(
                 host=endpoint.host_header,
                 target=endpoint.request_target(user_agent, access_key),
-                extra_headers=[(b"User-Agent", portable_agent(user_agent).encode())],
+                extra_headers=[(b"User-Agent", portable_agent(user_agent).encode()), *more],
             )
         )
         self._request = self._with_own_key(request)
