@@ -19,6 +19,7 @@ from . import logs
 from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
 from ._internal.portal import Handlers, Portal, blocking, interpreter_ends, iterating, shaped
 from .async_client import AsyncThalovantClient
+from .context import reply_context
 from .conversation import ThalovantConversation
 from .subscriptions import ThalovantSubscription
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .models import ThalovantConnectionInfo
     from .protocols import HubProtocol
 
-__all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "ThalovantSubscription"]
+__all__ = ["DEFAULT_USERAGENT", "AsyncThalovantClient", "ThalovantClient", "ThalovantSubscription", "reply_context"]
 
 T = TypeVar("T")
 
@@ -151,6 +152,7 @@ class ThalovantClient(FromStored, SyncOnly):
     send_action: Final = blocking(AsyncThalovantClient.send_action)
     send_code: Final = blocking(AsyncThalovantClient.send_code)
     emit: Final = blocking(AsyncThalovantClient.emit)
+    reply: Final = blocking(AsyncThalovantClient.reply)
     send_binary: Final = blocking(AsyncThalovantClient.send_binary)
 
     # --- hearing ---

@@ -1,4 +1,4 @@
-"""Contexts that apps give with a message: about user, device, channel and place."""
+"""Contexts of messages: about user, device, channel and place, and the way back to whoever sent one."""
 
 from __future__ import annotations
 
@@ -95,6 +95,36 @@ def build_location(
     if None not in place and place != (0, 0):  # 0, 0 means unset
         built["coordinate"] = {"latitude": place[0], "longitude": place[1]}
     return built
+
+
+def reply_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A deep copy of a message's context, turned round for an answer to it.
+
+    `destination` is the old `source`, and `source` the old `destination`, the first of them if there are several.
+    Where the context names neither, nothing changes.
+
+    Example:
+        >>> reply_context({"source": "skills", "destination": ["kitchen"]})
+        {'source': 'kitchen', 'destination': 'skills'}
+    """
+    built: dict[str, Any] = copied(_mapping(context))
+    source, destination = built.get("source"), built.get("destination")
+    if isinstance(destination, list | tuple):
+        destination = next(iter(destination), None)
+    if source or destination:
+        for key, value in (("source", destination), ("destination", source)):
+            if value:
+                built[key] = value
+            else:
+                built.pop(key, None)
+    return built
+
+
+def copied(value: Any) -> Any:
+    """A deep copy of what JSON can hold; what is neither object nor list is shared."""
+    if isinstance(value, dict):
+        return {key: copied(item) if isinstance(item, dict | list) else item for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _mapping(value: Any) -> dict[str, Any]:

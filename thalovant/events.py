@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._internal.redact import redact_values
+from .context import copied
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ MEDIA_EVENTS: Final = frozenset((EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK, EVENT_
 class ThalovantEvent:
     """One message of the hub. `raw` is what it was made from.
 
-    `data` and `context` are the message's own; treat them as read-only.
+    `data` is the message's own; treat it as read-only. `context` is a copy: a reply is made of the one that came.
     """
 
     name: str
@@ -78,7 +79,7 @@ class ThalovantEvent:
     @classmethod
     def from_bus(cls, bus: Bus) -> ThalovantEvent:
         """The event for a bus message of the protocol core."""
-        return cls(name=bus.type, data=bus.data, context=bus.context, raw=bus)
+        return cls(name=bus.type, data=bus.data, context=copied(bus.context), raw=bus)
 
     @property
     def text(self) -> str:

@@ -64,6 +64,23 @@ async def test_handler_hears_in_order(each: Lab, kind: str) -> None:
         assert subscription.dropped == 0
 
 
+async def test_reply_to_an_event(v3: Lab) -> None:
+    """It has the context that the hub sent, whatever readers did to the one that they saw."""
+    seen: asyncio.Future[ThalovantEvent] = asyncio.Future()
+    async with v3.talking() as client:
+        client.on("test.tick", lambda event: event.context["session"].clear())
+        client.on("test.tick", seen.set_result)
+        await _tick(client, 1)
+        event = await seen
+        event.context.clear()
+        await client.reply(event, "test.note", {"reply": 1}, {"extra": "x"})
+        heard = await asyncio.to_thread(v3.hub.wait_for, "test.note", predicate=lambda one: "reply" in one.data)
+    came = event.raw.context
+    assert (heard.data, heard.context["extra"]) == ({"reply": 1}, "x")
+    assert heard.request_id == came["request_id"]
+    assert heard.session_id == came["session"]["session_id"]
+
+
 async def test_close_of_a_subscription(v3: Lab) -> None:
     """After `close`, or after the block, nothing is heard; closing again is harmless; others go on."""
     first: list[ThalovantEvent] = []

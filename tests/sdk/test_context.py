@@ -9,6 +9,7 @@ import pytest
 
 from thalovant import build_client_context, build_location, request_context
 from thalovant._client.messages import Messages
+from thalovant.client import reply_context
 from thalovant_proto.client.config import ClientConfig
 from thalovant_proto.secret import Secret
 
@@ -154,6 +155,32 @@ def test_hints(context, hints, built):
 def test_location(options, built):
     """A city and what is known of it; degrees that cannot be are left out."""
     assert build_location(**options) == built
+
+
+@pytest.mark.parametrize(
+    ("context", "turned"),
+    [
+        (
+            {"source": "skill", "destination": ["kiosk", "hall"], "session": {"session_id": "s"}, "request_id": "r"},
+            {"source": "kiosk", "destination": "skill", "session": {"session_id": "s"}, "request_id": "r"},
+        ),
+        ({"source": "skill", "destination": "kiosk"}, {"source": "kiosk", "destination": "skill"}),
+        ({"destination": "kiosk"}, {"source": "kiosk"}),
+        ({"source": "skill"}, {"destination": "skill"}),
+        ({"source": "skill", "destination": []}, {"destination": "skill"}),
+        ({"session": {"session_id": "s"}}, {"session": {"session_id": "s"}}),
+        ({}, {}),
+    ],
+)
+def test_reply_context(context, turned):
+    """Back to where it came from; a deep copy, so that what is done to it is done to nothing else."""
+    before = copy.deepcopy(context)
+
+    built = reply_context(context)
+    assert built == turned
+    built.setdefault("session", {})["session_id"] = "other"
+
+    assert context == before
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------

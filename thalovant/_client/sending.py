@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..context import reply_context
+
 if TYPE_CHECKING:
+    from ..events import ThalovantEvent
     from .messages import Messages
     from .session import ClientSession
 
@@ -68,6 +71,22 @@ class Sending:
     ) -> None:
         """Put a message of any type on the hub's bus."""
         await self._session.send(self._messages.emitted(event_type, data, context), self._send_timeout)
+
+    async def reply(
+        self,
+        event: ThalovantEvent,
+        msg_type: str,
+        data: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Answer `event`: put a message on the hub's bus that goes back to whoever sent it.
+
+        Its context is the event's as the hub sent it, turned round (`thalovant.client.reply_context`), with `context`
+        over it. Raises what `emit` raises. Cancelled while another message is on its way, it is never sent.
+        """
+        sent = getattr(event.raw, "context", None)
+        turned = reply_context(sent if isinstance(sent, Mapping) else event.context)
+        await self.emit(msg_type, data, {**turned, **(context or {})})
 
     async def send_binary(
         self,
