@@ -92,7 +92,7 @@ def build_location(
     if timezone.strip():
         built["timezone"] = {"code": timezone.strip()}
     place = _degrees(latitude, 90), _degrees(longitude, 180)
-    if None not in place and place != (0, 0):  # 0, 0 means unset
+    if all(place):  # a zero means unset
         built["coordinate"] = {"latitude": place[0], "longitude": place[1]}
     return built
 
@@ -147,6 +147,6 @@ def _merge(target: dict[str, Any], key: str, values: Mapping[str, Any]) -> None:
 def _degrees(value: float | str | None, limit: int) -> float | None:
     try:
         degrees = float(value) if value is not None else math.nan
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return degrees if abs(degrees) <= limit else None

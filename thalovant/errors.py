@@ -7,7 +7,7 @@ exception too, so that a traceback shows it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -264,14 +264,14 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         *,
         code: str = "",
         reason: str = "",
-        allowed: tuple[str, ...] = (),
+        allowed: Iterable[str] = (),
         quota: ThalovantQuota | None = None,
         hint: str | None = None,
         delivery: Delivery | None = "yes",
     ) -> None:
         self.denied_type = denied_type
         self.reason = reason
-        self.allowed = allowed
+        self.allowed: tuple[str, ...] = tuple(allowed)
         self.quota = quota
         what = repr(shortened(denied_type)) if denied_type else "the message"
         why = shortened(reason).rstrip(".") or (_used_up(quota) if quota else shortened(code))

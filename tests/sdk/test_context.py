@@ -149,7 +149,8 @@ def test_hints(context, hints, built):
         ({"city": "L", "latitude": 91, "longitude": 3}, {"city": "L"}),
         ({"city": "L", "latitude": 3, "longitude": 181}, {"city": "L"}),
         ({"city": "L", "latitude": math.nan, "longitude": 3}, {"city": "L"}),
-        ({"city": "L", "latitude": 0, "longitude": 0}, {"city": "L"}),
+        ({"city": "L", "latitude": 0, "longitude": 3}, {"city": "L"}),
+        ({"city": "L", "latitude": 10**400, "longitude": []}, {"city": "L"}),
     ],
 )
 def test_location(options, built):
