@@ -73,6 +73,12 @@ if TYPE_CHECKING:
         EventPredicate as EventPredicate,
         ThalovantEvent as ThalovantEvent,
     )
+    from .home import (
+        HomeAnswer as HomeAnswer,
+        HomeRequest as HomeRequest,
+        answer_home_requests as answer_home_requests,
+    )
+    from .hubs import hub_display_name as hub_display_name
     from .identity import (
         MqttBrokerCredentials as MqttBrokerCredentials,
         ThalovantIdentity as ThalovantIdentity,
@@ -123,6 +129,8 @@ _NAMES = {
         "EVENT_UTTERANCE_HANDLED HIVE_BROADCAST HIVE_ESCALATE HIVE_INTERCOM HIVE_KINDS HIVE_PROPAGATE "
         "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE EventHandler EventPredicate ThalovantEvent"
     ),
+    "home": "HomeAnswer HomeRequest answer_home_requests",
+    "hubs": "hub_display_name",
     "identity": "MqttBrokerCredentials ThalovantIdentity default_config_path",
     "models": (
         "THALOVANT_CLAIMED_META_KEY ThalovantConnectionInfo ThalovantDoctorCheck ThalovantDoctorReport "

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _MEDIA_KEYS: Final = ("table", "attachment", "attachments", "quick_replies", "buttons", "image", "images")
-_TAG = re.compile(r"""/?[A-Za-z](?:[^<>"']|"[^"<]*"|'[^'<]*')*>""")
+_MARKUP: Final = re.compile(r"<(?:/?[A-Za-z]|!--|\?)")
+_TAG_STOP: Final = re.compile(r""">|=\s*(["'])""")  # the end of a tag, or the beginning of a quoted value
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,51 @@ def strip_ssml(text: str) -> str:
     Takes time in proportion to the text, whatever is in it.
     """
     kept: list[str] = []
-    start = 0
-    ends = {"!--": "-->", "?": "?>"}  # what closes each; gone once it does not occur any more
-    at = text.find("<")
-    while at >= 0:
-        end = _markup_end(text, at + 1, ends)
-        if end:
-            kept.append(text[start:at])
+    start, ends = 0, _MarkupEnds(text)
+    found = _MARKUP.search(text)
+    while found is not None:
+        if end := ends.after(found):
+            kept.append(text[start : found.start()])
             start = end
-        at = text.find("<", end or at + 1)
+        found = _MARKUP.search(text, end or found.end())
     kept.append(text[start:])
     return "".join(kept)
 
 
-def _markup_end(text: str, at: int, ends: dict[str, str]) -> int:
-    for opening, closing in ends.items():
-        if text.startswith(opening, at):
-            end = text.find(closing, at + len(opening))
-            if end >= 0:
-                return end + len(closing)
-            del ends[opening]
+class _MarkupEnds:
+    """The ends of the markup of one text. What was found to lead nowhere is remembered, and not looked at again."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._closings = {"<!--": "-->", "<?": "?>"}  # gone once it does not occur any more
+        self._dead: set[int] = set()  # quoted values after which no tag ends
+        self._looked: tuple[int, re.Match[str] | None] = (len(text), None)  # from where, and the stop found
+
+    def after(self, opening: re.Match[str]) -> int:
+        """The end of the markup that begins there, 0 if it never closes."""
+        at, kind = opening.end(), opening[0]
+        if kind[-1].isalpha():
+            return self._tag_end(at)
+        end = self._text.find(closing, at) if (closing := self._closings.get(kind)) else -1
+        if end < 0:
+            self._closings.pop(kind, None)
             return 0
-    found = _TAG.match(text, at)
-    return found.end() if found else 0
+        return end + len(self._closings[kind])
+
+    def _tag_end(self, at: int) -> int:
+        path = []
+        since, stop = self._looked
+        if at < since or (stop is not None and at > stop.start()):
+            stop = _TAG_STOP.search(self._text, at)
+            self._looked = (at, stop)
+        while stop is not None and stop.start() not in self._dead:
+            if not stop[1]:
+                return stop.end()
+            path.append(stop.start())
+            at = self._text.find(stop[1], stop.end()) + 1
+            stop = _TAG_STOP.search(self._text, at) if at else None
+        self._dead.update(path)
+        return 0
 
 
 def rich_media_from_data(data: Mapping[str, Any]) -> dict[str, Any]:

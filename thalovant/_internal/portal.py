@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -290,13 +291,15 @@ def shaped(
 
 
 class Handlers:
-    """One daemon thread that runs handlers in order, which comes with the first and goes with `stop`.
+    """Daemon threads, one if nothing is said, that run handlers in order; they come with the first and go with `stop`.
 
     The thread pools of the standard library would hold up the end of the process for a handler that hangs.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, threads: int = 1) -> None:
         self._name = name
+        self._threads = threads
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] | None = None
 
@@ -304,9 +307,10 @@ class Handlers:
         """Run `handler(*args)` after those that were submitted before."""
         future: Future[T] = Future()
         with self._lock:
-            if self._work is None:
-                self._work = queue.SimpleQueue()
-                threading.Thread(target=_run_handlers, args=(self._work,), name=self._name, daemon=True).start()
+            if self._work is None or self._pid != os.getpid():  # a forked child has the queue, and no thread
+                self._work, self._pid = queue.SimpleQueue(), os.getpid()
+                for _ in range(self._threads):
+                    threading.Thread(target=_run_handlers, args=(self._work,), name=self._name, daemon=True).start()
             self._work.put((future, lambda: handler(*args)))
         return future
 
@@ -314,7 +318,8 @@ class Handlers:
         """No more handlers; one that runs goes on to its end, without anybody waiting for it."""
         with self._lock:
             if self._work is not None:
-                self._work.put(None)
+                for _ in range(self._threads):
+                    self._work.put(None)
             self._work = None
 
 
