@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from . import events as e
 from .carrier import Carrier, CloseKind, Frame
 from .codec.channel import Channel
-from .codec.envelope import clear_frame, handshake_in, parse_clear
+from .codec.envelope import clear_frame, handshake_in, looks_like_text, parse_clear
 from .codec.legacy_policy import FORMER_KEYS, GREETING_TIME, LEGACY_POLICY, same_greeting
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
@@ -36,6 +36,8 @@ INTERNAL_ERROR: Final = 1011
 
 # Frames that wait while a key is derived.
 _PARKED_FRAMES: Final = 4
+# Frames that do not open, of a hub that has not proven itself under the new keys.
+_UNOPENED_FRAMES: Final = 4
 _PARKED_BYTES: Final = 128 * KIB
 # From asking a silent hub whether it is there to its answer, where nothing else would show that it is gone.
 _PROBE_TIME: Final = 20.0
@@ -64,6 +66,7 @@ class HubConnection:
         self._channel: Channel | None = None
         self._former: deque[Channel] = deque(maxlen=FORMER_KEYS)  # replaced by password proofs
         self._proven = False
+        self._unopened = 0  # frames of a hub that has proven nothing yet
         self._pattern: str | None = None
         self._claimed: e.ClearHello | None = None
         self._opening: dict[type[e.ClearEvent], e.HubHello | e.Offer] = {}
@@ -280,6 +283,8 @@ class HubConnection:
         else:
             if self._former:
                 self._former.clear()
+            if event is None and role is Role.CLIENT and not self._proven:
+                self._prove(events)  # by the first chunk of a message as by a whole one
         if isinstance(event, e.SealedHandshake) and role is Role.HUB and not self._proven:
             # A client that holds both secrets seals its password proof with the crypto key (bus-client 0.4).
             self._heard(handshake_in(event, self._peer), now, events)
@@ -306,7 +311,12 @@ class HubConnection:
         try:
             clear = parse_clear(frame, self._peer)
         except DecodeError:
-            raise unopened from None
+            # Noise of a hub that has proven nothing yet is no reason not to hear how it goes on: it may refuse us.
+            self._unopened += 1
+            young = self.role is Role.CLIENT and not self._proven and self.generation is e.Generation.NOISE
+            if not young or self._unopened > _UNOPENED_FRAMES or looks_like_text(frame):
+                raise unopened from None
+            return None
         self._heard(clear, now, events)
         return None
 

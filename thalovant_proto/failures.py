@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from math import inf
 from typing import Final
 
 from attrs import field, frozen
@@ -10,6 +11,7 @@ from attrs import field, frozen
 from . import events as e
 from .carrier import CloseKind
 from .codec.legacy_policy import LEGACY_POLICY, UNREAD_WITHIN
+from .crypto.noise import Pattern
 from .dial import DialFailed
 from .errors import (
     CredentialsMissing,
@@ -73,9 +75,16 @@ class Progress:
     node_id: str | None = field(default=None, repr=False)
 
 
+#: A completed handshake waits this long for its proof. Then the session counts as connected, unproven, and a close that
+#: would have been a refusal is only a loss (wire.md §5.7).
+PROOF_TIME: Final = 0.75
+#: The next step after a rejected client key, part of the message.
+MEND_KEY: Final = "Re-pair, or share the key folder"
 #: HTTP status 500: legacy hubs send it for an access key that they do not know, every hub for an internal error. So it
 #: is never final.
 SERVER_ERROR: Final = 500
+# The first close code of WebSockets; HTTP statuses are lower.
+_CLOSE_CODES: Final = 1000
 
 
 def from_dial(failed: DialFailed) -> Failure:
@@ -117,11 +126,12 @@ def from_fault(error: ProtocolError, code: int | None = None) -> Failure:
 def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progress, *, hint: str = "") -> Failure:
     """The verdict on a link that the other side, or the network, ended.
 
-    A refusal is a verdict only while the session is unproven; later the same close is only a lost link. Forgotten with
-    keys that are unproven is a refusal too: trying again would go in circles. `hint` is for a link that is only lost.
+    A refusal is a verdict only while the session is unproven and young; later the same close is only a lost link.
+    Forgotten with keys that are unproven is a refusal too, where first contact may go in circles. `hint` is for a link
+    that is only lost.
     """
     said = f": {reason}" if reason else f" (code {code})" if code is not None else ""
-    accepted = progress.proven or _outlived(progress)
+    accepted = progress.proven or _outlived(progress, code)
     match kind:
         case CloseKind.DISPLACED:
             return Failure(
@@ -132,7 +142,7 @@ def from_close(kind: CloseKind, code: int | None, reason: str, progress: Progres
             )
         case CloseKind.CLOSED:
             return Failure(kind=FailureKind.CLOSED, message=f"the link was closed{said}", code=code)
-        case CloseKind.FORGOTTEN if accepted or not progress.completed:
+        case CloseKind.FORGOTTEN if accepted or not progress.completed or progress.pattern == Pattern.KK.value:
             return Failure(kind=FailureKind.FORGOTTEN, message=f"the hub lost the session{said}", code=code)
         case CloseKind.REFUSED | CloseKind.FORGOTTEN if not accepted:
             return _refusal(code, said, progress)
@@ -159,20 +169,29 @@ def ended_unread(progress: Progress, by_peer: CloseKind | None) -> bool:
     return by_peer is CloseKind.LOST and drops and not (progress.proven or _outlived(progress))
 
 
-def _outlived(progress: Progress) -> bool:
-    drops = LEGACY_POLICY[progress.generation].drops_unread
-    return drops and progress.sealed_for is not None and progress.sealed_for > UNREAD_WITHIN
+def _outlived(progress: Progress, code: int | None = None) -> bool:
+    # Of v3 only a close code comes unasked; an HTTP status, say, is the answer to something, however late.
+    drops, told = LEGACY_POLICY[progress.generation].drops_unread, code is not None and code >= _CLOSE_CODES
+    within = UNREAD_WITHIN if drops else PROOF_TIME if told else inf
+    return progress.sealed_for is not None and progress.sealed_for > within
 
 
 def _refusal(code: int | None, said: str, progress: Progress) -> Failure:
     if progress.completed and LEGACY_POLICY[progress.generation].drops_unread:
         return wrong_crypto_key(code)
+    if progress.pattern == Pattern.KK.value and progress.completed:  # each side has proven key and password
+        return Failure(
+            kind=FailureKind.REFUSED,
+            message=f"the hub refused the session right after the handshake{said}",
+            hint="key and password are those that the hub knows: look into its log, or try again later",
+            final=True,
+            code=code,
+        )
     if progress.completed:
         return Failure(
             kind=FailureKind.CLIENT_KEY_REJECTED,
-            message=f"the hub refused this client's Noise key after the handshake{said}",
-            hint="the hub pinned another key for this access key: use the state folder of the first contact, or have "
-            "the pin reset at the hub",
+            message=f"the hub refused this client's Noise key after the handshake{said}. {MEND_KEY}",
+            hint="the hub pinned another one at first contact: have its operator reset that",
             final=True,
             code=code,
         )

@@ -159,6 +159,7 @@ IGNORED: Final[frozenset[tuple[State, Role, Kind]]] = frozenset(
     {
         (State.READY, CLIENT, e.SealedHandshake),
         (State.READY, HUB, e.SealedHandshake),
+        (State.READY, HUB, e.ClientHello),  # no news, and yet a proof
         (State.READY, HUB, e.Escalate),
         (State.READY, HUB, e.SharedBus),
         (State.READY, CLIENT, e.ThirdParty),

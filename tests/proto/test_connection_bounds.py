@@ -172,7 +172,7 @@ def test_a_chunked_message_has_its_time(role):
     first, *rest = stage.puppet.frames(e.Binary(payload=bytes(200_000)))
     stage.wait(5.0)
 
-    assert stage.deliver(first) == []
+    assert stage.deliver(first) == [e.Proven()] * (role is Role.CLIENT)  # a chunk is as good as a message
     assert stage.end.next_timeout == 65.0 + 65_000 / SLOWEST
     assert stage.wait(61.9) + stage.deliver(rest[0]) == []
     assert stage.end.next_timeout == 65.0 + 130_000 / SLOWEST
@@ -215,6 +215,7 @@ def test_a_frame_of_a_session_is_bounded(role, generation):
     """10 MiB, as the listeners of the real hubs have it."""
     for size, word in ((300 * 1024, "sealed"), (10 * 1024 * 1024 + 1, "over 10485760")):
         stage = Stage(role, generation).until(State.READY)
+        stage.say(e.Ping())
         events = stage.deliver(Frame(b"x" * size, FrameType.BINARY))
         assert is_violation(events, word if generation is not V3 or size > 10 * 1024 * 1024 else "over 65535")
 
@@ -315,6 +316,7 @@ def test_a_reflected_frame_ends_the_session(role, generation, carrier):
 def test_v3_frames_come_in_order(role, carrier):
     """One that is missing ends the session: what follows cannot be told from a forgery."""
     stage = Stage(role, carrier=carrier).until(State.READY)
+    stage.say(e.Ping())
     _, second = (*stage.puppet.frames(e.Ping()), *stage.puppet.frames(e.Ping()))
 
     assert is_violation(stage.deliver(second), "authenticate")

@@ -13,10 +13,11 @@ from attrs import evolve
 from .. import events as e
 from ..carrier import CloseKind
 from ..codec.legacy_policy import HOLD_AT, LEGACY_POLICY, LINGER, RENEW_AT, UNREAD_ATTEMPTS, LegacyPolicy
+from ..crypto.noise import Pattern
 from ..entropy import Entropy, soonest
-from ..errors import LocalProtocolError
-from ..failures import Failure, FailureKind, Progress, ended_unread, wrong_crypto_key
-from ..handshake.client import ClientSide
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..failures import PROOF_TIME, Failure, FailureKind, Progress, ended_unread, wrong_crypto_key
+from ..handshake.client import KK_UNREADABLE, ClientSide
 from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged, TrustChanged
 from ..trust import Trust
 from .asks import Ask, Asks
@@ -30,8 +31,6 @@ from .subscriptions import Filter, Subscriptions
 
 #: A polling link hurries this long after the last thing that was sent or heard.
 EAGER_FOR: Final = 10.0
-#: A completed handshake waits this long for its proof before the session counts as connected, unproven.
-PROOF_TIME: Final = 0.75
 
 
 class HubSession:
@@ -106,7 +105,10 @@ class HubSession:
     # --- what the application wants ---
 
     def open(self, now: float) -> None:
-        """Have a connection from now on. No effect if that is already so; while closing, it begins after the end."""
+        """Have a connection from now on. No effect if that is already so; while closing, it begins after the end.
+
+        A session that waits with its tries used up has them anew, the first one now.
+        """
         if self.state is SessionState.CLOSING:
             self._reopen = True
         if self.state not in _OVER:
@@ -278,7 +280,7 @@ class HubSession:
                 self._reopen = False
                 self.open(now)
             return
-        if self._retries_with_xx(progress, by_peer):
+        if self._retries_with_xx(progress, ending):
             self._dial_at = now
             return
         self._ended_unread = self._ended_unread + 1 if ended_unread(progress, by_peer) else 0
@@ -398,11 +400,13 @@ class HubSession:
         if self._unproven_until is not None:
             self._up(proven=True)
 
-    def _retries_with_xx(self, progress: Progress, by_peer: CloseKind | None) -> bool:
+    def _retries_with_xx(self, progress: Progress, ending: Ending) -> bool:
         # KK failures cannot be told apart (real-hubs.md §6): once, both keys are shown again.
-        if progress.pattern != "KKpsk0" or progress.proven or not self.allow_kk:
+        if progress.pattern != Pattern.KK.value or progress.completed or not self.allow_kk:
             return False
-        if by_peer not in (CloseKind.REFUSED, CloseKind.FORGOTTEN):
+        cause = ending.failure.cause
+        unreadable = isinstance(cause, RemoteProtocolError) and cause.code == KK_UNREADABLE
+        if not unreadable and ending.by_peer not in (CloseKind.REFUSED, CloseKind.FORGOTTEN):
             return False
         self.allow_kk = False
         self.learn(lambda trust: trust.without_psk(self.config.access_key, progress.node_id or ""))

@@ -144,6 +144,8 @@ class Handshake(_OneOfAKind):
         self._messages = _MESSAGES[pattern]
         self._step = 0
         self._remote_static = remote_static
+        #: The static key that the peer has shown, whether or not its message could be read to the end.
+        self.claimed_static: bytes | None = None
         self._hash: bytes | None = None
         self._ciphers: tuple[CipherState, CipherState] | None = None
         working = _Working(
@@ -252,7 +254,7 @@ class Handshake(_OneOfAKind):
                     working.remote["e"] = _peer_key(field, "its ephemeral key")
                     symmetric.mix_ephemeral(field)
                 case "s":
-                    self._remote_static = symmetric.decrypt_and_hash(field)
+                    self._remote_static = self.claimed_static = symmetric.decrypt_and_hash(field)
                     working.remote["s"] = _peer_key(self._remote_static, "its static key")
                 case _:
                     self._mix(working, token)

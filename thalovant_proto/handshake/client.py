@@ -44,6 +44,8 @@ CIPHERS: Final = (Cipher.AES_GCM, Cipher.CHACHA20_POLY1305)
 SUITES: Final = (Suite.CHACHAPOLY, Suite.AESGCM)
 ENCODING_NAMED: Final = {encoding.value: encoding for encoding in Encoding}
 CIPHER_NAMED: Final = {cipher.value: cipher for cipher in Cipher}
+#: The code of the error for a hub whose answer in KK does not authenticate: one XX shows what is wrong.
+KK_UNREADABLE: Final = "kk_unreadable"
 
 
 @frozen(kw_only=True)
@@ -286,6 +288,7 @@ class _Initiator:
         try:
             handshake.read_message(answer.message)  # its payload says nothing (real-hubs.md §6)
         except DecodeError:
+            self._compare_pin(handshake.claimed_static)  # another key is the verdict, whatever else is wrong
             raise self._unreadable() from None
         say = () if handshake.finished else (e.Noise3(message=handshake.write_message(b"")),)
         key = handshake.remote_static
@@ -307,17 +310,18 @@ class _Initiator:
         )
 
     def _unreadable(self) -> RemoteProtocolError:
-        if self._pattern is Pattern.KK:  # the hub could read ours, so it has the password
-            return RemoteProtocolError("the hub's answer to a pinned handshake does not authenticate")
+        if self._pattern is Pattern.KK:
+            why = "the hub's answer to a pinned handshake does not authenticate"
+            return RemoteProtocolError(why, code=KK_UNREADABLE)
         return CredentialsRefused(
             "the hub's answer does not authenticate: the password is not the hub's",
             code="wrong_password",
             hint="check the identity's password, or create a new client identity",
         )
 
-    def _compare_pin(self, key: bytes) -> None:
+    def _compare_pin(self, key: bytes | None) -> None:
         pinned = self._side.trust.pins.get(self._side.pin_id)
-        if pinned is not None and pinned != key:
+        if key is not None and pinned is not None and pinned != key:
             raise PeerKeyChanged(
                 f"the hub's key changed: pinned {fingerprint(pinned)}, now {fingerprint(key)}",
                 expected=fingerprint(pinned),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from thalovant_proto import errors
 from thalovant_proto.carrier import CloseKind
@@ -26,7 +27,8 @@ PRESHARED = Progress(greeted=True, completed=True, generation=Generation.PRESHAR
 PRESHARED_LONG = Progress(
     greeted=True, completed=True, generation=Generation.PRESHARED, sealed_for=UNREAD_WITHIN + 0.01
 )
-NOISE = Progress(greeted=True, completed=True, generation=Generation.NOISE, pattern="XXpsk2", sealed_for=9.0)
+NOISE = Progress(greeted=True, completed=True, generation=Generation.NOISE, pattern="XXpsk2", sealed_for=0.75)
+NOISE_LONG, NOISE_KK = evolve(NOISE, sealed_for=0.751), evolve(NOISE, pattern="KKpsk0")
 PROVEN = Progress(greeted=True, completed=True, proven=True, generation=Generation.NOISE, sealed_for=9.0)
 
 CERTIFICATES = {
@@ -83,28 +85,29 @@ def test_refusals_and_timeouts_have_words():
     assert from_fault(errors.RemoteProtocolError("x")).hint == ""
     assert "access key" in from_close(CloseKind.REFUSED, None, "", DIALING).message
     assert "password" in from_close(CloseKind.REFUSED, None, "", GREETED).hint
-    assert "state folder" in from_close(CloseKind.REFUSED, None, "", NOISE).hint
+    assert "Re-pair, or share the key folder" in from_close(CloseKind.REFUSED, None, "", NOISE).message
 
 
 LOST, REFUSED, FORGOTTEN, DISPLACED, CLOSED = (
     FailureKind.LOST, FailureKind.REFUSED, FailureKind.FORGOTTEN, FailureKind.DISPLACED, FailureKind.CLOSED,
 )  # fmt: skip
 KEY, CRYPTO = FailureKind.CLIENT_KEY_REJECTED, FailureKind.WRONG_CRYPTO_KEY
+STAGES = {
+    "dialing": DIALING, "greeted": GREETED, "v0": PRESHARED, "v0 later": PRESHARED_LONG, "v3": NOISE,
+    "v3 later": NOISE_LONG, "v3 pinned": NOISE_KK, "proven": PROVEN,
+}  # fmt: skip
 
 CLOSES = {
-    (CloseKind.LOST, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], LOST),
-    (CloseKind.DISPLACED, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], DISPLACED),
-    (CloseKind.CLOSED, "any"): dict.fromkeys(["dialing", "greeted", "v0", "v0 later", "v3", "proven"], CLOSED),
+    (CloseKind.LOST, "any"): dict.fromkeys(STAGES, LOST),
+    (CloseKind.DISPLACED, "any"): dict.fromkeys(STAGES, DISPLACED),
+    (CloseKind.CLOSED, "any"): dict.fromkeys(STAGES, CLOSED),
     (CloseKind.REFUSED, "verdict while unproven"): {
-        "dialing": REFUSED, "greeted": REFUSED, "v0": CRYPTO, "v0 later": LOST, "v3": KEY, "proven": LOST,
+        "dialing": REFUSED, "greeted": REFUSED, "v0": CRYPTO, "v0 later": LOST, "v3": KEY, "v3 later": LOST,
+        "v3 pinned": REFUSED, "proven": LOST,
     },
     (CloseKind.FORGOTTEN, "verdict with unproven keys"): {
-        "dialing": FORGOTTEN, "greeted": FORGOTTEN, "v0": CRYPTO, "v0 later": FORGOTTEN, "v3": KEY,
-        "proven": FORGOTTEN,
+        **dict.fromkeys(STAGES, FORGOTTEN), "v0": CRYPTO, "v3": KEY,
     },
-}  # fmt: skip
-STAGES = {
-    "dialing": DIALING, "greeted": GREETED, "v0": PRESHARED, "v0 later": PRESHARED_LONG, "v3": NOISE, "proven": PROVEN,
 }  # fmt: skip
 
 
@@ -127,6 +130,7 @@ def test_a_refusal_that_may_be_trouble_is_tried_again():
     assert (failure.kind, failure.final) == (REFUSED, False)
     assert failure.hint
     assert from_close(CloseKind.REFUSED, 403, "", DIALING).final
+    assert from_close(CloseKind.REFUSED, 403, "", NOISE_LONG).kind is KEY  # an answer may be late, a close may not
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,8 @@ _BLANK_LINE: Final = re.compile(rb"\n\r?\n")  # as h11 ends a head
 _TLS_RECORDS: Final = (0x15, 0x16)  # how a TLS alert and a TLS hello begin
 
 _SENDABLE_CODES: Final = frozenset(CloseReason) - frozenset(LOCAL_ONLY_CLOSE_REASONS)
-# A peer that closes with one of these or of 4000-4999 meant us; all others tell of trouble that may pass (wire.md
-# §5.7). 3000 and 3003 are registered as "unauthorized" and "forbidden".
-_REFUSALS: Final = frozenset({1000, 1005, 1008, 3000, 3003})
+# A peer that closes with one of these meant us; all others tell of trouble that may pass (wire.md §5.7).
+_REFUSALS: Final = frozenset({1000, 1005, 1008})
 
 _Bytes = bytes | bytearray  # what wsproto makes, joined once when it leaves
 
@@ -378,7 +377,7 @@ class WssLink(abc.ABC):
         if self._state is _State.CLOSING:
             return self._end_as_asked()
         self._goodbye = self._close_frame(code)
-        kind = CloseKind.REFUSED if code in _REFUSALS or 4000 <= code <= 4999 else CloseKind.LOST
+        kind = CloseKind.REFUSED if code in _REFUSALS else CloseKind.LOST
         return self._end(kind, code=code, reason=self._shown(reason))
 
     def _shown(self, words: str) -> str:
