@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         HOME_RESPONSE as HOME_RESPONSE,
         EventHandler as EventHandler,
         EventPredicate as EventPredicate,
+        ThalovantBinary as ThalovantBinary,
         ThalovantEvent as ThalovantEvent,
     )
     from .home import (
@@ -127,7 +128,7 @@ _NAMES = {
         "EVENT_INTENT_LIST EVENT_INTENT_LIST_RESPONSE EVENT_INTENT_UNMATCHED EVENT_OVOS_UTTERANCE_SPEAK "
         "EVENT_POLICY_DENIED EVENT_QUERY_TIMEOUT EVENT_RECOGNIZER_LOOP_UTTERANCE EVENT_SPEAK "
         "EVENT_UTTERANCE_HANDLED HIVE_BROADCAST HIVE_ESCALATE HIVE_INTERCOM HIVE_KINDS HIVE_PROPAGATE "
-        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE EventHandler EventPredicate ThalovantEvent"
+        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE EventHandler EventPredicate ThalovantBinary ThalovantEvent"
     ),
     "home": "HomeAnswer HomeRequest answer_home_requests",
     "hubs": "hub_display_name",

@@ -26,7 +26,7 @@ from .subscriptions import ThalovantSubscription
 if TYPE_CHECKING:
     from .async_client import StateHandler
     from .errors import ThalovantError
-    from .events import BinaryHandler, EventHandler
+    from .events import BinaryHandler, EventHandler, HiveHandler
     from .identity import ThalovantIdentity
     from .models import ThalovantConnectionInfo
     from .protocols import HubProtocol
@@ -153,6 +153,9 @@ class ThalovantClient(FromStored, SyncOnly):
     send_code: Final = blocking(AsyncThalovantClient.send_code)
     emit: Final = blocking(AsyncThalovantClient.emit)
     reply: Final = blocking(AsyncThalovantClient.reply)
+    propagate: Final = blocking(AsyncThalovantClient.propagate)
+    escalate: Final = blocking(AsyncThalovantClient.escalate)
+    broadcast: Final = blocking(AsyncThalovantClient.broadcast)
     send_binary: Final = blocking(AsyncThalovantClient.send_binary)
 
     # --- hearing ---
@@ -166,6 +169,11 @@ class ThalovantClient(FromStored, SyncOnly):
     def on_binary(self, handler: BinaryHandler) -> ThalovantSubscription:
         handle = self._in_handler_thread(handler)
         return ThalovantSubscription(self._here().run(lambda: self._original.on_binary(handle)), self)
+
+    @shaped(AsyncThalovantClient.on_hive)
+    def on_hive(self, kind: str, handler: HiveHandler) -> ThalovantSubscription:
+        handle = self._in_handler_thread(handler)
+        return ThalovantSubscription(self._here().run(lambda: self._original.on_hive(kind, handle)), self)
 
     wait_for_event: Final = blocking(AsyncThalovantClient.wait_for_event)
     listen: Final = iterating(AsyncThalovantClient.listen)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from ._internal.file_names import base_name, received
 from ._internal.redact import redact_values
 from .context import copied
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
 if TYPE_CHECKING:
-    from thalovant_proto.events import Binary, Bus
+    from thalovant_proto.events import Binary, Bus, PayloadMessage
 
 EVENT_RECOGNIZER_LOOP_UTTERANCE: Final = "recognizer_loop:utterance"
 EVENT_SPEAK: Final = "speak"
@@ -40,6 +41,9 @@ HIVE_ESCALATE: Final = "escalate"
 HIVE_INTERCOM: Final = "intercom"
 HIVE_RENDEZVOUS: Final = "rendezvous"
 HIVE_KINDS: Final = (HIVE_BROADCAST, HIVE_PROPAGATE, HIVE_ESCALATE, HIVE_INTERCOM, HIVE_RENDEZVOUS)
+
+BINARY_TTS_AUDIO: Final = "tts_audio"
+BINARY_FILE: Final = "file"
 
 HOME_REQUEST: Final = "thalovant.home.request"
 HOME_RESPONSE: Final = "thalovant.home.response"
@@ -212,9 +216,50 @@ class ThalovantEvent:
         return f"ThalovantEvent(name={self.name!r}, data={data!r}, context={context!r})"
 
 
+@dataclass(frozen=True, repr=False)
+class ThalovantBinary:
+    """Raw bytes of the hub: speech (`kind` is "tts_audio"), a file ("file"), or another kind ("binary:9").
+
+    Kinds: raw_audio, numpy_image, file, stt_transcribe, stt_handle, tts_audio, and `binary:<n>` for other numbers.
+    """
+
+    kind: str
+    data: bytes
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_wire(cls, binary: Binary) -> ThalovantBinary:
+        """The bytes of a message of the protocol core; a file's name loses its folders."""
+        return cls(binary.name, binary.payload, received(binary.metadata))
+
+    @property
+    def utterance(self) -> str | None:
+        """The words that are spoken."""
+        return self._text("utterance")
+
+    @property
+    def lang(self) -> str | None:
+        """The language tag of what is spoken."""
+        return self._text("lang")
+
+    @property
+    def file_name(self) -> str | None:
+        """The name of the file, without folders and control characters: joined to a folder of yours it stays in it."""
+        return base_name(self._text("file_name") or "") or None
+
+    def _text(self, key: str) -> str | None:
+        found = self.metadata.get(key)
+        return found if isinstance(found, str) and found else None
+
+    def __repr__(self) -> str:
+        metadata = redact_values(self.metadata)
+        return f"ThalovantBinary(kind={self.kind!r}, data=<{len(self.data)} bytes>, metadata={metadata!r})"
+
+
 EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]
 EventPredicate: TypeAlias = Callable[[ThalovantEvent], bool]
-BinaryHandler: TypeAlias = "Callable[[Binary], object]"
+BinaryHandler: TypeAlias = Callable[[ThalovantBinary], Any]
+HiveHandler: TypeAlias = "Callable[[PayloadMessage], Any]"
 
 
 def _session(context: Mapping[str, Any]) -> Mapping[str, Any]:

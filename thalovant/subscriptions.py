@@ -6,17 +6,18 @@ A handler that is too slow loses the oldest events, and their number is told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from . import logs
 from ._internal.options import function, text
-from .events import ThalovantEvent
+from .events import ThalovantBinary, ThalovantEvent
 
 if TYPE_CHECKING:
     import asyncio
 
-    from thalovant_proto.events import Binary, Bus
+    from thalovant_proto.events import Binary, Bus, PayloadMessage
 
     from .client import ThalovantClient
 
@@ -27,7 +28,9 @@ HANDLER_BYTES: Final = 16 * 1024 * 1024
 
 
 class AsyncThalovantSubscription:
-    """A subscription made by `on` or `on_binary`: `close()` ends it, also as a context manager. Idempotent.
+    """A subscription made by `on`, `on_binary` or `on_hive`: `close()` ends it, also as a context manager. Idempotent.
+
+    Calling it closes it too, and it may be awaited, which gives itself at once.
 
     `event_name` is what it listens to. `dropped` counts events that a slow handler never saw: those over 1024, or
     16 MiB of raw bytes.
@@ -37,7 +40,7 @@ class AsyncThalovantSubscription:
         self.event_name: str = text(event_name, "the name of an event")
         self.dropped: int = 0
         self._handler = function(handler, f"the handler of {event_name!r}")
-        self._waiting: deque[ThalovantEvent | Binary] = deque()
+        self._waiting: deque[ThalovantEvent | ThalovantBinary | PayloadMessage] = deque()
         self._bytes = 0
         self._closed = False
         self._task: asyncio.Task[None] | None = None  # while there are events
@@ -55,6 +58,13 @@ class AsyncThalovantSubscription:
                 self._task.cancel()
 
     unsubscribe = close
+
+    def __call__(self) -> None:
+        self.close()
+
+    def __await__(self) -> Generator[None, None, Self]:
+        yield from ()
+        return self
 
     def __repr__(self) -> str:
         return _shown(self, self._closed)
@@ -77,9 +87,12 @@ class AsyncThalovantSubscription:
         self._bytes += len(binary.payload)
         while self._bytes > HANDLER_BYTES and self._waiting:
             self._drop()
-        self._put(binary)
+        self._put(ThalovantBinary.from_wire(binary))
 
-    def _put(self, event: ThalovantEvent | Binary) -> None:
+    def _deliver_frame(self, frame: PayloadMessage) -> None:
+        self._put(deepcopy(frame))
+
+    def _put(self, event: ThalovantEvent | ThalovantBinary | PayloadMessage) -> None:
         if self._closed:
             return  # the handler of an earlier subscription to the same event has just closed this one
         if len(self._waiting) >= HANDLER_BUFFER:
@@ -92,10 +105,10 @@ class AsyncThalovantSubscription:
         self._take()
         self.dropped += 1
 
-    def _take(self) -> ThalovantEvent | Binary:
+    def _take(self) -> ThalovantEvent | ThalovantBinary | PayloadMessage:
         event = self._waiting.popleft()
-        if not isinstance(event, ThalovantEvent):
-            self._bytes -= len(event.payload)
+        if isinstance(event, ThalovantBinary):
+            self._bytes -= len(event.data)
         return event
 
     def _handle_next(self) -> None:
@@ -119,7 +132,7 @@ class AsyncThalovantSubscription:
         finally:
             self._task = None
 
-    def _call(self, event: ThalovantEvent | Binary) -> Awaitable[object] | None:
+    def _call(self, event: ThalovantEvent | ThalovantBinary | PayloadMessage) -> Awaitable[object] | None:
         try:
             result = self._handler(event)
         except Exception:
@@ -138,7 +151,10 @@ class AsyncThalovantSubscription:
 
 
 class ThalovantSubscription:
-    """A subscription made by `on` or `on_binary`: `close()` ends it, also as a context manager. Idempotent."""
+    """A subscription made by `on`, `on_binary` or `on_hive`: `close()` ends it, also as a context manager. Idempotent.
+
+    Calling it closes it too.
+    """
 
     def __init__(self, subscription: AsyncThalovantSubscription, client: ThalovantClient) -> None:
         self._subscription = subscription
@@ -159,6 +175,9 @@ class ThalovantSubscription:
         self._client._visit(self._subscription.close)
 
     unsubscribe = close
+
+    def __call__(self) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return _shown(self, self._subscription._closed)

@@ -147,12 +147,14 @@ class LocalHub:
         """Call a function for each bus message of a type. See `Hub.on`."""
         return self._hub.on(type)
 
-    def on_binary(self, kind: int) -> Callable[[SkillFunction], SkillFunction]:
+    def on_binary(self, kind: str | int) -> Callable[[SkillFunction], SkillFunction]:
         """Call a function for raw bytes of a kind. See `Hub.on_binary`."""
         return self._hub.on_binary(kind)
 
     speak_to: Final = running(Hub.speak_to)
     emit_to: Final = running(Hub.emit_to)
+    send_binary_to: Final = running(Hub.send_binary_to)
+    send_to: Final = running(Hub.send_to)
 
     # --- what it heard ---
 

@@ -240,9 +240,11 @@ class BinType(enum.IntEnum):
     RAW_AUDIO = 1
     NUMPY_IMAGE = 2
     FILE = 3
-    STT_AUDIO_TRANSCRIBE = 4
-    STT_AUDIO_HANDLE = 5
+    STT_TRANSCRIBE = 4
+    STT_HANDLE = 5
     TTS_AUDIO = 6
+    STT_AUDIO_TRANSCRIBE = 4  # what others call these two
+    STT_AUDIO_HANDLE = 5
 
 
 @frozen(kw_only=True, slots=False)
@@ -259,7 +261,7 @@ class Binary(Message):
         return _BIN_NAMES.get(self.bin_type) or f"binary:{self.bin_type}"
 
 
-_BIN_NAMES: Final[Mapping[int, str]] = {int(kind): kind.name.lower() for kind in BinType}
+_BIN_NAMES: Final[Mapping[int, str]] = {int(kind): kind.name.lower() for kind in BinType if kind}
 
 
 @frozen(kw_only=True, slots=False)

@@ -60,7 +60,7 @@ CLIENT_KINDS: Final[tuple[Kind, ...]] = (
     e.Binary,
 )  # fmt: skip
 HUB_KINDS: Final[tuple[Kind, ...]] = (
-    e.Bus, e.Broadcast, e.Propagate, e.Query, e.Cascade, e.Ping, e.Rendezvous, e.Intercom, e.Binary,
+    e.Bus, e.Broadcast, e.Propagate, e.Escalate, e.Query, e.Cascade, e.Ping, e.Rendezvous, e.Intercom, e.Binary,
 )  # fmt: skip
 
 # --- theory of operation
@@ -160,7 +160,6 @@ IGNORED: Final[frozenset[tuple[State, Role, Kind]]] = frozenset(
         (State.READY, CLIENT, e.SealedHandshake),
         (State.READY, HUB, e.SealedHandshake),
         (State.READY, HUB, e.ClientHello),  # no news, and yet a proof
-        (State.READY, HUB, e.Escalate),
         (State.READY, HUB, e.SharedBus),
         (State.READY, CLIENT, e.ThirdParty),
         (State.READY, HUB, e.ThirdParty),

@@ -124,7 +124,7 @@ async def test_bytes_come_and_go(world: World) -> None:
 
     client = world.client(hub.add_client("kiosk"))
     got: list[tuple[bytes, int, Any]] = []
-    with client.on_binary(lambda event: got.append((event.payload[:1], len(event.payload), event.metadata))):
+    with client.on_binary(lambda event: got.append((event.data[:1], len(event.data), event.metadata))):
         for n in range(8):
             await client.send_binary(bytes([n]) * (1 << 20), metadata={"n": n})
         await world.until(lambda: len(got) == 8)

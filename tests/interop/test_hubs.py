@@ -219,7 +219,7 @@ async def test_binary_frame_both_ways(dial: Dial, cell: Cell) -> None:
         with client.on_binary(back.put_nowait):
             await client.send_binary(audio, "raw_audio", metadata={"sample_rate": 16000, "sample_width": 2})
             heard = await back.get()
-        assert (heard.name, heard.payload, heard.metadata["handler"]) == ("tts_audio", audio, "microphone")
+        assert (heard.kind, heard.data, heard.metadata["handler"]) == ("tts_audio", audio, "microphone")
 
 
 @cells()

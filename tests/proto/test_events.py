@@ -181,7 +181,7 @@ def test_site_id_of_a_hello(site, expected):
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(0, "undefined"), (1, "raw_audio"), (e.BinType.TTS_AUDIO, "tts_audio"), (15, "binary:15")]
+    ("number", "name"), [(0, "binary:0"), (1, "raw_audio"), (e.BinType.TTS_AUDIO, "tts_audio"), (15, "binary:15")]
 )
 def test_name_of_a_binary(number, name):
     """Subtypes in lower case, unknown ones by number."""

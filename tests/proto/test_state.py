@@ -49,7 +49,7 @@ def outcome(state: State, sender: Role, kind: Kind) -> State | type[LocalProtoco
 
 IN_SESSION = {
     CLIENT: set(SEALED_KINDS) - {e.ClientHello, e.SealedHandshake, e.ThirdParty},
-    HUB: set(SEALED_KINDS) - {e.ClientHello, e.SealedHandshake, e.ThirdParty, e.SharedBus, e.Escalate},
+    HUB: set(SEALED_KINDS) - {e.ClientHello, e.SealedHandshake, e.ThirdParty, e.SharedBus},
 }
 
 

@@ -374,7 +374,7 @@ async def test_binary_from_the_hub(each: Lab) -> None:
         heard: list[tuple[str, bytes, object]] = []
 
         async def handles(binary: Any) -> None:
-            heard.append((binary.name, binary.payload, binary.metadata.get("name")))
+            heard.append((binary.kind, binary.data, binary.metadata.get("name")))
 
         with client.on_binary(handles) as subscription:
             await client.ask("send 3 bytes")
@@ -392,7 +392,7 @@ async def test_slow_handler_of_bytes(v3: Lab) -> None:
 
         async def handles(binary: Any) -> None:
             await hangs.wait()
-            heard.append(len(binary.payload))
+            heard.append(len(binary.data))
 
         subscription = client.on_binary(handles)
         for _ in range(7):  # one is being handled, four wait

@@ -170,7 +170,7 @@ def test_binary_handler(v3: Lab) -> None:
     """Raw bytes of the hub reach it."""
     heard: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
     with v3.client(reply_settle_seconds=0.01) as client:
-        client.on_binary(lambda binary: heard.put((binary.name, binary.payload)))
+        client.on_binary(lambda binary: heard.put((binary.kind, binary.data)))
         client.ask("send 3 bytes")
         assert heard.get(timeout=PATIENCE) == ("tts_audio", b"\5\5\5")
 

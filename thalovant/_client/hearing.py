@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._internal.options import LISTEN_BUFFER, seconds, text, whole
-from ..events import BinaryHandler, EventHandler, EventPredicate, ThalovantEvent
+from ..events import HIVE_KINDS, BinaryHandler, EventHandler, EventPredicate, HiveHandler, ThalovantEvent
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
@@ -46,13 +46,37 @@ class Hearing:
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
-        """Call `handler(binary)` for every binary message of the hub: `.name`, `.payload`, `.metadata`."""
+        """Call `handler(binary)` with a `ThalovantBinary` for every binary message of the hub, as `on` does for events.
+
+        Example:
+            >>> end = client.on_binary(lambda binary: print(binary.kind, binary.file_name, len(binary.data)))
+            >>> end()
+        """
+        from thalovant_proto.events import Binary
+
         from ..subscriptions import AsyncThalovantSubscription
 
         subscription = AsyncThalovantSubscription("binary", handler)
-        deliver, handlers = subscription._deliver_binary, self._session.on_binary
-        handlers.add(deliver)
-        subscription._closes_with(lambda: handlers.discard(deliver))
+        subscription._closes_with(self._session.on_frame(subscription._deliver_binary, Binary))
+        self._session.connect_soon(self._connect_within)
+        return subscription
+
+    def on_hive(self, kind: str, handler: HiveHandler) -> AsyncThalovantSubscription:
+        """Call `handler(frame)` for every frame of the mesh of that kind, one of `HIVE_KINDS`, as `on` does for events.
+
+        A frame has `msg_type`, `payload` (for most kinds the envelope inside), `route`, `metadata`, `source_peer`;
+        each handler gets a copy of its own. Raises `ValueError` for another kind: answers to queries are what `query`
+        gives, bus messages what `on` hears.
+        """
+        from thalovant_proto import events as wire
+
+        from ..subscriptions import AsyncThalovantSubscription
+
+        if kind not in HIVE_KINDS:
+            raise ValueError(f"on_hive() takes one of {', '.join(HIVE_KINDS)}, not {kind!r}")
+        subscription = AsyncThalovantSubscription(kind, handler)
+        frames: type[wire.Message] = getattr(wire, kind.capitalize())
+        subscription._closes_with(self._session.on_frame(subscription._deliver_frame, frames))
         self._session.connect_soon(self._connect_within)
         return subscription
 

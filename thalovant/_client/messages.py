@@ -80,20 +80,13 @@ class Messages:
         data = {"utterances": [value], "lang": lang, "input": dict(given)}
         return self._request(data, {**mapping(context, "context"), "input": given}, session_id, request_id)
 
-    def emitted(self, event_type: str, data: Mapping[str, Any] | None, context: Mapping[str, Any] | None) -> wire.Bus:
-        """A message of any type. Raises `ValueError` for a blank one."""
-        event_type = _required(event_type, "emit", "event type")
+    def emitted(
+        self, method: str, event_type: str, data: Mapping[str, Any] | None, context: Mapping[str, Any] | None
+    ) -> wire.Bus:
+        """A message of any type. Raises `ValueError` that names the `method` for a blank one."""
+        event_type = _required(event_type, method, "event type")
         built = message_context(self._with_metadata(context), self._config)
-        return wire.bus(type=event_type, data=mapping(data, "the data of emit()"), context=built)
-
-    def binary(self, payload: bytes, kind: str | int, metadata: Mapping[str, Any] | None) -> wire.Binary:
-        """Raw bytes. Raises `ValueError` for an unknown kind, `TypeError` for what is no bytes."""
-        try:
-            data = payload if isinstance(payload, bytes) else bytes(memoryview(payload))
-        except TypeError:
-            given = type(payload).__name__
-            raise TypeError(f"send_binary() takes bytes, not {given}: encode text, or send it by emit()") from None
-        return wire.Binary(bin_type=_bin_type(kind), payload=data, metadata=mapping(metadata, "metadata"))
+        return wire.bus(type=event_type, data=mapping(data, f"the data of {method}()"), context=built)
 
     def session_of(self, message: wire.Bus) -> str | None:
         """The session that the caller named; None for the client's own."""
@@ -136,16 +129,3 @@ def _required(text: str, method: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{method}() requires a non-empty {what}.")
     return text.strip()
-
-
-def _bin_type(kind: str | int) -> int:
-    if isinstance(kind, int):
-        if 0 <= kind <= 15:
-            return kind
-    else:
-        try:
-            return wire.BinType[kind.upper()]
-        except KeyError:
-            pass
-    known = ", ".join(one.name.lower() for one in wire.BinType)
-    raise ValueError(f"unknown kind of binary message: {kind!r}; use {known}, or a number from 0 to 15")

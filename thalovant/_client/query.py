@@ -48,8 +48,7 @@ async def query(session: ClientSession, message: wire.Bus, query_id: str, timeou
 
     frame = wire.Query(payload=envelope_of(message), metadata={"query_id": query_id})
     with contextlib.ExitStack() as exits:
-        exits.callback(session.on_query.discard, hear)
-        session.on_query.add(hear)
+        exits.callback(session.on_frame(hear, wire.Query, wire.Cascade))
         exits.callback(session.subscribe(wire.POLICY_DENIED, found.put_nowait, matches=_denies))
         await session.send(frame, timeout)
         exits.callback(session.on_state.discard, lost)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..context import reply_context
 
 if TYPE_CHECKING:
+    from thalovant_proto.events import PayloadMessage
+
     from ..events import ThalovantEvent
     from .messages import Messages
     from .session import ClientSession
@@ -70,7 +72,34 @@ class Sending:
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Put a message of any type on the hub's bus."""
-        await self._session.send(self._messages.emitted(event_type, data, context), self._send_timeout)
+        await self._session.send(self._messages.emitted("emit", event_type, data, context), self._send_timeout)
+
+    async def propagate(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send an event to the whole mesh: the hub, its other clients, and the hubs above it.
+
+        Raises `ValueError` for a blank type. A hub closes the connection of a client that may not do this.
+        """
+        from thalovant_proto.events import Propagate
+
+        await self._spread(Propagate, event_type, data, context)
+
+    async def escalate(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send an event to the hub and to the hubs above it. Like `propagate` otherwise."""
+        from thalovant_proto.events import Escalate
+
+        await self._spread(Escalate, event_type, data, context)
+
+    async def broadcast(
+        self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send an event to all other clients of the hub, as an administrator of it. Like `propagate` otherwise."""
+        from thalovant_proto.events import Broadcast
+
+        await self._spread(Broadcast, event_type, data, context)
 
     async def reply(
         self,
@@ -95,9 +124,23 @@ class Sending:
         *,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send raw bytes: `raw_audio`, `numpy_image`, `file`, `stt_audio_transcribe`, `stt_audio_handle`, `tts_audio`,
-        or a subtype's number.
+        """Send raw bytes: `raw_audio`, `numpy_image`, `file`, `stt_transcribe`, `stt_handle`, `tts_audio`, or the
+        number of another kind.
 
         Raises `ValueError` for an unknown kind.
         """
-        await self._session.send(self._messages.binary(payload, kind, metadata), self._send_timeout)
+        from .._internal.binaries import binary
+
+        await self._session.send(binary("send_binary", payload, kind, metadata), self._send_timeout)
+
+    async def _spread(
+        self,
+        kind: type[PayloadMessage],
+        event_type: str,
+        data: Mapping[str, Any] | None,
+        context: Mapping[str, Any] | None,
+    ) -> None:
+        from thalovant_proto.codec.envelope import envelope_of
+
+        inner = self._messages.emitted(kind.msg_type, event_type, data, context)
+        await self._session.send(kind(payload=envelope_of(inner)), self._send_timeout)

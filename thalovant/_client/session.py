@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,8 +45,6 @@ ABRUPT_TIME: Final = 0.1
 _ENDED = (SessionState.CLOSED, SessionState.DISPLACED, SessionState.FAILED)
 
 StateHandler = Callable[[SessionState, "ThalovantError | None"], None]
-BinaryHandler = Callable[[wire.Binary], None]
-QueryHandler = Callable[[wire.Query | wire.Cascade], None]
 
 # Objects inherited from the parent process over fork. Kept alive so that their finalizers do not run in the child.
 _inherited: list[object] = []
@@ -63,8 +62,7 @@ class ClientSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers = Subscribers()
         self.on_state: set[StateHandler] = set()
-        self.on_binary: set[BinaryHandler] = set()
-        self.on_query: set[QueryHandler] = set()
+        self._on_frame: defaultdict[type, dict[Callable[[Any], None], None]] = defaultdict(dict)  # in order
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -369,6 +367,17 @@ class ClientSession:
         self.wake()
         return end
 
+    def on_frame(self, hear: Callable[[Any], None], *kinds: type[wire.Message]) -> Callable[[], None]:
+        """Have messages of these kinds, which are no bus messages, handed over; returns the way to end it."""
+        for kind in kinds:
+            self._on_frame[kind][hear] = None
+
+        def end() -> None:
+            for kind in kinds:
+                self._on_frame[kind].pop(hear, None)
+
+        return end
+
     @property
     def own_session(self) -> str | None:
         """The session id that a legacy hub answers with whatever the request said; None on newer hubs."""
@@ -410,11 +419,10 @@ class ClientSession:
                 self._callers.connected()
             case TrustChanged(trust=trust):
                 self._save(trust)
-            case wire.Binary():
-                for handler in tuple(self.on_binary):
-                    handler(outcome)
-            case wire.Query() | wire.Cascade():
-                for hear in tuple(self.on_query):
+            case wire.Rendezvous(payload={"status": "error"}):
+                pass  # the answer to one of ours, which only asks whether the hub is there
+            case wire.Message():
+                for hear in tuple(self._on_frame[type(outcome)]):
                     hear(outcome)
             case _:
                 self._callers.deliver(outcome)

@@ -18,9 +18,10 @@ from attrs import define, evolve, field, frozen
 
 from thalovant_io.derivation import start_derivation
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, psk_salt
-from thalovant_proto.events import Generation
+from thalovant_proto.events import Generation, Message
 from thalovant_proto.secret import Secret
 
+from .._internal.binaries import bin_type, binary
 from .._internal.redact import redact_text
 from .._internal.secret_files import write_secret
 from ..identity import ThalovantIdentity
@@ -288,9 +289,9 @@ class Hub:
         """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods."""
         return partial(self._skills.on, type)
 
-    def on_binary(self, kind: int) -> Callable[[SkillFunction], SkillFunction]:
-        """Call a function for raw bytes of a kind: `@hub.on_binary(BinType.RAW_AUDIO)`; they are in `turn.binary`."""
-        return partial(self._skills.on, kind)
+    def on_binary(self, kind: str | int) -> Callable[[SkillFunction], SkillFunction]:
+        """Call a function for raw bytes of a kind: `@hub.on_binary("raw_audio")`; they are in `turn.binary`."""
+        return partial(self._skills.on, bin_type(kind))
 
     def watch(self, function: Callable[[TurnInfo], object]) -> None:
         """Call a function with each bus message that a client may send, before it is answered. It must not wait."""
@@ -307,6 +308,18 @@ class Hub:
     ) -> int:
         """Send an event on all connections of a client; gives their number. Raises `ValueError` for what is no JSON."""
         return self._emit(self._peers(client), type, data, session_id)
+
+    def send_binary_to(
+        self, client: str, payload: bytes, kind: str | int = "tts_audio", *, metadata: Mapping[str, Any] | None = None
+    ) -> int:
+        """Send raw bytes on all connections of a client; gives their number. Raises `ValueError` for no kind."""
+        return self.send_to(client, binary("send_binary_to", payload, kind, metadata))
+
+    def send_to(self, client: str, message: Message) -> int:
+        """Send any message of the protocol on all connections of a client, a frame of the mesh for one."""
+        for peer in (peers := self._peers(client)):
+            self._up.dispatcher.send(peer, message)
+        return len(peers)
 
     def broadcast(self, type: str, data: Mapping[str, Any] | None = None) -> int:
         """Send an event to everybody who is connected; gives the number. Raises `ValueError` for what is no JSON."""

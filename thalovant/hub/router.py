@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
 
 from attrs import evolve
@@ -17,6 +16,7 @@ from thalovant_proto import events as e
 from thalovant_proto.codec.envelope import message_from
 from thalovant_proto.errors import DecodeError
 
+from .._internal.file_names import received
 from .actions import AGENT, CORE, HIVE, Action, Hear, HearBinary, Kick, Learn, Query, Request, RoutedPeer, Say
 from .mesh import Mesh
 
@@ -104,12 +104,7 @@ class Router:
         if not peer.client.allowed:
             reason = "binary needs a client with allowed_types"
             return _denied(peer, "binary", "acl_disallowed_type", reason, bin_type=event.bin_type)
-        name = event.metadata.get("file_name")
-        if isinstance(name, str):
-            # The sender's folders are its own affair (security.md §12).
-            bare = PurePosixPath(PureWindowsPath(name).name).name
-            event = evolve(event, metadata={**event.metadata, "file_name": bare})
-        return HearBinary(peer, event)
+        return HearBinary(peer, evolve(event, metadata=received(event.metadata)))
 
     # --- hello ---
 

@@ -52,7 +52,7 @@ def test_a_message_may_be_as_large_as_on_every_transport(hub: LocalHub, name: st
         return "that was it"
 
     heard: queue.Queue[int] = queue.Queue()
-    with client(hub, name) as device, device.on_binary(lambda message: heard.put(len(message.payload))):
+    with client(hub, name) as device, device.on_binary(lambda message: heard.put(len(message.data))):
         assert device.ask("send much", timeout=PATIENCE).text == "that was it"
         assert heard.get(timeout=PATIENCE) == 20_000_000
 

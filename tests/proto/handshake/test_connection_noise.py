@@ -214,7 +214,7 @@ def test_the_token_of_a_message_goes_with_its_last_frame():
 
 @pytest.mark.parametrize(
     "answer",
-    [e.SealedHandshake(payload={}), e.Escalate(), e.ThirdParty(), e.Bus(type="any.thing")],
+    [e.SealedHandshake(payload={}), e.SharedBus(), e.ThirdParty(), e.Bus(type="any.thing")],
     ids=lambda event: event.msg_type,
 )
 def test_any_authentic_frame_proves_the_hub(answer):

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from thalovant_proto import events as e
-
+from ..._internal.binaries import binary
 from ..._internal.options import seconds
 from ..._internal.portal import blocking
 from .speech import SkillFailure, speech
@@ -62,10 +61,10 @@ class Turn(TurnInfo):
         await self._core.drained()
 
     async def send_binary(
-        self, payload: bytes, kind: int = e.BinType.TTS_AUDIO, *, metadata: Mapping[str, Any] | None = None
+        self, payload: bytes, kind: str | int = "tts_audio", *, metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Send the client raw bytes. Waits while the client is behind with reading."""
-        self._core.send(e.Binary(bin_type=kind, payload=payload, metadata=dict(metadata or {})))
+        self._core.send(binary("send_binary", payload, kind, metadata))
         await self._core.drained()
 
 

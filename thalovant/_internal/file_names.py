@@ -1,0 +1,23 @@
+"""The names of files that a peer sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+
+def base_name(name: str) -> str:
+    """The last part of a file's name, whatever system wrote it, without what cannot be shown; "" if nothing is left.
+
+    A peer chooses it, so that it may lead nowhere else and do nothing to a terminal (security.md §12).
+    """
+    shown = "".join(filter(str.isprintable, name))
+    bare = PurePosixPath(PureWindowsPath(shown).name).name.strip()
+    return "" if bare in (".", "..") else bare
+
+
+def received(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of bytes from a peer, with such a name in it."""
+    name = metadata.get("file_name")
+    return {**metadata, "file_name": base_name(name)} if isinstance(name, str) else dict(metadata)
