@@ -63,7 +63,7 @@ def request_context(
     """`context` with hints for the hub, None if there is nothing in it.
 
     `stt_lang` is the language that was spoken, `pipeline` the stages that may answer, in order, `location` where the
-    user is (see `build_location`); a location that the context has wins.
+    user is (see `build_location`).
     """
     built = dict(context or {})
     if stt_lang:
@@ -72,7 +72,7 @@ def request_context(
         stages = [pipeline] if isinstance(pipeline, str) else list(pipeline)
         built["session"] = {**_mapping(built.get("session")), "pipeline": stages}
     if location:
-        built.setdefault("location", dict(location))
+        built["location"] = dict(location)
     return built or None
 
 
@@ -92,7 +92,7 @@ def build_location(
     if timezone.strip():
         built["timezone"] = {"code": timezone.strip()}
     place = _degrees(latitude, 90), _degrees(longitude, 180)
-    if all(place):  # a zero means unset
+    if None not in place and any(place):  # two zeros mean unset
         built["coordinate"] = {"latitude": place[0], "longitude": place[1]}
     return built
 
@@ -101,7 +101,7 @@ def reply_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
     """A deep copy of a message's context, turned round for an answer to it.
 
     `destination` is the old `source`, and `source` the old `destination`, the first of them if there are several.
-    Where the context names neither, nothing changes.
+    What the context does not name stays as it is.
 
     Example:
         >>> reply_context({"source": "skills", "destination": ["kitchen"]})
@@ -111,12 +111,11 @@ def reply_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
     source, destination = built.get("source"), built.get("destination")
     if isinstance(destination, list | tuple):
         destination = next(iter(destination), None)
-    if source or destination:
-        for key, value in (("source", destination), ("destination", source)):
-            if value:
-                built[key] = value
-            else:
-                built.pop(key, None)
+    if destination:
+        built["source"] = destination
+        built.pop("destination")
+    if source:
+        built["destination"] = source
     return built
 
 

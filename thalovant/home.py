@@ -81,7 +81,7 @@ class HomeAnswer:
 
 HomeHandler: TypeAlias = Callable[
     [HomeRequest],
-    "HomeAnswer | Mapping[str, Any] | str | Awaitable[HomeAnswer | Mapping[str, Any] | str | None] | None",
+    "HomeAnswer | Mapping[str, Any] | str | Awaitable[HomeAnswer | Mapping[str, Any] | str]",
 ]
 """A function, coroutine or plain, that takes a request and gives its answer: whole, as a mapping, or speech alone."""
 
@@ -236,25 +236,26 @@ def _call_ended(task: asyncio.Task[Any]) -> None:
         task.exception()  # nobody waits for it any more
 
 
-def home_response(request: HomeRequest, answer: HomeAnswer | Mapping[str, Any] | str | None) -> dict[str, Any]:
+def home_response(request: HomeRequest, answer: HomeAnswer | Mapping[str, Any] | str) -> dict[str, Any]:
     """The payload of the response. An answer that is none, or is off the lists, is the error `unknown`."""
     match answer:
         case HomeAnswer():
             given = answer
         case Mapping():
             given = HomeAnswer(**{one.name: answer[one.name] for one in fields(HomeAnswer) if one.name in answer})
-        case None | str():
-            given = HomeAnswer(answer or "")
+        case str():
+            given = HomeAnswer(answer)
         case _:
             given = _error("unknown")
     kind, code = given.response_type, given.error_code
-    speech = given.speech if isinstance(given.speech, str) else None
-    if kind not in RESPONSE_TYPES or (kind == "error" and code not in ERROR_CODES) or speech is None:
+    said = isinstance(given.speech, str | None)
+    if kind not in RESPONSE_TYPES or (kind == "error" and code not in ERROR_CODES) or not said:
         kind, code = "error", "unknown"
-    response: dict[str, Any] = {"request_id": request.request_id, "speech": plain_speech(speech), "response_type": kind}
+    speech = plain_speech(given.speech if said else "")
+    response: dict[str, Any] = {"request_id": request.request_id, "speech": speech, "response_type": kind}
     if kind == "error":
         response["error_code"] = code
-    response["continue_conversation"] = bool(given.continue_conversation)
+    response["continue_conversation"] = given.continue_conversation is True
     own = given.conversation_id if isinstance(given.conversation_id, str) else ""
     if conversation_id := own or request.conversation_id:
         response["conversation_id"] = conversation_id

@@ -121,7 +121,7 @@ def test_base_of_other_shapes():
         ),
         ({"session": "text"}, {"pipeline": "adapt"}, {"session": {"pipeline": ["adapt"]}}),
         (None, {"location": {"city": "x"}}, {"location": {"city": "x"}}),
-        ({"location": 1}, {"location": {"city": "x"}}, {"location": 1}),
+        ({"location": 1}, {"location": {"city": "x"}}, {"location": {"city": "x"}}),
     ],
 )
 def test_hints(context, hints, built):
@@ -149,7 +149,14 @@ def test_hints(context, hints, built):
         ({"city": "L", "latitude": 91, "longitude": 3}, {"city": "L"}),
         ({"city": "L", "latitude": 3, "longitude": 181}, {"city": "L"}),
         ({"city": "L", "latitude": math.nan, "longitude": 3}, {"city": "L"}),
-        ({"city": "L", "latitude": 0, "longitude": 3}, {"city": "L"}),
+        ({"city": "L", "latitude": 0, "longitude": "0.0"}, {"city": "L"}),
+        *(
+            (place, {"city": "L", "coordinate": {"latitude": place["latitude"], "longitude": place["longitude"]}})
+            for place in (
+                {"city": "L", "latitude": 0, "longitude": 3},
+                {"city": "L", "latitude": 51.48, "longitude": 0},
+            )
+        ),
         ({"city": "L", "latitude": 10**400, "longitude": []}, {"city": "L"}),
     ],
 )
@@ -167,8 +174,8 @@ def test_location(options, built):
         ),
         ({"source": "skill", "destination": "kiosk"}, {"source": "kiosk", "destination": "skill"}),
         ({"destination": "kiosk"}, {"source": "kiosk"}),
-        ({"source": "skill"}, {"destination": "skill"}),
-        ({"source": "skill", "destination": []}, {"destination": "skill"}),
+        ({"source": "skill"}, {"source": "skill", "destination": "skill"}),
+        ({"source": "skill", "destination": []}, {"source": "skill", "destination": "skill"}),
         ({"session": {"session_id": "s"}}, {"session": {"session_id": "s"}}),
         ({}, {}),
     ],

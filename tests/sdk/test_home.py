@@ -111,7 +111,8 @@ def event(**data: Any) -> ThalovantEvent:
     [
         ({}, HomeAnswer("It is on."), {**DONE, "speech": "It is on."}),
         ({}, "<speak>It is&nbsp;on.</speak>", {**DONE, "speech": "It is on."}),
-        ({}, None, DONE),
+        ({}, None, UNKNOWN),
+        ({}, {"speech": None, "continue_conversation": 1}, DONE),
         (
             {"conversation_id": "c"},
             {"speech": "Still open.", "response_type": "query_answer", "continue_conversation": True, "more": 1},
