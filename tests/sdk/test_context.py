@@ -212,7 +212,7 @@ def scans(value, context=None, *, kind="code", label=None, metadata=None):
 
 
 def emits(event_type, context=None, *, metadata=None):
-    return Messages(CONFIG, metadata or {}).emitted(event_type, None, context)
+    return Messages(CONFIG, metadata or {}).emitted("emit", event_type, None, context)
 
 
 def test_utterance():
