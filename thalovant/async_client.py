@@ -58,7 +58,7 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         send_timeout: float = 8.0,
         reply_settle_seconds: float = 0.25,
         auto_reconnect: bool = True,
-        reconnect_attempts: int = 1,
+        reconnect_attempts: int | None = 1,
         protocol: HubProtocol | None = None,
         fallback: bool = False,
         ca_file: str | os.PathLike[str] | None = None,
@@ -75,14 +75,15 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
 
         `connect_timeout` holds for each of name lookup, TCP and TLS; `handshake_timeout` for the hub's handshake;
         `send_timeout` for a message to leave. `reply_settle_seconds`: how long `ask` waits for more where more may
-        come. `reconnect_attempts`: tries after a failed first one. `protocol`: "wss", "https" or "mqtt"; chosen by the
-        identity if None. `fallback`: where that one does not lead to the hub, try the others that the identity has on;
-        what the hub itself refuses stays refused. `ca_file`, `ssl_context`: whom to trust instead of the system's
-        authorities. `client_cert_file`, `client_key_file`: PEM files of a certificate of this client's own, where a
-        gateway before the hub wants one. `headers`: added to the requests of WSS and HTTPS, over the identity's.
-        `noise_state_dir`: where keys and pins are stored. `allow_insecure` takes plain endpoints off this machine,
-        `allow_legacy` handshakes before v3 over them. `retry="idempotent"`: an ask whose connection died is sent again
-        with the same request id instead of failing; right where the hub's skills do no harm when run twice.
+        come. `reconnect_attempts`: tries after a failed first one; None waits for the hub as long as it takes.
+        `protocol`: "wss", "https" or "mqtt"; chosen by the identity if None. `fallback`: where that one does not lead
+        to the hub, try the others that the identity has on; what the hub itself refuses stays refused. `ca_file`,
+        `ssl_context`: whom to trust instead of the system's authorities. `client_cert_file`, `client_key_file`: PEM
+        files of a certificate of this client's own, where a gateway before the hub wants one. `headers`: added to the
+        requests of WSS and HTTPS, over the identity's. `noise_state_dir`: where keys and pins are stored.
+        `allow_insecure` takes plain endpoints off this machine, `allow_legacy` handshakes before v3 over them.
+        `retry="idempotent"`: an ask whose connection died is sent again with the same request id instead of failing;
+        right where the hub's skills do no harm when run twice.
 
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
         `TypeError` for what is none, `ValueError` for options that cannot be meant.
@@ -99,7 +100,8 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
             send_timeout=send_timeout,
             reply_settle_seconds=reply_settle_seconds,
         )
-        whole("reconnect_attempts", reconnect_attempts, 0)
+        if reconnect_attempts is not None:
+            whole("reconnect_attempts", reconnect_attempts, 0)
         self.identity = identity
         self._send_timeout = send_timeout
         plan = make_plan(
@@ -118,7 +120,8 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
             verified=ssl_context is None or verifies(ssl_context),
             headers=headers,
         )
-        self._connect_within = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
+        self._connect_once = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
+        self._connect_within = None if reconnect_attempts is None else self._connect_once
         store = TrustStore(noise_state_dir, identity)
         cert_file, key_file = client_cert_file, client_key_file
         if cert_file is None and key_file is None:
@@ -165,7 +168,8 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
     async def connect(self, timeout: float | None = None) -> None:
         """Connect, if there is no connection. Returns when the hub has accepted us, as far as it tells.
 
-        Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds.
+        Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds; with
+        `reconnect_attempts=None` and no `timeout` only for what waiting cannot mend.
         """
         await self._session.connect(self._connect_within if timeout is None else seconds(timeout))
 

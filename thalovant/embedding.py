@@ -29,7 +29,7 @@ def make_stack(
     handshake_timeout: float = 20.0,
     reply_settle_seconds: float = 0.25,
     auto_reconnect: bool = True,
-    reconnect_attempts: int = 1,
+    reconnect_attempts: int | None = 1,
     allow_insecure: bool = False,
     allow_legacy: bool = False,
     retry: Literal["never", "idempotent"] = "never",

@@ -139,6 +139,7 @@ class World:
         links: Any = None,
         hub_limits: Limits = DEFAULT_LIMITS,
         wire_events: bool = True,
+        patient: Callable[[], bool] | None = None,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
@@ -153,6 +154,7 @@ class World:
             *self.links.routes(),
             trust=knows or trust(),
             entropy=lambda size: self.entropy(size),
+            patient=patient,
             wire_events=wire_events,
         )
         self.outcomes: list[Outcome | e.Event] = []

@@ -37,7 +37,7 @@ async def examine(client: AsyncThalovantClient) -> ThalovantDoctorReport:
         return url
 
     async def connect() -> str:
-        await client.connect()
+        await client.connect(client._connect_once)
         return "connected and handshake completed"
 
     async def transport() -> str:

@@ -20,7 +20,7 @@ class Hearing:
 
     if TYPE_CHECKING:
         _session: ClientSession
-        _connect_within: float
+        _connect_within: float | None
 
     def on(
         self,
@@ -35,14 +35,15 @@ class Hearing:
         """Call `handler(event)` for every event of that name, one event at a time.
 
         Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
-        the background. Subscriptions survive reconnects. What a handler raises is logged.
+        the background, and with `auto_reconnect` waits for a hub that is not there yet for as long as there is a
+        subscription. Subscriptions survive reconnects. What a handler raises is logged.
         """
         from ..subscriptions import AsyncThalovantSubscription
 
         subscription = AsyncThalovantSubscription(event_name, handler)
         matches = self._filter(context, session_id, request_id, predicate)
-        subscription._closes_with(self._session.subscribe(event_name, subscription._deliver, matches=matches))
-        self._session.connect_soon(self._connect_within)
+        end = self._session.subscribe(event_name, subscription._deliver, matches=matches)
+        subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
@@ -57,8 +58,8 @@ class Hearing:
         from ..subscriptions import AsyncThalovantSubscription
 
         subscription = AsyncThalovantSubscription("binary", handler)
-        subscription._closes_with(self._session.on_frame(subscription._deliver_binary, Binary))
-        self._session.connect_soon(self._connect_within)
+        end = self._session.on_frame(subscription._deliver_binary, Binary)
+        subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
         return subscription
 
     def on_hive(self, kind: str, handler: HiveHandler) -> AsyncThalovantSubscription:
@@ -76,8 +77,8 @@ class Hearing:
             raise ValueError(f"on_hive() takes one of {', '.join(HIVE_KINDS)}, not {kind!r}")
         subscription = AsyncThalovantSubscription(kind, handler)
         frames: type[wire.Message] = getattr(wire, kind.capitalize())
-        subscription._closes_with(self._session.on_frame(subscription._deliver_frame, frames))
-        self._session.connect_soon(self._connect_within)
+        end = self._session.on_frame(subscription._deliver_frame, frames)
+        subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
         return subscription
 
     async def wait_for_event(

@@ -17,11 +17,20 @@ from typing import TYPE_CHECKING, Any, Final
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_proto import events as wire
 from thalovant_proto.client.stack import ClientStack
-from thalovant_proto.errors import LocalProtocolError
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
 from .. import logs
-from .._internal.error_mapping import ask_timeout, link_error, local_error, out_of_time, state_error, told, with_folders
+from .._internal.error_mapping import (
+    ask_timeout,
+    closed_error,
+    crash_error,
+    link_error,
+    out_of_time,
+    queued,
+    state_error,
+    told,
+    with_folders,
+)
 from .._internal.options import UNCLOSED
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
@@ -61,6 +70,7 @@ class ClientSession:
         self._closes = 0  # calls of `close`: who was opening then gives up
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers = Subscribers()
+        self._waiting: set[object] = set()  # subscriptions that wait for the hub, however long it takes
         self.on_state: set[StateHandler] = set()
         self._on_frame: defaultdict[type, dict[Callable[[Any], None], None]] = defaultdict(dict)  # in order
         self._begin_anew()
@@ -159,10 +169,16 @@ class ClientSession:
             if self._guard is not None:
                 await self._guard.aclose()
             if self._closes != closes:
-                raise _closed(delivery="no")
+                raise closed_error(delivery="no")
             if trust is not None:
-                stack = ClientStack(self._plan.config, *self._plan.routes, trust=trust, entropy=os.urandom)
-                self._stack = stack
+                config, waiting = self._plan.config, self._waiting
+                stack = self._stack = ClientStack(
+                    config,
+                    *self._plan.routes,
+                    trust=trust,
+                    entropy=os.urandom,
+                    patient=lambda: config.auto_reconnect and bool(waiting),
+                )
                 self._subscribers.move(stack, self._now)
             assert stack is not None  # noqa: S101 - there was one, or one was made
             driver = self._driver = AsyncioDriver(
@@ -186,14 +202,19 @@ class ClientSession:
             return None
         return self._stack if self.running else None
 
-    async def connect(self, timeout: float) -> None:
-        """Wait for a connection that is up: proven, or as good as it gets. Raises the reason why there is none."""
+    async def connect(self, timeout: float | None) -> None:
+        """Wait for a connection that is up: proven, or as good as it gets. Raises the reason why there is none.
+
+        A client that seeks its hub for subscribers tries at once, and as often as any other before this raises.
+        """
         waiter: asyncio.Future[None] = self._here().create_future()
         try:
             async with asyncio.timeout(timeout):
                 stack = await self.open()
                 if not stack.ready or self._timings.connected is None:
                     self._callers.connects.add(waiter)
+                    stack.open(self._now)
+                    self.wake()
                     await waiter
         except TimeoutError:
             message = f"Hub connection did not complete within {timeout:g}s."
@@ -202,17 +223,30 @@ class ClientSession:
         finally:
             self._callers.connects.discard(waiter)
 
-    def connect_soon(self, timeout: float) -> None:
-        """Begin to connect, unless that is under way. A failure is logged."""
+    def wait_for_hub(self, end: Callable[[], None], within: float | None) -> Callable[[], None]:
+        """Connect in the background for a subscription, and wait for the hub until it ends; returns how to `end` it."""
+        token = object()
+        self._waiting.add(token)
+        self.connect_soon(within)
+
+        def ended() -> None:
+            self._waiting.discard(token)
+            end()
+
+        return ended
+
+    def connect_soon(self, timeout: float | None) -> None:
+        """Begin to connect, unless that is under way. A failure that ends it is logged."""
         loop = self._here()
         if self._connecting is None or self._connecting.done():
             self._connecting = loop.create_task(self._connect_in_background(timeout))
 
-    async def _connect_in_background(self, timeout: float) -> None:
+    async def _connect_in_background(self, timeout: float | None) -> None:
         try:
             await self.connect(timeout)
         except ThalovantError as error:
-            logs.client.warning("Could not connect in the background: %s", error)
+            if self._up is None:  # else it goes on, and `Outages` says so
+                logs.client.warning("Could not connect in the background: %s", error)
 
     async def close(self, timeout: float) -> None:
         """Say goodbye and leave nothing behind: no task, socket or timer. What was learnt is on disk afterwards."""
@@ -295,7 +329,7 @@ class ClientSession:
         try:
             async with asyncio.timeout(timeout):
                 stack = await self.open()
-                token = _local(lambda: stack.send(message, self._now))
+                token = queued(lambda: stack.send(message, self._now))
                 sends[token] = sent
                 self.wake()
                 return await sent
@@ -339,7 +373,7 @@ class ClientSession:
                 stack = await self.open()
         except TimeoutError:
             raise ask_timeout(timeout, "no", None if self._stack is None else self._stack.failure) from None
-        id = _local(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
+        id = queued(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
         ask = self._callers.asks[id] = Ask(timeout, message.request_id)
         self.wake()
 
@@ -391,7 +425,7 @@ class ClientSession:
 
         def changed(state: SessionState, error: ThalovantError | None) -> None:
             if state in _ENDED:
-                ended(error or _closed())
+                ended(error or closed_error())
 
         self.on_state.add(changed)
         try:
@@ -429,15 +463,18 @@ class ClientSession:
 
     def _state_changed(self, state: SessionState, error: ThalovantError | None) -> None:
         logs.link.debug("%s %s%s", self._place, state.value, "" if error is None else f": {error}")
-        self._outages.tell(state, self._place, error)
+        seeks = self._stack is not None and (self._stack.exhausted or self._plan.config.attempts is None)
+        self._outages.tell(state, self._place, error, seeks=seeks)
         if state is SessionState.CONNECTING:
             self._timings = Timings.begin(self._now)
         elif state is SessionState.HANDSHAKE:
             self._timings.opened = self._now
+        elif state is SessionState.WAITING and seeks and self._plan.config.attempts is not None and error is not None:
+            self._callers.ended(error)  # those who wait for a connection; the client waits further
         elif state in _ENDED:
             if error is not None and not (self._callers or self.on_state):
                 logs.client.warning("The connection has ended: %s", error)  # nobody else says so
-            self._callers.ended(error or _closed())
+            self._callers.ended(error or closed_error())
         for handler in tuple(self.on_state):
             handler(state, error)
 
@@ -448,13 +485,7 @@ class ClientSession:
 
     def _crashed(self, error: Exception) -> None:
         """The machines failed and are not to be trusted any more: everybody is told, the next call has new ones."""
-        told = ThalovantConnectionError(
-            f"The connection ended because of a bug in thalovant: {type(error).__name__}.",
-            name="internal",
-            hint="Please report it, with what was logged.",
-            retryable=False,
-            delivery="unknown",
-        )
+        told = crash_error(error)
         self._stack = self._driver = None
         self._subscribers.move(None, self._now)
         self._callers.crashed(told)
@@ -473,14 +504,3 @@ class ClientSession:
             except (OSError, ThalovantError) as error:
                 # The connection is fine; only the next one will not know this hub.
                 logs.client.warning("What was learnt about the hub could not be saved: %s", error)
-
-
-def _closed(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
-    return ThalovantConnectionError("The session was closed.", name="closed", delivery=delivery)
-
-
-def _local(call: Callable[[], int]) -> int:
-    try:
-        return call()
-    except LocalProtocolError as error:
-        raise local_error(error) from None

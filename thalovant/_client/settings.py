@@ -82,7 +82,7 @@ def make_plan(
     handshake_timeout: float,
     settle: float,
     auto_reconnect: bool,
-    attempts: int,
+    attempts: int | None,
     retry: str,
     allow_insecure: bool,
     allow_legacy: bool,

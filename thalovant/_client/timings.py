@@ -78,21 +78,23 @@ def _ms(start: float | None, end: float | None) -> float | None:
 class Outages:
     """Logs one warning for each outage, however many tries it takes, and that it is over.
 
-    A connection that the first try brings back was no outage.
+    A connection that the first try brings back was no outage. A first one that is sought until it is there is one.
     """
 
     was_up: bool = False
-    tries: int = 0  # that a connection, lost now, has waited for
+    tries: int = 0  # that a connection has waited for
+    told: bool = False
 
-    def tell(self, state: SessionState, place: str, error: Exception | None) -> None:
-        """The session is in `state`, because of `error`."""
+    def tell(self, state: SessionState, place: str, error: Exception | None, *, seeks: bool) -> None:
+        """The session is in `state`, because of `error`; whether it `seeks` a first connection until it is there."""
         if state is SessionState.READY:
-            if self.tries > 1:
-                logs.client.info("Connected to %s again.", place)
-            self.was_up, self.tries = True, 0
-        elif state is SessionState.WAITING and self.was_up:
+            if self.told:
+                logs.client.info("Connected to %s%s.", place, " again" if self.was_up else "")
+            self.was_up, self.tries, self.told = True, 0, False
+        elif state is SessionState.WAITING:
             self.tries += 1
-            if self.tries == 2:
+            if self.tries > 1 and not self.told and (self.was_up or seeks):
+                self.told = True
                 logs.client.warning("The connection to %s is down, and is tried again: %s", place, error)
         elif _PHASES[state] in ("closed", "error") and state is not SessionState.CLOSING:
-            self.was_up, self.tries = False, 0
+            self.was_up, self.tries, self.told = False, 0, False

@@ -27,6 +27,7 @@ from ..errors import (
 from ..events import ThalovantEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from thalovant_proto.events import Bus
@@ -93,6 +94,22 @@ def state_error(state: SessionState, failure: Failure | None) -> ThalovantConnec
     return None if failure is None or state is SessionState.CLOSED else link_error(failure)
 
 
+def closed_error(*, delivery: Delivery | None = None) -> ThalovantConnectionError:
+    """The error for calls that a `close` ended."""
+    return ThalovantConnectionError("The session was closed.", name="closed", delivery=delivery)
+
+
+def crash_error(error: Exception) -> ThalovantConnectionError:
+    """The error for all calls of a client whose machines failed."""
+    return ThalovantConnectionError(
+        f"The connection ended because of a bug in thalovant: {type(error).__name__}.",
+        name="internal",
+        hint="Please report it, with what was logged.",
+        retryable=False,
+        delivery="unknown",
+    )
+
+
 def send_error(failure: Failure, delivery: Delivery) -> Exception:
     """The error for a message that was not sent: `ValueError` if the message is to blame."""
     if isinstance(failure.cause, LocalProtocolError):
@@ -103,9 +120,13 @@ def send_error(failure: Failure, delivery: Delivery) -> Exception:
     return link_error(failure, delivery=delivery)
 
 
-def local_error(error: LocalProtocolError) -> ThalovantError:
-    """The error for a message that was not even queued."""
-    return ThalovantRuntimeError(_sentence(str(error)), name=error.code, hint=_sentence(error.hint), delivery="no")
+def queued(call: Callable[[], int]) -> int:
+    """The token of what `call` queues. Raises `ThalovantRuntimeError` for a message that is not even queued."""
+    try:
+        return call()
+    except LocalProtocolError as error:
+        name, hint = error.code, _sentence(error.hint)
+        raise ThalovantRuntimeError(_sentence(str(error)), name=name, hint=hint, delivery="no") from None
 
 
 def ask_error(failed: AskFailed, *, timeout: float) -> Exception:

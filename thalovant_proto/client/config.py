@@ -14,8 +14,8 @@ class ClientConfig:
 
     `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
     for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
-    session was ever up. `idempotent`: an ask whose link died is sent again under the same request id instead of
-    failing. `queue`: messages that wait to be sent, at most.
+    session was ever up; None for as many as it takes. `idempotent`: an ask whose link died is sent again under the same
+    request id instead of failing. `queue`: messages that wait to be sent, at most.
     """
 
     access_key: Secret[str]
@@ -27,7 +27,7 @@ class ClientConfig:
     binarize: bool = False
     allow_legacy: bool = False
     settle: float = 0.25
-    attempts: int = 1
+    attempts: int | None = 1
     auto_reconnect: bool = True
     idempotent: bool = False
     queue: int = 256

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Final
 
 from attrs import evolve
@@ -37,13 +38,14 @@ class HubSession:
     """One client's session with one hub, across links. What users should know goes to `report`, in order.
 
     To be read from outside: `state`; `steady`, whether messages travel and nothing is about to end; `queue`, what waits
-    for a link.
+    for a link; `patient`, what tells whether a first connection that is not there after its tries is sought further.
     """
 
     def __init__(
         self, config: ClientConfig, routes: Routes, *, trust: Trust, entropy: Entropy, report: Callable[[Outcome], None]
     ) -> None:
         self.config = config
+        self.patient: Callable[[], bool] = lambda: False
         self.routes = routes
         self.trust: Trust = trust
         self.allow_kk: bool = True
@@ -56,7 +58,7 @@ class HubSession:
         self._redial = Redial(entropy)
         self._dial_at: float | None = None
         self._attempting = False
-        self._attempts_left = 0
+        self._attempts_left: float = 0
         self._ever_up = False
         self._ended_unread = 0  # attempts in a row that a hub seems to have ended because it could not read us
         self._unproven_until: float | None = None
@@ -85,6 +87,11 @@ class HubSession:
         return self._completed is not None
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the tries of the first connection are used up, and it is not there."""
+        return self._attempts_left < 0 and not self._ever_up
+
+    @property
     def dropped(self) -> int:
         """Kept events that were dropped for newer ones."""
         return self._subscriptions.dropped
@@ -111,12 +118,14 @@ class HubSession:
         """
         if self.state is SessionState.CLOSING:
             self._reopen = True
+        if self.state is SessionState.WAITING and self.exhausted:
+            self._redial, self._attempts_left, self._dial_at = Redial(self._entropy), self._attempts, now
         if self.state not in _OVER:
             return
         self._redial = Redial(self._entropy)
         self.routes.begin()
         self._failure = None
-        self._attempts_left = self.config.attempts
+        self._attempts_left = self._attempts
         self._ever_up = False
         self._ended_unread = 0
         self._dial_at = now
@@ -310,7 +319,12 @@ class HubSession:
             return None if self.config.auto_reconnect else SessionState.FAILED
         self._attempts_left -= 1
         # A v0 hub that hangs up on our first frame needs its second try, whatever the caller allows.
-        return None if self._attempts_left >= 0 or (self._ended_unread == 1 and had_keys) else SessionState.FAILED
+        goes_on = self._attempts_left >= 0 or (self._ended_unread == 1 and had_keys) or self.patient()
+        return None if goes_on else SessionState.FAILED
+
+    @property
+    def _attempts(self) -> float:
+        return inf if self.config.attempts is None else self.config.attempts
 
     def _next_dial(self, kind: FailureKind, now: float) -> float:
         match kind:

@@ -8,7 +8,7 @@ every write. A call that is not legal now, and a time before the last one, chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Final
 
@@ -44,8 +44,9 @@ class ClientStack:
     """One hub session as a client.
 
     `route` is the way to the hub, `fallbacks` others to try, in this order, where that one does not lead there.
-    `entropy(n)` gives n random bytes. Times are monotonic seconds of the caller's clock. `outcomes` has every event of
-    the connection with `wire_events`, else those only that nothing else tells of.
+    `entropy(n)` gives n random bytes. `patient()` says whether a first connection that is not there after
+    `config.attempts` tries is sought further. Times are monotonic seconds of the caller's clock. `outcomes` has every
+    event of the connection with `wire_events`, else those only that nothing else tells of.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ClientStack:
         *fallbacks: Route,
         trust: Trust,
         entropy: Entropy,
+        patient: Callable[[], bool] | None = None,
         wire_events: bool = False,
     ) -> None:
         self._config = config
@@ -65,6 +67,8 @@ class ClientStack:
         self._session = HubSession(
             config, self._routes, trust=trust, entropy=self._entropy, report=self._outcomes.append
         )
+        if patient is not None:
+            self._session.patient = patient
         self._attempt: Attempt | None = None
         self._socket = False  # the driver has one, and was not told to leave it
         self._goodbye = b""
@@ -107,6 +111,11 @@ class ClientStack:
         return self._session.failure
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the tries of the first connection are used up, and it is not there."""
+        return self._session.exhausted
+
+    @property
     def trust(self) -> Trust:
         """The trust as it is now."""
         return self._session.trust
@@ -121,7 +130,8 @@ class ClientStack:
     def open(self, now: float) -> None:
         """Have a connection from now on; again after `Stop`. No effect while there is one or one is being made.
 
-        While the session closes, this is for afterwards: it ends, then begins again.
+        While the session closes, this is for afterwards: it ends, then begins again. One that waits `exhausted` has all
+        its tries again, from now on.
         """
         self._now = forward(self._now, now)
         self._abrupt = False

@@ -221,6 +221,40 @@ def test_first_connection_is_tried_as_often_as_told(attempts):
     assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.CONNECT)
 
 
+def test_first_connection_is_waited_for():
+    """`attempts=None`: as long as it takes."""
+    world = World(client=config(attempts=None))
+    world.hub.listening = False
+    world.open().advance(3600)
+    assert (world.stack.state, world.stack.exhausted) == (WAITING, False)
+
+    world.hub.listening = True
+    assert world.advance(31).stack.state is READY
+
+
+def test_first_connection_is_sought_further_while_somebody_waits():
+    """Beyond the tries, until nobody does; `open` has all tries again, at once."""
+    waits = [True]
+    world = World(client=config(attempts=1), patient=lambda: waits[0])
+    world.hub.listening = False
+    world.open().advance(600)
+    assert (world.stack.state, world.stack.exhausted) == (WAITING, True)
+
+    tries = len(world.dials)
+    world.open()
+    assert (len(world.dials), world.stack.state, world.stack.exhausted) == (tries + 2, WAITING, True)
+
+    waits[0] = False
+    assert world.advance(31).stack.state is FAILED
+
+
+def test_refusal_ends_patience():
+    """Nobody waits for what waiting cannot mend."""
+    world = World(client=config(attempts=None, access_key=WRONG), patient=lambda: True).open()
+
+    assert (world.stack.state, world.stack.failure.kind) == (FAILED, FailureKind.REFUSED)
+
+
 def test_open_again_after_failure():
     """A stopped session starts anew when it is opened, and forgets why it stopped; twice is once."""
     world = World(client=config(attempts=0))
