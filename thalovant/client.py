@@ -12,6 +12,7 @@ import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -26,7 +27,7 @@ from .subscriptions import ThalovantSubscription
 if TYPE_CHECKING:
     from .async_client import StateHandler
     from .errors import ThalovantError
-    from .events import BinaryHandler, EventHandler, HiveHandler
+    from .events import AudioSource, BinaryHandler, EventHandler, HiveHandler
     from .identity import ThalovantIdentity
     from .models import ThalovantConnectionInfo
     from .protocols import HubProtocol
@@ -157,6 +158,14 @@ class ThalovantClient(FromStored, SyncOnly):
     escalate: Final = blocking(AsyncThalovantClient.escalate)
     broadcast: Final = blocking(AsyncThalovantClient.broadcast)
     send_binary: Final = blocking(AsyncThalovantClient.send_binary)
+
+    @shaped(AsyncThalovantClient.send_audio)
+    def send_audio(self, source: AudioSource, *args: Any, **options: Any) -> None:
+        from ._internal.audio import Sound, messages
+
+        session, timeout = self._original._session, self._original._send_timeout
+        for message in messages(source, Sound(*args, **options)):  # read here, where a microphone is the caller's
+            self._here().call(partial(session.send, message, timeout))
 
     # --- hearing ---
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._internal.file_names import base_name, received
 from ._internal.redact import redact_values
@@ -260,6 +261,8 @@ EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]
 EventPredicate: TypeAlias = Callable[[ThalovantEvent], bool]
 BinaryHandler: TypeAlias = Callable[[ThalovantBinary], Any]
 HiveHandler: TypeAlias = "Callable[[PayloadMessage], Any]"
+#: What holds a sound: its bytes, the path of a file, a file opened for bytes, or whatever gives bytes piece by piece.
+AudioSource: TypeAlias = "bytes | str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]"
 
 
 def _session(context: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from ..context import reply_context
 if TYPE_CHECKING:
     from thalovant_proto.events import PayloadMessage
 
-    from ..events import ThalovantEvent
+    from ..events import AudioSource, ThalovantEvent
     from .messages import Messages
     from .session import ClientSession
 
@@ -132,6 +133,36 @@ class Sending:
         from .._internal.binaries import binary
 
         await self._session.send(binary("send_binary", payload, kind, metadata), self._send_timeout)
+
+    async def send_audio(
+        self,
+        source: AudioSource,
+        kind: str | int = "raw_audio",
+        *,
+        sample_rate: int = 16000,
+        sample_width: int = 2,
+        lang: str = "en-us",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send sound: a WAV, or bare samples of one channel, signed and little-endian, `sample_width` bytes each.
+
+        `source`: bytes, a path, a file opened for bytes, or an iterable that gives bytes as they are recorded. A WAV
+        says its rate and width itself; one that says a wrong length is sent as far as it goes. As `raw_audio`, which
+        a hub listens to as to a microphone, it is sent while it is read; as `stt_handle` (what is said there is done)
+        or `stt_transcribe` (it is written down), with `lang`, as one message at the end.
+
+        Raises `ValueError` for a source without sound and for a WAV that no hub reads, `OSError` for a file that cannot
+        be read, and what `send_binary` raises.
+
+        Example:
+            >>> client.send_audio("question.wav", "stt_handle", lang="pt")
+        """
+        from .._internal.audio import Sound, messages_async
+
+        sound = Sound(kind, sample_rate=sample_rate, sample_width=sample_width, lang=lang, metadata=metadata)
+        async with contextlib.aclosing(messages_async(source, sound)) as messages:
+            async for message in messages:
+                await self._session.send(message, self._send_timeout)
 
     async def _spread(
         self,
