@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -28,3 +29,25 @@ def each_loop(request: pytest.FixtureRequest) -> Iterator[str]:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     yield request.param
     asyncio.set_event_loop_policy(None)
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Skips the time in which nothing would happen."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "nothing will ever happen"
+        self.passed += timeout
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop for coroutines without sockets and threads: waiting for a time takes none."""
+
+    def __init__(self) -> None:
+        self._skipping = _Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.passed

@@ -102,6 +102,14 @@ if TYPE_CHECKING:
         select_data_plane_endpoint as select_data_plane_endpoint,
     )
     from .rich import ThalovantDisplayItem as ThalovantDisplayItem, strip_ssml as strip_ssml
+    from .session import (
+        AsyncHubSession as AsyncHubSession,
+        HubSession as HubSession,
+        HubSessionPolicy as HubSessionPolicy,
+        OriginPreference as OriginPreference,
+        hub_hostname as hub_hostname,
+        preferred_origin as preferred_origin,
+    )
     from .subscriptions import (
         AsyncThalovantSubscription as AsyncThalovantSubscription,
         ThalovantSubscription as ThalovantSubscription,
@@ -142,6 +150,7 @@ _NAMES = {
         "select_data_plane_endpoint"
     ),
     "rich": "ThalovantDisplayItem strip_ssml",
+    "session": ("AsyncHubSession HubSession HubSessionPolicy OriginPreference hub_hostname preferred_origin"),
     "subscriptions": "AsyncThalovantSubscription ThalovantSubscription",
     "trust_store": "TrustStore",
 }

@@ -10,8 +10,9 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -67,22 +68,57 @@ class DialError(Exception):
 _flight = SingleFlight(8, "thalovant-dial")
 
 
-def resolve(host: str, port: int) -> Sequence[Address]:
+# Hosts that are looked up by other names than their own, the latest last. Threads share it, one operation at a time.
+_led: list[tuple[str, tuple[str, ...]]] = []
+
+
+@contextmanager
+def preferred_origin(host: str, address: str, *, only: bool = False) -> Iterator[None]:
+    """Have connections to `host` go to `address` first, then to where its name leads, until the block ends.
+
+    In this process, for every client that connects meanwhile. `only`: to that address and nowhere else. TLS and the
+    hub's keys are checked as ever, for `host`.
+
+    Example:
+        >>> with preferred_origin("hub.example", "192.168.1.20"):
+        ...     client.connect()
+    """
+    entry = (host.lower(), (address,) if only else (address, host))
+    _led.append(entry)
+    try:
+        yield
+    finally:
+        _led.remove(entry)
+
+
+def resolve(host: str, port: int, flags: int = 0) -> Sequence[Address]:
     """The system's resolver. Blocks."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(family, address) for family, _, _, _, address in found]
 
 
 def start_lookup(target: Target, resolver: Resolver) -> Future[Sequence[Address]]:
     """Look the host of `target` up in a thread; an address literal needs none and is there at once."""
+    names = next((names for host, names in _led[::-1] if host == target.host.lower()), (target.host,))
+    literal = functools.partial(resolve, flags=socket.AI_NUMERICHOST)
     future: Future[Sequence[Address]] = Future()
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        future.set_result([address for name in names for address in literal(name, target.port)])
     except LOOKUP_ERRORS:
-        key: Hashable = (resolver, target.host, target.port)
-        return _flight.submit(key, functools.partial(resolver, target.host, target.port))
-    future.set_result([(family, address) for family, _, _, _, address in found])
+        return _flight.submit((resolver, names, target.port), functools.partial(_look_up, resolver, names, target.port))
     return future
+
+
+def _look_up(resolver: Resolver, names: Sequence[str], port: int) -> Sequence[Address]:
+    """The addresses of all names that there are; raises what the last one raised if there is none."""
+    found: list[Address] = []
+    for name in names:
+        try:
+            found += resolver(name, port)
+        except LOOKUP_ERRORS:
+            if not found and name is names[-1]:
+                raise
+    return found
 
 
 def start_context(source: ContextSource) -> Future[ssl.SSLContext]:
