@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .errors import (
         CredentialsMissing as CredentialsMissing, CredentialsRefused as CredentialsRefused, DecodeError as DecodeError,
         DowngradeRefused as DowngradeRefused, HandshakeTimeout as HandshakeTimeout,
-        LocalProtocolError as LocalProtocolError, PeerKeyChanged as PeerKeyChanged, ProtocolError as ProtocolError,
-        RemoteProtocolError as RemoteProtocolError,
+        LocalProtocolError as LocalProtocolError, MalformedMessage as MalformedMessage,
+        PeerKeyChanged as PeerKeyChanged, ProtocolError as ProtocolError, RemoteProtocolError as RemoteProtocolError,
     )
     from .events import (
         BinType as BinType, Binary as Binary, Broadcast as Broadcast, Bus as Bus, Cascade as Cascade,
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         IntentFailure as IntentFailure, Intercom as Intercom, Json as Json, Kk1 as Kk1, Message as Message,
         Noise2 as Noise2, Noise3 as Noise3, Offer as Offer, Ping as Ping, PolicyDenied as PolicyDenied, Proof as Proof,
         ProofAnswer as ProofAnswer, Propagate as Propagate, Proven as Proven, Query as Query, Rendezvous as Rendezvous,
-        SealedHandshake as SealedHandshake, SharedBus as SharedBus, Speak as Speak, ThirdParty as ThirdParty,
-        Utterance as Utterance, UtteranceHandled as UtteranceHandled, WireKind as WireKind, Xx1 as Xx1,
+        SealedHandshake as SealedHandshake, SharedBus as SharedBus, Skipped as Skipped, Speak as Speak,
+        ThirdParty as ThirdParty, Utterance as Utterance, UtteranceHandled as UtteranceHandled, WireKind as WireKind,
+        Xx1 as Xx1,
     )
     from .failures import Failure as Failure, FailureKind as FailureKind
     from .handshake.client import ClientSide as ClientSide
@@ -91,13 +92,13 @@ _NAMES = {
     "entropy": "Entropy",
     "errors": (
         "CredentialsMissing CredentialsRefused DecodeError DowngradeRefused HandshakeTimeout LocalProtocolError "
-        "PeerKeyChanged ProtocolError RemoteProtocolError"
+        "MalformedMessage PeerKeyChanged ProtocolError RemoteProtocolError"
     ),
     "events": (
         "BinType Binary Broadcast Bus Cascade ClearHello ClientHello Closed Escalate Event Generation "
         "HandshakeCompleted HubHello IntentFailure Intercom Json Kk1 Message Noise2 Noise3 Offer Ping PolicyDenied "
-        "Proof ProofAnswer Propagate Proven Query Rendezvous SealedHandshake SharedBus Speak ThirdParty Utterance "
-        "UtteranceHandled WireKind Xx1"
+        "Proof ProofAnswer Propagate Proven Query Rendezvous SealedHandshake SharedBus Skipped Speak ThirdParty "
+        "Utterance UtteranceHandled WireKind Xx1"
     ),
     "failures": "Failure FailureKind",
     "handshake.client": "ClientSide",

@@ -18,7 +18,14 @@ from .codec.legacy_policy import FORMER_KEYS, GREETING_TIME, LEGACY_POLICY, same
 from .crypto.kdf import DeriveKey
 from .crypto.noise import Pattern, Unauthentic
 from .entropy import BadEntropy, Entropy
-from .errors import DecodeError, HandshakeTimeout, LocalProtocolError, ProtocolError, RemoteProtocolError
+from .errors import (
+    DecodeError,
+    HandshakeTimeout,
+    LocalProtocolError,
+    MalformedMessage,
+    ProtocolError,
+    RemoteProtocolError,
+)
 from .handshake.client import Answer, ClientHandshake, ClientSide, Derivation, Step
 from .limits import DEFAULT_LIMITS, HANDSHAKE_FRAME, KIB, Limits
 from .secret import Secret
@@ -278,6 +285,14 @@ class HubConnection:
             return
         try:
             event = channel.open(frame, now)
+        except MalformedMessage as malformed:
+            if role is Role.HUB:
+                raise
+            event = None
+            self._timers.pop("answer", None)
+            if not self._proven:
+                self._prove(events)
+            events.append(e.Skipped(reason=str(malformed)))
         except Unauthentic as unopened:
             event = self._open_otherwise(frame, unopened, now, events)
         else:

@@ -74,3 +74,7 @@ class HandshakeTimeout(RemoteProtocolError):
 
 class DecodeError(ValueError):
     """Bytes that are not what they should be. Says which field and which limit, never the content."""
+
+
+class MalformedMessage(DecodeError):
+    """A frame that opened under the keys and holds no message. The next one may."""

@@ -5,7 +5,7 @@ Three groups:
 - *wire kinds*: one class for each thing that travels; the keys of the transition table in `state.py`. Clear and sealed
   hello are different kinds, and so are the first messages of the two Noise patterns.
 - *typed views* of `Bus`: `Utterance`, `Speak`, … A view is a `Bus`; bus messages without a view stay plain `Bus`.
-- *local facts*: `HandshakeCompleted`, `Proven`, `Closed`. They never travel and are in no table.
+- *local facts*: `HandshakeCompleted`, `Proven`, `Skipped`, `Closed`. They never travel and are in no table.
 
 An event is complete when it exists. Unknown fields of payload, data, context and metadata survive a round trip.
 
@@ -470,6 +470,13 @@ class HandshakeCompleted(Event):
 @frozen(kw_only=True)
 class Proven(Event):
     """A frame of the peer has authenticated under the session keys (v1 clients: its password proof did)."""
+
+
+@frozen(kw_only=True)
+class Skipped(Event):
+    """A frame of the hub opened under the session keys and held no message: a client goes on to the next."""
+
+    reason: str
 
 
 @frozen(kw_only=True)

@@ -16,8 +16,9 @@ from thalovant import (
     ThalovantTimeoutError,
 )
 from thalovant.subscriptions import HANDLER_BUFFER, HANDLER_BYTES
+from thalovant_proto import events as wire
 
-from .lab import Lab, logged
+from .lab import Lab, States, logged
 
 
 async def _tick(client: AsyncThalovantClient, count: int) -> None:
@@ -363,6 +364,34 @@ async def test_session_that_ends_while_waiting(own: Lab) -> None:
             with pytest.raises(ThalovantConnectionError, match="lost") as caught:
                 await call
             assert caught.value.name == "lost"
+
+
+async def test_what_is_no_message(each: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Costs nobody anything: the connection stays, and what follows is heard. The first one is a warning."""
+    heard: list[Any] = []
+    nonsense: tuple[Any, ...] = (
+        wire.Bus(type="test.odd", data=[1]),  # type: ignore[arg-type]
+        wire.Bus(type="test.odd", context="x"),  # type: ignore[arg-type]
+        wire.Bus(type="test.odd", data={"utterances": 5, "session": []}, context={"session": 5, "request_id": {}}),
+        wire.Propagate(payload="text"),  # type: ignore[arg-type]
+        wire.Propagate(payload={"msg_type": 5, "payload": {"type": [], "data": 5}}),
+        wire.Binary(bin_type=3, metadata=[1]),  # type: ignore[arg-type]
+        wire.Binary(bin_type=15, metadata={"file_name": {}, "utterance": 5}),
+    )
+    async with each.talking() as client:
+        client.on("test.odd", heard.append)
+        client.on_hive("propagate", heard.append)
+        client.on_binary(heard.append)
+        await client.connect()
+        states = States(client)
+        for _ in range(100):
+            for message in nonsense:
+                each.hub.send_to("shared", message)
+        assert (await client.ask("say heard")).text == "heard"
+        assert (states.names, len(heard)) == (["ready"], 400)
+
+    told = [record.levelno for record in logged(caplog) if "what is no message" in record.message]
+    assert told.count(logging.WARNING) == 1
 
 
 # --- raw bytes ---

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import warnings
 from collections import defaultdict
@@ -88,6 +89,7 @@ class ClientSession:
         self._outages = Outages()
         self._callers = Callers()
         self._timings = Timings()
+        self._skip_level = logging.WARNING  # for the first of a connection
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The running loop, which is ours from now on."""
@@ -453,6 +455,9 @@ class ClientSession:
                 self._callers.connected()
             case TrustChanged(trust=trust):
                 self._save(trust)
+            case wire.Skipped(reason=reason):
+                logs.link.log(self._skip_level, "%s sent what is no message: %s", self._place, reason)
+                self._skip_level = logging.DEBUG
             case wire.Rendezvous(payload={"status": "error"}):
                 pass  # the answer to one of ours, which only asks whether the hub is there
             case wire.Message():
@@ -466,7 +471,7 @@ class ClientSession:
         seeks = self._stack is not None and (self._stack.exhausted or self._plan.config.attempts is None)
         self._outages.tell(state, self._place, error, seeks=seeks)
         if state is SessionState.CONNECTING:
-            self._timings = Timings.begin(self._now)
+            self._timings, self._skip_level = Timings.begin(self._now), logging.WARNING
         elif state is SessionState.HANDSHAKE:
             self._timings.opened = self._now
         elif state is SessionState.WAITING and seeks and self._plan.config.attempts is not None and error is not None:

@@ -354,7 +354,7 @@ class ClientStack:
                 self._connection_closed(attempt, event, now)
             case e.HubHello():
                 attempt.greeted = True
-            case e.HandshakeCompleted() | e.Proven() | e.Message():
+            case e.HandshakeCompleted() | e.Proven() | e.Skipped() | e.Message():
                 if not self._wire_events:
                     self._outcomes.append(event)
                 if isinstance(event, e.HandshakeCompleted):

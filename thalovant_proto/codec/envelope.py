@@ -13,7 +13,7 @@ from typing import Any, Final
 from .. import events as e, jsontext
 from ..carrier import Frame, FrameType
 from ..crypto.noise_transport import Body, BodyKind
-from ..errors import DecodeError, LocalProtocolError
+from ..errors import DecodeError, LocalProtocolError, MalformedMessage
 from ..limits import JSON_DEPTH, JSON_TEXT, KIB
 from ..state import Role
 from . import wire1
@@ -35,7 +35,14 @@ _BESIDE_PAYLOAD: Final = ("metadata", "route", "node", "target_site_id", "target
 
 
 def parse_sealed(body: Body) -> e.Message:
-    """The event in a body that opened under the session keys. Raises `DecodeError`."""
+    """The event in a body that opened under the session keys. Raises `MalformedMessage`."""
+    try:
+        return _parse_sealed(body)
+    except DecodeError as error:
+        raise MalformedMessage(str(error)) from None
+
+
+def _parse_sealed(body: Body) -> e.Message:
     if body.kind is BodyKind.JSON:
         envelope = jsontext.loads(body.data, max_size=JSON_TEXT, max_depth=JSON_DEPTH)
         if not isinstance(envelope, dict):
