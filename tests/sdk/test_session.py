@@ -15,20 +15,25 @@ import pytest
 
 from tests.loops import VirtualLoop
 from thalovant import (
+    HOME_REQUEST,
+    HOME_RESPONSE,
     AsyncHubSession,
     AsyncThalovantClient,
+    HomeAnswer,
     HubSession,
     HubSessionPolicy,
     OriginPreference,
     ThalovantClient,
     ThalovantClientKeyRejectedError,
     ThalovantConnectionError,
+    ThalovantDisplacedError,
     ThalovantHubKeyChangedError,
     ThalovantHubRefusedError,
     ThalovantIdentity,
     ThalovantPolicyDeniedError,
     ThalovantTimeoutError,
     TrustStore,
+    answer_home_requests,
     hub_hostname,
     preferred_origin,
     testing,
@@ -160,6 +165,66 @@ def test_close_ends_whatever_goes_on() -> None:
             runner.run(keep(connect))
 
 
+class Duck:
+    """A client of another make: no `state`, and perhaps no `on_state`."""
+
+    def __init__(self, ends: str) -> None:
+        self.phase, self.closed, self.handlers = "ready", False, dict[str, Any]()
+        loop = asyncio.get_running_loop()
+        if ends == "unseen":
+            loop.call_later(30, setattr, self, "phase", "error")
+        else:
+            self.on_state = lambda changed: loop.call_later(30, changed, "failed", _displaced(ends))
+
+    def connection_info(self) -> Any:
+        return self
+
+    def on(self, name: str, handler: Any) -> Callable[[], None]:
+        if name == "refused":
+            raise ValueError(name)
+        self.handlers[name] = handler
+        return lambda: self.handlers.pop(name)
+
+    async def close(self) -> None:
+        self.closed, self.phase = True, "closed"
+
+
+def _displaced(ends: str) -> ThalovantConnectionError | None:
+    return ThalovantDisplacedError("taken over") if ends == "displaced" else None
+
+
+@pytest.mark.parametrize(("ends", "waits"), [("lost", 30), ("unseen", 60.75), ("displaced", 40)])
+def test_links_of_other_clients(ends: str, waits: float) -> None:
+    """A loss is heard of, or found by a probe; the next attempt is at once, except after who would only come back."""
+    made: list[Duck] = []
+    times: list[float] = []
+
+    async def connect() -> Any:
+        times.append(asyncio.get_running_loop().time())
+        made.append(Duck(ends))
+        return made[-1]
+
+    async def keep() -> None:
+        session = AsyncHubSession(connect)
+        end = session.on("speak", print)
+        keeping = asyncio.create_task(session.run())
+        await asyncio.sleep(1)
+        with pytest.raises(ValueError, match="refused"):
+            session.on("refused", print)
+        await asyncio.sleep(2 * waits + 1)
+        assert [duck.closed for duck in made] == [True, True, False]
+        assert list(made[-1].handlers) == ["speak"]
+        end()
+        assert not made[-1].handlers
+        await session.close()
+        await keeping
+        assert made[-1].closed
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(keep())
+    assert times == pytest.approx([0, waits, 2 * waits])
+
+
 # --- sessions on asyncio ---
 
 
@@ -220,6 +285,19 @@ async def test_a_link_is_kept(own: Lab, protocol: Any, caplog: pytest.LogCapture
 
 async def _tell(lab: Lab, text: str) -> None:
     await asyncio.to_thread(lab.hub.emit_to, "shared", "test.hello", {"text": text})
+
+
+async def test_home_requests(own: Lab) -> None:
+    """They are answered on whichever client the session holds."""
+    own.identity("home", allowed=[HOME_RESPONSE])
+    session = Session(own, "home", settle_seconds=0).session
+    end = answer_home_requests(session, lambda request: HomeAnswer(request.utterance.upper()))
+    await session.connect()
+    asked = {"request_id": "1", "utterance": "lamp on"}
+    await asyncio.to_thread(own.hub.emit_to, "home", HOME_REQUEST, asked)
+    assert (await own.wait_for(HOME_RESPONSE)).data["speech"] == "LAMP ON"
+    end()
+    await session.close()
 
 
 async def test_hub_that_was_down(own: Lab) -> None:
