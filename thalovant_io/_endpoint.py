@@ -151,7 +151,7 @@ class Endpoint(ABC, Generic[OutcomeT, WireT]):
                 if self.over:
                     break
                 order = self._order()
-                if self._write_output(order):
+                if self._write_output(order) or self._tell_outcomes():
                     self._again = True  # the machine may have waited for that
                 if order is not Order.KEEP:
                     self._tell_outcomes()  # those of the last bytes

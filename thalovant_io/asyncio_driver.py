@@ -103,6 +103,7 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
             wire.abort()  # given up just before it was there; uvloop would not say that it is gone
             return
         self._wires.add(wire)
+        wire.transport.set_write_buffer_limits(0)  # what the kernel does not take yet can still be taken back
         context = self._coming[1]
         self.wire, self._coming, self._attempt = wire, None, None
         self.connected(context)

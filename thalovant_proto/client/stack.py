@@ -264,7 +264,13 @@ class ClientStack:
                 goodbye, self._goodbye = self._goodbye, b""
                 return data + goodbye
             attempt = self._attempt
-            if attempt is None or attempt.run is None or not (more := attempt.link.data_to_send()):
+            if attempt is None or attempt.run is None:
+                return data
+            if self._session.queue.waiting and attempt.connection is not None and not attempt.farewell:
+                self._flush(attempt, attempt.connection, self._now, queued=True)
+                if self._attempt is not attempt:
+                    continue
+            if not (more := attempt.link.data_to_send()):
                 return data
             data = data + more if data else more
             written, attempt.handed = attempt.handed, []
@@ -390,8 +396,10 @@ class ClientStack:
         session, attempt = self._session, self._attempt
         if attempt is not None:
             connection = attempt.connection
-            if connection is not None and (connection.outgoing or session.queue.waiting) and not attempt.farewell:
-                self._flush(attempt, connection, now)
+            # What is queued stays there until the socket takes it, so that it can be taken back; it makes a link dial.
+            queued = attempt.run is None and bool(session.queue.waiting)
+            if connection is not None and (connection.outgoing or queued) and not attempt.farewell:
+                self._flush(attempt, connection, now, queued=queued)
             if self._attempt is attempt and not session.steady:
                 self._leave_if_over(attempt, now)
             if self._attempt is attempt and attempt.run is not None and not attempt.link.wants_socket:
@@ -413,12 +421,12 @@ class ClientStack:
         self._attempt = Attempt(link, self._serial, entropy=self._entropy, limits=limits, last_effect=self._last_effect)
         self._session.attempt_started()
 
-    def _flush(self, attempt: Attempt, connection: HubConnection, now: float) -> None:
-        """Hand to the link what the connection owes the hub, then what is queued, as much as it may have."""
+    def _flush(self, attempt: Attempt, connection: HubConnection, now: float, *, queued: bool) -> None:
+        """Hand to the link what the connection owes the hub, then what is `queued`, as much as it may have."""
         session = self._session
         try:
             attempt.flush(connection, now)
-            while session.queue.waiting and not attempt.link.full:
+            while queued and session.queue.waiting and not attempt.link.full:
                 if (one := session.take(connection.used_up)) is None:
                     break
                 try:

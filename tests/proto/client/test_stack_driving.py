@@ -175,7 +175,7 @@ def test_clock_that_runs_back_is_an_error_at_the_call(call, back):
     ("generation", "use"),
     [
         *((generation, lambda world: world.open()) for generation in GENERATIONS),
-        *((generation, lambda world: world.stack.send(e.Bus(type="x"), world.now)) for generation in (0, 1)),
+        *((generation, lambda world: world.send(e.Bus(type="x"))) for generation in (0, 1)),
         (3, lambda world: world.stack.ask(e.Utterance(text="x"), world.now)),
     ],
     ids=["handshake 0", "handshake 1", "handshake 3", "seal 0", "seal 1", "ask"],

@@ -164,8 +164,8 @@ class HttpsClientLink:
 
     @property
     def full(self) -> bool:
-        """Whether enough waits for the answers to come."""
-        return self._queue_bytes >= self._limits.request
+        """Whether a request is under way: what comes behind it could not be taken back any more."""
+        return self._request is not None or bool(self._queue)
 
     @property
     def next_timeout(self) -> float | None:

@@ -144,7 +144,7 @@ class MqttClientLink:
     @property
     def full(self) -> bool:
         """Whether enough waits for the broker's acknowledgements."""
-        return self._session.waiting >= self._limits.queue // 64
+        return not self._session.has_room
 
     @property
     def next_timeout(self) -> float | None:
