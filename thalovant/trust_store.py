@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from attrs import evolve
-
 from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import MAX_PSKS, PskEntry, Trust, fingerprint
 
@@ -124,9 +122,9 @@ class TrustStore:
                 if shared is not None and not self._is_found(folder):
                     self._point(shared, folder)
         self._base = self._read(folder, key)
-        order = [] if self._given is not None else search_order(self._identity)
+        order = search_order(self._identity)
         other = self.other_folder = next((place for place in order if self._differs(place, key)), None)
-        if other is not None and is_used(other, self._owner) and is_used(folder, self._owner):
+        if self._given is None and other is not None and is_used(other, self._owner) and is_used(folder, self._owner):
             log.warning("There are two Noise keys of one access key, in %s (used now) and in %s.", folder, other)
         return self._base
 
@@ -259,7 +257,8 @@ class TrustStore:
                 ours = pins or is_used(place, self._owner) or place == self._pointer
                 key = static_key_in(place) if place != folder and ours else None
                 if key is not None:
-                    return name_in(place), evolve(self._read(place, key), pins=pins)
+                    seen = not pins and self._read(place, key).noise_seen  # pins say so themselves
+                    return name_in(place), Trust(static_key=key, pins=pins, noise_seen=seen)
         return "", None
 
     def _write(self, folder: Path, base: Trust, trust: Trust) -> None:

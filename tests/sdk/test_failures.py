@@ -116,7 +116,7 @@ def test_changed_hub_key(v3: Lab, tmp_path: Path) -> None:
 
 
 def test_second_key_of_a_client(v3: Lab, tmp_path: Path) -> None:
-    """A hub that knows this client by another key refuses it; the hint says which folder to use."""
+    """A hub that knows this client by another key refuses it; the hint says what to do about the folder."""
     identity = v3.stranger()
 
     async def first() -> None:
@@ -128,7 +128,7 @@ def test_second_key_of_a_client(v3: Lab, tmp_path: Path) -> None:
 
     assert isinstance(error, ThalovantClientKeyRejectedError)
     assert (error.name, error.retryable) == ("client_key_rejected", False)
-    assert "state folder" in error.hint
+    assert "folder" in error.hint
 
 
 def test_downgrade(labs: Callable[[int], Lab], tmp_path: Path) -> None:

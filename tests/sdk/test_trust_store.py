@@ -655,8 +655,10 @@ def test_key_that_the_hub_knows_is_taken_along(tmp_path, home):
     assert store.folder == tmp_path / "hivemind"
     assert trust.static_key == Secret(KEY)
     assert trust.pins == {WSS: PIN}
-    assert list(trust.psks) == [psk]
+    assert trust.psks == {}  # they can be derived again
     assert trust.noise_seen
+    assert read(store.folder / "_identity.json") == {"name": "lamp", "pinned_noise_keys": {WSS: PIN.hex()}}
+    assert not (store.folder / "_thalovant.json").exists()
     assert (store.folder / "lamp_noise.key").read_text() == KEY.hex()
     assert read(home / ".config/hivemind/_identity.json")["pinned_noise_keys"] == {
         WSS: PIN.hex(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from thalovant_proto.errors import LocalProtocolError, PeerKeyChanged, ProtocolError
-from thalovant_proto.failures import FailureKind
+from thalovant_proto.failures import MEND_KEY, FailureKind
 from thalovant_proto.outcomes import AskFailed, AskFault, SendFailed, SessionState, StateChanged
 
 from ..errors import (
@@ -53,9 +53,7 @@ class KeyFolders(ProtocolError):
     def __init__(self, used: Path, other: Path | None) -> None:
         self.used = str(used)
         self.other = None if other is None else str(other)
-        where = "the state folder of the first contact" if other is None else f"{other}, where another key is"
-        hint = f"Our key is in {used}. Let noise_state_dir name {where}, or have the pin reset at the hub."
-        super().__init__("a key that the hub rejects", hint=hint)
+        super().__init__("a key that the hub rejects")
 
 
 def with_folders(failure: Failure, store: TrustStore) -> Failure:
@@ -63,7 +61,10 @@ def with_folders(failure: Failure, store: TrustStore) -> Failure:
     if failure.kind is not FailureKind.CLIENT_KEY_REJECTED:
         return failure
     cause = KeyFolders(store.folder, store.other_folder)
-    return evolve(failure, cause=cause, hint=cause.hint)
+    where = f"Ours is in {cause.used}{'' if cause.other is None else f', another one in {cause.other}'}"
+    said = failure.message.removesuffix(MEND_KEY)
+    hint = "Let noise_state_dir name the folder of the first contact, or have the operator of the hub reset its pin."
+    return evolve(failure, cause=cause, message=f"{said}{where}. {MEND_KEY}", hint=hint)
 
 
 def told(outcome: object, store: TrustStore) -> object:
