@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -20,10 +20,12 @@ from ._internal.options import (
     check_times,
     function,
     seconds,
+    session_of,
     whole,
 )
+from .context import request_context
 from .conversation import AsyncThalovantConversation, Carry
-from .errors import ThalovantError
+from .errors import ThalovantError, ThalovantTimeoutError
 from .events import ThalovantEvent
 
 # The event loop, TLS and the protocol are imported where a client is made: programs pay for them when they need one.
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from thalovant_proto.events import Bus
-    from thalovant_proto.outcomes import SessionState
+    from thalovant_proto.outcomes import AskEnded, SessionState
 
     from ._client.session import ClientSession
     from .identity import ThalovantIdentity
@@ -129,7 +131,8 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context, cert_file, key_file)
         self._session = ClientSession(plan, store=store, context=context)
         self._messages = Messages(plan.config, identity.metadata)
-        self._carry = Carry()
+        self._carry = Carry(plan.config.session_id)
+        self._session.on_handled = self._carry.hear
 
     @property
     def protocol(self) -> HubProtocol:
@@ -266,18 +269,21 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> ThalovantReply:
         """Say `text` to the hub and collect what it says, within `timeout` seconds.
 
         Raises `ValueError` for a blank text, `ThalovantTimeoutError` if nothing was heard in time, a
         `ThalovantRuntimeError` for what the hub reports (policy, no skill), and `ThalovantConnectionError`.
-        `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once.
+        `error.delivery` says whether the hub can have acted on it; an utterance is sent at most once. `stt_lang`,
+        `pipeline` and `location` are the hints of `request_context`.
         """
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
         context = self._carry.add(context, session_id)
         message = self._messages.utterance("ask", text, lang, context, session_id, request_id)
-        reply = self._messages.reply(await self._session.ask(message, seconds(timeout)), message)
-        self._carry.learn(reply.session_id, reply.events)
-        return reply
+        return self._reply(await self._session.ask(message, seconds(timeout)), message)
 
     def stream(
         self,
@@ -288,8 +294,12 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[ThalovantEvent, None]:
         """`ask`, a piece of speech at a time as the hub says it. Raises what `ask` raises, if nothing was said."""
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
         context = self._carry.add(context, session_id)
         message = self._messages.utterance("stream", text, lang, context, session_id, request_id)
         return self._stream(message, seconds(timeout))
@@ -300,7 +310,7 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         async with contextlib.aclosing(self._session.stream(message, timeout)) as pieces:
             async for item in pieces:
                 if isinstance(item, AskEnded):
-                    self._carry.learn(self._messages.session_of(message), map(ThalovantEvent.from_bus, item.events))
+                    self._reply(item, message)
                 else:
                     yield ThalovantEvent.from_bus(item)
 
@@ -313,6 +323,9 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
         query_id: str | None = None,
     ) -> ThalovantReply:
         """`ask` by a `query` frame, which hubs pass up their chain until one answers.
@@ -320,11 +333,24 @@ class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
         `query_id` names it (the request id if None); without `session_id` it has a session of its own. Raises what
         `ask` raises, and `ThalovantTimeoutError` if the hub is done and has said nothing.
         """
-        from ._client.query import query
-
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        session_id = session_id or session_of(context)
+        if session_id is not None:
+            context = self._carry.add(context, session_id)
         message = self._messages.question(text, lang, context, session_id, request_id)
-        ended = await query(self._session, message, query_id or str(message.request_id), seconds(timeout))
-        return self._messages.reply(ended, message)
+        ended = await self._session.ask(message, seconds(timeout), query_id=query_id or str(message.request_id))
+        if session_id is not None:
+            for event in ended.events:
+                self._carry.hear(session_id, event)
+        reply = self._messages.reply(ended, message)
+        if not reply.media_events:
+            raise ThalovantTimeoutError("Hub finished the query but said nothing.", name="silent", delivery="yes")
+        return reply
+
+    def _reply(self, ended: AskEnded, message: Bus) -> ThalovantReply:
+        reply = self._messages.reply(ended, message)
+        self._carry.file(message.session_id, reply.session_id)
+        return reply
 
     def conversation(
         self,

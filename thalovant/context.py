@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._internal.options import mapping
+
 
 def build_client_context(
     context: Mapping[str, Any] | None = None,
@@ -65,7 +67,7 @@ def request_context(
     `stt_lang` is the language that was spoken, `pipeline` the stages that may answer, in order, `location` where the
     user is (see `build_location`).
     """
-    built = dict(context or {})
+    built = mapping(context, "context")
     if stt_lang:
         built["stt_lang"] = stt_lang
     if pipeline:

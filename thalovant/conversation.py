@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
-from ._internal.options import AsyncOnly, SyncOnly, mapping
+from ._internal.options import AsyncOnly, SyncOnly, mapping, session_of
 from ._internal.portal import blocking, iterating, shaped
-from .events import EVENT_UTTERANCE_HANDLED
+from .events import CONVERSATION_SESSION_FIELDS, EVENT_UTTERANCE_HANDLED, carry_conversation
 
 if TYPE_CHECKING:
+    from thalovant_proto.events import Bus
+
     from ._internal.portal import Portal
     from .async_client import AsyncThalovantClient
     from .client import ThalovantClient
@@ -20,50 +22,66 @@ if TYPE_CHECKING:
     from .models import ThalovantReply
     from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
 
-#: Keys of a session that hubs forget between turns. Sent along, since "another one" means nothing without them.
-CARRIED: Final = (
-    "converse_handlers",
-    "active_handlers",
-    "active_skills",
-    "context",
-    "utterance_states",
-    "response_mode",
-)
 #: Sessions that one client remembers; then the one that was quiet longest is forgotten.
 SESSIONS: Final = 32
+#: Further ids under which one session is known: a hub may answer under another one than it was asked in.
+FURTHER_IDS: Final = 8
 
 C = TypeVar("C", bound="AsyncThalovantClient | ThalovantClient")
 
 
 class Carry:
-    """State of the sessions of one client, carried from one turn to the next."""
+    """State of the sessions of one client, carried from one turn to the next.
 
-    def __init__(self) -> None:
-        self._sessions: OrderedDict[str, dict[str, Any]] = OrderedDict()
+    Turns without a session id belong to the client's `own` session.
+    """
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by the id that a turn was asked in
+        self._further: dict[str, list[str]] = {}  # of each, the other ids
+        self._first: dict[str, str] = {}  # of each other id
 
     def add(self, context: Mapping[str, Any] | None, session_id: str | None) -> Mapping[str, Any] | None:
         """`context` with what its session carries; what the caller set stays."""
-        from thalovant_proto.events import session_id_of
-
-        if context is not None:
-            context = mapping(context, "context")
-        session_id = session_id or session_id_of(context or {})
-        if session_id is None or not (carried := self._sessions.get(session_id)):
+        carried = self._states.get(self._resolved(session_id or session_of(context)))
+        if not carried:
             return context
         given = (context or {}).get("session")
-        return {**(context or {}), "session": {**carried, **(given if isinstance(given, Mapping) else {})}}
+        return {
+            **(context or {}),
+            "session": carry_conversation(carried, given if isinstance(given, Mapping) else None),
+        }
 
-    def learn(self, session_id: str | None, events: Iterable[ThalovantEvent]) -> None:
-        """Remember what the hub said about a session as it was done with a turn."""
-        handled = next((event for event in events if event.name == EVENT_UTTERANCE_HANDLED), None)
-        if session_id is None or handled is None:
-            return
-        session = handled.context.get("session")
-        if isinstance(session, Mapping):
-            self._sessions[session_id] = {key: session[key] for key in CARRIED if key in session}
-            self._sessions.move_to_end(session_id)
-            if len(self._sessions) > SESSIONS:
-                self._sessions.popitem(last=False)
+    def hear(self, session_id: str | None, event: Bus) -> None:
+        """Remember what the hub says about a session as it is done with a turn of it."""
+        session = event.context.get("session")
+        if event.type == EVENT_UTTERANCE_HANDLED and isinstance(session, Mapping):
+            first = self.file(session_id, event.session_id)
+            self._states[first] = {key: session[key] for key in CONVERSATION_SESSION_FIELDS if key in session}
+
+    def file(self, session_id: str | None, other: str | None) -> str:
+        """Know a session under another id too; the id that it has here."""
+        first = self._resolved(session_id)
+        self._states.setdefault(first, {})
+        self._states.move_to_end(first)
+        further = self._further.setdefault(first, [])
+        # An id that turns were asked in stays theirs, as does the one of turns without.
+        if other and other.strip() and other not in (first, self._own, *further) and other not in self._states:
+            if (before := self._first.get(other)) is not None:
+                self._further[before].remove(other)
+            self._first[other] = first
+            further.append(other)
+            if len(further) > FURTHER_IDS:
+                del self._first[further.pop(0)]
+        if len(self._states) > SESSIONS:
+            oldest, _ = self._states.popitem(last=False)
+            for id in self._further.pop(oldest):
+                del self._first[id]
+        return first
+
+    def _resolved(self, session_id: str | None) -> str:
+        return self._first.get(session_id or self._own, session_id or self._own)
 
 
 class _Conversation(Generic[C]):
@@ -87,9 +105,12 @@ class _Conversation(Generic[C]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r} {self.lang!r} of {self.client!r}>"
 
-    def _options(self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None) -> dict[str, Any]:
+    def _options(
+        self, lang: str | None, context: Mapping[str, Any] | None, request_id: str | None, **hints: Any
+    ) -> dict[str, Any]:
         """The options of a call on the client."""
         return {
+            **hints,
             "lang": lang or self.lang,
             "context": self._merged(context),
             "session_id": self.session_id,
@@ -142,9 +163,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> ThalovantReply:
         """`ask` of the client, in this session."""
-        return await self.client.ask(text, timeout=timeout, **self._options(lang, context, request_id))
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        return await self.client.ask(text, timeout=timeout, **options)
 
     def stream(
         self,
@@ -154,9 +179,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[ThalovantEvent, None]:
         """`stream` of the client, in this session."""
-        return self.client.stream(text, timeout=timeout, **self._options(lang, context, request_id))
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        return self.client.stream(text, timeout=timeout, **options)
 
     async def query(
         self,
@@ -166,10 +195,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
         query_id: str | None = None,
     ) -> ThalovantReply:
         """`query` of the client, in this session."""
-        options = self._options(lang, context, request_id)
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
         return await self.client.query(text, timeout=timeout, query_id=query_id, **options)
 
     async def send_utterance(
@@ -179,9 +211,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """`send_utterance` of the client, in this session."""
-        await self.client.send_utterance(text, **self._options(lang, context, request_id))
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        await self.client.send_utterance(text, **options)
 
     async def send_action(
         self,
@@ -191,9 +227,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """`send_action` of the client, in this session."""
-        await self.client.send_action(payload, title=title, **self._options(lang, context, request_id))
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        await self.client.send_action(payload, title=title, **options)
 
     async def send_code(
         self,
@@ -204,9 +244,13 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
         lang: str | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """`send_code` of the client, in this session."""
-        await self.client.send_code(value, kind=kind, label=label, **self._options(lang, context, request_id))
+        options = self._options(lang, context, request_id, stt_lang=stt_lang, pipeline=pipeline, location=location)
+        await self.client.send_code(value, kind=kind, label=label, **options)
 
     async def emit(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None

@@ -9,12 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from .render import visible
-
-if TYPE_CHECKING:
-    from .events import ThalovantEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -216,6 +213,14 @@ class ThalovantRuntimeError(ThalovantError, RuntimeError):
     name = "runtime"
 
 
+class Event(Protocol):
+    """A `ThalovantEvent`, or anything with its data."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What the hub says."""
+
+
 @dataclass(frozen=True)
 class ThalovantQuota:
     """A limit of a plan, and the part of it that is used up.
@@ -237,9 +242,8 @@ class ThalovantQuota:
         if data.get("code") != QUOTA_EXCEEDED:
             return None
         given = _nested(data)
-        period = given.get("period")
         return cls(
-            period=period if isinstance(period, str) else "",
+            period=_said(given, "period"),
             limit=_count(given.get("limit")),
             used=_count(given.get("used")),
             reset_after=_count(given.get("reset_after")),
@@ -285,14 +289,14 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         )
 
     @classmethod
-    def from_event(cls, event: ThalovantEvent, *, delivery: Delivery | None = "yes") -> ThalovantPolicyDeniedError:
+    def from_event(cls, event: Event, *, delivery: Delivery | None = "yes") -> ThalovantPolicyDeniedError:
         """The error for a `hive.policy.denied` event."""
         data = event.data
         allowed = _nested(data).get("allowed")
         return cls(
-            _text(data.get("denied_type")),
-            code=_text(data.get("code")),
-            reason=_text(data.get("reason")),
+            _said(data, "denied_type"),
+            code=_said(data, "code"),
+            reason=_said(data, "reason"),
             allowed=tuple(item.strip() for item in allowed if isinstance(item, str) and item.strip())
             if isinstance(allowed, list)
             else (),
@@ -302,14 +306,15 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
 
 
 class ThalovantUnansweredError(ThalovantRuntimeError):
-    """No skill of the hub took the question. `said` is what the hub said about that, if anything."""
+    """No skill of the hub took the question. `said` is what the person said, "" if the hub does not tell."""
 
     name = "unanswered"
 
-    def __init__(self, said: str = "", **details: Any) -> None:
+    def __init__(self, said: str = "", *, message: str = "", **details: Any) -> None:
         self.said = said
         details.setdefault("delivery", "yes")
-        super().__init__(shortened(said) or "The hub has no skill that answers this.", **details)
+        what = repr(shortened(said)) if said.strip() else "this"
+        super().__init__(message or f"The hub has no skill that answers {what}.", **details)
 
 
 class ThalovantAPIError(ThalovantError):
@@ -431,8 +436,8 @@ def _nested(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else {}
 
 
-def _text(value: object) -> str:
-    return "" if value is None or isinstance(value, Mapping | list | tuple) else str(value)
+def _said(data: Mapping[str, Any], key: str) -> str:
+    return value if isinstance(value := data.get(key), str) else ""
 
 
 def shortened(text: str) -> str:
@@ -442,7 +447,9 @@ def shortened(text: str) -> str:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(MAX_COUNT)):
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_COUNT)):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return 0

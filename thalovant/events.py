@@ -7,9 +7,13 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
+from thalovant_proto.client import ownership
+from thalovant_proto.client.ownership import refusal_belongs_to_ask as refusal_belongs_to_ask  # noqa: PLC0414 - public here
+
 from ._internal.file_names import base_name, received
 from ._internal.redact import redact_values
 from .context import copied
+from .errors import ThalovantPolicyDeniedError, ThalovantRuntimeError, ThalovantUnansweredError, shortened
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ EVENT_INTENT_DESCRIBE: Final = "ovos.intent.describe"
 EVENT_INTENT_DESCRIBE_RESPONSE: Final = "ovos.intent.describe.response"
 EVENT_SKILLS_LIST: Final = "ovos.skills.list"
 EVENT_SKILLS_LIST_RESPONSE: Final = "ovos.skills.list.response"
+EVENT_FALLBACK_LIST: Final = "ovos.skills.fallback.list"
+EVENT_FALLBACK_LIST_RESPONSE: Final = "ovos.skills.fallback.list.response"
 EVENT_ADAPT_MANIFEST: Final = "intent.service.adapt.manifest"
 EVENT_ADAPT_MANIFEST_GET: Final = "intent.service.adapt.manifest.get"
 EVENT_PADATIOUS_MANIFEST: Final = "intent.service.padatious.manifest"
@@ -53,6 +59,20 @@ FAILURE_EVENTS: Final = frozenset(
     (EVENT_INTENT_FAILURE, EVENT_INTENT_UNMATCHED, EVENT_POLICY_DENIED, EVENT_QUERY_TIMEOUT)
 )
 MEDIA_EVENTS: Final = frozenset((EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK, EVENT_AUDIO_QUEUE))
+
+MAX_AUDIO_CLIP_BYTES: Final = ownership.MAX_AUDIO_CLIP_BYTES
+MAX_REPLY_MEDIA_BYTES: Final = ownership.MAX_REPLY_MEDIA_BYTES
+UNTRACKED_UTTERANCE_GRACE_SECONDS: Final = ownership.UNTRACKED_UTTERANCE_GRACE_SECONDS
+
+#: Keys of a session that hubs forget between turns. Sent along, since "another one" means nothing without them.
+CONVERSATION_SESSION_FIELDS: Final = (
+    "converse_handlers",
+    "active_handlers",
+    "active_skills",
+    "context",
+    "utterance_states",
+    "response_mode",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,10 +169,15 @@ class ThalovantEvent:
         """Whether the sound is inside: `audio_bytes` gives it."""
         return self.is_audio and bool(self._clip)
 
-    def audio_bytes(self) -> bytes:
-        """The sound inside. Raises `ValueError` if there is none, or if it is not hexadecimal."""
+    def audio_bytes(self, *, max_bytes: int = MAX_AUDIO_CLIP_BYTES) -> bytes:
+        """The sound inside.
+
+        Raises `ValueError` if there is none, if it has more than `max_bytes` bytes, or if it is not hexadecimal.
+        """
         if not self.has_audio:
             raise ValueError("this event carries no embedded audio")
+        if len(self._clip) > 2 * max_bytes:
+            raise ValueError(f"embedded audio is over {max_bytes} bytes")
         try:
             return bytes.fromhex(self._clip)
         except ValueError:
@@ -189,15 +214,16 @@ class ThalovantEvent:
     ) -> bool:
         """Whether this can belong to that request and session; ids that one side does not have do not count.
 
-        Where both name a request that alone decides, since a hub may answer under another session id.
+        Where both name a request that alone decides, since a hub may answer under another session id. One that is
+        handed back as `namespace:id` is the same.
         """
-        from thalovant_proto.events import request_id_of, session_id_of
+        from thalovant_proto.events import request_id_of, same_session, session_id_of
 
         wanted = request_id or request_id_of(context or {})
         if wanted and (own := self.request_id):
             return own == wanted
         wanted = session_id or session_id_of(context or {})
-        return not wanted or (own := self.session_id) is None or own == wanted
+        return not wanted or (own := self.session_id) is None or same_session(own, wanted)
 
     def as_dict(self) -> dict[str, Any]:
         """The event and its common fields, ready for JSON; as it came, nothing is left out of `context`."""
@@ -255,6 +281,33 @@ class ThalovantBinary:
     def __repr__(self) -> str:
         metadata = redact_values(self.metadata)
         return f"ThalovantBinary(kind={self.kind!r}, data=<{len(self.data)} bytes>, metadata={metadata!r})"
+
+
+def failure_error(event: ThalovantEvent) -> ThalovantRuntimeError:
+    """The error for an event by which the hub says that it could not or would not."""
+    if event.is_policy_denied:
+        return ThalovantPolicyDeniedError.from_event(event)
+    reasons = (event.data.get(key) for key in ("reason", "error", "code"))
+    reason = next((shortened(one) for one in reasons if isinstance(one, str) and one.strip()), "")
+    reason = reason or f"Hub reported {event.name}."
+    code = code if isinstance(code := event.data.get("code"), str) and code.strip() else None
+    said = event.data.get("utterance")
+    if event.name not in (EVENT_INTENT_FAILURE, EVENT_INTENT_UNMATCHED):
+        return ThalovantRuntimeError(reason, name="hub_failure", code=code, delivery="yes")
+    if not isinstance(said, str) and (code is not None or "error" in event.data):
+        # Hubs say so of a skill that failed, not of a question that none took.
+        return ThalovantRuntimeError(reason, name="skill_failed", code=code, delivery="yes")
+    return ThalovantUnansweredError(said if isinstance(said, str) else event.text, message=reason)
+
+
+def carry_conversation(previous: Mapping[str, Any] | None, session: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The session of a turn with what the `previous` turn's leaves to it; what the turn brings itself wins.
+
+    Only `CONVERSATION_SESSION_FIELDS` are carried.
+    """
+    given = dict(session or {})
+    left = {key: previous[key] for key in CONVERSATION_SESSION_FIELDS if key in previous} if previous else {}
+    return {**left, **given}
 
 
 EventHandler: TypeAlias = Callable[[ThalovantEvent], Any]

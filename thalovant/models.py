@@ -20,7 +20,9 @@ _SHOWN: Final = (
     *("session_id", "request_id", "lang", "dropped_media"),
 )
 _LONGEST_REPR: Final = 200  # characters of a reply's text
-_FALLBACK: Final = "fallback"  # in the id of a pipeline that takes what no skill understood
+#: In the id of a pipeline that takes what no skill understood.
+FALLBACK_PIPELINE_MARK: Final = "fallback"
+_SPEECH: Final = (EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK)
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +59,7 @@ class ThalovantReply:
         kept = tuple(events)
         said: list[str] = []
         for event in kept:
-            if event.name in (EVENT_SPEAK, EVENT_OVOS_UTTERANCE_SPEAK):
+            if event.name in _SPEECH:
                 piece = " ".join(event.text.split())
                 if piece and said[-1:] != [piece]:
                     said.append(piece)
@@ -122,9 +124,9 @@ class ThalovantReply:
         if not self.ok:
             return False
         pipelines = self.pipeline_ids
-        if not pipelines or any(_FALLBACK not in one for one in pipelines):
+        if not pipelines or any(FALLBACK_PIPELINE_MARK not in one for one in pipelines):
             return True
-        metas = (event.data.get("meta") for event in self.events)
+        metas = (event.data.get("meta") for event in self.events if event.name in _SPEECH)
         return any(isinstance(meta, dict) and meta.get(THALOVANT_CLAIMED_META_KEY) is True for meta in metas)
 
     def as_dict(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class ThalovantReply:
 
     def _named(self, key: str) -> tuple[str, ...]:
         found = (event.context.get(key) for event in self.events)
-        return tuple(dict.fromkeys(name for name in found if isinstance(name, str) and name.strip()))
+        return tuple(dict.fromkeys(name for name in found if isinstance(name, str) and name))
 
 
 @dataclass(frozen=True)

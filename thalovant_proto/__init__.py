@@ -68,10 +68,10 @@ if TYPE_CHECKING:
     from .links.wss.common import WssLimits as WssLimits
     from .links.wss.server import WssServerLink as WssServerLink
     from .outcomes import (
-        AskEnded as AskEnded, AskFailed as AskFailed, AskFault as AskFault, AskPiece as AskPiece,
-        Connected as Connected, Delivered as Delivered, Delivery as Delivery, FilterFailed as FilterFailed,
-        Outcome as Outcome, SendFailed as SendFailed, Sent as Sent, SessionState as SessionState,
-        StateChanged as StateChanged, TrustChanged as TrustChanged,
+        AskEnded as AskEnded, AskFailed as AskFailed, AskFault as AskFault, AskHandled as AskHandled,
+        AskPiece as AskPiece, Connected as Connected, Delivered as Delivered, Delivery as Delivery,
+        FilterFailed as FilterFailed, Outcome as Outcome, SendFailed as SendFailed, Sent as Sent,
+        SessionState as SessionState, StateChanged as StateChanged, TrustChanged as TrustChanged,
     )
     from .secret import Secret as Secret
     from .state import IGNORED as IGNORED, Role as Role, State as State, TRANSITIONS as TRANSITIONS
@@ -123,8 +123,8 @@ _NAMES = {
     "links.wss.common": "WssLimits",
     "links.wss.server": "WssServerLink",
     "outcomes": (
-        "AskEnded AskFailed AskFault AskPiece Connected Delivered Delivery FilterFailed Outcome SendFailed Sent "
-        "SessionState StateChanged TrustChanged"
+        "AskEnded AskFailed AskFault AskHandled AskPiece Connected Delivered Delivery FilterFailed Outcome SendFailed "
+        "Sent SessionState StateChanged TrustChanged"
     ),
     "secret": "Secret",
     "state": "IGNORED Role State TRANSITIONS",

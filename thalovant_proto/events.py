@@ -299,6 +299,11 @@ def session_id_of(context: Mapping[str, Any]) -> str | None:
     return str(found) if found else None
 
 
+def same_session(found: str, wanted: str | None) -> bool:
+    """Whether a hub means our session: some hand an id back as `namespace:id`."""
+    return wanted is not None and (found == wanted or found.endswith(f":{wanted}"))
+
+
 def request_id_of(context: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str | None:
     """The request id of a message: the first of three names in context, session, data."""
     for place in (context, context.get("session"), data):
@@ -314,6 +319,7 @@ def request_id_of(context: Mapping[str, Any], data: Mapping[str, Any] | None = N
 UTTERANCE: Final = "recognizer_loop:utterance"
 SPEAK: Final = "speak"
 OVOS_SPEAK: Final = "ovos.utterance.speak"
+AUDIO_QUEUE: Final = "mycroft.audio.queue"
 UTTERANCE_HANDLED: Final = "ovos.utterance.handled"
 INTENT_FAILURE: Final = "complete_intent_failure"
 INTENT_UNMATCHED: Final = "ovos.intent.unmatched"

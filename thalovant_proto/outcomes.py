@@ -99,13 +99,28 @@ class AskPiece(Outcome):
 
 @frozen(kw_only=True)
 class AskEnded(Outcome):
-    """An ask has its reply. `failure` is the hub's failure event beside speech that was heard."""
+    """An ask has its reply. `failure` is the hub's failure event beside speech that was heard.
+
+    `dropped_media` counts the sounds that were too large, or too many, to be among the events.
+    """
 
     ask: int
     pieces: tuple[e.Bus, ...]
     events: tuple[e.Bus, ...] = field(repr=False)
     handled: bool
     failure: e.Bus | None = None
+    dropped_media: int = 0
+
+
+@frozen(kw_only=True)
+class AskHandled(Outcome):
+    """The hub is done with an ask in this session, which may have ended 2 s before. What it says of the session counts.
+
+    Not told of queries.
+    """
+
+    event: e.Bus = field(repr=False)
+    session_id: str | None = None
 
 
 class AskFault(enum.Enum):

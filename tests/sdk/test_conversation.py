@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from thalovant import AsyncThalovantConversation, ThalovantConversation, ThalovantEvent
-from thalovant.conversation import CARRIED, SESSIONS, Carry
+from thalovant import AsyncThalovantConversation, ThalovantConversation
+from thalovant.conversation import FURTHER_IDS, SESSIONS
+from thalovant.events import CONVERSATION_SESSION_FIELDS, carry_conversation
+from thalovant.hub.skills.turn import Turn
+from thalovant_proto.events import Bus
 
 from .lab import PATIENCE, Lab
 
@@ -83,60 +86,149 @@ async def test_hearing_in_a_conversation(v3: Lab) -> None:
 
 # --- what a session carries ---
 
-
-def _handled(**session: Any) -> list[ThalovantEvent]:
-    return [
-        ThalovantEvent("speak", {"utterance": "x"}, {"session": {"active_skills": ["of the speech"]}}),
-        ThalovantEvent("ovos.utterance.handled", {}, {"session": session}),
-    ]
+HANDLER = [{"skill_id": "joke", "activated_at": 1.0}]
 
 
-async def test_state_of_the_session_goes_along(v3: Lab) -> None:
-    """What the hub said about the session comes back with the next turn of it, and with no other."""
-    async with v3.talking() as client:
-        state = {"active_skills": [["joke", 1]], "response_mode": "x", "other": 1}
-        convo = client.conversation(context={"session": state})
-        await convo.ask("hi", request_id="K-1")
-        await client.ask("again", session_id=convo.session_id, request_id="K-2")
-        await client.ask("elsewhere", session_id="S-else", request_id="K-3")
-    heard = {event.request_id: event.context["session"] for event in v3.hub.heard}
-    assert heard["K-1"]["active_skills"] == [["joke", 1]]
-    carried = {key: heard["K-2"].get(key) for key in ("active_skills", "response_mode", "other")}
-    assert carried == {"active_skills": [["joke", 1]], "response_mode": "x", "other": None}
-    assert "active_skills" not in heard["K-3"]
+@pytest.mark.parametrize(
+    ("previous", "session", "expected"),
+    [
+        (None, None, {}),
+        ({"context": {"a": 1}}, None, {"context": {"a": 1}}),
+        ({}, {"session_id": "S", "lang": "fr"}, {"session_id": "S", "lang": "fr"}),
+        ({"converse_handlers": HANDLER}, {"session_id": "S"}, {"session_id": "S", "converse_handlers": HANDLER}),
+        ({"lang": "fr", "site_id": "x", "session_id": "T", "pipeline": ["a"], "is_speaking": True}, {}, {}),
+        ({"active_handlers": HANDLER}, {"active_handlers": []}, {"active_handlers": []}),
+        ({"context": {"a": 1}}, {"context": {}}, {"context": {}}),
+        ({"response_mode": "x"}, {"response_mode": ""}, {"response_mode": ""}),
+        (
+            {"active_skills": [1], "utterance_states": {"a": 1}},
+            {"active_skills": [2]},
+            {"active_skills": [2], "utterance_states": {"a": 1}},
+        ),
+    ],
+)
+def test_session_of_the_next_turn(previous: Any, session: Any, expected: Any) -> None:
+    """The known fields go along unless the turn brings them itself, empty ones too; neither side is changed."""
+    before = repr((previous, session))
+
+    assert carry_conversation(previous, session) == expected
+    assert repr((previous, session)) == before
 
 
-def test_carry() -> None:
-    """The known fields of the handled event go along, under what the caller sets, and in that session only."""
-    carry = Carry()
-    carry.learn("S", _handled(**{key: key for key in CARRIED}, site_id="x"))
+class Talk:
+    """A hub that says of each session what the test wants, and a client of it."""
 
-    assert carry.add(None, "S") == {"session": {key: key for key in CARRIED}}
-    own = carry.add({"a": 1, "session": {"session_id": "S", "context": "mine"}}, None)
-    assert own is not None
-    assert (own["a"], own["session"]["context"], own["session"]["active_skills"]) == (1, "mine", "active_skills")
-    assert carry.add(None, "T") is None
-    assert carry.add(None, None) is None
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.session: dict[str, Any] = {}
+        self.end = "ovos.utterance.handled"
+        lab.hub.skill("carried {what}")(self._answer)
 
+    async def _answer(self, turn: Turn) -> None:
+        request = turn._core.request
+        session = {**request.reply_context["session"], **self.session}
+        request.reply_context["session"] = session
+        await turn.speak("yes")
 
-@pytest.mark.parametrize("events", [[], _handled()[:1], [ThalovantEvent("ovos.utterance.handled", {}, {"session": 1})]])
-def test_nothing_to_carry(events: list[ThalovantEvent]) -> None:
-    """Without a handled event, or without a session in it, what was known stays."""
-    carry = Carry()
-    carry.learn("S", _handled(context=1))
-    carry.learn("S", events)
-    carry.learn(None, _handled(context=2))
-
-    assert carry.add(None, "S") == {"session": {"context": 1}}
+    def heard(self, text: str) -> dict[str, Any]:
+        """What the hub was told of the session with that turn."""
+        session = self._lab.heard(text)[-1].context["session"]
+        return {key: session[key] for key in CONVERSATION_SESSION_FIELDS if key in session}
 
 
-def test_carry_is_bounded() -> None:
-    """The session that was quiet longest is forgotten."""
-    carry = Carry()
-    for number in range(SESSIONS):
-        carry.learn(f"S-{number}", _handled(context=number))
-    carry.learn("S-0", _handled(context="again"))
-    carry.learn("S-new", _handled(context="new"))
+@pytest.fixture
+def talk(own: Lab) -> Talk:
+    """A hub of this test's own."""
+    return Talk(own)
 
-    assert carry.add(None, "S-1") is None
-    assert carry.add(None, "S-0") == {"session": {"context": "again"}}
+
+async def test_state_of_the_session_goes_along(own: Lab, talk: Talk) -> None:
+    """What the hub said about the session comes back with its next turn, asked or streamed, and with no other."""
+    async with own.talking() as client:
+        for first, *then in (("S", "S"), (None, None), (None, client._messages._config.session_id), ("T", "default")):
+            talk.session = {"active_skills": [str(first)], "other": 1}
+            await client.ask("carried first", session_id=first)
+            talk.session = {}
+            for number, session in enumerate(then):
+                stream = client.stream(f"carried {first} {number}", session_id=session)
+                assert [piece.text async for piece in stream] == ["yes"]
+            await client.ask(f"carried elsewhere {first}", session_id="else")
+            assert talk.heard(f"carried elsewhere {first}") == {}
+        assert talk.heard("carried S 0") == {"active_skills": ["S"]}
+        assert talk.heard("carried None 0") == {"active_skills": ["None"]}
+        assert talk.heard("carried T 0") == {}
+
+
+@pytest.mark.parametrize("context", [{"session": {"session_id": "S"}}, {"session_id": "S"}])
+async def test_session_of_the_context(own: Lab, talk: Talk, context: dict[str, Any]) -> None:
+    """A turn may name its session anywhere; what it brings itself wins."""
+    async with own.talking() as client:
+        talk.session = {"active_skills": ["joke"], "response_mode": "x"}
+        assert (await client.ask("carried first", context=context)).session_id == "S"
+        own_part = {"session": {"session_id": "S", "active_skills": []}}
+        await client.ask("carried second", context=own_part)
+        assert talk.heard("carried second") == {"active_skills": [], "response_mode": "x"}
+
+
+async def test_further_ids_of_a_session(own: Lab, talk: Talk) -> None:
+    """The hub answers under other ids: those lead to the session too, the newest of them, and never to two."""
+    async with own.talking() as client:
+        talk.session = {"active_skills": ["own"]}
+        await client.ask("carried zero", session_id="opened")
+        for number in range(FURTHER_IDS + 1):
+            talk.session = {"session_id": f"alias-{number}", "active_skills": [number]}
+            reply = await client.ask("carried one", session_id="S")
+            assert reply.session_id == f"alias-{number}"
+        talk.session = {"session_id": "opened", "active_skills": ["S"]}
+        await client.ask("carried one", session_id="S")
+        talk.session = {"session_id": "alias-8", "active_skills": ["T"]}
+        await client.ask("carried two", session_id="T")
+        talk.session = {}
+        found = {}
+        for session in ("S", "alias-1", "alias-7", "alias-8", "alias-0", "opened"):
+            await client.ask(f"carried for {session}", session_id=session)
+            found[session] = talk.heard(f"carried for {session}").get("active_skills")
+    assert found == {
+        "S": ["S"],
+        "alias-1": ["S"],
+        "alias-7": ["S"],
+        "alias-8": ["T"],
+        "alias-0": None,
+        "opened": ["own"],
+    }
+
+
+async def test_sessions_that_are_remembered(own: Lab, talk: Talk) -> None:
+    """So many; the one that was quiet longest goes, with all its ids, whatever these are."""
+    async with own.talking() as client:
+        for number in (*range(SESSIONS), 0, SESSIONS):
+            talk.session = {"session_id": f"alias-{number}", "active_skills": [number]}
+            await client.ask("carried one", session_id=f"S-{number}")
+        talk.session = {}
+        for session in ("alias-1", "S-1", "alias-0", f"alias-{SESSIONS}"):
+            await client.ask(f"carried by {session}", session_id=session)
+    assert [talk.heard(f"carried by {one}") for one in ("alias-1", "S-1")] == [{}, {}]
+    assert talk.heard("carried by alias-0") == {"active_skills": [0]}
+    assert talk.heard(f"carried by alias-{SESSIONS}") == {"active_skills": [SESSIONS]}
+
+
+async def test_query_in_a_conversation(own: Lab, talk: Talk) -> None:
+    """It takes along what was carried; one without a session leaves no trace."""
+    async with own.talking() as client, client.conversation() as convo:
+        talk.session = {"active_skills": ["joke"]}
+        await convo.ask("carried first")
+        assert (await convo.query("carried asked")).text == "yes"
+        assert talk.heard("carried asked") == {"active_skills": ["joke"]}
+        assert (await client.query("carried by nobody")).text == "yes"
+        assert talk.heard("carried by nobody") == {}
+
+
+async def test_session_that_is_none(own: Lab, talk: Talk) -> None:
+    """What was known stays."""
+    async with own.talking() as client:
+        talk.session = {"active_skills": ["joke"]}
+        await client.ask("carried first", session_id="S")
+        client._carry.hear("S", Bus(type="ovos.utterance.handled", context={"session": 5}))
+        client._carry.hear("S", Bus(type="speak", context={"session": {"active_skills": ["x"]}}))
+        await client.ask("carried second", session_id="S")
+        assert talk.heard("carried second") == {"active_skills": ["joke"]}

@@ -183,7 +183,7 @@ def test_policy_denied_of_an_event():
     [
         ({}, "The hub refused the message: its policy does not allow it."),
         ({"code": "some_code"}, "The hub refused the message: some_code."),
-        ({"denied_type": 5, "reason": 7}, "The hub refused '5': 7."),
+        ({"denied_type": 5, "code": 6, "reason": 7}, "The hub refused the message: its policy does not allow it."),
         ({"denied_type": ["x"], "data": "y"}, "The hub refused the message: its policy does not allow it."),
         ({"reason": "two\nlines."}, "The hub refused the message: two lines."),
         ({"reason": "r" * 5000}, f"The hub refused the message: {'r' * 200}."),
@@ -228,7 +228,7 @@ def test_quota_only_where_it_is_the_reason():
 
 
 def test_unanswered():
-    """What the hub said is the text; silence has one of its own."""
+    """What the person said, as far as the hub tells."""
     assert str(ThalovantUnansweredError()) == "The hub has no skill that answers this."
-    assert str(ThalovantUnansweredError("I do not know.")) == "I do not know."
+    assert str(ThalovantUnansweredError("open it")) == "The hub has no skill that answers 'open it'."
     assert ThalovantUnansweredError("x").said == "x"

@@ -12,6 +12,11 @@ from thalovant_proto.events import Bus
 NAMES = {
     "EVENT_RECOGNIZER_LOOP_UTTERANCE": "recognizer_loop:utterance",
     "EVENT_SPEAK": "speak",
+    "EVENT_FALLBACK_LIST": "ovos.skills.fallback.list",
+    "EVENT_FALLBACK_LIST_RESPONSE": "ovos.skills.fallback.list.response",
+    "UNTRACKED_UTTERANCE_GRACE_SECONDS": 10.0,
+    "MAX_AUDIO_CLIP_BYTES": 4_194_304,
+    "MAX_REPLY_MEDIA_BYTES": 16_777_216,
     "EVENT_UTTERANCE_HANDLED": "ovos.utterance.handled",
     "EVENT_INTENT_FAILURE": "complete_intent_failure",
     "EVENT_POLICY_DENIED": "hive.policy.denied",
@@ -126,6 +131,9 @@ MATCHES = [
     (FULL, {}, True),
     (FULL, {"session_id": "S"}, True),
     (FULL, {"session_id": "Z"}, False),
+    ({"session": {"session_id": "hub:S"}}, {"session_id": "S"}, True),
+    ({"session": {"session_id": "hub:S"}}, {"session_id": "b:S"}, False),
+    ({"session": {"session_id": "hubS"}}, {"session_id": "S"}, False),
     (FULL, {"request_id": "R"}, True),
     (FULL, {"request_id": "Z"}, False),
     (FULL, {"session_id": "Z", "request_id": "R"}, True),
@@ -203,6 +211,17 @@ def test_audio():
 
     assert (sound.is_audio, sound.has_audio, sound.audio_bytes()) == (True, True, b"\x00\xff")
     assert (elsewhere.is_audio, elsewhere.has_audio) == (True, False)
+
+
+def test_audio_is_measured_before_it_is_decoded():
+    """A limit of the caller's; the default is 4 MiB."""
+    sound = event({"binary_data": "zz" * 5}, name="mycroft.audio.queue")
+
+    with pytest.raises(ValueError, match="over 4 bytes"):
+        sound.audio_bytes(max_bytes=4)
+    with pytest.raises(ValueError, match="over 4194304 bytes"):
+        event({"binary_data": "0" * (2 * events.MAX_AUDIO_CLIP_BYTES + 1)}, name="mycroft.audio.queue").audio_bytes()
+    assert event({"binary_data": "00ff"}, name="mycroft.audio.queue").audio_bytes(max_bytes=2) == b"\x00\xff"
 
 
 @pytest.mark.parametrize(

@@ -267,10 +267,11 @@ def _clauses(text: str) -> set[str]:
     ("data", "name", "code", "said"),
     [
         ({"utterance": "find me a boat"}, "unanswered", None, "find me a boat"),
-        ({"reason": "no skill"}, "unanswered", None, "no skill"),
+        ({"reason": "no skill", "utterances": ["a boat"]}, "unanswered", None, "a boat"),
+        ({"utterance": "a boat", "error": "no skill"}, "unanswered", None, "a boat"),
         ({"reason": "it broke", "code": "skill_failed"}, "skill_failed", "skill_failed", None),
         ({"error": "it broke"}, "skill_failed", None, None),
-        ({"code": 5}, "unanswered", None, "Hub reported complete_intent_failure."),
+        ({"code": 5}, "unanswered", None, ""),
     ],
 )
 def test_skill_that_failed_is_not_a_missing_one(

@@ -118,11 +118,12 @@ def test_who_answered():
         {"skill_id": "a"},
         {"skill_id": "b"},
         {"skill_id": 5},
-        {"skill_id": " "},
+        {"skill_id": ""},
+        {"skill_id": " ", "pipeline_id": ["p"]},
     ]
     reply = ThalovantReply.from_events([speak("x", context=context) for context in contexts])
 
-    assert (reply.skill_ids, reply.pipeline_ids) == (("b", "a"), ("p",))
+    assert (reply.skill_ids, reply.pipeline_ids) == (("b", "a", " "), ("p",))
 
 
 FALLBACK = {"pipeline_id": "ovos-fallback-pipeline-low"}
@@ -139,6 +140,13 @@ FALLBACK = {"pipeline_id": "ovos-fallback-pipeline-low"}
         ([speak("x", context=FALLBACK, meta={"thalovant_claimed": True})], True, True),
         ([speak("x", context=FALLBACK, meta={"thalovant_claimed": "yes"})], True, False),
         ([speak("x", context=FALLBACK, meta=5)], True, False),
+        ([speak("x", context=FALLBACK), speak("", context=FALLBACK, meta={"thalovant_claimed": True})], True, True),
+        ([speak("x", "ovos.utterance.speak", context=FALLBACK, meta={"thalovant_claimed": True})], True, True),
+        ([speak("x", "test.note", context=FALLBACK, meta={"thalovant_claimed": True})], True, False),
+        ([speak("x", context={"pipeline_id": "before-fallback-after"})], True, False),
+        ([speak("x", context={"pipeline_id": "FALLBACK"})], True, True),
+        ([speak("x", context={"pipeline_id": ["fallback"]})], True, True),
+        ([speak("x", context={"pipeline_id": 5}), speak("y", context={"pipeline_id": "fallback"})], True, False),
     ],
 )
 def test_claimed(events, handled, claimed):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thalovant_proto import events as wire
 from thalovant_proto.client.message_context import message_context, new_request_id, new_session_id
 
-from .._internal.options import mapping
+from .._internal.options import mapping, session_of
 from ..events import ThalovantEvent
 from ..models import ThalovantReply
 
@@ -94,12 +94,14 @@ class Messages:
 
     def reply(self, ended: AskEnded, message: wire.Bus) -> ThalovantReply:
         """The reply to an ask that has ended."""
+        events = [ThalovantEvent.from_bus(bus) for bus in ended.events]
         return ThalovantReply.from_events(
-            [ThalovantEvent.from_bus(bus) for bus in ended.events],
+            events,
             handled=ended.handled,
             failure_event=None if ended.failure is None else ThalovantEvent.from_bus(ended.failure),
-            session_id=self.session_of(message),
+            session_id=next(filter(None, map(_session_id, events)), None) or self.session_of(message),
             request_id=message.request_id,
+            dropped_media=ended.dropped_media,
         )
 
     def _request(
@@ -108,7 +110,7 @@ class Messages:
         built = message_context(
             self._with_metadata(context),
             self._config,
-            session_id=session_id,
+            session_id=session_id or session_of(context),
             lang=data["lang"],
             # A request id in the context is replaced: the same context may serve many requests.
             request_id=request_id or new_request_id(os.urandom),
@@ -129,3 +131,7 @@ def _required(text: str, method: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{method}() requires a non-empty {what}.")
     return text.strip()
+
+
+def _session_id(event: ThalovantEvent) -> str:
+    return (event.session_id or "").strip()

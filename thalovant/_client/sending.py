@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..context import reply_context
+from ..context import reply_context, request_context
 
 if TYPE_CHECKING:
     from thalovant_proto.events import PayloadMessage
@@ -32,11 +32,15 @@ class Sending:
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """Say `text` without waiting for an answer; what answers it can be heard afterwards.
 
-        Raises `ValueError` for a blank text.
+        `stt_lang`, `pipeline` and `location` are the hints of `request_context`. Raises `ValueError` for a blank text.
         """
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
         message = self._messages.utterance("send_utterance", text, lang, context, session_id, request_id)
         await self._session.send(message, self._send_timeout)
 
@@ -49,8 +53,12 @@ class Sending:
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """Send what a button, a menu item or a confirmation stands for. Raises `ValueError` for a blank payload."""
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
         message = self._messages.action(payload, title, lang, context, session_id, request_id)
         await self._session.send(message, self._send_timeout)
 
@@ -64,8 +72,12 @@ class Sending:
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
+        stt_lang: str | None = None,
+        pipeline: Sequence[str] | None = None,
+        location: Mapping[str, Any] | None = None,
     ) -> None:
         """Send a scanned or typed value that is exact, as of a QR code. Raises `ValueError` for a blank one."""
+        context = request_context(context, stt_lang=stt_lang, pipeline=pipeline, location=location)
         message = self._messages.code(value, kind, label, lang, context, session_id, request_id)
         await self._session.send(message, self._send_timeout)
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from thalovant_io.asyncio_driver import AsyncioDriver
-from thalovant_proto import events as wire
+from thalovant_proto import events as wire, outcomes
 from thalovant_proto.client.stack import ClientStack
 from thalovant_proto.outcomes import AskEnded, Connected, Delivered, Delivery, SessionState, StateChanged, TrustChanged
 
@@ -41,6 +41,7 @@ from .waiters import Ask, Callers, Subscribers
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from thalovant_proto.outcomes import Delivery
     from thalovant_proto.trust import Trust
 
     from ..protocols import HubProtocol
@@ -74,6 +75,7 @@ class ClientSession:
         self._waiting: set[object] = set()  # subscriptions that wait for the hub, however long it takes
         self.on_state: set[StateHandler] = set()
         self._on_frame: defaultdict[type, dict[Callable[[Any], None], None]] = defaultdict(dict)  # in order
+        self.on_handled: Callable[[str | None, wire.Bus], None] | None = None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -346,9 +348,9 @@ class ClientSession:
         finally:
             sends.pop(token, None)
 
-    async def ask(self, message: wire.Bus, timeout: float) -> AskEnded:
+    async def ask(self, message: wire.Bus, timeout: float, *, query_id: str | None = None) -> AskEnded:
         """Ask, and wait for the end, which has all pieces. Raises when there is no answer."""
-        ask, end = await self._begin_ask(message, timeout, pieces=False)
+        ask, end = await self._begin_ask(message, timeout, pieces=False, query_id=query_id)
         try:
             ended = await ask.next()
         finally:
@@ -368,14 +370,18 @@ class ClientSession:
 
     # No context manager that is a generator: a loop that ends closes all asynchronous generators at once, and one that
     # is left by another would then be closed already.
-    async def _begin_ask(self, message: wire.Bus, timeout: float, *, pieces: bool) -> tuple[Ask, Callable[[], None]]:
+    async def _begin_ask(
+        self, message: wire.Bus, timeout: float, *, pieces: bool, query_id: str | None = None
+    ) -> tuple[Ask, Callable[[], None]]:
         deadline = self._here().time() + timeout
         try:
             async with asyncio.timeout_at(deadline):
                 stack = await self.open()
         except TimeoutError:
             raise ask_timeout(timeout, "no", None if self._stack is None else self._stack.failure) from None
-        id = queued(lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces))
+        id = queued(
+            lambda: stack.ask(message, self._now, timeout=deadline - self._now, pieces=pieces, query_id=query_id)
+        )
         ask = self._callers.asks[id] = Ask(timeout, message.request_id)
         self.wake()
 
@@ -463,6 +469,8 @@ class ClientSession:
             case wire.Message():
                 for hear in tuple(self._on_frame[type(outcome)]):
                     hear(outcome)
+            case outcomes.AskHandled(session_id=session_id, event=event) if self.on_handled is not None:
+                self.on_handled(session_id, event)
             case _:
                 self._callers.deliver(outcome)
 

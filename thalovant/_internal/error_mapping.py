@@ -18,19 +18,15 @@ from ..errors import (
     ThalovantError,
     ThalovantHubKeyChangedError,
     ThalovantHubRefusedError,
-    ThalovantPolicyDeniedError,
     ThalovantRuntimeError,
     ThalovantTimeoutError,
-    ThalovantUnansweredError,
-    shortened,
 )
-from ..events import ThalovantEvent
+from ..events import ThalovantEvent, failure_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from thalovant_proto.events import Bus
     from thalovant_proto.failures import Failure
     from thalovant_proto.outcomes import Delivery
 
@@ -137,17 +133,7 @@ def ask_error(failed: AskFailed, *, timeout: float) -> Exception:
         return send_error(failed.failure, delivery)
     if failed.event is None:
         return ask_timeout(timeout, delivery, failed.failure)
-    if failed.fault is AskFault.DENIED:
-        return ThalovantPolicyDeniedError.from_event(ThalovantEvent.from_bus(failed.event), delivery=delivery)
-    reason, data = failure_reason(failed.event), failed.event.data
-    code = code if isinstance(code := data.get("code"), str) and code.strip() else None
-    if failed.fault is AskFault.HUB:
-        return ThalovantRuntimeError(reason, name="hub_failure", code=code, delivery=delivery)
-    if code is not None or "error" in data:  # hubs say so of a skill that failed, not of a question that none took
-        return ThalovantRuntimeError(reason, name="skill_failed", code=code, delivery=delivery)
-    error = ThalovantUnansweredError(reason, delivery=delivery)
-    error.said = said if isinstance(said := data.get("utterance"), str) else reason
-    return error
+    return failure_error(ThalovantEvent.from_bus(failed.event))
 
 
 def ask_timeout(timeout: float, delivery: Delivery, failure: Failure | None) -> ThalovantError:
@@ -175,14 +161,6 @@ def out_of_time(
     )
     error.__cause__ = cause
     return error
-
-
-def failure_reason(event: Bus) -> str:
-    """What a failure event says: reason, error or code, else its name."""
-    for key in ("reason", "error", "code"):
-        if isinstance(found := event.data.get(key), str) and found.strip():
-            return shortened(found)
-    return f"Hub reported {event.type}."
 
 
 def _sentence(text: str) -> str:

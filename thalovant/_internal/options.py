@@ -64,6 +64,14 @@ def mapping(given: Any, what: str) -> dict[str, Any]:
     return dict(given or {})
 
 
+def session_of(context: Mapping[str, Any] | None) -> str | None:
+    """The session that a context names, None for the one that all clients of a hub share."""
+    from thalovant_proto.events import session_id_of
+
+    found = session_id_of(mapping(context, "context"))
+    return None if found == "default" else found
+
+
 class AsyncOnly:
     """A class that is entered by `async with`. `with` says so."""
 

@@ -13,9 +13,10 @@ class ClientConfig:
     """Identity and behaviour of a client. Times in seconds.
 
     `session_id` and `site_id` go into the hello and into every message that has none. `settle`: how long an ask waits
-    for more where the hub may have more. `attempts`: tries after the first failed one, of all routes each, before a
-    session was ever up; None for as many as it takes. `idempotent`: an ask whose link died is sent again under the same
-    request id instead of failing. `queue`: messages that wait to be sent, at most.
+    for more where the hub may have more; `empty_wait`: at most so long where nothing was said. `attempts`: tries after
+    the first failed one, of all routes each, before a session was ever up; None for as many as it takes. `idempotent`:
+    an ask whose link died is sent again under the same request id instead of failing. `queue`: messages that wait to be
+    sent, at most.
     """
 
     access_key: Secret[str]
@@ -27,6 +28,7 @@ class ClientConfig:
     binarize: bool = False
     allow_legacy: bool = False
     settle: float = 0.25
+    empty_wait: float = 5.0
     attempts: int | None = 1
     auto_reconnect: bool = True
     idempotent: bool = False

@@ -71,7 +71,7 @@ class HubSession:
         # Utterances that a legacy hub owes a *handled*, by request id; no more than its keys can seal.
         self._unanswered: dict[str | None, None] = {}
         self.queue: SendQueue = SendQueue(report, limit=config.queue)
-        self._asks = Asks(report, settle=config.settle)
+        self._asks = Asks(report, settle=config.settle, empty_wait=config.empty_wait)
         self._subscriptions = Subscriptions(report)
 
     # --- what it is now ---
@@ -137,22 +137,27 @@ class HubSession:
         self._subscriptions.expect(now)
         return token
 
-    def ask(self, message: e.Bus, now: float, *, timeout: float, pieces: bool) -> int:
+    def ask(self, message: e.Bus, now: float, *, timeout: float, pieces: bool, query_id: str | None) -> int:
         """Queue an utterance and collect what answers it; returns the ask's id, which is also its token.
 
-        A message without a request id gets one. Raises `LocalProtocolError` as `send` does, and for a request id that
-        is in flight already.
+        A message without a request id gets one. With `query_id` it is a query. Raises `LocalProtocolError` as `send`
+        does, and for a request id, or query id, that is in flight already.
         """
         request_id = message.request_id or new_request_id(self._entropy)
-        if self._asks.known(request_id):
+        if self._asks.known(request_id, query_id):
             hint = "give each ask a request id of its own, or none"
             raise LocalProtocolError("an ask with this request id is in flight", code="request_in_flight", hint=hint)
-        message = self._routed(message, request_id)
-        id = self._put(message, ask=True)
-        self._asks.start(
-            Ask(id=id, message=message, request_id=request_id, deadline=now + timeout, reports_pieces=pieces)
+        ask = Ask(
+            id=self._last_id + 1,
+            message=self._routed(message, request_id),
+            request_id=request_id,
+            deadline=now + timeout,
+            query_id=query_id,
+            reports_pieces=pieces,
         )
-        return id
+        self._put(ask.frame, ask=True)
+        self._asks.start(ask)
+        return ask.id
 
     def cancel(self, token: int) -> Delivery | None:
         """Give up an ask or a message, without an outcome; how far it came, None if it is over or unknown.
@@ -233,12 +238,14 @@ class HubSession:
         """Frames can travel; the handshake begins."""
         self._go_on(SessionState.HANDSHAKE)
 
-    def take(self, used_up: float) -> Outgoing | None:
+    def take(self, used_up: float, now: float) -> Outgoing | None:
         """The next message for the connection, if one can travel under keys that are spent so far (0 to 1)."""
         if self._completed is None or used_up >= HOLD_AT or (one := self.queue.next_message()) is None:
             return None
         if one.ask:
             self._asks.sent(one.token)
+        elif isinstance(one.message, e.Bus):
+            self._asks.published(one.message, now)
         if self._policy.needs_linger and isinstance(one.message, e.Utterance):
             self._unanswered[one.message.request_id] = None
         return one
@@ -267,6 +274,10 @@ class HubSession:
             self._answered(event.request_id)
         taken = self._asks.on_message(event, now, own_session=own)
         self._subscriptions.on_message(event, now, keep=not taken)
+
+    def heard_frame(self, frame: e.Query | e.Cascade, now: float) -> None:
+        """A piece of the answer to a query arrived, perhaps of one of ours."""
+        self._asks.on_frame(frame, now)
 
     def handshake_completed(self, completed: e.HandshakeCompleted, now: float) -> None:
         """Both ends hold the keys: messages may travel."""
@@ -436,7 +447,7 @@ class HubSession:
         for ask in self._asks:
             if ask.waiting and retries and not ask.events:
                 self._asks.retry(ask)
-                retried.append(Outgoing(token=ask.id, message=ask.message, ask=True))
+                retried.append(Outgoing(token=ask.id, message=ask.frame, ask=True))
             elif ask.waiting:
                 self._asks.lose([ask.id], failure)
         self.queue.requeue(retried)

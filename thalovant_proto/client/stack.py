@@ -159,14 +159,16 @@ class ClientStack:
         self._settle(now)
         return token
 
-    def ask(self, message: e.Bus, now: float, *, timeout: float = 12.0, pieces: bool = True) -> int:
+    def ask(
+        self, message: e.Bus, now: float, *, timeout: float = 12.0, pieces: bool = True, query_id: str | None = None
+    ) -> int:
         """Send an utterance and collect its answer: `AskPiece`s, then `AskEnded` or `AskFailed` name the returned id.
 
-        Without `pieces` there is only the end, which has all of them. Raises `LocalProtocolError` as `send`, and for a
-        request id that is in flight already.
+        Without `pieces` there is only the end, which has all of them. With `query_id` it travels as a query of that id,
+        which hubs pass up their chain. Raises `LocalProtocolError` as `send`, and for an id that is in flight already.
         """
         self._now = forward(self._now, now)
-        ask = self._session.ask(message, now, timeout=timeout, pieces=pieces)
+        ask = self._session.ask(message, now, timeout=timeout, pieces=pieces, query_id=query_id)
         self._settle(now)
         return ask
 
@@ -367,14 +369,13 @@ class ClientStack:
                     attempt.completed, attempt.sealed_at = event, now
                     session.handshake_completed(event, now)
                 elif isinstance(event, e.Proven):
-                    self._show_presence(attempt, now)
+                    link = attempt.link
+                    if isinstance(link, PresenceLink) and not attempt.farewell:
+                        link.announce(now)
+                        session.learn(lambda trust: trust.with_mqtt_layout(link.layout))
                     session.proved(now)
-
-    def _show_presence(self, attempt: Attempt, now: float) -> None:
-        link = attempt.link
-        if isinstance(link, PresenceLink) and not attempt.farewell:
-            link.announce(now)
-            self._session.learn(lambda trust: trust.with_mqtt_layout(link.layout))
+                elif isinstance(event, e.Query | e.Cascade):
+                    session.heard_frame(event, now)
 
     def _attempt_timeout(self, attempt: Attempt, now: float) -> None:
         if attempt.dial_until is not None and now >= attempt.dial_until:
@@ -427,7 +428,7 @@ class ClientStack:
         try:
             attempt.flush(connection, now)
             while queued and session.queue.waiting and not attempt.link.full:
-                if (one := session.take(connection.used_up)) is None:
+                if (one := session.take(connection.used_up, now)) is None:
                     break
                 try:
                     attempt.send(connection, one.message, now, one.token)

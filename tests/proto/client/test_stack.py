@@ -15,6 +15,7 @@ from thalovant_proto.carrier import Carrier
 from thalovant_proto.failures import FailureKind
 from thalovant_proto.outcomes import (
     AskEnded,
+    AskHandled,
     AskPiece,
     Connected,
     SendFailed,
@@ -72,7 +73,7 @@ def test_what_is_said_first_happened_first():
         kind for kind in kinds[kinds.index(e.HandshakeCompleted) :] if kind not in (e.Proven, TrustChanged, Connected)
     ][:3] == [e.HandshakeCompleted, StateChanged, e.Rendezvous]
     assert kinds.index(e.Proven) < kinds.index(TrustChanged) < kinds.index(Connected) < kinds.index(Sent)
-    assert kinds[kinds.index(Sent) :] == [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskEnded]
+    assert kinds[kinds.index(Sent) :] == [Sent, e.Speak, AskPiece, e.UtteranceHandled, AskHandled, AskEnded]
 
 
 @pytest.mark.parametrize("pieces", [True, False])
