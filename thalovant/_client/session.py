@@ -35,6 +35,7 @@ from .._internal.error_mapping import (
 from .._internal.options import UNCLOSED
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
 from ..models import ThalovantConnectionInfo
+from .saving import Saving
 from .timings import Outages, Timings
 from .waiters import Ask, Callers, Subscribers
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from thalovant_proto.outcomes import Delivery
-    from thalovant_proto.trust import Trust
 
     from ..protocols import HubProtocol
     from ..trust_store import TrustStore
@@ -85,9 +85,8 @@ class ClientSession:
         self._driver: AsyncioDriver[Any] | None = None
         self._guard: AsyncGenerator[None, None] | None = None
         self._starting = asyncio.Lock()
-        self._saving: asyncio.Task[None] | None = None
+        self._saving = Saving(self._store)
         self._connecting: asyncio.Task[None] | None = None  # in the background
-        self._trust: Trust | None = None  # to be saved
         self._outages = Outages()
         self._callers = Callers()
         self._timings = Timings()
@@ -229,21 +228,16 @@ class ClientSession:
 
     def wait_for_hub(self, end: Callable[[], None], within: float | None) -> Callable[[], None]:
         """Connect in the background for a subscription, and wait for the hub until it ends; returns how to `end` it."""
-        token = object()
+        loop, token = self._here(), object()
         self._waiting.add(token)
-        self.connect_soon(within)
+        if self._connecting is None or self._connecting.done():
+            self._connecting = loop.create_task(self._connect_in_background(within))
 
         def ended() -> None:
             self._waiting.discard(token)
             end()
 
         return ended
-
-    def connect_soon(self, timeout: float | None) -> None:
-        """Begin to connect, unless that is under way. A failure that ends it is logged."""
-        loop = self._here()
-        if self._connecting is None or self._connecting.done():
-            self._connecting = loop.create_task(self._connect_in_background(timeout))
 
     async def _connect_in_background(self, timeout: float | None) -> None:
         try:
@@ -275,8 +269,7 @@ class ClientSession:
                 raise
         if self._guard is not None:
             await self._guard.aclose()
-        if self._saving is not None:
-            await asyncio.shield(self._saving)
+        await self._saving.done()
 
     async def wait_closed(self) -> None:
         """Wait until the session has ended, for whatever reason."""
@@ -460,7 +453,7 @@ class ClientSession:
                 self._timings.up(self._now)
                 self._callers.connected()
             case TrustChanged(trust=trust):
-                self._save(trust)
+                self._saving.save(trust)
             case wire.Skipped(reason=reason):
                 logs.link.log(self._skip_level, "%s sent what is no message: %s", self._place, reason)
                 self._skip_level = logging.DEBUG
@@ -503,17 +496,3 @@ class ClientSession:
         self._subscribers.move(None, self._now)
         self._callers.crashed(told)
         self._state_changed(SessionState.FAILED, told)
-
-    def _save(self, trust: Trust) -> None:
-        self._trust = trust
-        if self._saving is None or self._saving.done():
-            self._saving = self._here().create_task(self._save_latest())
-
-    async def _save_latest(self) -> None:
-        while (trust := self._trust) is not None:
-            self._trust = None
-            try:
-                await asyncio.to_thread(self._store.store, trust)
-            except (OSError, ThalovantError) as error:
-                # The connection is fine; only the next one will not know this hub.
-                logs.client.warning("What was learnt about the hub could not be saved: %s", error)
