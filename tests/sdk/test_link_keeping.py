@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -24,8 +26,13 @@ from thalovant import (
 )
 from thalovant.trust_store import pin_id
 from thalovant_proto import events as wire
+from thalovant_proto.carrier import Credentials
+from thalovant_proto.crypto.kdf import derive
 from thalovant_proto.handshake.client import Step
-from thalovant_proto.handshake.hub import HubHandshake
+from thalovant_proto.handshake.hub import HubHandshake, HubSide
+from thalovant_proto.hub.peer import HubPeer
+from thalovant_proto.links.wss.server import WssServerLink
+from thalovant_proto.secret import Secret
 
 from .lab import PATIENCE, Lab, States, free_port, logged, run
 
@@ -158,6 +165,115 @@ def test_both_key_folders_of_a_rejected_client_are_named(v3: Lab, tmp_path: Path
     assert isinstance(error, REJECTED)
     assert (error.key_folder, error.other_key_folder) == (str(tmp_path / "fresh"), str(tmp_path / "hivemind"))
     assert error.other_key_folder in str(error)
+
+
+# --- what a close says
+
+
+class Puppet:
+    """A hub on a plain port that knows one client, and ends each connection in its own way.
+
+    `status`: the upgrade is answered so. Else a close with `code` follows the client's first message (`after` None), or
+    its keys after as many seconds, which `proves` shows to the client before.
+    """
+
+    status: int | None = None
+    code: int = 1000
+    after: float | None = None
+    proves = False
+    pinned: bytes | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        values = {
+            "access_key": "AK-1",
+            "password": "PW-1",
+            "site_id": "lab",
+            "default_master": f"ws://127.0.0.1:{port}",
+        }
+        self.identity = ThalovantIdentity.from_mapping(values)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+
+    def _known(self, credentials: Credentials) -> HubSide:
+        key = Secret(b"\x05" * 32)
+        return HubSide(node_id="hub", static_key=key, peer="p", password=Secret("PW-1"), pinned=self.pinned)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        now = asyncio.get_running_loop().time
+        with contextlib.closing(writer):
+            if self.status is not None:
+                writer.write(f"HTTP/1.1 {self.status} No\r\nContent-Length: 0\r\n\r\n".encode())
+                return
+            peer = HubPeer(WssServerLink(secure=True), self._known, entropy=os.urandom, now=now())
+            while data := await reader.read(1 << 16):
+                peer.receive_data(data, now())
+                effects = peer.effects()
+                if effects and self.after is None:
+                    break
+                for effect in effects:
+                    peer.effect_done(effect.id, await asyncio.to_thread(derive, effect), now())
+                if peer.proven:
+                    if self.proves:
+                        peer.send(wire.Ping(), now())
+                    writer.write(peer.data_to_send())
+                    done = next(one for one in peer.outcomes() if isinstance(one, wire.HandshakeCompleted))
+                    self.pinned = done.peer_static
+                    await asyncio.sleep(self.after or 0)
+                    break
+                writer.write(peer.data_to_send())
+            payload = b"" if self.code == 1005 else self.code.to_bytes(2, "big")
+            writer.write(bytes((0x88, len(payload))) + payload)
+            await writer.drain()
+            await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("ways", "kinds"),
+    [
+        ({"status": 401}, [REFUSED]),
+        ({"status": 403}, [REFUSED]),
+        ({"status": 503}, [ThalovantConnectionError]),
+        ({"code": 1005}, [REFUSED]),
+        ({"code": 1008}, [REFUSED]),
+        ({"code": 1013}, [ThalovantConnectionError]),
+        ({"code": 1005, "after": 0.1}, [REJECTED]),
+        ({"code": 1005, "after": 0.1, "proves": True}, [ThalovantConnectionError, ThalovantConnectionError]),
+        ({"code": 1008, "after": 0.8}, [ThalovantConnectionError]),
+    ],
+    ids=str,
+)
+async def test_how_a_hub_turns_a_client_away(
+    tmp_path: Path, ways: dict[str, Any], kinds: list[type[Exception]]
+) -> None:
+    """A refusal is told from a drop by status, code and time, and whether the hub has shown itself before."""
+    async with Puppet() as hub:
+        vars(hub).update(ways)
+        for kind in kinds:
+            assert type(await turned_away(hub, tmp_path)) is kind
+
+
+async def test_close_right_after_kk_is_a_plain_refusal(tmp_path: Path) -> None:
+    """Its key cannot be what the hub dislikes: it has just verified it."""
+    async with Puppet() as hub:
+        vars(hub).update(code=1001, after=0.0, proves=True)
+        await turned_away(hub, tmp_path)
+        vars(hub).update(code=1005, proves=False)
+        assert type(await turned_away(hub, tmp_path)) is REFUSED
+
+
+async def turned_away(hub: Puppet, state: Path) -> Exception | None:
+    """What one connect comes to, or else the connection."""
+    client = AsyncThalovantClient(hub.identity, noise_state_dir=state, reconnect_attempts=0, auto_reconnect=False)
+    states = States(client)
+    with contextlib.suppress(ThalovantError):
+        await client.connect()
+    error = await states.reach("failed")
+    await client.close()
+    return error
 
 
 # --- a hub that is not there yet
