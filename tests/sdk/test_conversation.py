@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -121,14 +122,16 @@ class Talk:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.session: dict[str, Any] = {}
-        self.end = "ovos.utterance.handled"
         lab.hub.skill("carried {what}")(self._answer)
 
-    async def _answer(self, turn: Turn) -> None:
-        request = turn._core.request
-        session = {**request.reply_context["session"], **self.session}
-        request.reply_context["session"] = session
-        await turn.speak("yes")
+    async def _answer(self, turn: Turn) -> str:
+        self.name(turn)
+        return "yes"
+
+    def name(self, turn: Turn) -> None:
+        """Say it from now on in this turn."""
+        context = turn._core.request.reply_context
+        context["session"] = {**context["session"], **self.session}
 
     def heard(self, text: str) -> dict[str, Any]:
         """What the hub was told of the session with that turn."""
@@ -210,6 +213,26 @@ async def test_sessions_that_are_remembered(own: Lab, talk: Talk) -> None:
     assert [talk.heard(f"carried by {one}") for one in ("alias-1", "S-1")] == [{}, {}]
     assert talk.heard("carried by alias-0") == {"active_skills": [0]}
     assert talk.heard(f"carried by alias-{SESSIONS}") == {"active_skills": [SESSIONS]}
+
+
+async def test_state_that_comes_after_the_reply(own: Lab, talk: Talk) -> None:
+    """A reply may end by quiet; what the hub says as it is done, a moment later, counts."""
+    done = asyncio.Event()
+
+    async def late(turn: Turn) -> None:
+        await turn.speak("yes")
+        await own._gates.setdefault("late", asyncio.Event()).wait()
+        talk.name(turn)
+
+    own.hub.skill("late")(late)
+    async with own.talking(reply_settle_seconds=0.01) as client:
+        client.on("ovos.utterance.handled", lambda event: done.set())
+        talk.session = {"active_skills": ["late"]}
+        assert not (await client.ask("late", session_id="S")).handled
+        await client.emit("test.go", {"gate": "late"})
+        await done.wait()
+        await client.ask("carried second", session_id="S")
+    assert talk.heard("carried second") == {"active_skills": ["late"]}
 
 
 async def test_query_in_a_conversation(own: Lab, talk: Talk) -> None:
