@@ -69,10 +69,19 @@ if TYPE_CHECKING:
         HIVE_RENDEZVOUS as HIVE_RENDEZVOUS,
         HOME_REQUEST as HOME_REQUEST,
         HOME_RESPONSE as HOME_RESPONSE,
+        AudioEvent as AudioEvent,
         EventHandler as EventHandler,
         EventPredicate as EventPredicate,
+        IntentFailureEvent as IntentFailureEvent,
+        IntentUnmatchedEvent as IntentUnmatchedEvent,
+        OvosSpeakEvent as OvosSpeakEvent,
+        PolicyDeniedEvent as PolicyDeniedEvent,
+        QueryTimeoutEvent as QueryTimeoutEvent,
+        SpeakEvent as SpeakEvent,
         ThalovantBinary as ThalovantBinary,
         ThalovantEvent as ThalovantEvent,
+        UtteranceEvent as UtteranceEvent,
+        UtteranceHandledEvent as UtteranceHandledEvent,
     )
     from .home import (
         HomeAnswer as HomeAnswer,
@@ -111,7 +120,9 @@ if TYPE_CHECKING:
         preferred_origin as preferred_origin,
     )
     from .subscriptions import (
+        AsyncThalovantExpectation as AsyncThalovantExpectation,
         AsyncThalovantSubscription as AsyncThalovantSubscription,
+        ThalovantExpectation as ThalovantExpectation,
         ThalovantSubscription as ThalovantSubscription,
     )
     from .trust_store import TrustStore as TrustStore
@@ -136,7 +147,9 @@ _NAMES = {
         "EVENT_INTENT_LIST EVENT_INTENT_LIST_RESPONSE EVENT_INTENT_UNMATCHED EVENT_OVOS_UTTERANCE_SPEAK "
         "EVENT_POLICY_DENIED EVENT_QUERY_TIMEOUT EVENT_RECOGNIZER_LOOP_UTTERANCE EVENT_SPEAK "
         "EVENT_UTTERANCE_HANDLED HIVE_BROADCAST HIVE_ESCALATE HIVE_INTERCOM HIVE_KINDS HIVE_PROPAGATE "
-        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE EventHandler EventPredicate ThalovantBinary ThalovantEvent"
+        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE AudioEvent EventHandler EventPredicate IntentFailureEvent "
+        "IntentUnmatchedEvent OvosSpeakEvent PolicyDeniedEvent QueryTimeoutEvent SpeakEvent ThalovantBinary "
+        "ThalovantEvent UtteranceEvent UtteranceHandledEvent"
     ),
     "home": "HomeAnswer HomeRequest answer_home_requests",
     "hubs": "hub_display_name",
@@ -151,7 +164,9 @@ _NAMES = {
     ),
     "rich": "ThalovantDisplayItem strip_ssml",
     "session": ("AsyncHubSession HubSession HubSessionPolicy OriginPreference hub_hostname preferred_origin"),
-    "subscriptions": "AsyncThalovantSubscription ThalovantSubscription",
+    "subscriptions": (
+        "AsyncThalovantExpectation AsyncThalovantSubscription ThalovantExpectation ThalovantSubscription"
+    ),
     "trust_store": "TrustStore",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

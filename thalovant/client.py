@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from . import logs
 from ._internal.options import DEFAULT_USERAGENT, UNCLOSED, FromStored, SyncOnly, function, seconds
-from ._internal.portal import Handlers, Portal, blocking, interpreter_ends, iterating, shaped
+from ._internal.portal import (
+    Handlers,
+    Portal,
+    blocking,
+    giving_event,
+    giving_events,
+    interpreter_ends,
+    iterating,
+    shaped,
+)
 from .async_client import AsyncThalovantClient
 from .context import reply_context
 from .conversation import ThalovantConversation
-from .subscriptions import ThalovantSubscription
+from .subscriptions import ThalovantSubscription, expecting
 
 if TYPE_CHECKING:
     from .async_client import StateHandler
@@ -170,7 +179,7 @@ class ThalovantClient(FromStored, SyncOnly):
     # --- hearing ---
 
     @shaped(AsyncThalovantClient.on)
-    def on(self, event_name: str, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
+    def on(self, event_name: Any, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
         handle = self._in_handler_thread(handler)
         return ThalovantSubscription(self._here().run(lambda: self._original.on(event_name, handle, **filters)), self)
 
@@ -184,8 +193,9 @@ class ThalovantClient(FromStored, SyncOnly):
         handle = self._in_handler_thread(handler)
         return ThalovantSubscription(self._here().run(lambda: self._original.on_hive(kind, handle)), self)
 
-    wait_for_event: Final = blocking(AsyncThalovantClient.wait_for_event)
-    listen: Final = iterating(AsyncThalovantClient.listen)
+    wait_for_event: Final = giving_event(AsyncThalovantClient.wait_for_event)
+    listen: Final = giving_events(AsyncThalovantClient.listen)
+    expect: Final = expecting(AsyncThalovantClient.expect)
 
     # --- inside ---
 

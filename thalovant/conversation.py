@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from ._internal.options import AsyncOnly, SyncOnly, mapping, session_of
-from ._internal.portal import blocking, iterating, shaped
+from ._internal.portal import blocking, giving_event, giving_events, iterating, shaped
 from .events import CONVERSATION_SESSION_FIELDS, EVENT_UTTERANCE_HANDLED, carry_conversation
+from .subscriptions import expecting
 
 if TYPE_CHECKING:
     from thalovant_proto.events import Bus
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ._internal.portal import Portal
     from .async_client import AsyncThalovantClient
     from .client import ThalovantClient
-    from .events import EventHandler, EventPredicate, ThalovantEvent
+    from .events import E, EventHandler, ThalovantEvent
     from .models import ThalovantReply
-    from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
+    from .subscriptions import AsyncThalovantExpectation, AsyncThalovantSubscription, ThalovantSubscription
 
 #: Sessions that one client remembers; then the one that was quiet longest is forgotten.
 SESSIONS: Final = 32
@@ -118,7 +119,7 @@ class _Conversation(Generic[C]):
         }
 
     def _filters(
-        self, context: Mapping[str, Any] | None, request_id: str | None, predicate: EventPredicate | None
+        self, context: Mapping[str, Any] | None, request_id: str | None, predicate: Callable[[E], bool] | None
     ) -> dict[str, Any]:
         """The filters of a call on the client that hears events."""
         return {
@@ -260,42 +261,53 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
 
     def on(
         self,
-        event_name: str,
-        handler: EventHandler,
+        event_name: str | type[E],
+        handler: Callable[[E], Any],
         *,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
     ) -> AsyncThalovantSubscription:
         """`on` of the client, for events of this session."""
         return self.client.on(event_name, handler, **self._filters(context, request_id, predicate))
 
     async def wait_for_event(
         self,
-        name: str,
+        name: str | type[E],
         *,
         timeout: float = 12.0,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
-    ) -> ThalovantEvent:
+    ) -> E:
         """`wait_for_event` of the client, for an event of this session."""
         filters = self._filters(context, request_id, predicate)
         return await self.client.wait_for_event(name, timeout=timeout, **filters)
 
     def listen(
         self,
-        name: str,
+        name: str | type[E],
         *,
         timeout: float | None = None,
         max_events: int | None = None,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
-    ) -> AsyncGenerator[ThalovantEvent, None]:
+    ) -> AsyncGenerator[E, None]:
         """`listen` of the client, for events of this session."""
         filters = self._filters(context, request_id, predicate)
         return self.client.listen(name, timeout=timeout, max_events=max_events, **filters)
+
+    def expect(
+        self,
+        name: str | type[E],
+        *,
+        predicate: Callable[[E], bool] | None = None,
+        context: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> AsyncThalovantExpectation[E]:
+        """`expect` of the client, for events of this session."""
+        return self.client.expect(name, **self._filters(context, request_id, predicate))
 
 
 class ThalovantConversation(_Conversation["ThalovantClient"], SyncOnly):
@@ -329,9 +341,10 @@ class ThalovantConversation(_Conversation["ThalovantClient"], SyncOnly):
     send_action: Final = blocking(AsyncThalovantConversation.send_action)
     send_code: Final = blocking(AsyncThalovantConversation.send_code)
     emit: Final = blocking(AsyncThalovantConversation.emit)
-    wait_for_event: Final = blocking(AsyncThalovantConversation.wait_for_event)
-    listen: Final = iterating(AsyncThalovantConversation.listen)
+    wait_for_event: Final = giving_event(AsyncThalovantConversation.wait_for_event)
+    listen: Final = giving_events(AsyncThalovantConversation.listen)
+    expect: Final = expecting(AsyncThalovantConversation.expect)
 
     @shaped(AsyncThalovantConversation.on)
-    def on(self, event_name: str, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
+    def on(self, event_name: Any, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
         return self.client.on(event_name, handler, session_id=self.session_id, **filters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 
 from thalovant_proto.client import ownership
 from thalovant_proto.client.ownership import refusal_belongs_to_ask as refusal_belongs_to_ask  # noqa: PLC0414 - public here
@@ -16,8 +16,16 @@ from .context import copied
 from .errors import ThalovantPolicyDeniedError, ThalovantRuntimeError, ThalovantUnansweredError, shortened
 from .rich import ThalovantDisplayItem, display_items_from_event_data, rich_media_from_data, strip_ssml
 
+T = TypeVar("T")
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from thalovant_proto.events import Binary, Bus, PayloadMessage
+
+    #: The class that events come as where a name or a class of events is given: for a name `ThalovantEvent`.
+    E = TypeVarWithDefault("E", bound="ThalovantEvent", default="ThalovantEvent")
+else:
+    E = TypeVar("E", bound="ThalovantEvent")
 
 EVENT_RECOGNIZER_LOOP_UTTERANCE: Final = "recognizer_loop:utterance"
 EVENT_SPEAK: Final = "speak"
@@ -75,36 +83,77 @@ CONVERSATION_SESSION_FIELDS: Final = (
 )
 
 
+# The class of events of a name; the first that was made for it.
+_CLASSES: Final[dict[str, type[ThalovantEvent]]] = {}
+
+
 @dataclass(frozen=True, repr=False)
 class ThalovantEvent:
     """One message of the hub. `raw` is what it was made from.
 
     `data` is the message's own; treat it as read-only. `context` is a copy: a reply is made of the one that came.
+
+    Events of a known name come as a subclass that knows their fields, equal to a plain one with the same name, data and
+    context. Classes of your own are given to `on`, `listen`, `wait_for_event` and `expect` in place of a name:
+
+        class DoorOpened(ThalovantEvent, event="shop.door.opened"):
+            @property
+            def door(self) -> str:
+                return self.read("door", str, "")
     """
+
+    #: The name of all events of this class; "" for `ThalovantEvent`, which any event can be.
+    event_name: ClassVar[str] = ""
 
     name: str
     data: dict[str, Any] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
     raw: Any = field(default=None, compare=False)
 
+    def __init_subclass__(cls, *, event: str = "", **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if event:
+            cls.event_name = event
+            _CLASSES.setdefault(event, cls)
+
     @classmethod
-    def from_message(cls, message: Any, name: str = "") -> ThalovantEvent:
+    def from_message(cls, message: Any, name: str = "") -> Self:
         """The event for an object with `msg_type`, `data` and `context`; `name` if it does not say its own type.
 
         Data or context that is not a mapping counts as empty.
         """
         data, context = getattr(message, "data", None), getattr(message, "context", None)
-        return cls(
-            name=getattr(message, "msg_type", None) or name,
+        own = getattr(message, "msg_type", None)
+        name = own if isinstance(own, str) and own else name
+        return cls._of(name)(
+            name=name,
             data=dict(data) if isinstance(data, Mapping) else {},
             context=dict(context) if isinstance(context, Mapping) else {},
             raw=message,
         )
 
     @classmethod
-    def from_bus(cls, bus: Bus) -> ThalovantEvent:
+    def from_bus(cls, bus: Bus) -> Self:
         """The event for a bus message of the protocol core."""
-        return cls(name=bus.type, data=bus.data, context=copied(bus.context), raw=bus)
+        return cls._of(bus.type)(name=bus.type, data=bus.data, context=copied(bus.context), raw=bus)
+
+    @classmethod
+    def _of(cls, name: str) -> type[Self]:
+        """The class for events of that name: this one, unless it is the general one and there is a better one."""
+        return cast("type[Self]", _CLASSES.get(name, cls)) if cls is ThalovantEvent else cls
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ThalovantEvent):
+            return NotImplemented
+        return (self.name, self.data, self.context) == (other.name, other.data, other.context)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "raw": picklable(self.raw)}
+
+    def read(self, key: str, kind: type[T], default: T) -> T:
+        """`data[key]`, or the default if that is missing or of another kind."""
+        found = self.data.get(key)
+        return found if isinstance(found, kind) else default
 
     @property
     def text(self) -> str:
@@ -240,7 +289,120 @@ class ThalovantEvent:
 
     def __repr__(self) -> str:
         data, context = redact_values(self.data), redact_values(self.context)  # a context may carry a user's token
-        return f"ThalovantEvent(name={self.name!r}, data={data!r}, context={context!r})"
+        return f"{type(self).__name__}(name={self.name!r}, data={data!r}, context={context!r})"
+
+
+class _SkillEvent(ThalovantEvent):
+    @property
+    def skill_id(self) -> str | None:
+        """The skill that it comes from."""
+        return _first(self.context, "skill_id")
+
+    @property
+    def pipeline_id(self) -> str | None:
+        """The stage of the hub that took the utterance."""
+        return _first(self.context, "pipeline_id")
+
+
+class SpeakEvent(_SkillEvent, event=EVENT_SPEAK):
+    """The hub says something: `text`."""
+
+    @property
+    def utterance(self) -> str:
+        """The words as the skill gave them, "" if there are none."""
+        return self.read("utterance", str, "")
+
+    @property
+    def expect_response(self) -> bool:
+        """Whether the skill waits for an answer."""
+        return self.read("expect_response", bool, False)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the skill says about the speech besides."""
+        return self.read("meta", dict, {})
+
+
+class OvosSpeakEvent(SpeakEvent, event=EVENT_OVOS_UTTERANCE_SPEAK):
+    """The same by its newer name."""
+
+
+class UtteranceEvent(ThalovantEvent, event=EVENT_RECOGNIZER_LOOP_UTTERANCE):
+    """A client says something: `utterances`."""
+
+
+class UtteranceHandledEvent(_SkillEvent, event=EVENT_UTTERANCE_HANDLED):
+    """The hub is done with an utterance."""
+
+
+class AudioEvent(ThalovantEvent, event=EVENT_AUDIO_QUEUE):
+    """The hub plays a sound: `audio_bytes()` where it is inside, else `uri`."""
+
+    @property
+    def uri(self) -> str:
+        """Where the sound is, "" if that is not said."""
+        return self.read("uri", str, "")
+
+
+class IntentFailureEvent(ThalovantEvent, event=EVENT_INTENT_FAILURE):
+    """No skill took an utterance, which is `text` where the hub repeats it."""
+
+
+class IntentUnmatchedEvent(IntentFailureEvent, event=EVENT_INTENT_UNMATCHED):
+    """The same by its newer name."""
+
+
+class QueryTimeoutEvent(ThalovantEvent, event=EVENT_QUERY_TIMEOUT):
+    """Nobody up the chain of hubs answered a query."""
+
+
+class PolicyDeniedEvent(ThalovantEvent, event=EVENT_POLICY_DENIED):
+    """The hub refused something; `ThalovantPolicyDeniedError.from_event` makes the error of it, with the quota."""
+
+    @property
+    def denied_type(self) -> str:
+        """The name of the message that was refused, "" if that is not said."""
+        return self.read("denied_type", str, "")
+
+    @property
+    def code(self) -> str:
+        """The hub's word for why, "" if it has none."""
+        return self.read("code", str, "")
+
+    @property
+    def reason(self) -> str:
+        """The hub's reason for people, "" if it has none."""
+        return self.read("reason", str, "")
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The names that it would take."""
+        found = self.read("data", dict, {}).get("allowed")
+        return (
+            tuple(filter(None, map(str.strip, (one for one in found if isinstance(one, str)))))
+            if isinstance(found, list)
+            else ()
+        )
+
+
+def name_and_class(given: str | type[E]) -> tuple[str, type[E]]:
+    """What a caller means who names events by their name or by their class. Raises `ValueError` for anything else."""
+    if isinstance(given, type) and issubclass(given, ThalovantEvent) and given.event_name:
+        return given.event_name, given
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError(f"the name of an event must be text, or a class of events that has one, not {given!r}")
+    return given, cast("type[E]", ThalovantEvent)
+
+
+def picklable(raw: T) -> T | None:
+    """The same, or None if it cannot travel to another process."""
+    import pickle
+
+    try:
+        pickle.dumps(raw)
+    except Exception:
+        return None
+    return raw
 
 
 @dataclass(frozen=True, repr=False)

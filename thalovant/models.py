@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent
+from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent, picklable
 from .render import to_markdown, visible
 from .rich import ThalovantDisplayItem, strip_ssml, text_items
 
@@ -39,7 +39,7 @@ class ThalovantReply:
     handled: bool = False
     session_id: str | None = None
     request_id: str | None = None
-    raw_messages: tuple[Any, ...] = field(default=(), repr=False)
+    raw_messages: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     events: tuple[ThalovantEvent, ...] = ()
     failure_event: ThalovantEvent | None = None
     dropped_media: int = 0
@@ -74,6 +74,9 @@ class ThalovantReply:
             failure_event=failure_event,
             dropped_media=dropped_media,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "raw_messages": tuple(map(picklable, self.raw_messages))}
 
     @property
     def ok(self) -> bool:

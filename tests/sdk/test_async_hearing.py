@@ -10,6 +10,7 @@ import pytest
 
 from thalovant import (
     AsyncThalovantClient,
+    SpeakEvent,
     ThalovantConnectionError,
     ThalovantEvent,
     ThalovantRuntimeError,
@@ -392,6 +393,72 @@ async def test_what_is_no_message(each: Lab, caplog: pytest.LogCaptureFixture) -
 
     told = [record.levelno for record in logged(caplog) if "what is no message" in record.message]
     assert told.count(logging.WARNING) == 1
+
+
+# --- classes of events, and what is expected ---
+
+
+class Tick(ThalovantEvent, event="test.tick"):
+    @property
+    def number(self) -> int:
+        return self.read("number", int, -1)
+
+
+async def test_hearing_by_class(v3: Lab) -> None:
+    """Everything that takes a name takes a class, whose objects come; predicates get them too."""
+    async with v3.talking() as client:
+        heard: list[Tick] = []
+        with client.on(Tick, heard.append, predicate=lambda event: event.number > 0) as subscription:
+            assert subscription.event_name == "test.tick"
+            await _tick(client, 3)
+        await _tick_unasked(client, 3)
+        waited = await client.wait_for_event(Tick, predicate=lambda event: event.number == 1)
+        listened = [event async for event in client.listen(Tick, max_events=2)]
+        assert [event.number for event in (*heard, waited, *listened)] == [1, 2, 1, 0, 2]
+        for wrong in ("", None, 5, ThalovantEvent, int):
+            with pytest.raises(ValueError, match="the name of an event must be text, or a class"):
+                client.expect(wrong)  # type: ignore[arg-type]
+
+
+async def test_expect(each: Lab) -> None:
+    """It hears from the beginning of the block on, also what others take; nothing from before, nothing afterwards."""
+    async with each.talking() as client:
+        await _tick_unasked(client, 1)
+        conversation, others = client.conversation(), []
+        client.on("test.tick", others.append)
+        async with client.expect(Tick) as expected, conversation.expect("speak") as spoken:
+            await _tick(client, 2)
+            await conversation.ask("hi")
+            assert [(await expected.wait()).number, (await expected.wait(timeout=1)).number] == [0, 1]
+            assert (await spoken.wait()).text == "You said: hi" if each.generation == 3 else "done"
+            with pytest.raises(ThalovantTimeoutError, match=r"Hub did not emit 'test\.tick' within 0s\."):
+                await expected.wait(0)
+        await _tick(client, 1)
+        with pytest.raises(ThalovantRuntimeError, match="outside of the block") as caught:
+            await expected.wait()
+        with pytest.raises(ThalovantRuntimeError, match="outside of the block"):
+            await client.expect(Tick).wait()
+        assert (len(others), caught.value.name) == (3, "closed")
+
+
+async def test_session_that_ends_while_expecting(own: Lab) -> None:
+    """The reason why nothing will come is told."""
+    async with own.talking(auto_reconnect=False) as client:
+        await client.connect()
+        async with client.expect("nothing") as expected:
+            await asyncio.to_thread(own.hub.disconnect, "shared")
+            with pytest.raises(ThalovantConnectionError, match="lost"):
+                await expected.wait()
+
+
+def test_expect_in_threads(v3: Lab) -> None:
+    """The synchronous twin, of a client and of a conversation."""
+    with v3.client() as client, client.conversation() as conversation:
+        for one in (client, conversation):
+            with one.expect(SpeakEvent, predicate=lambda event: event.utterance != "") as expected:
+                one.send_utterance("count to 0")
+                assert expected.wait(timeout=5).text == "done"
+        assert conversation.listen(SpeakEvent, max_events=0) is not None
 
 
 # --- raw bytes ---

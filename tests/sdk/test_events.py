@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from thalovant import ThalovantEvent, events
+from thalovant import ThalovantEvent, ThalovantReply, events
 from thalovant_proto.events import Bus
 
 NAMES = {
@@ -237,3 +239,91 @@ def test_no_audio(data, name, message):
     """Asking for a sound that is not there is an error of the caller's."""
     with pytest.raises(ValueError, match=message):
         event(data, name=name).audio_bytes()
+
+
+# --- classes of events ---
+
+HUGE = 10**5000
+CLASSES = [
+    (events.SpeakEvent, "speak"),
+    (events.OvosSpeakEvent, "ovos.utterance.speak"),
+    (events.UtteranceEvent, "recognizer_loop:utterance"),
+    (events.UtteranceHandledEvent, "ovos.utterance.handled"),
+    (events.AudioEvent, "mycroft.audio.queue"),
+    (events.IntentFailureEvent, "complete_intent_failure"),
+    (events.IntentUnmatchedEvent, "ovos.intent.unmatched"),
+    (events.QueryTimeoutEvent, "hive.query.timeout"),
+    (events.PolicyDeniedEvent, "hive.policy.denied"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), CLASSES)
+def test_class_of_a_name(kind, name):
+    """Events of a known name come as its class, equal to a plain one, and as another class where that is asked for."""
+    bus = Bus(type=name, data={"a": 1}, context={"b": 2})
+    plain = ThalovantEvent(name, {"a": 1}, {"b": 2})
+
+    message = SimpleNamespace(msg_type=name, data=bus.data, context=bus.context)
+    for made in (ThalovantEvent.from_bus(bus), ThalovantEvent.from_message(message), kind.from_bus(bus)):
+        assert (type(made), made, repr(made)) == (kind, plain, repr(plain).replace("ThalovantEvent", kind.__name__))
+        assert made == plain and plain == made
+    assert made not in (ThalovantEvent("other", {"a": 1}, {"b": 2}), ThalovantEvent(name), name, None)
+    assert events.name_and_class(kind) == (name, kind)
+    assert type(ThalovantEvent.from_bus(Bus(type="else"))) is ThalovantEvent
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "context", "read"),
+    [
+        (
+            events.SpeakEvent,
+            {"utterance": "hi", "expect_response": True, "meta": {"x": 1}},
+            {"skill_id": "s", "pipeline_id": "p"},
+            {"utterance": "hi", "expect_response": True, "meta": {"x": 1}, "skill_id": "s", "pipeline_id": "p"},
+        ),
+        (events.UtteranceHandledEvent, {}, {"skill_id": "s"}, {"skill_id": "s", "pipeline_id": None}),
+        (events.AudioEvent, {"uri": "https://hub.example/a.mp3"}, {}, {"uri": "https://hub.example/a.mp3"}),
+        (
+            events.PolicyDeniedEvent,
+            {"denied_type": "t", "code": "c", "reason": "r", "data": {"allowed": [" a ", "", 5, "b", " "]}},
+            {},
+            {"denied_type": "t", "code": "c", "reason": "r", "allowed": ("a", "b")},
+        ),
+    ],
+)
+def test_fields(kind, data, context, read):
+    """What a hub says; where it says nothing, or something else, the fields are empty."""
+    assert {field: getattr(kind(kind.event_name, data, context), field) for field in read} == read
+    for wrong in (None, 5, HUGE, "x" * 10**6, [], [HUGE], {"allowed": HUGE}):
+        made = kind(kind.event_name, dict.fromkeys(data, wrong), {})
+        for field in read:
+            assert isinstance(getattr(made, field), type(getattr(kind(kind.event_name), field)))
+
+
+def test_class_of_a_program():
+    """The first class of a name is what its events come as; a second one is what they come as where it is asked for."""
+
+    class Opened(ThalovantEvent, event="test.opened"):
+        @property
+        def door(self):
+            return self.read("door", str, "unknown")
+
+    class Again(ThalovantEvent, event="test.opened"):
+        pass
+
+    bus = Bus(type="test.opened", data={"door": "back"})
+    assert (type(ThalovantEvent.from_bus(bus)), ThalovantEvent.from_bus(bus).door) == (Opened, "back")
+    assert (type(Again.from_bus(bus)), events.name_and_class(Again)) == (Again, ("test.opened", Again))
+    assert Opened("test.opened", {"door": 5}).door == "unknown"
+
+
+@pytest.mark.parametrize("raw", [None, Bus(type="speak"), lambda: None, SimpleNamespace(lock=threading.Lock())])
+def test_events_and_replies_travel_between_processes(raw):
+    """They arrive equal; what they were made from comes along if it can."""
+    event = events.SpeakEvent("speak", {"utterance": "hi"}, {"session": {"session_id": "s"}}, raw=raw)
+    reply = ThalovantReply.from_events([event], handled=True, failure_event=ThalovantEvent("x", raw=raw))
+
+    arrived, answer = pickle.loads(pickle.dumps((event, reply)))
+
+    assert (arrived, type(arrived), answer) == (event, type(event), reply)
+    assert arrived.raw == answer.raw_messages[0] == (raw if isinstance(raw, Bus) else None)

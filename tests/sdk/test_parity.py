@@ -10,9 +10,11 @@ import pytest
 from thalovant import (
     AsyncThalovantClient,
     AsyncThalovantConversation,
+    AsyncThalovantExpectation,
     AsyncThalovantSubscription,
     ThalovantClient,
     ThalovantConversation,
+    ThalovantExpectation,
     ThalovantSubscription,
 )
 from thalovant._internal.options import AsyncOnly, SyncOnly
@@ -21,15 +23,19 @@ PAIRS = [
     (AsyncThalovantClient, ThalovantClient),
     (AsyncThalovantSubscription, ThalovantSubscription),
     (AsyncThalovantConversation, ThalovantConversation),
+    (AsyncThalovantExpectation, ThalovantExpectation),
 ]
 ATTRIBUTES = {  # of instances there, properties here
     AsyncThalovantClient: {"identity"},
     AsyncThalovantSubscription: {"event_name", "dropped"},
     AsyncThalovantConversation: set(),
+    AsyncThalovantExpectation: set(),
 }
 ENTERING = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
-# The end of a handler's subscription differs: a task can be cancelled, a thread cannot.
+# A task can be cancelled, a thread cannot.
 OWN_WORDS = (ThalovantSubscription.close, ThalovantSubscription.unsubscribe)
+#: Made by calls of a client.
+MADE = (ThalovantSubscription, ThalovantExpectation)
 
 
 def _public(cls: type) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def _methods() -> list[Any]:
         pytest.param(value, _public(shadow)[name], id=f"{shadow.__name__}.{name}")
         for original, shadow in PAIRS
         for name, value in _public(original).items()
-        if callable(_function(value)) and not (name == "__init__" and shadow is ThalovantSubscription)
+        if callable(_function(value)) and not (name == "__init__" and shadow in MADE)
     ]
 
 

@@ -16,8 +16,10 @@ import pytest
 
 import thalovant
 from thalovant import (
+    AsyncThalovantClient,
     HubDataPlaneEndpoints,
     MqttBrokerCredentials,
+    ThalovantClient,
     ThalovantError,
     ThalovantEvent,
     ThalovantIdentity,
@@ -139,6 +141,18 @@ def test_pickling_is_refused(identity, protocol):
         with pytest.raises(TypeError, match=r"cannot be pickled.*identity file's path") as caught:
             pickle.dumps(value, protocol)
         assert leaks(str(caught.value)) == []
+
+
+@pytest.mark.parametrize("kind", [AsyncThalovantClient, ThalovantClient], ids=lambda kind: kind.__name__)
+def test_pickling_a_client_is_refused(identity, kind):
+    """The error names the class and says what to do instead; conversations are their client's."""
+    client = kind(replace(identity, data_plane_endpoints=HubDataPlaneEndpoints(wss="wss://hub.example")))
+    for value, name in ((client, kind.__name__), (client.conversation(), kind.__name__.replace("Agent", "Client"))):
+        with pytest.raises(TypeError, match=rf"^{name} cannot be pickled.* {name}\.from_identity_file") as caught:
+            pickle.dumps([value])
+        assert leaks(str(caught.value)) == []
+    with pytest.raises(TypeError, match="make one in each process"):
+        copy.copy(client)
 
 
 def _everything_of(error: BaseException) -> str:

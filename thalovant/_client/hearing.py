@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._internal.options import LISTEN_BUFFER, seconds, text, whole
-from ..events import HIVE_KINDS, BinaryHandler, EventHandler, EventPredicate, HiveHandler, ThalovantEvent
+from .._internal.options import LISTEN_BUFFER, seconds, whole
+from ..events import HIVE_KINDS, BinaryHandler, E, HiveHandler, name_and_class
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
 
-    from ..subscriptions import AsyncThalovantSubscription
+    from ..subscriptions import AsyncThalovantExpectation, AsyncThalovantSubscription
     from .session import ClientSession
 
 
@@ -24,26 +24,40 @@ class Hearing:
 
     def on(
         self,
-        event_name: str,
-        handler: EventHandler,
+        event_name: str | type[E],
+        handler: Callable[[E], Any],
         *,
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
     ) -> AsyncThalovantSubscription:
-        """Call `handler(event)` for every event of that name, one event at a time.
+        """Call `handler(event)` for every event of that name, or class, one event at a time.
 
         Coroutine functions are awaited; the handlers of a `ThalovantClient` run in a thread of their own. Connects in
         the background, and with `auto_reconnect` waits for a hub that is not there yet for as long as there is a
         subscription. Subscriptions survive reconnects. What a handler raises is logged.
         """
+        subscription = self._hear(event_name, handler, context, session_id, request_id, predicate)
+        subscription._closes_with(self._session.wait_for_hub(subscription._on_close, self._connect_within))
+        return subscription
+
+    def _hear(
+        self,
+        event_name: str | type[E],
+        handler: Callable[[E], Any],
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        predicate: Callable[[E], bool] | None = None,
+    ) -> AsyncThalovantSubscription:
+        """`on` without connecting."""
         from ..subscriptions import AsyncThalovantSubscription
 
-        subscription = AsyncThalovantSubscription(event_name, handler)
-        matches = self._filter(context, session_id, request_id, predicate)
-        end = self._session.subscribe(event_name, subscription._deliver, matches=matches)
-        subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
+        name, kind = name_and_class(event_name)
+        subscription = AsyncThalovantSubscription(name, handler, kind)
+        matches = self._filter(context, session_id, request_id, predicate, kind)
+        subscription._closes_with(self._session.subscribe(name, subscription._deliver, matches=matches))
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
@@ -83,37 +97,37 @@ class Hearing:
 
     async def wait_for_event(
         self,
-        name: str,
+        name: str | type[E],
         *,
         timeout: float = 12.0,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
-    ) -> ThalovantEvent:
-        """The next event of that name; one that followed a send of ours and that nobody took counts too.
+    ) -> E:
+        """The next event of that name, or class; one that followed a send of ours and that nobody took counts too.
 
         Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
         """
         from .listening import next_event
 
-        matches = self._filter(context, session_id, request_id, predicate)
-        text(name, "the name of an event")
-        return await next_event(self._session, name, matches, seconds(timeout))
+        name, kind = name_and_class(name)
+        matches = self._filter(context, session_id, request_id, predicate, kind)
+        return await next_event(self._session, name, kind, matches, seconds(timeout))
 
     def listen(
         self,
-        name: str,
+        name: str | type[E],
         *,
         timeout: float | None = None,
         max_events: int | None = None,
-        predicate: EventPredicate | None = None,
+        predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         request_id: str | None = None,
         max_buffered_events: int = LISTEN_BUFFER,
-    ) -> AsyncGenerator[ThalovantEvent, None]:
-        """Events of that name as they come; ends silently after `timeout` seconds or `max_events`.
+    ) -> AsyncGenerator[E, None]:
+        """Events of that name, or class, as they come; ends silently after `timeout` seconds or `max_events`.
 
         Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
         session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
@@ -121,18 +135,42 @@ class Hearing:
         from .listening import Inbox, each_event
 
         whole("max_buffered_events", max_buffered_events, 1)
-        text(name, "the name of an event")
-        matches = self._filter(context, session_id, request_id, predicate)
+        name, kind = name_and_class(name)
+        matches = self._filter(context, session_id, request_id, predicate, kind)
         within = None if timeout is None else seconds(timeout)
-        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events))
+        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events, kind))
+
+    def expect(
+        self,
+        name: str | type[E],
+        *,
+        predicate: Callable[[E], bool] | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+    ) -> AsyncThalovantExpectation[E]:
+        """Listen from the beginning of a block on, and wait in it: whatever the block sends, no answer is missed.
+
+        async with client.expect("speak") as expected:
+            await client.send_utterance("Say hello.")
+            event = await expected.wait(timeout=5)
+        """
+        from ..subscriptions import AsyncThalovantExpectation
+        from .listening import Inbox
+
+        name, kind = name_and_class(name)
+        matches = self._filter(context, session_id, request_id, predicate, kind)
+        return AsyncThalovantExpectation(self._session, name, matches, Inbox(LISTEN_BUFFER, kind))
 
     def _filter(
         self,
         context: Mapping[str, Any] | None,
         session_id: str | None,
         request_id: str | None,
-        predicate: EventPredicate | None,
+        predicate: Callable[[E], bool] | None,
+        kind: type[E],
     ) -> Filter | None:
         from .listening import event_filter
 
-        return event_filter(context, session_id, request_id, predicate, own_session=lambda: self._session.own_session)
+        own = lambda: self._session.own_session  # noqa: E731
+        return event_filter(context, session_id, request_id, predicate, kind, own_session=own)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from thalovant_proto.events import request_id_of
 
@@ -17,7 +17,7 @@ from .. import logs
 from .._internal.error_mapping import out_of_time
 from .._internal.options import function, mapping
 from ..errors import ThalovantError, ThalovantRuntimeError
-from ..events import EventPredicate, ThalovantEvent
+from ..events import E
 
 if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .session import ClientSession
 
 
-async def next_event(session: ClientSession, name: str, matches: Filter | None, timeout: float) -> ThalovantEvent:
+async def next_event(session: ClientSession, name: str, kind: type[E], matches: Filter | None, timeout: float) -> E:
     """The next event of that name. Raises `ThalovantTimeoutError`, or the reason why the session ended."""
-    found: asyncio.Future[ThalovantEvent] = asyncio.get_running_loop().create_future()
+    found: asyncio.Future[E] = asyncio.get_running_loop().create_future()
 
     def deliver(bus: Bus) -> None:
         if not found.done():
-            found.set_result(ThalovantEvent.from_bus(bus))
+            found.set_result(kind.from_bus(bus))
 
     def ended(error: ThalovantError) -> None:
         if not found.done():
@@ -46,8 +46,12 @@ async def next_event(session: ClientSession, name: str, matches: Filter | None, 
                 exits.callback(session.subscribe(name, deliver, matches=matches, kept=True, limit=1))
                 return await found
     except TimeoutError:
-        cause = session.last_error
-        raise out_of_time(f"Hub did not emit {name!r} within {timeout:g}s.", cause) from cause
+        raise not_emitted(name, timeout, session) from session.last_error
+
+
+def not_emitted(name: str, timeout: float, session: ClientSession) -> ThalovantError:
+    """The error for an event that did not come in time."""
+    return out_of_time(f"Hub did not emit {name!r} within {timeout:g}s.", session.last_error)
 
 
 async def each_event(
@@ -56,8 +60,8 @@ async def each_event(
     matches: Filter | None,
     timeout: float | None,
     max_events: int | None,
-    inbox: Inbox,
-) -> AsyncGenerator[ThalovantEvent, None]:
+    inbox: Inbox[E],
+) -> AsyncGenerator[E, None]:
     """Events of that name (None: all) as they come, through `inbox`; ends after `timeout` seconds or `max_events`."""
     if max_events is not None and max_events <= 0:
         return
@@ -81,12 +85,13 @@ async def each_event(
             yield event
 
 
-class Inbox:
+class Inbox(Generic[E]):
     """Events that `listen` has not yielded yet: at most `limit`."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, kind: type[E]) -> None:
         self._limit = limit
-        self._events: deque[ThalovantEvent] = deque()
+        self._kind = kind
+        self._events: deque[E] = deque()
         self._error: ThalovantError | None = None
         self._changed = asyncio.Event()
 
@@ -101,7 +106,7 @@ class Inbox:
                 )
             )
         elif self._error is None:
-            self._events.append(ThalovantEvent.from_bus(event))
+            self._events.append(self._kind.from_bus(event))
             self._changed.set()
 
     def end(self, error: ThalovantError) -> None:
@@ -109,7 +114,7 @@ class Inbox:
         self._error = self._error or error
         self._changed.set()
 
-    async def next(self) -> ThalovantEvent:
+    async def next(self) -> E:
         """The next event. Raises the reason why there will be none."""
         while not self._events:
             if self._error is not None:
@@ -123,7 +128,8 @@ def event_filter(
     context: Mapping[str, Any] | None,
     session_id: str | None,
     request_id: str | None,
-    predicate: EventPredicate | None,
+    predicate: Callable[[E], bool] | None,
+    kind: type[E],
     *,
     own_session: Callable[[], str | None],
 ) -> Callable[[Bus], bool] | None:
@@ -138,7 +144,7 @@ def event_filter(
         function(predicate, "predicate", plain="its coroutine would count as yes: use a plain function")
 
     def matches(bus: Bus) -> bool:
-        event = ThalovantEvent.from_bus(bus)
+        event = kind.from_bus(bus)
         if (own := own_session()) is not None and event.session_id == own:
             fits = event.matches_context(request_id=request_id or request_id_of(context or {}))
         else:

@@ -111,8 +111,10 @@ def _events(
     from .._internal.options import LISTEN_BUFFER
 
     wanted = _wanted(names)
-    session, fits = client._original._session, client._original._filter(None, session_id, None, wanted)
-    return client._here().iterate(lambda: each_event(session, None, fits, timeout, max_events, Inbox(LISTEN_BUFFER)))
+    session, fits = client._original._session, client._original._filter(None, session_id, None, wanted, ThalovantEvent)
+    return client._here().iterate(
+        lambda: each_event(session, None, fits, timeout, max_events, Inbox(LISTEN_BUFFER, ThalovantEvent))
+    )
 
 
 def _wanted(names: tuple[str, ...]) -> Callable[[ThalovantEvent], bool] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from .._version import __version__
 
@@ -112,6 +112,12 @@ class FromStored:
 
     def __init__(self, identity: ThalovantIdentity, **options: Any) -> None:
         raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled, since it holds a connection: make one in each process, with "
+            f"{type(self).__name__}.from_identity_file or from_config"
+        )
 
     @classmethod
     def from_identity_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:

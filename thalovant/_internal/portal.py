@@ -24,6 +24,8 @@ from ..errors import ThalovantError, ThalovantRuntimeError
 if TYPE_CHECKING:
     import asyncio
 
+    from ..events import E
+
 A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -269,6 +271,21 @@ def iterating(
     return twin
 
 
+if TYPE_CHECKING:
+
+    def giving_event(
+        method: Callable[Concatenate[A, P], Coroutine[Any, Any, E]],
+    ) -> Callable[Concatenate[WaitingTwin, P], E]:
+        """`blocking` for methods that give an event of the class that is asked for, as type checkers then know."""
+
+    def giving_events(
+        method: Callable[Concatenate[A, P], AsyncIterator[E]],
+    ) -> Callable[Concatenate[Twin, P], Iterator[E]]:
+        """`iterating` for those that give many."""
+else:
+    giving_event, giving_events = blocking, iterating
+
+
 def running(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[Twin, P], R]:
     """The twin of a method that has to be called on the loop and does not wait."""
 
@@ -343,6 +360,14 @@ def _run_handlers(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] 
             continue
         try:
             future.set_result(handler())
-        except BaseException as error:  # it belongs to who submitted it
+        except Exception as error:  # it belongs to who submitted it
             future.set_exception(error)
+        except BaseException as error:  # sys.exit(): as it is it would end the loop of who waits for it
+            future.set_exception(
+                ThalovantRuntimeError(
+                    f"A handler raised {type(error).__name__}.",
+                    name="handler_exit",
+                    hint="End the program in its main thread: a handler runs in another one.",
+                )
+            )
         del future, handler, item  # nothing is kept alive while there is nothing to do
