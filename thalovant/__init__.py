@@ -9,6 +9,7 @@ from ._version import __version__
 
 TYPE_CHECKING = False  # as type checkers know it, without the time that `typing` takes
 if TYPE_CHECKING:
+    from .agent import AsyncThalovantAgent as AsyncThalovantAgent, ThalovantAgent as ThalovantAgent
     from .async_client import AsyncThalovantClient as AsyncThalovantClient
     from .client import ThalovantClient as ThalovantClient
     from .context import (
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
 
 # The public names of each module; a test compares this with the imports above.
 _NAMES = {
+    "agent": "AsyncThalovantAgent ThalovantAgent",
     "async_client": "AsyncThalovantClient",
     "client": "ThalovantClient",
     "context": "build_client_context build_location request_context",

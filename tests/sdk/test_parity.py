@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from thalovant import (
+    AsyncThalovantAgent,
     AsyncThalovantClient,
     AsyncThalovantConversation,
     AsyncThalovantExpectation,
     AsyncThalovantSubscription,
+    ThalovantAgent,
     ThalovantClient,
     ThalovantConversation,
     ThalovantExpectation,
@@ -24,16 +26,18 @@ PAIRS = [
     (AsyncThalovantSubscription, ThalovantSubscription),
     (AsyncThalovantConversation, ThalovantConversation),
     (AsyncThalovantExpectation, ThalovantExpectation),
+    (AsyncThalovantAgent, ThalovantAgent),
 ]
 ATTRIBUTES = {  # of instances there, properties here
     AsyncThalovantClient: {"identity"},
     AsyncThalovantSubscription: {"event_name", "dropped"},
     AsyncThalovantConversation: set(),
     AsyncThalovantExpectation: set(),
+    AsyncThalovantAgent: {"client"},
 }
 ENTERING = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
-# A task can be cancelled, a thread cannot.
-OWN_WORDS = (ThalovantSubscription.close, ThalovantSubscription.unsubscribe)
+# A task can be cancelled, a thread cannot; Ctrl-C cancels what is awaited, and stops what a thread waits for.
+OWN_WORDS = (ThalovantSubscription.close, ThalovantSubscription.unsubscribe, ThalovantAgent.run_forever)
 #: Made by calls of a client.
 MADE = (ThalovantSubscription, ThalovantExpectation)
 

@@ -16,9 +16,11 @@ import pytest
 
 import thalovant
 from thalovant import (
+    AsyncThalovantAgent,
     AsyncThalovantClient,
     HubDataPlaneEndpoints,
     MqttBrokerCredentials,
+    ThalovantAgent,
     ThalovantClient,
     ThalovantError,
     ThalovantEvent,
@@ -143,7 +145,9 @@ def test_pickling_is_refused(identity, protocol):
         assert leaks(str(caught.value)) == []
 
 
-@pytest.mark.parametrize("kind", [AsyncThalovantClient, ThalovantClient], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [AsyncThalovantClient, ThalovantClient, AsyncThalovantAgent, ThalovantAgent], ids=lambda kind: kind.__name__
+)
 def test_pickling_a_client_is_refused(identity, kind):
     """The error names the class and says what to do instead; conversations are their client's."""
     client = kind(replace(identity, data_plane_endpoints=HubDataPlaneEndpoints(wss="wss://hub.example")))
