@@ -331,7 +331,7 @@ class ThalovantIdentity(HoldsSecrets):
         """
         from ._internal.identity_saving import save
 
-        return save(self, path, keyring=keyring)
+        return save(self.as_dict(include_secrets=True), path, keyring=keyring)
 
     @without_frames
     def save_to_config(
@@ -350,7 +350,7 @@ class ThalovantIdentity(HoldsSecrets):
         """
         from ._internal.identity_saving import save_to_config
 
-        return save_to_config(self, profile, path, _KNOWN, keyring=keyring)
+        return save_to_config(self.as_dict(include_secrets=True), profile, path, _KNOWN, keyring=keyring)
 
     def __repr__(self) -> str:
         shown = (

@@ -7,20 +7,17 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import ThalovantIdentityError
 from . import identity_files, keyrings
 from .secret_files import locked, write_secret
 
-if TYPE_CHECKING:
-    from ..identity import ThalovantIdentity
-
 _CHOICES: Final = ("profile", "default_profile", "defaultProfile")
 
 
-def save(identity: ThalovantIdentity, path: str | os.PathLike[str], *, keyring: bool) -> Path:
-    """Write an identity file; returns where it is."""
+def save(fields: Mapping[str, Any], path: str | os.PathLike[str], *, keyring: bool) -> Path:
+    """Write the fields of an identity to a file of its own; returns where that is."""
     file = identity_files.file_at(path, identity_files.IDENTITY_FILENAME)
     old: Mapping[str, Any] = {}
     with suppress(ThalovantIdentityError):
@@ -29,19 +26,22 @@ def save(identity: ThalovantIdentity, path: str | os.PathLike[str], *, keyring: 
     def write(values: dict[str, Any]) -> None:
         _write(file, f"{json.dumps(values, indent=2, ensure_ascii=False)}\n", "identity file")
 
-    _keep(identity, old, write, keyring=keyring)
+    _keep(fields, old, write, keyring=keyring)
     return file
 
 
 def save_to_config(
-    identity: ThalovantIdentity,
+    fields: Mapping[str, Any],
     profile: str | None,
     path: str | os.PathLike[str] | None,
     known: frozenset[str],
     *,
     keyring: bool,
 ) -> Path:
-    """Put an identity into a profile of the config file; returns where that is. `known`: all names of its fields."""
+    """Put the fields of an identity into a profile of the config file; returns where that is.
+
+    `known`: all names that its fields may have.
+    """
     import yaml
 
     name = identity_files.DEFAULT_CONFIG_FILENAME
@@ -61,7 +61,7 @@ def save_to_config(
                 text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1 << 16)
                 _write(file, text, "Thalovant config file")
 
-            _keep(identity, before, write, keyring=keyring)
+            _keep(fields, before, write, keyring=keyring)
     except OSError as error:
         raise _unwritable("Thalovant config file", file, error) from None
     return file
@@ -83,13 +83,13 @@ def _place(config: dict[str, Any], profile: str | None) -> tuple[dict[Any, Any],
 
 
 def _keep(
-    identity: ThalovantIdentity, old: Mapping[str, Any], write: Callable[[dict[str, Any]], None], *, keyring: bool
+    fields: Mapping[str, Any], old: Mapping[str, Any], write: Callable[[dict[str, Any]], None], *, keyring: bool
 ) -> None:
     """Have `write` write the identity's fields, its secrets kept in the keyring instead if asked for.
 
     The keyring's entry of what is replaced is used again, or removed.
     """
-    values = {key: value for key, value in identity.as_dict(include_secrets=True).items() if value is not None}
+    values = {key: value for key, value in fields.items() if value is not None}
     values |= {
         key: str(identity_files.expanded(values[key]).absolute()) for key in identity_files.PATHS if key in values
     }

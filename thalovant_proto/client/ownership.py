@@ -36,8 +36,8 @@ class Sounds:
     """The sounds of one reply: each once, as many as fit."""
 
     def __init__(self) -> None:
-        self.kept = 0
-        self.dropped = 0
+        self.kept: int = 0
+        self.dropped: int = 0
         self._bytes = 0
         self._clips: set[str] = set()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Final
 
 from .. import events as e
 from ..carrier import CloseKind
@@ -29,15 +28,10 @@ from .attempt import CLOSED, RENEWED, Attempt, ClientLink, Ending, PresenceLink,
 from .config import ClientConfig
 from .routes import Route, Routes
 from .session import HubSession
-from .steps import Dial, Run, Step, Stop, Wait
+from .steps import DIAL_TIMEOUT, SEND_TIMEOUT, Dial, Run, Step, Stop, Wait
 from .subscriptions import Filter
 
 __all__ = ["DIAL_TIMEOUT", "SEND_TIMEOUT", "ClientLink", "ClientStack", "Dial", "Run", "Step", "Stop", "Wait"]
-
-#: How long queued messages may take to leave when a client closes, in seconds.
-SEND_TIMEOUT: Final = 8.0
-#: Seconds that a dial may go without an answer: more than the drivers' own deadlines for name, TCP and TLS together.
-DIAL_TIMEOUT: Final = 60.0
 
 
 class ClientStack:
@@ -359,7 +353,7 @@ class ClientStack:
             case Accepted(token=token):
                 session.receipted(token)
             case e.Closed():
-                self._connection_closed(attempt, event, now)
+                self._leave(attempt, attempt.verdict_on_connection(event, now), now, event)
             case e.HubHello():
                 attempt.greeted = True
             case e.HandshakeCompleted() | e.Proven() | e.Skipped() | e.Message():
@@ -472,25 +466,13 @@ class ClientStack:
         ending = Ending(failure=failure, unsent=closed.unsent, by_peer=closed.kind, pause=closed.retry_after)
         self._end(attempt, ending, now)
 
-    def _connection_closed(self, attempt: Attempt, closed: e.Closed, now: float) -> None:
-        failure = attempt.verdict_on_connection(closed, now)
-        by_peer = closed.kind if closed.kind is CloseKind.FORGOTTEN else None
-        self._leave(attempt, failure, now, code=closed.code or 1000, reason=closed.reason, by_peer=by_peer)
-
-    def _leave(
-        self,
-        attempt: Attempt,
-        failure: Failure,
-        now: float,
-        *,
-        code: int = 1000,
-        reason: str = "",
-        by_peer: CloseKind | None = None,
-    ) -> None:
+    def _leave(self, attempt: Attempt, failure: Failure, now: float, closed: e.Closed | None = None) -> None:
         """End an attempt from our side, with whatever goodbye fits into one write."""
+        code, reason = (1000, "") if closed is None else (closed.code or 1000, closed.reason)
         goodbye, unsent = attempt.abandon(now, code=code, reason=reason)
         if attempt.run is not None:
             self._say_goodbye(attempt, goodbye, now)
+        by_peer = CloseKind.FORGOTTEN if closed is not None and closed.kind is CloseKind.FORGOTTEN else None
         self._end(attempt, Ending(failure=failure, unsent=unsent, by_peer=by_peer), now)
 
     def _say_goodbye(self, attempt: Attempt, goodbye: bytes, now: float) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from ..carrier import Target
+
+#: How long queued messages may take to leave when a client closes, in seconds.
+SEND_TIMEOUT: Final = 8.0
+#: Seconds that a dial may go without an answer: more than the drivers' own deadlines for name, TCP and TLS together.
+DIAL_TIMEOUT: Final = 60.0
 
 
 @frozen
