@@ -389,6 +389,8 @@ class HubSession:
                 with self._state:
                     self._client = made
                     _follow(made, self._wanted)
+                if hasattr(made, "on_state"):
+                    made.on_state(lambda state, error: self._news.set())
                 if self._shut:
                     raise _closed()
             except Exception as error:

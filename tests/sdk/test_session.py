@@ -325,9 +325,12 @@ async def test_close_before_anything(v3: Lab) -> None:
 
 async def test_a_link_that_ends_at_once_was_never_up(own: Lab) -> None:
     """Within the settle window a close after the hub spoke is a failed attempt, and nobody is told of a link."""
-    kept = Session(own, settle_seconds=PATIENCE)
+    kept, heard = Session(own, settle_seconds=PATIENCE), asyncio.Queue[str]()
+    kept.session.on("test.hello", lambda event: heard.put_nowait(event.data["text"]))
     connecting = asyncio.create_task(kept.session.connect())
     assert await asyncio.to_thread(own.hub.wait_for_connection, "shared")
+    await _tell(own, "early")
+    assert await heard.get() == "early"
     await asyncio.to_thread(own.hub.disconnect, "shared", code=1008)
     with pytest.raises(ThalovantConnectionError) as caught:
         await connecting
@@ -499,10 +502,18 @@ def test_waits_of_threads(own: Lab, threaded: Callable[..., HubSession], clients
     assert session.ask("hi").text == "You said: hi"
 
 
-def test_a_warm_session(own: Lab, threaded: Callable[..., HubSession]) -> None:
-    """It connects by itself, and again after a call lost the client."""
-    session = threaded()
-    assert own.hub.wait_for_connection("shared")
+def test_a_warm_session(own: Lab, threaded: Callable[..., HubSession], clients: list[ThalovantClient]) -> None:
+    """It connects by itself, and again when the hub or a call ended the link."""
+    session, heard = threaded(), queue.SimpleQueue[str]()
+    session.on("test.hello", lambda event: heard.put(event.name))
+    assert own.hub.wait_for_connection("shared", timeout=PATIENCE)
+    assert session.ask("hi").text == "You said: hi"
+    own.hub.disconnect("shared", code=1001)
+    clients[0].wait_closed()
+    assert own.hub.wait_for_connection("shared", timeout=PATIENCE)
+    assert session.ask("hi").text == "You said: hi"  # waits for who connects
+    own.hub.emit_to("shared", "test.hello", {})
+    assert heard.get(timeout=PATIENCE) == "test.hello"
     with pytest.raises(ThalovantTimeoutError):
         session.ask("hang", timeout=0.05)
     assert own.hub.wait_for_connection("shared")
