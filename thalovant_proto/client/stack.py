@@ -167,10 +167,7 @@ class ClientStack:
         return ask
 
     def cancel(self, token: int) -> Delivery | None:
-        """Give up an ask or a message without an outcome; how far it came, None if it is over or unknown.
-
-        `no` is certain: it will not travel.
-        """
+        """Give up an ask or a message: how far it came (`no`: it will not travel), None if it is over or unknown."""
         return self._session.cancel(token)
 
     def subscribe(
