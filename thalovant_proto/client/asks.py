@@ -340,7 +340,9 @@ class Asks:
 def _fits(session_id: str | None, event: e.Bus, own_session: str | None) -> bool:
     """Whether an event without a request id can be meant for an ask of this session."""
     found = event.session_id
-    return found is None or any(e.same_session(found, one) for one in (own_session, session_id))
+    if found is None or session_id is None:
+        return True
+    return any(e.same_session(found, one) for one in (own_session, session_id))
 
 
 def _due(ask: Ask) -> float:
