@@ -88,6 +88,31 @@ def test_code_is_the_peers_word(kind):
     assert (kind("m", code="its_word").code, kind("m", code="its_word").name) == ("its_word", kind.name)
 
 
+API = {"status_code": 502, "code": "c", "detail": "d", "problem": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        *((kind, API) for kind in KINDS if issubclass(kind, ThalovantAPIError)),
+        (ThalovantAlreadyLinkedError, {**API, "client_id": "i"}),
+        (ThalovantDeviceLoginPending, {**API, "interval": 7.0}),
+        (ThalovantAdmissionFailedError, {**API, "error_code": "e"}),
+        (ThalovantClientKeyRejectedError, {"key_folder": "/p", "other_key_folder": "/o"}),
+        (ThalovantPolicyDeniedError, {"code": "c", "reason": "r", "allowed": ("a",), "quota": None}),
+    ],
+)
+def test_keywords_are_attributes(kind, given):
+    """What a program gives by name it finds by that name; None where it gives nothing. Only the text has a place."""
+    error = kind("x", **given)
+    unsaid = {"code": "", "reason": "", "allowed": ()} if kind is ThalovantPolicyDeniedError else {"interval": 5.0}
+
+    assert {name: getattr(error, name) for name in given} == given
+    assert {name: getattr(kind("x"), name) for name in given} == {name: unsaid.get(name) for name in given}
+    with pytest.raises(TypeError):
+        kind("x", *given.values())
+
+
 def test_details():
     """What a raiser knows better than the class."""
     error = ThalovantConnectionError("gone", name="dns", hint="Check the name.", retryable=False, delivery="no")

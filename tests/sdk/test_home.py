@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, strategies as st
 
+from tests.loops import VirtualLoop
 from thalovant import (
     HOME_REQUEST,
     HOME_RESPONSE,
@@ -175,25 +176,6 @@ def test_request():
 # --- time ---
 
 
-class Ahead(asyncio.SelectorEventLoop):
-    """Time passes only where everybody waits, and then at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed = 0.0
-        select = self._selector.select
-
-        def ahead(timeout: float | None) -> Any:
-            ready = select(0 if timeout else timeout)
-            self.passed += timeout if timeout and not ready else 0
-            return ready
-
-        self._selector.select = ahead
-
-    def time(self) -> float:
-        return self.passed
-
-
 @pytest.mark.parametrize(
     ("handler_takes", "timeout", "reply_takes", "sent"),
     [
@@ -225,7 +207,7 @@ def test_deadline(handler_takes, timeout, reply_takes, sent, stubborn):
         found = await answer_home_request(client, event(), handler, timeout=timeout, hub_timeout=4)
         return found, asyncio.get_running_loop().time()
 
-    with asyncio.Runner(loop_factory=Ahead) as runner:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         found, ended = runner.run(answered())
 
     assert (found, [data for _, data in client.replies]) == (sent, [] if sent is None else [sent])
@@ -252,7 +234,7 @@ def test_requests_are_answered_side_by_side():
         assert client.handlers == []
         return sorted(int(data["speech"]) for _, data in client.replies)
 
-    with asyncio.Runner(loop_factory=Ahead) as runner:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         assert runner.run(ask()) == list(range(home.MAX_REQUESTS))
 
 
