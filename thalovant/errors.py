@@ -213,7 +213,7 @@ class ThalovantRuntimeError(ThalovantError, RuntimeError):
     name = "runtime"
 
 
-class Event(Protocol):
+class EventLike(Protocol):
     """A `ThalovantEvent`, or anything with its data."""
 
     @property
@@ -289,7 +289,7 @@ class ThalovantPolicyDeniedError(ThalovantRuntimeError):
         )
 
     @classmethod
-    def from_event(cls, event: Event, *, delivery: Delivery | None = "yes") -> ThalovantPolicyDeniedError:
+    def from_event(cls, event: EventLike, *, delivery: Delivery | None = "yes") -> ThalovantPolicyDeniedError:
         """The error for a `hive.policy.denied` event."""
         data = event.data
         allowed = _nested(data).get("allowed")

@@ -16,8 +16,10 @@ from thalovant import (
     ThalovantUnansweredError,
     build_location,
 )
+from thalovant._client.listening import event_filter
 from thalovant.events import failure_error
 from thalovant.hub.skills.turn import Turn
+from thalovant_proto.events import Bus
 
 from .lab import Lab
 
@@ -205,6 +207,16 @@ async def test_second_query_with_a_request_id(v3: Lab) -> None:
         await client.emit("test.go", {"gate": "same"})
         assert (await first).text == "one two"
     assert v3.heard("never sent") == []
+
+
+@pytest.mark.parametrize(("session", "heard"), [("own", True), ("hub:own", True), ("other", False), (None, True)])
+def test_session_of_a_legacy_hub(session: str | None, heard: bool) -> None:
+    """Its one session is everybody's, in a namespace too."""
+    matches = event_filter(None, "S", None, None, ThalovantEvent, own_session=lambda: "own")
+    context = {} if session is None else {"session": {"session_id": session}}
+
+    assert matches is not None
+    assert matches(Bus(type="speak", context=context)) is heard
 
 
 async def test_conversation_hears_through_a_namespace(own: Lab) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
-from thalovant_proto.events import request_id_of
+from thalovant_proto.events import request_id_of, same_session
 
 from .. import logs
 from .._internal.error_mapping import out_of_time
@@ -145,7 +145,7 @@ def event_filter(
 
     def matches(bus: Bus) -> bool:
         event = kind.from_bus(bus)
-        if (own := own_session()) is not None and event.session_id == own:
+        if (found := event.session_id) is not None and same_session(found, own_session()):
             fits = event.matches_context(request_id=request_id or request_id_of(context or {}))
         else:
             fits = event.matches_context(context, session_id=session_id, request_id=request_id)
