@@ -23,7 +23,7 @@ from ..outcomes import Connected, Delivery, Outcome, SessionState, StateChanged,
 from ..trust import Trust
 from .asks import Ask, Asks
 from .attempt import Ending
-from .backoff import Redial
+from .backoff import YOUNG_CAP, Redial
 from .config import ClientConfig
 from .message_context import message_context, new_request_id
 from .routes import Routes
@@ -57,6 +57,7 @@ class HubSession:
         self._failure: Failure | None = None
         self._redial = Redial(entropy)
         self._dial_at: float | None = None
+        self._dialed_at = self._rests_until = -inf
         self._attempting = False
         self._attempts_left: float = 0
         self._ever_up = False
@@ -119,8 +120,9 @@ class HubSession:
         if self.state is SessionState.CLOSING:
             self._reopen = True
         if self.state is SessionState.WAITING and self.exhausted:
-            self._redial, self._attempts_left, self._dial_at = Redial(self._entropy), self._attempts, now
+            self._redial, self._attempts_left = Redial(self._entropy), self._attempts
         if self.state not in _OVER:
+            self._hurry(now)
             return
         self._redial = Redial(self._entropy)
         self.routes.begin()
@@ -133,7 +135,7 @@ class HubSession:
 
     def send(self, message: e.Message, now: float) -> int:
         """Queue a message; returns its token. Raises `LocalProtocolError` if closed or the queue is full."""
-        token = self._put(self._routed(message) if isinstance(message, e.Bus) else message)
+        token = self._put(self._routed(message) if isinstance(message, e.Bus) else message, now)
         self._subscriptions.expect(now)
         return token
 
@@ -155,7 +157,7 @@ class HubSession:
             query_id=query_id,
             reports_pieces=pieces,
         )
-        self._put(ask.frame, ask=True)
+        self._put(ask.frame, now, ask=True)
         self._asks.start(ask)
         return ask.id
 
@@ -230,7 +232,7 @@ class HubSession:
 
     def attempt_started(self) -> None:
         """The stack has a link and wants a socket for it."""
-        self._dial_at = None
+        self._dialed_at, self._dial_at = self._dial_at or 0.0, None
         self._attempting = True
         self._enter(SessionState.CONNECTING)
 
@@ -313,7 +315,14 @@ class HubSession:
         elif (end := self._ends(verdict, now, had_keys=had_keys)) is not None:
             self._stop(end, verdict)
         else:
-            self._wait(max(self._next_dial(verdict.kind, now), rests_until, self.routes.rested()), verdict)
+            ladder, rests_until = self._next_dial(verdict.kind, now), max(rests_until, self.routes.rested())
+            self._rests_until = max(ladder, rests_until) if verdict.kind is FailureKind.FORGOTTEN else rests_until
+            self._wait(max(ladder, rests_until), verdict)
+
+    def _hurry(self, now: float) -> None:
+        """Dial for a caller, whatever the ladder says; but in no circle, and not before the hub wants to be asked."""
+        if self.state is SessionState.WAITING and self._dial_at is not None:
+            self._dial_at = min(self._dial_at, max(now, self._rests_until, self._dialed_at + YOUNG_CAP))
 
     def _wait(self, until: float, failure: Failure) -> None:
         self._failure = failure
@@ -467,12 +476,13 @@ class HubSession:
         self._last_id += 1
         return self._last_id
 
-    def _put(self, message: e.Message, *, ask: bool = False) -> int:
+    def _put(self, message: e.Message, now: float, *, ask: bool = False) -> int:
         if self.state in _OVER or self.state is SessionState.CLOSING:
             why, code = f"nothing can be sent while the session is {self.state.value}", "not_open"
             raise LocalProtocolError(why, code=code, hint="open it anew, then send")
         token = self._next_id()
         self.queue.put(Outgoing(token=token, message=message, ask=ask))
+        self._hurry(now)
         return token
 
     def _routed(self, message: e.Bus, request_id: str | None = None) -> e.Bus:

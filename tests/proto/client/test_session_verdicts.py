@@ -301,6 +301,46 @@ def test_outage_is_waited_for_in_growing_steps():
     assert world.stack.state is READY
 
 
+@pytest.mark.parametrize("call", ["ask", "send", "open"])
+def test_caller_does_not_wait_for_the_ladder(call):
+    """Whoever wants something now finds a hub that came back; many such callers dial it twice a second at most."""
+    calls = {
+        "ask": lambda: world.ask(e.Utterance(text="hi")),
+        "send": lambda: world.send(e.Ping()),
+        "open": lambda: world.open(),
+    }
+    world = ready()
+    world.hub.listening = False
+    world.lose().advance(300)
+    tries = len(world.dials)
+    for _ in range(5):
+        calls[call]()
+    assert len(world.dials) <= tries + 1
+
+    world.hub.listening = True
+    calls[call]()
+    assert world.advance(0.5).stack.state is READY
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "rest"), [(CloseKind.LOST, {"retry_after": 20.0}, 20), (CloseKind.FORGOTTEN, {}, 60)]
+)
+def test_caller_does_not_disturb_a_hub_that_rests(kind, words, rest):
+    """What the hub asked for, and what must not go round in circles, holds for callers too."""
+    world = framed()
+    start = world.now
+    for _ in range(4 if kind is CloseKind.FORGOTTEN else 1):
+        ends(world, kind, **words)
+    tries = len(world.dials)
+
+    world.advance(rest - 1)
+    world.ask(e.Utterance(text="hi"))
+    world.advance(0.5)
+
+    assert (len(world.dials), world.now - start < rest) == (tries, True)
+    assert world.advance(1).stack.state is READY
+
+
 def test_hub_that_throws_us_out_at_once_is_not_dialed_in_a_circle():
     """Proven and gone, again and again: the pauses grow as if it had never worked."""
     world = framed()
