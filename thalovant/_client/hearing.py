@@ -72,7 +72,7 @@ class Hearing:
         from ..subscriptions import AsyncThalovantSubscription
 
         subscription = AsyncThalovantSubscription("binary", handler)
-        end = self._session.on_frame(subscription._deliver_binary, Binary)
+        end = self._session.frames.add(Binary, subscription._deliver_binary)
         subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
         return subscription
 
@@ -91,7 +91,7 @@ class Hearing:
             raise ValueError(f"on_hive() takes one of {', '.join(HIVE_KINDS)}, not {kind!r}")
         subscription = AsyncThalovantSubscription(kind, handler)
         frames: type[wire.Message] = getattr(wire, kind.capitalize())
-        end = self._session.on_frame(subscription._deliver_frame, frames)
+        end = self._session.frames.add(frames, subscription._deliver_frame)
         subscription._closes_with(self._session.wait_for_hub(end, self._connect_within))
         return subscription
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import warnings
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +35,7 @@ from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeE
 from ..models import ThalovantConnectionInfo
 from .saving import Saving
 from .timings import Outages, Timings
-from .waiters import Ask, Callers, Subscribers
+from .waiters import Ask, Callers, Frames, Subscribers
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -74,7 +72,7 @@ class ClientSession:
         self._subscribers = Subscribers()
         self._waiting: set[object] = set()  # subscriptions that wait for the hub, however long it takes
         self.on_state: set[StateHandler] = set()
-        self._on_frame: defaultdict[type, dict[Callable[[Any], None], None]] = defaultdict(dict)  # in order
+        self.frames = Frames()
         self.on_handled: Callable[[str | None, wire.Bus], None] | None = None
         self._begin_anew()
 
@@ -90,7 +88,6 @@ class ClientSession:
         self._outages = Outages()
         self._callers = Callers()
         self._timings = Timings()
-        self._skip_level = logging.WARNING  # for the first of a connection
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The running loop, which is ours from now on."""
@@ -313,9 +310,7 @@ class ClientSession:
     def info(self) -> ThalovantConnectionInfo:
         """The history of the present connection, or the reason why there is none."""
         state = SessionState.IDLE if self._stack is None else self._stack.state
-        error = self.last_error
-        last_error = None if error is None else str(error)
-        return self._timings.info(state, websocket=self.protocol == "wss", last_error=last_error)
+        return self._timings.info(state, websocket=self.protocol == "wss", error=self.last_error)
 
     # --- messages ---
 
@@ -402,17 +397,6 @@ class ClientSession:
         self.wake()
         return end
 
-    def on_frame(self, hear: Callable[[Any], None], *kinds: type[wire.Message]) -> Callable[[], None]:
-        """Have messages of these kinds, which are no bus messages, handed over; returns the way to end it."""
-        for kind in kinds:
-            self._on_frame[kind][hear] = None
-
-        def end() -> None:
-            for kind in kinds:
-                self._on_frame[kind].pop(hear, None)
-
-        return end
-
     @property
     def own_session(self) -> str | None:
         """The session id that a legacy hub answers with whatever the request said; None on newer hubs."""
@@ -455,13 +439,9 @@ class ClientSession:
             case TrustChanged(trust=trust):
                 self._saving.save(trust)
             case wire.Skipped(reason=reason):
-                logs.link.log(self._skip_level, "%s sent what is no message: %s", self._place, reason)
-                self._skip_level = logging.DEBUG
-            case wire.Rendezvous(payload={"status": "error"}):
-                pass  # the answer to one of ours, which only asks whether the hub is there
+                self._outages.skipped(self._place, reason)
             case wire.Message():
-                for hear in tuple(self._on_frame[type(outcome)]):
-                    hear(outcome)
+                self.frames.deliver(outcome)
             case outcomes.AskHandled(session_id=session_id, event=event) if self.on_handled is not None:
                 self.on_handled(session_id, event)
             case _:
@@ -472,7 +452,7 @@ class ClientSession:
         seeks = self._stack is not None and (self._stack.exhausted or self._plan.config.attempts is None)
         self._outages.tell(state, self._place, error, seeks=seeks)
         if state is SessionState.CONNECTING:
-            self._timings, self._skip_level = Timings.begin(self._now), logging.WARNING
+            self._timings = Timings.begin(self._now)
         elif state is SessionState.HANDSHAKE:
             self._timings.opened = self._now
         elif state is SessionState.WAITING and seeks and self._plan.config.attempts is not None and error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from attrs import define
@@ -49,7 +50,7 @@ class Timings:
         """The connection is there for use."""
         self.connected, self.connected_at = now, datetime.now(UTC)
 
-    def info(self, state: SessionState, *, websocket: bool, last_error: str | None) -> ThalovantConnectionInfo:
+    def info(self, state: SessionState, *, websocket: bool, error: Exception | None) -> ThalovantConnectionInfo:
         """All of it, for users."""
         phase = _PHASES[state]
         if state is SessionState.CONNECTING and self.socket is not None:
@@ -62,7 +63,7 @@ class Timings:
             socket_open_ms=_ms(self.started, self.opened) if websocket else None,
             handshake_ms=_ms(self.opened, self.completed),
             connect_ms=_ms(self.started, self.connected),
-            last_error=last_error,
+            last_error=None if error is None else str(error),
         )
 
 
@@ -84,9 +85,17 @@ class Outages:
     was_up: bool = False
     tries: int = 0  # that a connection has waited for
     told: bool = False
+    skips: int = 0  # of this connection
+
+    def skipped(self, place: str, reason: str) -> None:
+        """A frame held no message. A hub that goes on so is named once for each connection."""
+        self.skips += 1
+        level = logging.WARNING if self.skips == 1 else logging.DEBUG
+        logs.link.log(level, "%s sent what is no message: %s", place, reason)
 
     def tell(self, state: SessionState, place: str, error: Exception | None, *, seeks: bool) -> None:
         """The session is in `state`, because of `error`; whether it `seeks` a first connection until it is there."""
+        self.skips = 0 if state is SessionState.CONNECTING else self.skips
         if state is SessionState.READY:
             if self.told:
                 logs.client.info("Connected to %s%s.", place, " again" if self.was_up else "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from thalovant_proto.events import Message, Rendezvous
 from thalovant_proto.outcomes import AskEnded, AskFailed, AskPiece, Delivered, Delivery, SendFailed, Sent
 
 from .._internal.error_mapping import ask_error, send_error
@@ -142,6 +144,28 @@ class Subscribers:
         self._all.remove(subscription)
         if self._by_id.pop(subscription.id, None) is not None and self._stack is not None:
             self._stack.unsubscribe(subscription.id)
+
+
+class Frames:
+    """Who hears messages that are no bus messages, by their kind. They outlive stacks, too."""
+
+    def __init__(self) -> None:
+        self._by_kind: defaultdict[type, dict[Callable[[Any], None], None]] = defaultdict(dict)  # in order
+
+    def add(self, kind: type[Message], hear: Callable[[Any], None]) -> Callable[[], None]:
+        """Have those of a kind handed over; the function returned ends it."""
+        self._by_kind[kind][hear] = None
+        return lambda: self._remove(kind, hear)
+
+    def deliver(self, frame: Message) -> None:
+        """Hand one over, but the answer to a rendezvous of ours, which only asks whether the hub is there."""
+        if isinstance(frame, Rendezvous) and frame.payload.get("status") == "error":
+            return
+        for hear in tuple(self._by_kind[type(frame)]):
+            hear(frame)
+
+    def _remove(self, kind: type[Message], hear: Callable[[Any], None]) -> None:
+        self._by_kind[kind].pop(hear, None)
 
 
 def _settle(future: asyncio.Future[Any], result: object) -> None:
