@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, strategies as st
 
+from tests.hub.listeners.relay import Relay
 from tests.loops import VirtualLoop
 from thalovant import (
     HOME_REQUEST,
@@ -23,7 +24,7 @@ from thalovant import (
 )
 from thalovant.home import answer_home_request, decode_references, home_response, plain_speech
 
-from .lab import ALLOWED, PATIENCE, Lab, run
+from .lab import ALLOWED, PATIENCE, Lab, States, run
 
 # --- speech ---
 
@@ -300,8 +301,8 @@ async def test_four_stuck_handlers() -> None:
 # --- with a hub ---
 
 
-async def test_hub_is_answered(v3: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """The request comes by the hub and the response goes back in its session; a hub that refuses it is no end."""
+async def test_hub_is_answered(v3: Lab) -> None:
+    """The request comes by the hub and the response goes back in its session, one after the other."""
     identity = v3.identity("home", allowed=(*ALLOWED, HOME_RESPONSE))
     async with AsyncThalovantClient(identity, noise_state_dir=v3.state_dir("home")) as client:
         end = answer_home_requests(client, lambda request: f"{request.utterance}: done")
@@ -314,3 +315,34 @@ async def test_hub_is_answered(v3: Lab, caplog: pytest.LogCaptureFixture) -> Non
             assert heard.data["speech"] == f"{number}: done"
             assert heard.session_id == "s"
         end()
+
+
+@pytest.mark.parametrize("in_time", [False, True])
+@pytest.mark.parametrize(("protocol", "others"), [("wss", 12), ("https", 1), ("mqtt", 12)])
+async def test_reply_behind_another_message(v3: Lab, protocol: str, others: int, in_time: bool) -> None:
+    """At the end of its time it is taken back: never sent later, and the link is as it was."""
+    identity = v3.identity("home", allowed=(*ALLOWED, HOME_RESPONSE))
+    id = f"{protocol} {in_time}"
+    options: dict[str, Any] = {"protocol": protocol, "noise_state_dir": v3.state_dir("home"), "send_timeout": PATIENCE}
+    with Relay(identity, protocol=protocol) as relay:
+        async with AsyncThalovantClient(relay.identity, **options) as client:
+            states = States(client)
+            relay.hold()
+            loop = asyncio.get_running_loop()
+            busy = [loop.create_task(client.send_binary(bytes(700_000), "file")) for _ in range(others)]
+
+            async def handler(request: HomeRequest) -> str:
+                if in_time:
+                    relay.go_on()
+                return "on"
+
+            bound = PATIENCE if in_time else 0.2
+            sent = await answer_home_request(client, event(request_id=id), handler, hub_timeout=bound)
+            relay.go_on()
+            await asyncio.gather(*busy)
+            await client.emit("test.note", {"after": id})
+            await asyncio.to_thread(v3.hub.wait_for, "test.note", predicate=lambda one: one.data.get("after") == id)
+            assert states.names == ["ready"]
+            assert (await client.connection_info()).last_error is None
+    heard = [one.data for one in v3.hub.heard if one.name == HOME_RESPONSE and one.data["request_id"] == id]
+    assert (sent, heard) == ((None, []) if not in_time else (heard[0], [{**DONE, "request_id": id, "speech": "on"}]))

@@ -30,6 +30,8 @@ class Relay:
         self._threads = [threading.Thread(target=self._accept)]
         self._hears = threading.Event()  # the client does
         self._hears.set()
+        self._takes = threading.Event()  # what the client says
+        self._takes.set()
         self._deafened = False
         self.lost = threading.Event()  # something that the hub said
         url = f"{parts.scheme}://{parts.hostname}:{self._listener.getsockname()[1]}"
@@ -58,6 +60,14 @@ class Relay:
             self._deafened = True
             self._hears.clear()
 
+    def hold(self) -> None:
+        """Take nothing more of what the client says, until `go_on`."""
+        self._takes.clear()
+
+    def go_on(self) -> None:
+        """Take what the client says, what waits included."""
+        self._takes.set()
+
     def cut(self) -> None:
         """Break all connections; the next ones are good."""
         sockets, self._sockets = self._sockets, []
@@ -67,6 +77,7 @@ class Relay:
                 sock.shutdown(socket.SHUT_RD)  # wakes who reads from it
             sock.close()
         self._hears.set()
+        self._takes.set()
 
     def _accept(self) -> None:
         while True:
@@ -84,6 +95,8 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket, down: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
+                if not down:
+                    self._takes.wait(PATIENCE)
                 if self._hears.is_set() or not down:
                     sink.sendall(data)
                 else:
