@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import queue
+import threading
 import zlib
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from thalovant import ThalovantBinary
 from thalovant.events import BINARY_FILE, BINARY_TTS_AUDIO, MEDIA_EVENTS
+from thalovant.hub import Turn
+from thalovant.subscriptions import HANDLER_BUFFER
 from thalovant_proto import events as wire
 from thalovant_proto.codec import wire1
 from thalovant_proto.codec.envelope import parse_sealed
@@ -182,6 +185,26 @@ def test_unasked(v3: Lab) -> None:
     assert sent == [1, 1, 1, 0]
     assert [(one.kind, one.data) for one in got] == [("tts_audio", b"RIFF"), ("file", b"text"), ("binary:9", b"")]
     assert (got[0].utterance, got[0].lang, got[1].file_name) == ("Hi.", "en-us", "x.txt")
+
+
+def test_a_flood(v3: Lab) -> None:
+    """Of bytes for a handler that hangs: it loses the oldest, and nobody else notices."""
+    hangs, count = threading.Event(), 10_000
+
+    @v3.hub.on("test.note")
+    async def flood(turn: Turn) -> None:
+        for _ in range(turn.data.get("bytes", 0)):
+            await turn.send_binary(b"x")
+        await turn.emit("test.flooded")
+
+    with v3.client() as client:
+        subscription = client.on_binary(lambda binary: hangs.wait(PATIENCE))
+        client.emit("test.note", {"bytes": count})
+        client.wait_for_event("test.flooded", timeout=PATIENCE)
+        assert subscription.dropped == count - 1 - HANDLER_BUFFER
+        subscription()
+        hangs.set()
+        assert client.ask("say go on").text == "go on"
 
 
 @pytest.mark.parametrize(("kind", "number"), [("STT_HANDLE", 5), ("stt_audio_handle", 5), ("binary:9", 9), (0, 0)])

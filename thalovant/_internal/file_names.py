@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 
@@ -13,7 +12,8 @@ def base_name(name: str) -> str:
     A peer chooses it, so that it may lead nowhere else and do nothing to a terminal (security.md §12).
     """
     shown = "".join(filter(str.isprintable, name))
-    bare = PurePosixPath(PureWindowsPath(shown).name).name.strip()
+    bare = shown.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    bare = (bare[2:] if bare[1:2] == ":" else bare).strip()  # without the letter of a drive
     return "" if bare in (".", "..") else bare
 
 
