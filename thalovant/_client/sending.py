@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..context import reply_context, request_context
 
 if TYPE_CHECKING:
-    from thalovant_proto.events import PayloadMessage
-
     from ..events import AudioSource, ThalovantEvent
     from .messages import Messages
     from .session import ClientSession
@@ -94,25 +92,19 @@ class Sending:
 
         Raises `ValueError` for a blank type. A hub closes the connection of a client that may not do this.
         """
-        from thalovant_proto.events import Propagate
-
-        await self._spread(Propagate, event_type, data, context)
+        await self._spread("Propagate", event_type, data, context)
 
     async def escalate(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Send an event to the hub and to the hubs above it. Like `propagate` otherwise."""
-        from thalovant_proto.events import Escalate
-
-        await self._spread(Escalate, event_type, data, context)
+        await self._spread("Escalate", event_type, data, context)
 
     async def broadcast(
         self, event_type: str, data: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> None:
         """Send an event to all other clients of the hub, as an administrator of it. Like `propagate` otherwise."""
-        from thalovant_proto.events import Broadcast
-
-        await self._spread(Broadcast, event_type, data, context)
+        await self._spread("Broadcast", event_type, data, context)
 
     async def reply(
         self,
@@ -177,13 +169,10 @@ class Sending:
                 await self._session.send(message, self._send_timeout)
 
     async def _spread(
-        self,
-        kind: type[PayloadMessage],
-        event_type: str,
-        data: Mapping[str, Any] | None,
-        context: Mapping[str, Any] | None,
+        self, kind: str, event_type: str, data: Mapping[str, Any] | None, context: Mapping[str, Any] | None
     ) -> None:
+        from thalovant_proto import events as wire
         from thalovant_proto.codec.envelope import envelope_of
 
-        inner = self._messages.emitted(kind.msg_type, event_type, data, context)
-        await self._session.send(kind(payload=envelope_of(inner)), self._send_timeout)
+        inner = self._messages.emitted(kind.lower(), event_type, data, context)
+        await self._session.send(getattr(wire, kind)(payload=envelope_of(inner)), self._send_timeout)

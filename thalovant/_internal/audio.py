@@ -7,7 +7,6 @@ import os
 import wave
 from asyncio import wrap_future
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,7 +70,8 @@ class Sound:
             step = max(PIECE - PIECE % self._width, self._width)
             for start in range(0, size, step):
                 yield self._message(self._held[start : min(start + step, size)])
-            self._drop(size)
+            del self._held[:size]
+            self._left = None if self._left is None else self._left - size
         elif size > DEFAULT_LIMITS.reassembly:
             raise ValueError(f"what was said takes over {DEFAULT_LIMITS.reassembly} bytes: send it in parts")
         elif over and size:
@@ -83,11 +83,6 @@ class Sound:
         self._sent = True
         told = {"sample_rate": self._rate, "sample_width": self._width, **self._metadata}
         return binary("send_audio", data, self._kind, told)
-
-    def _drop(self, size: int) -> None:
-        del self._held[:size]
-        if self._left is not None:
-            self._left -= size
 
     def _begins(self, *, over: bool) -> bool:
         """Whether it is known where the sound begins; a WAV's header is gone then."""
@@ -150,7 +145,7 @@ def _pieces(source: Any) -> Iterator[bytes]:
             yield piece
     elif isinstance(source, AsyncIterable) or hasattr(source, "read"):
         raise TypeError("the source of a sound is asynchronous: use AsyncThalovantClient")
-    elif isinstance(source, Iterable) and not _is_buffer(source):
+    elif isinstance(source, Iterable) and not isinstance(source, bytes | bytearray | memoryview):
         yield from source
     else:
         yield source
@@ -159,12 +154,6 @@ def _pieces(source: Any) -> Iterator[bytes]:
 async def _reads(read: Any) -> AsyncIterator[bytes]:
     while piece := await read(READ):
         yield piece
-
-
-def _is_buffer(given: Any) -> bool:
-    with suppress(TypeError):
-        return bool(memoryview(given) is not None)
-    return False
 
 
 def _bytes(piece: Any) -> bytes:
