@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import struct
 import threading
 import wave
@@ -191,6 +192,15 @@ def test_lengths_that_lie(data: bytes, sent: bytes) -> None:
     """What is there is sent, up to what the WAV says, however it comes; half a sample is none."""
     assert cut(data) == sent
     assert cut(*(data[n : n + 50] for n in range(0, len(data), 50))) == sent
+
+
+@pytest.mark.parametrize("kind", ["raw_audio", "stt_handle"])
+@pytest.mark.parametrize("size", [99, 100])
+def test_a_source_without_end(kind: str, size: int) -> None:
+    """It is left where the sound of its WAV ends."""
+    assert cut(*[lying(size)[: 44 + 50]], kind=kind) == SOUND[:50]
+    endless = messages(itertools.chain([lying(size)], itertools.repeat(b"more")), Sound(kind))
+    assert b"".join(message.payload for message in endless) == SOUND[: size // 2 * 2]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Sound:
     @property
     def ended(self) -> bool:
         """Whether all of a WAV's sound was there, so that no more of its source is read."""
-        return self._left == 0
+        return self._left is not None and len(self._held) >= self._left
 
     def take(self, piece: bytes = b"", *, over: bool = False) -> Iterator[Binary]:
         """The messages that another piece completes; `over`: it is the last. Raises `ValueError` for no sound."""
