@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from thalovant._internal.audio import READ, Sound, messages
+from thalovant.testing import LocalHub
 from thalovant_proto.events import BinType
 
 from .lab import PATIENCE, Lab
@@ -40,28 +41,37 @@ def lying(size: int, whole: int = 0) -> bytes:
     )
 
 
-@pytest.fixture
-def arrived(v3: Lab) -> Iterator[Callable[[], Arrived]]:
+class Ears:
     """What a hub heard of one recording, which ends with a message of another kind."""
-    heard: dict[int, Arrived] = {}
-    ended = threading.Event()
 
-    for kind in (BinType.RAW_AUDIO, BinType.STT_TRANSCRIBE, BinType.STT_HANDLE):
-        v3.hub.on_binary(kind)(
-            lambda turn: heard.setdefault(turn.binary.bin_type, []).append(
-                (turn.binary.payload, dict(turn.binary.metadata))
-            )
-        )
-    v3.hub.on_binary(15)(lambda turn: ended.set())
+    def __init__(self, hub: LocalHub) -> None:
+        self.begin()
+        for kind in (BinType.RAW_AUDIO, BinType.STT_TRANSCRIBE, BinType.STT_HANDLE):
+            hub.on_binary(kind)(lambda turn: self._heard.append((turn.binary.payload, dict(turn.binary.metadata))))
+        hub.on_binary(15)(lambda turn: self._ended.set())
 
-    def all_of_it() -> Arrived:
-        assert ended.wait(PATIENCE)
-        (found,) = heard.values()
-        return found
+    def begin(self) -> None:
+        """Another recording."""
+        self._heard: Arrived = []
+        self._ended = threading.Event()
 
-    yield all_of_it
-    for number in (1, 4, 5, 15):
-        v3.hub._hub._skills.handlers(number).clear()
+    def all_of_it(self) -> Arrived:
+        """Once it has ended."""
+        assert self._ended.wait(PATIENCE)
+        return self._heard
+
+
+@pytest.fixture(scope="module")
+def ears(labs: Callable[[int], Lab]) -> Ears:
+    """Those of the hub that all tests share."""
+    return Ears(labs(3).hub)
+
+
+@pytest.fixture
+def arrived(ears: Ears) -> Callable[[], Arrived]:
+    """What the hub heard in this test."""
+    ears.begin()
+    return ears.all_of_it
 
 
 async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
