@@ -95,6 +95,27 @@ if TYPE_CHECKING:
         ThalovantIdentity as ThalovantIdentity,
         default_config_path as default_config_path,
     )
+    from .intents import (
+        HubIntent as HubIntent,
+        HubIntentInventory as HubIntentInventory,
+        HubSkillIntents as HubSkillIntents,
+        IntentDefinition as IntentDefinition,
+        IntentRegistration as IntentRegistration,
+        speakable as speakable,
+    )
+    from .inventory import (
+        Intent as Intent,
+        Inventory as Inventory,
+        InventoryCache as InventoryCache,
+        Skill as Skill,
+        common_affix as common_affix,
+        friendly_title as friendly_title,
+        humanize as humanize,
+        languages_present as languages_present,
+        sort_key as sort_key,
+        strip_affix as strip_affix,
+    )
+    from .listing import as_sentence as as_sentence
     from .models import (
         THALOVANT_CLAIMED_META_KEY as THALOVANT_CLAIMED_META_KEY,
         ThalovantConnectionInfo as ThalovantConnectionInfo,
@@ -156,6 +177,12 @@ _NAMES = {
     "home": "HomeAnswer HomeRequest answer_home_requests",
     "hubs": "hub_display_name",
     "identity": "MqttBrokerCredentials ThalovantIdentity default_config_path",
+    "intents": ("HubIntent HubIntentInventory HubSkillIntents IntentDefinition IntentRegistration speakable"),
+    "inventory": (
+        "Intent Inventory InventoryCache Skill common_affix friendly_title humanize languages_present sort_key "
+        "strip_affix"
+    ),
+    "listing": "as_sentence",
     "models": (
         "THALOVANT_CLAIMED_META_KEY ThalovantConnectionInfo ThalovantDoctorCheck ThalovantDoctorReport "
         "ThalovantHealth ThalovantReply"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from . import logs
 from ._client.hearing import Hearing
 from ._client.sending import Sending
+from ._client.understanding import Understanding
 from ._internal.options import (
     DEFAULT_USERAGENT,
     UNCLOSED,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 StateHandler: TypeAlias = Callable[[str, ThalovantError | None], object]
 
 
-class AsyncThalovantClient(Sending, Hearing, FromStored, AsyncOnly):
+class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnly):
     """Talks to one hub as one client identity, on the running asyncio loop.
 
     It connects by itself when something is asked of it, reconnects by itself when the hub or the network went away,

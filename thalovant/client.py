@@ -197,6 +197,12 @@ class ThalovantClient(FromStored, SyncOnly):
     listen: Final = giving_events(AsyncThalovantClient.listen)
     expect: Final = expecting(AsyncThalovantClient.expect)
 
+    # --- what the hub understands ---
+
+    intents: Final = blocking(AsyncThalovantClient.intents)
+    list_intents: Final = blocking(AsyncThalovantClient.list_intents)
+    describe_intent: Final = blocking(AsyncThalovantClient.describe_intent)
+
     # --- inside ---
 
     def _begin_anew(self) -> None:

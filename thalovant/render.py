@@ -217,7 +217,7 @@ def _choices(item: ThalovantDisplayItem) -> Iterator[tuple[str, str]]:
 def _text_lines(item: ThalovantDisplayItem) -> Iterator[str]:
     match item.kind:
         case "table":
-            yield from _table_lines(table_of(item.data))
+            yield from table_lines(table_of(item.data))
         case "choices":
             for number, (title, payload) in enumerate(_choices(item), 1):
                 sends = "" if payload == title else f" [{visible(payload)}]"
@@ -228,7 +228,8 @@ def _text_lines(item: ThalovantDisplayItem) -> Iterator[str]:
             yield f"{item.kind}: {label_of(item)} {_address(item)}".rstrip()
 
 
-def _table_lines(table: Table) -> Iterator[str]:
+def table_lines(table: Table) -> Iterator[str]:
+    """The lines of a table, in columns."""
     rows = [table.header, *table.rows] if table.header else list(table.rows)
     widths: list[int] = []
     for row in rows:

@@ -88,6 +88,12 @@ class Messages:
         built = message_context(self._with_metadata(context), self._config)
         return wire.bus(type=event_type, data=mapping(data, f"the data of {method}()"), context=built)
 
+    def inquiry(self, event_type: str, data: Mapping[str, Any], lang: str | None = None) -> wire.Bus:
+        """A question to the hub itself, of no session in particular and in no language unless it is given."""
+        request_id = new_request_id(os.urandom)
+        built = message_context(self._with_metadata(None), self._config, lang=lang, request_id=request_id)
+        return wire.bus(type=event_type, data=dict(data), context=built)
+
     def session_of(self, message: wire.Bus) -> str | None:
         """The session that the caller named; None for the client's own."""
         return None if message.session_id == self._config.session_id else message.session_id

@@ -25,6 +25,7 @@ COMMANDS = {
     "help": ("thalovant._commands.state", "Show the help of a command."),
     "hub": ("thalovant.hub.cli", "Start a hub on this machine."),
     "identity": ("thalovant._commands.identity", "The client's identity: show it, check it, see its protocols."),
+    "intents": ("thalovant._commands.intents", "Print what the hub understands."),
     "listen": ("thalovant._commands.talk", "Print events of the hub as they come, one a line."),
     "pins": ("thalovant._commands.pins", "The keys of hubs that this client trusts."),
     "utter": ("thalovant._commands.talk", "Say TEXT to the hub without waiting for an answer."),

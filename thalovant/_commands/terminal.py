@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
-from ..render import label_of, safe_url, table_of, to_text, visible
+from ..render import Table, label_of, safe_url, table_lines, table_of, to_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +72,15 @@ def show_reply(reply: ThalovantReply) -> None:
         say("\n".join(filter(None, (reply.text, to_text(media)))))
     else:
         say(to_text(media))
+
+
+def show_table(header: tuple[str, ...], rows: Iterable[Iterable[str]]) -> None:
+    """Write all rows of a table, each on one line."""
+    table = Table(header, tuple(tuple(map(visible, row)) for row in rows))
+    if is_screen(sys.stdout) and (console := _console(sys.stdout)) is not None:
+        _draw_table(console, table)
+    else:
+        say("\n".join(table_lines(table)))
 
 
 def is_screen(stream: TextIO | None) -> bool:
@@ -138,7 +147,7 @@ def _draw(console: Console, items: Iterable[ThalovantDisplayItem]) -> None:
     for item in items:
         match item.kind:
             case "table":
-                _draw_table(console, item)
+                _draw_table(console, table_of(item.data))
             case "image" | "attachment" if (url := safe_url(item.url)) is not None:
                 line = Text.assemble((f"{item.kind}: ", "dim"), (f"{label_of(item)} ", "bold"), (url, "blue underline"))
                 console.print(line, soft_wrap=True)
@@ -150,13 +159,12 @@ def _draw(console: Console, items: Iterable[ThalovantDisplayItem]) -> None:
                 console.print(Text(to_text([item])), soft_wrap=True)
 
 
-def _draw_table(console: Console, item: ThalovantDisplayItem) -> None:
-    from rich import box
-    from rich.table import Table
+def _draw_table(console: Console, table: Table) -> None:
+    from rich import box, table as rich_table
     from rich.text import Text
 
-    table = table_of(item.data)
-    drawn = Table(box=box.ROUNDED, show_header=bool(table.header), header_style="bold", caption=table.left_out or None)
+    drawn = rich_table.Table(box=box.ROUNDED, show_header=bool(table.header), header_style="bold")
+    drawn.caption = table.left_out or None
     for at in range(max(map(len, (table.header, *table.rows)))):
         drawn.add_column(Text(table.header[at] if at < len(table.header) else ""), overflow="fold")
     for row in table.rows:

@@ -37,8 +37,8 @@ class NotAFile(OSError):
     """A symbolic link, a folder or a device where a plain file must be."""
 
 
-def read_secret(path: Path, *, follow: bool = False, forbidden: int = 0o077) -> bytes:
-    """The file's bytes, at most `MAX_SIZE`.
+def read_secret(path: Path, *, follow: bool = False, forbidden: int = 0o077, limit: int = MAX_SIZE) -> bytes:
+    """The file's bytes, at most `limit`.
 
     `follow` takes symbolic links, as those that people and Kubernetes make for identity files; the file behind is held
     to the same rule. `forbidden` are the mode bits that must not be set.
@@ -55,10 +55,10 @@ def read_secret(path: Path, *, follow: bool = False, forbidden: int = 0o077) -> 
             raise NotAFile("it is not a plain file")
         if os.name == "posix" and status.st_mode & forbidden and not (follow and _is_projected(path)):
             raise TooPermissive("its mode lets others in")
-        if status.st_size > MAX_SIZE:
-            raise NotAFile(f"it is larger than {MAX_SIZE} bytes")
+        if status.st_size > limit:
+            raise NotAFile(f"it is larger than {limit} bytes")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_SIZE)
+            return file.read(limit)
     finally:
         os.close(descriptor)
 

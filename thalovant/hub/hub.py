@@ -276,9 +276,10 @@ class Hub:
         when: Callable[[TurnInfo], object] | None = None,
         fallback: bool = False,
         timeout: float | None = None,
+        lang: str = "en-us",
     ) -> Callable[[SkillFunction], Skill]:
         """Add a function as a skill, before or after `start`: `@hub.skill("light the {what}")`. See `skills.skill`."""
-        make = skill(*phrases, name=name, when=when, fallback=fallback, timeout=timeout)
+        make = skill(*phrases, name=name, when=when, fallback=fallback, timeout=timeout, lang=lang)
         return lambda function: self._skills.add(make(function))
 
     def add_skill(self, one: Skill) -> Skill:

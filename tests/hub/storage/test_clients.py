@@ -43,11 +43,12 @@ def test_a_client_gets_random_secrets() -> None:
 
 
 def test_a_client_is_what_was_asked_for() -> None:
-    """Defaults: Noise, utterances and status allowed, everything of the mesh but to broadcast."""
+    """Defaults: Noise, utterances, status and questions allowed, everything of the mesh but to broadcast."""
     client = Registry(Shelf()).add("kiosk")
 
     assert (client.id, client.name, client.site_id, client.generation) == (1, "kiosk", "kiosk", Generation.NOISE)
-    assert client.allowed == ("recognizer_loop:utterance", "ovos.utterance.handle", "thalovant.client.status")
+    assert client.allowed[:3] == ("recognizer_loop:utterance", "ovos.utterance.handle", "thalovant.client.status")
+    assert client.allowed[3:6] == ("ovos.intent.list", "ovos.intent.describe", "ovos.skills.list")
     assert client.allowed == DEFAULT_ALLOWED
     assert (client.admin, client.can_escalate, client.can_propagate) == (False, True, True)
     full = Registry(Shelf()).add("a", site_id="attic", generation=1, allowed=["x", "y", "x"], admin=True)

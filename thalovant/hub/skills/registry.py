@@ -32,6 +32,7 @@ class Skill:
     fallback: bool = False
     timeout: float | None = None
     help: str = ""
+    lang: str = "en-us"
     is_async: bool = field(init=False)
     _exact: frozenset[str] = field(init=False)
     _patterns: tuple[re.Pattern[str], ...] = field(init=False)
@@ -66,12 +67,14 @@ def skill(
     when: Callable[[TurnInfo], object] | None = None,
     fallback: bool = False,
     timeout: float | None = None,
+    lang: str = "en-us",
 ) -> Callable[[SkillFunction], Skill]:
     """Make a function a skill: `@skill("turn on the {what}")`.
 
     A phrase matches whatever the case and punctuation; `{what}` takes one or more words, found in `turn.slots`. `when`
     is asked with the turn where no phrase matches. A `fallback` is tried last and, with neither phrases nor `when`,
-    takes everything. `timeout` (seconds) is how long it may take instead of the hub's own.
+    takes everything. `timeout` (seconds) is how long it may take instead of the hub's own. `lang` is the language of
+    the phrases, for clients that ask what the hub understands; they match whatever a client says it speaks.
 
     Raises `ValueError` for a phrase without words or with a slot that has no name of its own.
     """
@@ -83,7 +86,7 @@ def skill(
     def decorate(function: SkillFunction) -> Skill:
         own = name or _name(function)
         about = (inspect.getdoc(function) or "").partition("\n")[0]
-        return Skill(own, function, phrases, when=when, fallback=fallback, timeout=timeout, help=about)
+        return Skill(own, function, phrases, when=when, fallback=fallback, timeout=timeout, help=about, lang=lang)
 
     return decorate
 

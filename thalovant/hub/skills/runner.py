@@ -24,6 +24,7 @@ from thalovant_proto import events as e
 from ..actions import HIVE, Request, RoutedPeer
 from ..router import UTTERANCES, busy
 from ..settings import Settings
+from . import introspection
 from .registry import Skill, SkillRegistry, words
 from .speech import InvalidSkillResult, NoAnswer, SkillFailure
 from .turn import SyncTurn, Turn
@@ -129,7 +130,9 @@ class SkillRunner:
             core = TurnState(self._outlet, request, conversation)
             core.answered()
             self._start(core, handler)
-        if request.query is not None and not handlers:
+        if not handlers and (told := introspection.answer(self._skills.skills, request.bus)) is not None:
+            self._outlet.send(request.peer, request.event(*told))
+        elif request.query is not None and not handlers:
             self._outlet.send(request.peer, *request.query.unanswered())
 
     def _show(self, watch: Callable[[TurnInfo], object], core: TurnState) -> None:

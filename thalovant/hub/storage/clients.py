@@ -15,9 +15,21 @@ from attrs import evolve, field, frozen
 from thalovant_proto.events import UTTERANCE, Generation
 from thalovant_proto.secret import Secret
 
+from ... import events as names
+
 STATUS: Final = "thalovant.client.status"
-#: What a new client may put on the bus: utterances under both names, and its status.
-DEFAULT_ALLOWED: Final = (UTTERANCE, "ovos.utterance.handle", STATUS)
+#: What a new client may put on the bus: utterances under both names, its status, and what the hub understands.
+DEFAULT_ALLOWED: Final = (
+    *(
+        UTTERANCE,
+        "ovos.utterance.handle",
+        STATUS,
+        names.EVENT_INTENT_LIST,
+        names.EVENT_INTENT_DESCRIBE,
+        names.EVENT_SKILLS_LIST,
+    ),
+    *(names.EVENT_PADATIOUS_MANIFEST_GET, names.EVENT_ADAPT_MANIFEST_GET),
+)
 MAX_NAME: Final = 64
 
 

@@ -1,0 +1,263 @@
+"""What a hub understands: its intents, the sentences that reach them, and the skills that take what nothing else takes.
+
+`ThalovantClient.intents` asks a hub; these are its answers, and the rules by which languages are matched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+from . import listing
+from ._internal.languages import NEAR, distance, fold, language_of, nearest, usual_form as _usual_form
+from ._internal.plain import Plain
+
+usual_form: Final = _usual_form
+
+#: The hub's own list of intents: sentences, by language.
+SOURCE_MANIFEST: Final = "intent-manifest"
+#: The lists of its engines: names only.
+SOURCE_ENGINES: Final = "engine-manifests"
+
+#: Rows and phrases of one answer that count; what a hub has beyond is not looked at.
+MAX_ROWS: Final = 10_000
+_ENGINES: Final = {"template": "padatious", "keyword": "adapt"}
+_PARTS: Final = re.compile(r"\{[^{}]*\}|[()\[\]|]|[^{}()\[\]|]+|[{}]")
+
+
+@dataclass(frozen=True)
+class IntentDefinition(Plain):
+    """One registration of an intent: `method` is "template" (sentences) or "keyword", `definition` what was registered.
+
+    Both are the hub's own words: treat `definition` as read-only, and nothing in it as given.
+    """
+
+    skill_id: str
+    intent_name: str
+    lang: str
+    method: str = "template"
+    definition: Mapping[str, Any] | None = None
+
+    _told = ("id", "engine", "phrases")
+
+    @property
+    def id(self) -> str:
+        """Skill and name, as in `weather:today`."""
+        return f"{self.skill_id}:{self.intent_name}"
+
+    @property
+    def engine(self) -> str:
+        """The engine that takes it: "padatious" for sentences, "adapt" for keywords."""
+        return _ENGINES.get(self.method, self.method)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The sentences that it was registered with, as patterns: see `speakable`."""
+        samples = (self.definition or {}).get("samples") if self.method == "template" else None
+        texts = samples[:MAX_ROWS] if isinstance(samples, list) else ()
+        return tuple(dict.fromkeys(one.strip() for one in texts if isinstance(one, str) and one.strip()))
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], **given: str) -> Self | None:
+        """The registration in a row of a hub's answer, which may leave out what is `given`; None for none."""
+        definition = own if isinstance(own := row.get("definition"), dict) and own else None
+        said = {key: value for key, value in {**(definition or {}), **row}.items() if isinstance(value, str)}
+        names = {key: said.get(key, "").strip() or given.get(key, "") for key in ("skill_id", "intent_name", "lang")}
+        method = said.get("method") or "template"
+        return (
+            cls(**names, method=method, definition=definition) if names["skill_id"] and names["intent_name"] else None
+        )
+
+
+@dataclass(frozen=True)
+class IntentRegistration(IntentDefinition):
+    """A row of a hub's list of intents; its `definition` is None unless the hub told it along."""
+
+    enabled: bool = True
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], **given: str) -> Self | None:
+        """The same; it is enabled unless the row says that it is not."""
+        made = super().from_row(row, **given)
+        return made if made is None or row.get("enabled") is not False else replace(made, enabled=False)
+
+
+@dataclass(frozen=True)
+class HubIntent(Plain):
+    """One intent: `phrases` are its sentences by language, in the order of the hub; empty for keyword intents."""
+
+    skill_id: str
+    name: str
+    engine: str
+    phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    enabled: bool = True
+
+    _told = ("id", "languages")
+
+    @property
+    def id(self) -> str:
+        """Skill and name, as in `weather:today`."""
+        return f"{self.skill_id}:{self.name}"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that were asked for and that it is registered in."""
+        return tuple(self.phrases)
+
+    def phrases_for(self, lang: str | None) -> tuple[str, ...]:
+        """Its sentences in a language, or in the nearest form of it that is there; without one in its first."""
+        found = next(iter(self.phrases), None) if lang is None else nearest(lang, self.phrases)
+        return () if found is None else tuple(self.phrases[found])
+
+    def examples(
+        self,
+        lang: str | None = None,
+        limit: int = 2,
+        *,
+        speakable: bool = False,
+        slots: Mapping[str, str] | None = None,
+        sentence: bool = False,
+    ) -> list[str]:
+        """Sentences worth showing: the best `limit`, or all in their order if it is 0.
+
+        `speakable` reads patterns as somebody says them, with `slots` filled; `sentence` writes them as sentences.
+
+            >>> HubIntent("weather", "today", "padatious", {"en-us": ("what is the weather (today|now)",)}).examples(
+            ...     speakable=True)
+            ['what is the weather today']
+        """
+        lang = next(iter(self.phrases), None) if lang is None else lang
+        found = listing.shown(self.phrases_for(lang), lang, limit)
+        if speakable:
+            found = list(dict.fromkeys(filter(None, (_spoken(one, slots, lang) for one in found))))
+        return [listing.as_sentence(one, lang) for one in found] if sentence else found
+
+
+@dataclass(frozen=True)
+class HubSkillIntents(Plain):
+    """The intents of one skill, by name."""
+
+    skill_id: str
+    intents: tuple[HubIntent, ...] = ()
+
+
+@dataclass(frozen=True)
+class HubFallback(Plain):
+    """A skill that takes what no intent takes. Hubs tell no priorities: `priority` is None."""
+
+    skill_id: str
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class HubIntentInventory(Plain):
+    """What a hub understands, by skill.
+
+    `languages` are those asked for. `listed_in` has the tag under which the hub lists one of them, where that is
+    another. `source` is `SOURCE_MANIFEST`, or `SOURCE_ENGINES` where the hub did not tell its sentences; `denied` then
+    names what it did not answer. `fallbacks` counts if `fallbacks_known`.
+    """
+
+    languages: tuple[str, ...]
+    skills: tuple[HubSkillIntents, ...] = ()
+    source: str = SOURCE_MANIFEST
+    listed_in: Mapping[str, str] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
+    fallbacks: tuple[HubFallback, ...] = ()
+    fallbacks_known: bool = False
+
+    _told = ("has_phrases",)
+
+    @property
+    def intents(self) -> tuple[HubIntent, ...]:
+        """The intents of all skills."""
+        return tuple(intent for skill in self.skills for intent in skill.intents)
+
+    @property
+    def has_phrases(self) -> bool:
+        """Whether there is a sentence at all."""
+        return any(any(one.phrases.values()) for one in self.intents)
+
+    def may_answer(self, lang: str) -> bool:
+        """Whether saying something in that language can lead to an answer.
+
+        False only if the hub has said that it has neither intents in it nor skills that take everything.
+        """
+        asked = nearest(lang, self.languages)
+        if asked is None or self.source != SOURCE_MANIFEST or not self.fallbacks_known or self.fallbacks:
+            return True
+        return any(one.enabled and asked in one.phrases for one in self.intents)
+
+
+def speakable(pattern: str, slots: Mapping[str, str] | None = None, lang: str | None = None) -> str:
+    """A pattern as somebody says it: the first of alternatives, nothing optional, slots filled or read as their name.
+
+    >>> speakable("[please] (turn|switch) on the {device_name}", {"device_name": "lamp"})
+    'turn on the lamp'
+    """
+    values = {**listing.slot_examples(lang), **(slots or {})}
+    out: list[str] = []
+    opened: list[tuple[str, int]] = []  # each bracket that is open, and where what is in it begins
+    left_out: int | None = None  # how many were open at the `|` whose other side is left out
+    for part in _PARTS.findall(pattern):  # one pass, whatever a hub has sent
+        if part in ("(", "["):
+            opened.append((part, len(out)))
+        elif part in (")", "]") and opened:
+            bracket, start = opened.pop()
+            left_out = None if left_out is not None and len(opened) < left_out else left_out
+            del out[start if bracket == "[" else len(out) :]
+        elif part == "|":
+            left_out = len(opened) if left_out is None else left_out
+        elif left_out is None:
+            name = part[1:-1].rpartition(":")[2].strip() if part[0] == "{" else ""
+            out.append(str(values.get(name, name.replace("_", " "))) if name else part)
+    return " ".join("".join(out).split())
+
+
+_spoken = speakable  # where the name is that of an option
+
+
+def same_language(one: str, other: str) -> bool:
+    """Whether two tags are the same but for case and separator.
+
+    >>> same_language("en_US", "en-us")
+    True
+    """
+    return fold(one) == fold(other)
+
+
+def nearest_hub_language(
+    asked: str, groups: Mapping[str, Sequence[IntentRegistration]], hub_lang: str | None = None
+) -> str | None:
+    """The language of a hub whose sentences to show for one that it has not. `groups` are its rows by language.
+
+    The same language in another region; else the hub's own; else the one with the most sentences. None without any.
+    """
+    kept = {lang: count for lang, rows in groups.items() if (count := sum(map(has_sentences, rows)))}
+    same = [lang for lang in kept if language_of(lang) == language_of(asked) or distance(asked, lang) <= NEAR]
+    if same:
+        return min(same, key=lambda lang: distance(asked, lang))
+    return nearest(hub_lang or "", kept) or max(kept, key=kept.__getitem__, default=None)
+
+
+def has_sentences(row: IntentRegistration) -> bool:
+    """Whether a row is of an intent that sentences reach now."""
+    return row.enabled and row.method == "template"
+
+
+def by_skill(listed: Mapping[str, Iterable[IntentRegistration]]) -> tuple[HubSkillIntents, ...]:
+    """The intents of these rows, which are by the language that was asked for, sorted."""
+    intents: dict[tuple[str, str], HubIntent] = {}
+    for lang, row in ((lang, row) for lang, rows in listed.items() for row in rows):
+        key = (row.skill_id, row.intent_name)
+        known = intents.get(key) or HubIntent(*key, row.engine, enabled=row.enabled)
+        engine = row.engine if has_sentences(row) else known.engine
+        texts = tuple(dict.fromkeys((*known.phrases.get(lang, ()), *row.phrases)))
+        phrases = {**known.phrases, lang: texts} if lang else {}
+        intents[key] = replace(known, engine=engine, phrases=phrases, enabled=known.enabled or row.enabled)
+    skills: dict[str, list[HubIntent]] = {}
+    for (skill_id, _), intent in sorted(intents.items()):
+        skills.setdefault(skill_id, []).append(intent)
+    return tuple(HubSkillIntents(skill_id, tuple(found)) for skill_id, found in skills.items())
