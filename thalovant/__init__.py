@@ -147,6 +147,11 @@ if TYPE_CHECKING:
         ThalovantExpectation as ThalovantExpectation,
         ThalovantSubscription as ThalovantSubscription,
     )
+    from .transport import (
+        HiveMindMQTTTransport as HiveMindMQTTTransport,
+        MqttTopicSet as MqttTopicSet,
+        mqtt_topics_for_identity as mqtt_topics_for_identity,
+    )
     from .trust_store import TrustStore as TrustStore
 
 # The public names of each module; a test compares this with the imports above.
@@ -196,6 +201,7 @@ _NAMES = {
     "subscriptions": (
         "AsyncThalovantExpectation AsyncThalovantSubscription ThalovantExpectation ThalovantSubscription"
     ),
+    "transport": "HiveMindMQTTTransport MqttTopicSet mqtt_topics_for_identity",
     "trust_store": "TrustStore",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -73,6 +73,10 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         allow_insecure: bool = False,
         allow_legacy: bool = False,
         retry: Literal["never", "idempotent"] = "never",
+        transport: Any = None,
+        empty_reply_wait_seconds: float = 5.0,
+        self_signed: bool = False,
+        session: object = None,
     ) -> None:
         """Make a client, which connects when it is first used. Times are in seconds.
 
@@ -87,6 +91,10 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         `allow_insecure` takes plain endpoints off this machine, `allow_legacy` handshakes before v3 over them.
         `retry="idempotent"`: an ask whose connection died is sent again with the same request id instead of failing;
         right where the hub's skills do no harm when run twice.
+        `transport`: an object with the methods of `thalovant.transport.Transport`, which carries everything in place of
+        the hub's own. `empty_reply_wait_seconds`: how long `ask` waits, at most, where nothing was said yet.
+        `self_signed`: any certificate of the hub will do, which lets anybody stand in for it; it warns. `session`: an
+        HTTP session of yours, accepted and left alone, as there is nothing here that needs one.
 
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
         `TypeError` for what is none, `ValueError` for options that cannot be meant.
@@ -97,11 +105,16 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         from .trust_store import TrustStore
 
         check_identity(identity, type(self).__name__)
+        if transport is not None:
+            from ._client.injected import InjectedSession, check_transport
+
+            check_transport(transport)
         check_times(
             connect_timeout=connect_timeout,
             handshake_timeout=handshake_timeout,
             send_timeout=send_timeout,
             reply_settle_seconds=reply_settle_seconds,
+            empty_reply_wait_seconds=empty_reply_wait_seconds,
         )
         if reconnect_attempts is not None:
             whole("reconnect_attempts", reconnect_attempts, 0)
@@ -120,17 +133,23 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
             retry=retry,
             allow_insecure=allow_insecure,
             allow_legacy=allow_legacy,
-            verified=ssl_context is None or verifies(ssl_context),
+            verified=not self_signed and (ssl_context is None or verifies(ssl_context)),
             headers=headers,
+            empty_wait=empty_reply_wait_seconds,
+            injected=transport is not None,
         )
         self._connect_once = (connect_timeout + handshake_timeout) * len(plan.protocols) + 1.0
         self._connect_within = None if reconnect_attempts is None else self._connect_once
-        store = TrustStore(noise_state_dir, identity)
         cert_file, key_file = client_cert_file, client_key_file
         if cert_file is None and key_file is None:
             cert_file, key_file = identity.client_cert_file, identity.client_key_file
-        context = tls_source(ca_file if ca_file is not None else identity.ca_file, ssl_context, cert_file, key_file)
-        self._session = ClientSession(plan, store=store, context=context)
+        ca_file = ca_file if ca_file is not None else identity.ca_file
+        if transport is None:
+            store = TrustStore(noise_state_dir, identity)
+            context = tls_source(ca_file, ssl_context, cert_file, key_file, self_signed=self_signed)
+            self._session = ClientSession(plan, store=store, context=context)
+        else:
+            self._session = InjectedSession(plan, transport)
         self._messages = Messages(plan.config, identity.metadata)
         self._carry = Carry(plan.config.session_id)
         self._session.on_handled = self._carry.hear
@@ -188,18 +207,8 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
 
     async def healthcheck(self) -> ThalovantHealth:
         """Whether the connection works; connects first. Raises what `connect` raises."""
-        from .models import ThalovantHealth
-
         await self.connect()
-        session = self._session
-        error = session.last_error
-        return ThalovantHealth(
-            connected=session.live,
-            handshake_complete=session.live,
-            transport_alive=session.live,
-            last_error=None if error is None else str(error),
-            connection=session.info(),
-        )
+        return await self._session.health()
 
     async def doctor(self) -> ThalovantDoctorReport:
         """Check identity, endpoint, connection and transport, and report on each; `print` it. Never raises."""
@@ -216,9 +225,18 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
 
     disconnect = close
 
-    async def wait_closed(self) -> None:
-        """Wait until the connection has ended for good: closed by us, refused, or displaced."""
-        await self._session.wait_closed()
+    async def wait_closed(self, timeout: float | None = None) -> None:
+        """Wait until the connection has ended for good: closed by us, refused, or displaced.
+
+        Raises `ThalovantTimeoutError` if that takes more than `timeout` seconds.
+        """
+        from asyncio import timeout as within
+
+        try:
+            async with within(None if timeout is None else seconds(timeout)):
+                await self._session.wait_closed()
+        except TimeoutError:
+            raise ThalovantTimeoutError(f"The connection did not end within {timeout:g}s.") from None
 
     async def __aenter__(self) -> Self:
         try:

@@ -31,7 +31,7 @@ from ._internal.portal import (
 from .async_client import AsyncThalovantClient
 from .context import reply_context
 from .conversation import ThalovantConversation
-from .subscriptions import ThalovantSubscription, expecting
+from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription, expecting
 
 if TYPE_CHECKING:
     from .async_client import StateHandler
@@ -118,9 +118,9 @@ class ThalovantClient(FromStored, SyncOnly):
     disconnect = close
 
     @shaped(AsyncThalovantClient.wait_closed)
-    def wait_closed(self) -> None:
+    def wait_closed(self, timeout: float | None = None) -> None:
         if self._here().running:
-            self._portal.call(self._original.wait_closed)
+            self._portal.call(lambda: self._original.wait_closed(timeout))
 
     def __enter__(self) -> Self:
         try:
@@ -181,17 +181,17 @@ class ThalovantClient(FromStored, SyncOnly):
     @shaped(AsyncThalovantClient.on)
     def on(self, event_name: Any, handler: EventHandler, **filters: Any) -> ThalovantSubscription:
         handle = self._in_handler_thread(handler)
-        return ThalovantSubscription(self._here().run(lambda: self._original.on(event_name, handle, **filters)), self)
+        return self._subscribed(lambda: self._original.on(event_name, handle, **filters))
 
     @shaped(AsyncThalovantClient.on_binary)
     def on_binary(self, handler: BinaryHandler) -> ThalovantSubscription:
         handle = self._in_handler_thread(handler)
-        return ThalovantSubscription(self._here().run(lambda: self._original.on_binary(handle)), self)
+        return self._subscribed(lambda: self._original.on_binary(handle))
 
     @shaped(AsyncThalovantClient.on_hive)
     def on_hive(self, kind: str, handler: HiveHandler) -> ThalovantSubscription:
         handle = self._in_handler_thread(handler)
-        return ThalovantSubscription(self._here().run(lambda: self._original.on_hive(kind, handle)), self)
+        return self._subscribed(lambda: self._original.on_hive(kind, handle))
 
     wait_for_event: Final = giving_event(AsyncThalovantClient.wait_for_event)
     listen: Final = giving_events(AsyncThalovantClient.listen)
@@ -204,6 +204,13 @@ class ThalovantClient(FromStored, SyncOnly):
     describe_intent: Final = blocking(AsyncThalovantClient.describe_intent)
 
     # --- inside ---
+
+    def _subscribed(self, begin: Callable[[], AsyncThalovantSubscription]) -> ThalovantSubscription:
+        subscription = ThalovantSubscription(self._here().run(begin), self)
+        begun = getattr(self._original._session, "begun", None)  # of a transport of the user's
+        if begun is not None and not self._portal.inside:
+            self._portal.call(begun)
+        return subscription
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()

@@ -137,8 +137,8 @@ class _Conversation(Generic[C]):
 
     def _emitted(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
         merged = self._merged(context)
-        session = {"lang": self.lang, **merged.get("session", {}), "session_id": self.session_id}
-        return {**merged, "session": session}
+        own = {"site_id": self.client.identity.site_id, "lang": self.lang}
+        return {**merged, "session": {**own, **merged.get("session", {}), "session_id": self.session_id}}
 
 
 class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnly):
@@ -273,7 +273,7 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
 
     async def wait_for_event(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         timeout: float = 12.0,
         predicate: Callable[[E], bool] | None = None,
@@ -282,11 +282,11 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
     ) -> E:
         """`wait_for_event` of the client, for an event of this session."""
         filters = self._filters(context, request_id, predicate)
-        return await self.client.wait_for_event(name, timeout=timeout, **filters)
+        return await self.client.wait_for_event(event_name, timeout=timeout, **filters)
 
     def listen(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         timeout: float | None = None,
         max_events: int | None = None,
@@ -296,18 +296,18 @@ class AsyncThalovantConversation(_Conversation["AsyncThalovantClient"], AsyncOnl
     ) -> AsyncGenerator[E, None]:
         """`listen` of the client, for events of this session."""
         filters = self._filters(context, request_id, predicate)
-        return self.client.listen(name, timeout=timeout, max_events=max_events, **filters)
+        return self.client.listen(event_name, timeout=timeout, max_events=max_events, **filters)
 
     def expect(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> AsyncThalovantExpectation[E]:
         """`expect` of the client, for events of this session."""
-        return self.client.expect(name, **self._filters(context, request_id, predicate))
+        return self.client.expect(event_name, **self._filters(context, request_id, predicate))
 
 
 class ThalovantConversation(_Conversation["ThalovantClient"], SyncOnly):

@@ -135,7 +135,8 @@ class ThalovantEvent:
     @classmethod
     def from_bus(cls, bus: Bus) -> Self:
         """The event for a bus message of the protocol core."""
-        return cls._of(bus.type)(name=bus.type, data=bus.data, context=copied(bus.context), raw=bus)
+        raw = vars(bus).get("raw", bus)  # of a transport of the user's, whose messages these are
+        return cls._of(bus.type)(name=bus.type, data=bus.data, context=copied(bus.context), raw=raw)
 
     @classmethod
     def _of(cls, name: str) -> type[Self]:

@@ -30,12 +30,14 @@ def default_context(
     ssl_context: ssl.SSLContext | None = None,
     cert_file: str | os.PathLike[str] | None = None,
     key_file: str | os.PathLike[str] | None = None,
+    self_signed: bool = False,
 ) -> ssl.SSLContext:
     """The context that client connections use: verifying, TLS 1.2 or later.
 
     Trusts the authorities in `ca_file` (PEM) or, without one, the system's; SSL_CERT_FILE and SSL_CERT_DIR take the
     place of the system's. `cert_file` (PEM) is a certificate of the client's own, with its chain, and `key_file` its
-    key, if that is not in the same file. An `ssl_context` is returned as it is. Loading takes up to 50 ms, so call it
+    key, if that is not in the same file. With `self_signed` any certificate will do. An `ssl_context` is returned as it
+    is. Loading takes up to 50 ms, so call it
     off the event loop; the context is kept and used again until a file changes. Raises `CaFileError`.
     """
     if ssl_context is not None:
@@ -43,7 +45,7 @@ def default_context(
     environment = () if ca_file is not None else (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     ca, cert, key = (None if path is None else os.fspath(path) for path in (ca_file, cert_file, key_file))
     named = (("CA file", ca), ("client certificate", cert), ("client key", key))
-    return _context(ca, cert, key, (environment, *(_version(what, path) for what, path in named)))
+    return _context(ca, cert, key, self_signed, (environment, *(_version(what, path) for what, path in named)))
 
 
 def _version(what: str, path: str | None) -> object:
@@ -60,7 +62,7 @@ _CLIENT_HINT: Final = "name PEM files of certificate and key as client_cert_file
 
 @functools.lru_cache(maxsize=8)
 def _context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, version: tuple[object, ...]
+    ca_file: str | None, cert_file: str | None, key_file: str | None, self_signed: bool, version: tuple[object, ...]
 ) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
@@ -71,6 +73,8 @@ def _context(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.hostname_checks_common_name = False  # a certificate is for the names that it lists (RFC 9525 §2)
+    if self_signed:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if cert_file is not None:
         try:
             context.load_cert_chain(cert_file, key_file, password=_no_password)

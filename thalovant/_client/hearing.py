@@ -97,7 +97,7 @@ class Hearing:
 
     async def wait_for_event(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         timeout: float = 12.0,
         predicate: Callable[[E], bool] | None = None,
@@ -111,13 +111,13 @@ class Hearing:
         """
         from .listening import next_event
 
-        name, kind = name_and_class(name)
+        name, kind = name_and_class(event_name)
         matches = self._filter(context, session_id, request_id, predicate, kind)
         return await next_event(self._session, name, kind, matches, seconds(timeout))
 
     def listen(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         timeout: float | None = None,
         max_events: int | None = None,
@@ -135,14 +135,14 @@ class Hearing:
         from .listening import Inbox, each_event
 
         whole("max_buffered_events", max_buffered_events, 1)
-        name, kind = name_and_class(name)
+        name, kind = name_and_class(event_name)
         matches = self._filter(context, session_id, request_id, predicate, kind)
         within = None if timeout is None else seconds(timeout)
         return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events, kind))
 
     def expect(
         self,
-        name: str | type[E],
+        event_name: str | type[E],
         *,
         predicate: Callable[[E], bool] | None = None,
         context: Mapping[str, Any] | None = None,
@@ -158,7 +158,7 @@ class Hearing:
         from ..subscriptions import AsyncThalovantExpectation
         from .listening import Inbox
 
-        name, kind = name_and_class(name)
+        name, kind = name_and_class(event_name)
         matches = self._filter(context, session_id, request_id, predicate, kind)
         return AsyncThalovantExpectation(self._session, name, matches, Inbox(LISTEN_BUFFER, kind))
 

@@ -32,7 +32,7 @@ from .._internal.error_mapping import (
 )
 from .._internal.options import UNCLOSED
 from ..errors import ThalovantConnectionError, ThalovantError, ThalovantRuntimeError
-from ..models import ThalovantConnectionInfo
+from ..models import ThalovantConnectionInfo, ThalovantHealth
 from .saving import Saving
 from .timings import Outages, Timings
 from .waiters import Ask, Callers, Frames, Subscribers
@@ -164,36 +164,41 @@ class ClientSession:
             if self._driver is not None:
                 await self._driver.closed()
             stack = self._stack
-            # The static key is on disk before the first dial: a hub pins the first one that it sees for good.
-            trust = await asyncio.to_thread(self._store.load) if stack is None else None
+            made = await self._new_stack() if stack is None else None
             if self._guard is not None:
                 await self._guard.aclose()
             if self._closes != closes:
                 raise closed_error(delivery="no")
-            if trust is not None:
-                config, waiting = self._plan.config, self._waiting
-                stack = self._stack = ClientStack(
-                    config,
-                    *self._plan.routes,
-                    trust=trust,
-                    entropy=os.urandom,
-                    patient=lambda: config.auto_reconnect and bool(waiting),
-                )
+            if made is not None:
+                stack = self._stack = made
                 self._subscribers.move(stack, self._now)
             assert stack is not None  # noqa: S101 - there was one, or one was made
-            driver = self._driver = AsyncioDriver(
-                stack,
-                on_outcome=self._outcome,
-                on_socket_up=lambda now: self._timings.socket_up(now),
-                on_crash=self._crashed,
-                tls=self._context,
-                timeouts=self._plan.timeouts,
-            )
+            driver = self._driver = self._new_driver(stack)
             guard = self._guard = self._guarding(driver)
             await anext(guard)
             stack.open(self._now)
             driver.start()
             return stack
+
+    async def _new_stack(self) -> ClientStack:
+        # The static key is on disk before the first dial: a hub pins the first one that it sees for good.
+        trust = await asyncio.to_thread(self._store.load)
+        return ClientStack(
+            self._plan.config, *self._plan.routes, trust=trust, entropy=os.urandom, patient=self._patient
+        )
+
+    def _patient(self) -> bool:
+        return self._plan.config.auto_reconnect and bool(self._waiting)
+
+    def _new_driver(self, stack: ClientStack) -> AsyncioDriver[Any]:
+        return AsyncioDriver(
+            stack,
+            on_outcome=self._outcome,
+            on_socket_up=lambda now: self._timings.socket_up(now),
+            on_crash=self._crashed,
+            tls=self._context,
+            timeouts=self._plan.timeouts,
+        )
 
     @property
     def _up(self) -> ClientStack | None:
@@ -311,6 +316,11 @@ class ClientSession:
         """The history of the present connection, or the reason why there is none."""
         state = SessionState.IDLE if self._stack is None else self._stack.state
         return self._timings.info(state, websocket=self.protocol == "wss", error=self.last_error)
+
+    async def health(self) -> ThalovantHealth:
+        """Whether the connection works."""
+        error = None if self.last_error is None else str(self.last_error)
+        return ThalovantHealth(self.live, self.live, self.live, error, self.info())
 
     # --- messages ---
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,13 +27,15 @@ from thalovant_proto.links.endpoint import portable_agent
 from thalovant_proto.secret import KEY_SIZE, Secret
 from thalovant_proto.trust import Trust
 
+from .. import logs
 from .._internal.options import mapping
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
-from ..identity import ThalovantIdentity
+from ..identity import MqttBrokerCredentials, ThalovantIdentity
 from ..trust_store import pin_id
 
 if TYPE_CHECKING:
     from thalovant_proto.carrier import Target
+    from thalovant_proto.links.mqtt.topics import Topics
 
     from ..protocols import HubProtocol
 
@@ -51,6 +54,8 @@ class Plan:
 
     def where(self, protocol: HubProtocol) -> str:
         """Transport, host and port, for people."""
+        if not self.targets:
+            return f"{protocol.upper()} (transport=)"
         return f"{protocol.upper()} {address_of(self.targets[self.protocols.index(protocol)])}"
 
     @property
@@ -88,15 +93,18 @@ def make_plan(
     allow_legacy: bool,
     verified: bool,
     headers: Mapping[str, str] | None = None,
+    empty_wait: float = 5.0,
+    injected: bool = False,
 ) -> Plan:
     """The plan for what `choose_protocols` gives: a later protocol is for where the earlier do not lead to the hub.
 
-    `verified`: the TLS context checks certificates. Raises `ThalovantIdentityError` for an endpoint that cannot work,
+    `verified`: the TLS context checks certificates. `injected`: a transport of the user's goes where it wants, so that
+    there is nothing to check. Raises `ThalovantIdentityError` for an endpoint that cannot work,
     and for a plain one that is neither on loopback nor allowed; `ValueError` for an unknown `retry`.
     """
     if headers is not None:
         identity = replace(identity, headers={**identity.headers, **mapping(headers, "headers")})
-    protocols = choose_protocols(identity, protocol, fallback=fallback)
+    protocols = _named(identity, protocol) if injected else choose_protocols(identity, protocol, fallback=fallback)
     portable_agent(user_agent)
     if retry not in ("never", "idempotent"):
         raise ValueError(f'retry must be "never" or "idempotent", not {retry!r}')
@@ -112,12 +120,15 @@ def make_plan(
         attempts=attempts,
         auto_reconnect=auto_reconnect,
         idempotent=retry == "idempotent",
+        addressed=not injected,
+        empty_wait=empty_wait,
         limits=evolve(DEFAULT_LIMITS, handshake_time=handshake_timeout),
     )
     ways = [
-        _route(identity, protocol, config, allow_insecure=allow_insecure, verified=verified) for protocol in protocols
+        _route(identity, protocol, config, allow_insecure=allow_insecure, verified=verified)
+        for protocol in (() if injected else protocols)
     ]
-    routes, targets = zip(*ways, strict=True)
+    routes, targets = tuple(route for route, _ in ways), tuple(target for _, target in ways)
     timeouts = Timeouts(dns=connect_timeout, connect=connect_timeout, tls=connect_timeout)
     return Plan(protocols=protocols, config=config, timeouts=timeouts, routes=routes, targets=targets)
 
@@ -180,6 +191,14 @@ def choose_protocols(identity: ThalovantIdentity, protocol: str | None, *, fallb
     return (chosen, *others)
 
 
+def _named(identity: ThalovantIdentity, protocol: str | None) -> tuple[HubProtocol, ...]:
+    """The name of the protocol that a transport of the user's goes by."""
+    try:
+        return (choose_protocol(identity, protocol),)
+    except ThalovantUnsupportedProtocolError:
+        return (protocol if protocol in _SCHEMES else "https",)
+
+
 def _best(identity: ThalovantIdentity) -> HubProtocol:
     if usable := _usable(identity):
         return usable[0]
@@ -227,15 +246,29 @@ def tls_source(
     ssl_context: ssl.SSLContext | None,
     cert_file: str | os.PathLike[str] | None = None,
     key_file: str | os.PathLike[str] | None = None,
+    *,
+    self_signed: bool = False,
 ) -> Callable[[], ssl.SSLContext]:
-    """Makes the TLS context when it is needed, which takes some milliseconds. Raises `ValueError` for a lone key."""
+    """Makes the TLS context when it is needed, which takes some milliseconds.
+
+    `self_signed`: certificates are not checked, of which it warns. Raises `ValueError` for a lone key, and for an
+    `ssl_context` that has its own say.
+    """
+    if self_signed:
+        if ssl_context is not None:
+            raise ValueError("self_signed and ssl_context exclude each other: the context says what is checked")
+        warning = "self_signed=True: the certificate of the hub is not checked, so that anybody may stand in for it"
+        logs.client.warning("%s", warning)
+        warnings.warn(warning, UserWarning, stacklevel=4)
     if key_file is not None and cert_file is None:
         raise ValueError("client_key_file is the key of client_cert_file: name that, too")
 
     def make() -> ssl.SSLContext:
         from thalovant_io.tls import default_context
 
-        return default_context(ca_file, ssl_context=ssl_context, cert_file=cert_file, key_file=key_file)
+        return default_context(
+            ca_file, ssl_context=ssl_context, cert_file=cert_file, key_file=key_file, self_signed=self_signed
+        )
 
     return make
 
@@ -284,15 +317,11 @@ def _headers(identity: ThalovantIdentity) -> dict[str, Secret[str]]:
 
 def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, secure: bool) -> _Maker:
     from thalovant_proto.links.mqtt.client import MqttClientLink
-    from thalovant_proto.links.mqtt.topics import Topics
 
     broker = identity.mqtt
     assert broker is not None  # noqa: S101 - the choice of the protocol has seen to it
     # Another for each process, or brokers end the one's session for the other; the same for all links of one client.
     client_id = f"thalovant-{os.urandom(16).hex()}"
-    explicit = None
-    if broker.c2s_topic and broker.s2c_topic:
-        explicit = Topics(up=broker.c2s_topic, down=broker.s2c_topic, status=broker.status_topic)
 
     def make(trust: Trust) -> ClientLink:
         return MqttClientLink(
@@ -302,7 +331,7 @@ def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, s
             username=broker.username,
             password=Secret(broker.password),
             topic_prefix=broker.topic_prefix or "",
-            topics=explicit,
+            topics=explicit_topics(broker),
             hub_id=broker.hub_id,
             hash_topics=broker.hash_topics,
             qos=broker.qos,
@@ -312,6 +341,15 @@ def _mqtt(endpoint: str, config: ClientConfig, identity: ThalovantIdentity, *, s
         )
 
     return make
+
+
+def explicit_topics(broker: MqttBrokerCredentials) -> Topics | None:
+    """The topics that credentials name, None where they name a prefix only."""
+    from thalovant_proto.links.mqtt.topics import Topics
+
+    if not (broker.c2s_topic and broker.s2c_topic):
+        return None
+    return Topics(up=broker.c2s_topic, down=broker.s2c_topic, status=broker.status_topic)
 
 
 _LINKS: dict[HubProtocol, Callable[..., _Maker]] = {

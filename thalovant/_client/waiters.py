@@ -132,6 +132,15 @@ class Subscribers:
         if (subscription := self._by_id.get(delivered.subscription)) is not None:
             subscription.deliver(delivered.event)
 
+    def names(self) -> set[str]:
+        """The types that are listened to."""
+        return {one.name for one in self._all if one.name is not None}
+
+    def handling(self) -> list[asyncio.Task[None]]:
+        """The handlers at work."""
+        owners = (getattr(one.deliver, "__self__", None) for one in self._all)
+        return [task for one in owners if (task := getattr(one, "_task", None)) is not None]
+
     def _bind(self, stack: ClientStack, subscription: _Subscription, now: float) -> None:
         subscription.id = stack.subscribe(
             subscription.name, now, matches=subscription.matches, kept=subscription.kept, limit=subscription.limit
@@ -156,6 +165,10 @@ class Frames:
         """Have those of a kind handed over; the function returned ends it."""
         self._by_kind[kind][hear] = None
         return lambda: self._remove(kind, hear)
+
+    def kinds(self) -> list[type[Message]]:
+        """Those that somebody hears."""
+        return [kind for kind, heard in self._by_kind.items() if heard]
 
     def deliver(self, frame: Message) -> None:
         """Hand one over, but the answer to a rendezvous of ours, which only asks whether the hub is there."""

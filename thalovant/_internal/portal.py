@@ -58,7 +58,7 @@ class Portal:
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop and wait for its result. Ctrl-C, or any exception here, cancels it."""
         __tracebackhide__ = True
-        if self._inside:
+        if self.inside:
             raise ThalovantRuntimeError(
                 "The synchronous client cannot wait on its own loop thread.",
                 name="wrong_thread",
@@ -79,7 +79,7 @@ class Portal:
 
     def run(self, work: Callable[[], T]) -> T:
         """Run a function on the loop and wait for its result."""
-        if self._inside:
+        if self.inside:
             return work()
 
         async def on_loop() -> T:
@@ -120,7 +120,7 @@ class Portal:
                     return
                 yield item
         finally:
-            if self.running and not self._inside:
+            if self.running and not self.inside:
                 self.call(end)
 
     def close(self, work: Callable[[], Coroutine[Any, Any, None]], last: Callable[[], None]) -> None:
@@ -129,7 +129,7 @@ class Portal:
             try:
                 self.call(work)
             finally:
-                if not self._inside:
+                if not self.inside:
                     self.stop(last)
 
     def stop(self, last: Callable[[], None] = lambda: None) -> None:
@@ -148,7 +148,8 @@ class Portal:
         return thread
 
     @property
-    def _inside(self) -> bool:
+    def inside(self) -> bool:
+        """Whether the caller is on the loop's thread."""
         return self._thread is threading.current_thread()
 
     def _start(self) -> asyncio.AbstractEventLoop:

@@ -24,18 +24,23 @@ def message_context(
 
     `session_id` and `request_id` overwrite; the rest fills gaps. A message without a session, or with the one called
     "default" that all clients of a hub share, belongs to the client's own. What came out goes through unchanged.
+    Where messages are not to be `addressed`, only what was given here and the site of a session are in it.
     """
+    if not config.addressed and not (session_id or lang or request_id):
+        return dict(context)
     given = context.get("session")
     session = dict(given) if isinstance(given, Mapping) else {}
     if session_id:
         session["session_id"] = session_id
-    elif session.get("session_id") in (None, "", "default"):
+    elif config.addressed and session.get("session_id") in (None, "", "default"):
         session["session_id"] = config.session_id
     session.setdefault("site_id", config.site_id)
     if lang:
         session.setdefault("lang", lang)
     agent = config.user_agent
-    built = {"source": agent, "platform": agent, "destination": "HiveMind", **context, "session": session}
+    built = {**context, "session": session}
+    if config.addressed:
+        built = {"source": agent, "platform": agent, "destination": "HiveMind", **built}
     if request_id:
         # Hubs give the one at the top back, skills read any of the three.
         session["request_id"] = built["request_id"] = built["thalovant_request_id"] = request_id

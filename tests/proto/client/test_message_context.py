@@ -46,6 +46,22 @@ def test_ids_overwrite_and_the_rest_fills_gaps(name):
     assert repr(given) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "additions", "expected"),
+    [
+        ({"session": {"session_id": "default"}, "x": 1}, {}, {"session": {"session_id": "default"}, "x": 1}),
+        (
+            {"session": {"lang": "fr"}},
+            {"request_id": "R", "lang": "en"},
+            {**REQUEST, "session": {"lang": "fr", "site_id": "site", "request_id": "R"}},
+        ),
+    ],
+)
+def test_what_something_else_addresses(given, additions, expected):
+    """Only what the caller decides is added; source, destination and session are left to what sends it."""
+    assert message_context(given, config(site_id="site", addressed=False), **additions) == expected
+
+
 def test_ids_are_new():
     """Of requests and of conversations."""
     entropy = Entropy("ids")
