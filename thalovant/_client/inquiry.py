@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import events as e, intents as understood
 from .._internal import languages, options
-from .._internal.error_mapping import failure_reason
 from ..errors import ThalovantError, ThalovantPolicyDeniedError, ThalovantRuntimeError, ThalovantTimeoutError
 from ..intents import HubFallback, IntentDefinition, IntentRegistration, has_sentences, same_language
 
@@ -86,7 +85,7 @@ class Inquiry:
         replies = await self._ask([message], e.EVENT_INTENT_LIST_RESPONSE, fits=fits)
         bus = next(iter(replies.values()), None) or self._silent("list its intents")
         if bus.data.get("ok") is False:
-            raise ThalovantRuntimeError(failure_reason(bus), name="hub_failure")
+            raise e.failure_error(e.ThalovantEvent.from_bus(bus))
         self._heard.append(bus.data)
         session = bus.context.get("session")
         own = session.get("lang") if isinstance(session, dict) else None

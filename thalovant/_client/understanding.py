@@ -19,7 +19,7 @@ class Understanding:
     if TYPE_CHECKING:
         _session: ClientSession
         _messages: Messages
-        _connect_within: float
+        _connect_within: float | None
 
     async def intents(
         self,
