@@ -109,6 +109,7 @@ def _events(
 ) -> Iterator[ThalovantEvent]:
     from .._client.listening import Inbox, each_event
     from .._internal.options import LISTEN_BUFFER
+    from ..events import ThalovantEvent
 
     wanted = _wanted(names)
     session, fits = client._original._session, client._original._filter(None, session_id, None, wanted, ThalovantEvent)
