@@ -109,8 +109,13 @@ class HubDataPlaneEndpoints:
         public = fallback_port == DEFAULT_PORT and not self.https.lower().startswith(("http://", "ws://"))
         return _base(self.https, None if public else fallback_port, "")
 
-    def as_dict(self, *, include_secrets: bool = False) -> dict[str, str]:
-        """The endpoints that there are, without user and query unless asked for."""
+    def as_dict(self, *, include_secrets: bool = False, redact_credentials: bool | None = None) -> dict[str, str]:
+        """The endpoints that there are, without user and query unless asked for.
+
+        `redact_credentials` is what earlier releases call the contrary of `include_secrets`, and wins where given.
+        """
+        if redact_credentials is not None:
+            include_secrets = not redact_credentials
         found = {"https": self.https, "wss": self.wss, "mqtt": self.mqtt}
         return {key: url if include_secrets else redact_url(url) for key, url in found.items() if url}
 

@@ -47,8 +47,9 @@ class Transport(Protocol):
     Handlers are called with an object that has `data`, `context` and `msg_type`, from any thread, also before
     `emit_event` returns. `last_error`, `healthcheck()`, `connection_info()` and `session_token`, which differs from
     connection to connection, are used where they are there. `query` and the mesh need `send_hive_message(frame, *,
-    encrypt=True)`, `on_hive_message(kind, handler)` and `remove_hive_message(kind, handler)`; raw bytes need
-    `send_hive_frame(frame)`, `on_binary(handler)` and `remove_binary(handler)`.
+    encrypt=True)`, `on_hive_message(kind, handler)` and `remove_hive_message(kind, handler)`; what goes to the mesh
+    goes through `send_hive_frame(kind, event_type, data, context)` where there is one. Raw bytes need
+    `send_binary(payload, kind, metadata)`, `on_binary(handler)` and `remove_binary(handler)`.
     """
 
     @property
@@ -61,10 +62,10 @@ class Transport(Protocol):
     def disconnect(self) -> Any:
         """Disconnect; harmless where there is no connection."""
 
-    def on_mycroft(self, name: str, handler: MessageHandler) -> Any:
+    def on_mycroft(self, event_name: str, handler: MessageHandler) -> Any:
         """Call `handler` for every message of that type."""
 
-    def remove_mycroft(self, name: str, handler: MessageHandler) -> Any:
+    def remove_mycroft(self, event_name: str, handler: MessageHandler) -> Any:
         """Do so no more."""
 
     def emit_event(self, event_type: str, data: dict[str, Any], context: dict[str, Any]) -> Any:
@@ -123,31 +124,31 @@ class _HubTransport:
         """Put a message of any type on the hub's bus."""
         self._client.emit(event_type, data, context)
 
-    def on_mycroft(self, name: str, handler: MessageHandler) -> None:
+    def on_mycroft(self, event_name: str, handler: MessageHandler) -> None:
         """Call `handler(message)` for every message of that type; see `TransportMessage`."""
 
         def deliver(bus: Bus) -> None:
             self._hand(handler, TransportMessage(bus.type, bus.data, bus.context))
 
-        self._begin((name, handler), lambda session: session.subscribe(name, deliver))
+        self._begin((event_name, handler), lambda session: session.subscribe(event_name, deliver))
 
-    def remove_mycroft(self, name: str, handler: MessageHandler) -> None:
+    def remove_mycroft(self, event_name: str, handler: MessageHandler) -> None:
         """Do so no more."""
-        self._ends.pop((name, handler), lambda: None)()
+        self._ends.pop((event_name, handler), lambda: None)()
 
-    def on_hive_message(self, kind: str, handler: MessageHandler) -> None:
+    def on_hive_message(self, msg_type: str, handler: MessageHandler) -> None:
         """Call `handler(frame)` for every HiveMind message of that kind: `msg_type`, `payload`, `metadata`."""
         from thalovant_proto import events as wire
 
         def deliver(frame: Message) -> None:
             self._hand(handler, frame)
 
-        frames: type[Message] = getattr(wire, kind.capitalize())
-        self._begin((f"hive {kind}", handler), lambda session: session.frames.add(frames, deliver))
+        frames: type[Message] = getattr(wire, msg_type.capitalize())
+        self._begin((f"hive {msg_type}", handler), lambda session: session.frames.add(frames, deliver))
 
-    def remove_hive_message(self, kind: str, handler: MessageHandler) -> None:
+    def remove_hive_message(self, msg_type: str, handler: MessageHandler) -> None:
         """Do so no more."""
-        self.remove_mycroft(f"hive {kind}", handler)
+        self.remove_mycroft(f"hive {msg_type}", handler)
 
     def on_binary(self, handler: MessageHandler) -> None:
         """Call `handler(frame)` for raw bytes of the hub."""
@@ -166,10 +167,26 @@ class _HubTransport:
 
         from ._client.transporting import envelope_from
 
-        self.send_hive_frame(message_from(envelope_from(message)))
+        self._send(message_from(envelope_from(message)))
 
-    def send_hive_frame(self, frame: Any) -> None:
-        """Send a message of the protocol core, such as `thalovant_proto.events.Binary`."""
+    def send_hive_frame(
+        self,
+        kind: str,
+        event_type: str,
+        data: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send an event to the mesh: `kind` is "propagate", "escalate" or "broadcast"."""
+        calls = {name: getattr(self._client, name) for name in ("propagate", "escalate", "broadcast")}
+        if kind not in calls:
+            raise ValueError(f"send_hive_frame() takes one of {', '.join(calls)}, not {kind!r}")
+        calls[kind](event_type, data, context)
+
+    def send_binary(self, payload: bytes, kind: str | int, metadata: Mapping[str, Any] | None = None) -> None:
+        """Send raw bytes, as `ThalovantClient.send_binary` does."""
+        self._client.send_binary(payload, kind, metadata=metadata)
+
+    def _send(self, frame: Any) -> None:
         original = self._client._original
         self._client._here().call(lambda: original._session.send(frame, original._send_timeout))
 
@@ -231,6 +248,16 @@ class MqttTopicSet(NamedTuple):
     inbound: str
     outbound: str
     status: str
+
+    @property
+    def c2s(self) -> str:
+        """`inbound`, as the first releases called it."""
+        return self.inbound
+
+    @property
+    def s2c(self) -> str:
+        """`outbound`, as the first releases called it."""
+        return self.outbound
 
 
 def mqtt_topics_for_identity(identity: ThalovantIdentity) -> MqttTopicSet:

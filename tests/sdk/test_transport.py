@@ -14,6 +14,7 @@ import pytest
 from thalovant import (
     AsyncThalovantClient,
     HiveMindMQTTTransport,
+    ThalovantBinary,
     ThalovantClient,
     ThalovantConnectionError,
     ThalovantConnectionInfo,
@@ -412,7 +413,7 @@ def test_transport_that_lacks_methods() -> None:
                 call()
         with pytest.raises(ThalovantRuntimeError, match=r"^This transport does not support HiveMind query frames\."):
             client.query("x")
-        with pytest.raises(ThalovantRuntimeError, match="send_hive_frame"):
+        with pytest.raises(ThalovantRuntimeError, match="send_binary"):
             client.send_binary(b"x")
 
 
@@ -449,6 +450,38 @@ def test_query() -> None:
         reply = client.query("x", query_id="Q")
     assert (reply.text, reply.ok) == ("from above", True)
     assert fake.subscribed == []
+
+
+def test_mesh_and_raw_bytes() -> None:
+    """The mesh goes through the method that is for it, else as a frame; raw bytes come and go as they are."""
+    plain, fake = Hive(), Hive()
+    sent: list[Any] = []
+    heard: list[Any] = []
+    plain.send_hive_message = lambda frame, **_: sent.append((frame["msg_type"], frame["payload"]["payload"]["type"]))
+    fake.send_hive_frame = lambda *frame: sent.append(frame)  # type: ignore[attr-defined]
+    fake.send_binary = lambda *binary: sent.append(binary)  # type: ignore[attr-defined]
+    fake.on_binary = lambda handler: fake.on_mycroft("raw", handler)  # type: ignore[attr-defined]
+    fake.remove_binary = lambda handler: fake.remove_mycroft("raw", handler)  # type: ignore[attr-defined]
+    with _client(plain) as client:
+        client.escalate("a.b")
+    with _client(fake) as client:
+        client.propagate(" a.b ", {"x": 1}, {"metadata": {"m": 2}})
+        client.send_binary(b"y", "file", metadata={"file_name": "z"})
+        with client.on_binary(heard.append):
+            for binary in (
+                SimpleNamespace(kind="tts_audio", data=b"1", metadata={"lang": "de"}),
+                SimpleNamespace(kind="binary:9", data=bytearray(b"2"), metadata=None),
+                SimpleNamespace(kind="file", data="text"),
+                None,
+            ):
+                for handler in tuple(fake.handlers["raw"]):
+                    handler(binary)
+    assert sent == [
+        ("escalate", "a.b"),
+        ("propagate", "a.b", {"x": 1}, {"metadata": {"m": 2}}),
+        (b"y", "file", {"file_name": "z"}),
+    ]
+    assert heard == [ThalovantBinary("tts_audio", b"1", {"lang": "de"}), ThalovantBinary("binary:9", b"2", {})]
 
 
 def test_health_and_doctor(fake: Fake) -> None:

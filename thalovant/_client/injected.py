@@ -96,8 +96,6 @@ class InjectedSession(ClientSession):
         if isinstance(message, wire.Bus):
             self._keeps = callable(getattr(self._transport, "on_mycroft", None))
             self._bind()
-        elif not isinstance(message, wire.Binary):
-            self._need_frames()
         return await super().send(message, timeout)
 
     async def _begin_ask(self, message: wire.Bus, timeout: float, **options: Any) -> tuple[Ask, Callable[[], None]]:

@@ -49,6 +49,9 @@ LEAVE_WITHIN: Final = 2.0
 HANDLED_WITHIN: Final = 0.25
 
 
+_SPREAD: Final = (wire.Propagate, wire.Escalate, wire.Broadcast)
+
+
 class InjectedStack(HubSession):
     """The session without a link, in the place of a `ClientStack`."""
 
@@ -259,7 +262,10 @@ class InjectedDriver:
         if isinstance(message, wire.Bus):
             await self.call("emit_event", message.type, message.data, message.context)
         elif isinstance(message, wire.Binary):
-            await self.call("send_hive_frame", message)
+            await self.call("send_binary", message.payload, message.name, message.metadata)
+        elif isinstance(message, _SPREAD) and hasattr(self._transport, "send_hive_frame"):
+            inner = message.payload["payload"]
+            await self.call("send_hive_frame", message.msg_type, inner["type"], inner["data"], inner["context"])
         else:
             await self.call("send_hive_message", HiveFrame(envelope_of(message)), encrypt=True)
 
@@ -356,8 +362,8 @@ class InjectedDriver:
                 if isinstance(frame, wire.Query | wire.Cascade):
                     self._stack.heard_frame(frame, self._loop.time())
                 self._session._outcome(frame)
-        elif isinstance(message, wire.Binary):
-            self._session._outcome(message)
+        elif (binary := _binary_from(message)) is not None:
+            self._session._outcome(binary)
         self._tell()
         self.wake()
         if handled is not None:
@@ -392,6 +398,17 @@ def _again(error: Exception) -> ThalovantConnectionError:
     ours = ThalovantConnectionError("HiveMind transport failed after reconnect.", name="lost", delivery="no")
     ours.__cause__ = error
     return ours
+
+
+def _binary_from(message: Any) -> wire.Binary | None:
+    """Raw bytes of a transport: a frame of the core, or anything with `kind`, `data` and `metadata`."""
+    if isinstance(message, wire.Binary):
+        return message
+    kind, data, metadata = (getattr(message, name, None) for name in ("kind", "data", "metadata"))
+    if not isinstance(data, bytes | bytearray):
+        return None
+    number = next((one for one in range(16) if wire.Binary(bin_type=one).name == kind), 0)
+    return wire.Binary(bin_type=number, payload=bytes(data), metadata=dict(metadata or {}))
 
 
 def envelope_from(message: Any) -> dict[str, Any]:
