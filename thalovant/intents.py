@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeAlias
 
 from . import listing
 from ._internal.languages import NEAR, distance, fold, language_of, nearest, usual_form as _usual_form
@@ -23,6 +23,8 @@ SOURCE_ENGINES: Final = "engine-manifests"
 
 #: Rows and phrases of one answer that count; what a hub has beyond is not looked at.
 MAX_ROWS: Final = 10_000
+#: A skill, an intent and a language.
+Key: TypeAlias = tuple[str, str, str]
 _ENGINES: Final = {"template": "padatious", "keyword": "adapt"}
 _PARTS: Final = re.compile(r"\{[^{}]*\}|[()\[\]|]|[^{}()\[\]|]+|[{}]")
 
@@ -59,16 +61,28 @@ class IntentDefinition(Plain):
         texts = samples[:MAX_ROWS] if isinstance(samples, list) else ()
         return tuple(dict.fromkeys(one.strip() for one in texts if isinstance(one, str) and one.strip()))
 
+    @property
+    def key(self) -> Key:
+        """Skill, name and language, by which a hub knows it."""
+        return self.skill_id, self.intent_name, self.lang
+
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], **given: str) -> Self | None:
-        """The registration in a row of a hub's answer, which may leave out what is `given`; None for none."""
-        definition = own if isinstance(own := row.get("definition"), dict) and own else None
-        said = {key: value for key, value in {**(definition or {}), **row}.items() if isinstance(value, str)}
-        names = {key: said.get(key, "").strip() or given.get(key, "") for key in ("skill_id", "intent_name", "lang")}
-        method = said.get("method") or "template"
-        return (
-            cls(**names, method=method, definition=definition) if names["skill_id"] and names["intent_name"] else None
-        )
+    def from_rows(cls, rows: object, **given: str) -> list[Self]:
+        """The registrations in a hub's answer, whose rows may leave out what is `given`; what is no row is left out."""
+        found = []
+        for row in rows_of(rows):
+            definition = own if isinstance(own := row.get("definition"), dict) and own else None
+            said = {
+                key: one for key, one in {**(definition or {}), **row}.items() if isinstance(one, str) and one.strip()
+            }
+            fields: dict[str, Any] = {
+                key: said.get(key, given.get(key, "")) for key in ("skill_id", "intent_name", "lang")
+            }
+            fields["enabled"] = row.get("enabled") is not False
+            if fields["skill_id"] and fields["intent_name"]:
+                wanted = {key: one for key, one in fields.items() if key in cls.__dataclass_fields__}
+                found.append(cls(**wanted, method=said.get("method", "template"), definition=definition))
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,12 +90,6 @@ class IntentRegistration(IntentDefinition):
     """A row of a hub's list of intents; its `definition` is None unless the hub told it along."""
 
     enabled: bool = True
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any], **given: str) -> Self | None:
-        """The same; it is enabled unless the row says that it is not."""
-        made = super().from_row(row, **given)
-        return made if made is None or row.get("enabled") is not False else replace(made, enabled=False)
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,12 @@ def nearest_hub_language(
     return nearest(hub_lang or "", kept) or max(kept, key=kept.__getitem__, default=None)
 
 
+def rows_of(found: object) -> list[Mapping[str, Any]]:
+    """The rows of a list in a hub's answer; a bare name counts as one."""
+    rows = found[:MAX_ROWS] if isinstance(found, list) else ()
+    return [one for row in rows if isinstance(one := {"name": row} if isinstance(row, str) else row, dict)]
+
+
 def has_sentences(row: IntentRegistration) -> bool:
     """Whether a row is of an intent that sentences reach now."""
     return row.enabled and row.method == "template"
@@ -249,15 +263,16 @@ def has_sentences(row: IntentRegistration) -> bool:
 
 def by_skill(listed: Mapping[str, Iterable[IntentRegistration]]) -> tuple[HubSkillIntents, ...]:
     """The intents of these rows, which are by the language that was asked for, sorted."""
-    intents: dict[tuple[str, str], HubIntent] = {}
-    for lang, row in ((lang, row) for lang, rows in listed.items() for row in rows):
-        key = (row.skill_id, row.intent_name)
-        known = intents.get(key) or HubIntent(*key, row.engine, enabled=row.enabled)
-        engine = row.engine if has_sentences(row) else known.engine
-        texts = tuple(dict.fromkeys((*known.phrases.get(lang, ()), *row.phrases)))
-        phrases = {**known.phrases, lang: texts} if lang else {}
-        intents[key] = replace(known, engine=engine, phrases=phrases, enabled=known.enabled or row.enabled)
+    rows: dict[tuple[str, str], list[tuple[str, IntentRegistration]]] = {}
+    for lang, row in ((lang, row) for lang, found in listed.items() for row in found):
+        rows.setdefault((row.skill_id, row.intent_name), []).append((lang, row))
     skills: dict[str, list[HubIntent]] = {}
-    for (skill_id, _), intent in sorted(intents.items()):
-        skills.setdefault(skill_id, []).append(intent)
+    for key in sorted(rows):
+        texts: dict[str, dict[str, None]] = {}
+        for lang, row in rows[key]:
+            texts.setdefault(lang, {}).update(dict.fromkeys(row.phrases))
+        own = [row for _, row in rows[key]]
+        engine = next((row.engine for row in own if has_sentences(row)), own[0].engine)
+        phrases = {lang: tuple(found) for lang, found in texts.items() if lang}
+        skills.setdefault(key[0], []).append(HubIntent(*key, engine, phrases, any(row.enabled for row in own)))
     return tuple(HubSkillIntents(skill_id, tuple(found)) for skill_id, found in skills.items())

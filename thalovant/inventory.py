@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from . import listing
@@ -24,8 +24,6 @@ from ._internal.plain import Plain
 
 if TYPE_CHECKING:
     from .identity import ThalovantIdentity
-
-T = TypeVar("T")
 
 #: Sources that told what there is now, unlike a catalog.
 LIVE_SOURCES: Final = ("hub", "ovos-runtime")
@@ -114,7 +112,8 @@ class Inventory(Plain):
         version = values.get("cache_version") if isinstance(values, dict) else None
         if version != CACHE_VERSION or isinstance(version, bool):
             raise ValueError(f"an inventory of version {version!r} cannot be read, only of {CACHE_VERSION}")
-        return _made(cls, values)
+        found: Self = _made(cls, values)
+        return found
 
 
 #: What is in these fields.
@@ -230,10 +229,10 @@ def sort_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, len(one), one) if at % 2 else (1, 0, one) for at, one in enumerate(numbers) if one or at % 2)
 
 
-def _made(kind: type[T], values: Any) -> T:
+def _made(kind: Any, values: Any) -> Any:
     """A dataclass of this module from what its `as_dict` told. Raises `ValueError` for another shape."""
     made: dict[str, Any] = {}
-    for one in fields(cast("Any", kind)):
+    for one in fields(kind):
         found = _checked(values, dict, kind.__name__).get(one.name, () if one.default == () else None)
         if one.type == "str":
             made[one.name] = _checked(found, str, one.name)

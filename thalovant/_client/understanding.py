@@ -44,12 +44,10 @@ class Understanding:
             for intent in inventory.intents:
                 print(intent.id, intent.examples("fr-ca"))
         """
-        from .inquiry import Inquiry, folded
+        from .inquiry import Inquiry
 
-        inquiry = Inquiry(self._session, self._messages, timeout)
-        asked = folded(languages)
-        await self._session.connect(self._connect_within)
-        return await inquiry.inventory(asked, describe=describe, fallback=fallback, nearest=nearest)
+        inquiry = Inquiry(self._session, self._messages, self._connect_within, timeout)
+        return await inquiry.inventory(languages, describe, fallback, nearest)
 
     async def list_intents(
         self, lang: str | None = None, *, timeout: float = 5.0, include_definitions: bool = False
@@ -61,10 +59,8 @@ class Understanding:
         """
         from .inquiry import Inquiry, folded
 
-        inquiry = Inquiry(self._session, self._messages, timeout)
-        (lang,) = folded(lang)
-        await self._session.connect(self._connect_within)
-        return (await inquiry.listed(lang, definitions=include_definitions))[0]
+        inquiry = Inquiry(self._session, self._messages, self._connect_within, timeout)
+        return (await inquiry.listed(folded(lang)[0], include_definitions))[0]
 
     async def describe_intent(
         self, skill_id: str, intent_name: str, lang: str | None = None, *, timeout: float = 5.0
@@ -75,7 +71,7 @@ class Understanding:
         """
         from .inquiry import Inquiry, folded
 
-        inquiry = Inquiry(self._session, self._messages, timeout)
-        intent = (text(skill_id, "skill_id"), text(intent_name, "intent_name"), *folded(lang))
-        await self._session.connect(self._connect_within)
-        return (await inquiry.described([intent]))[intent]
+        inquiry = Inquiry(self._session, self._messages, self._connect_within, timeout)
+        intent = (text(skill_id, "skill_id"), text(intent_name, "intent_name"), folded(lang)[0])
+        (found,) = await inquiry.described([intent])
+        return inquiry.silent("describe the intent") if found is None else found
