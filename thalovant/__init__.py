@@ -71,17 +71,16 @@ if TYPE_CHECKING:
         HOME_REQUEST as HOME_REQUEST,
         HOME_RESPONSE as HOME_RESPONSE,
         AudioEvent as AudioEvent,
+        EventField as EventField,
         EventHandler as EventHandler,
         EventPredicate as EventPredicate,
         IntentFailureEvent as IntentFailureEvent,
         IntentUnmatchedEvent as IntentUnmatchedEvent,
         OvosSpeakEvent as OvosSpeakEvent,
         PolicyDeniedEvent as PolicyDeniedEvent,
-        QueryTimeoutEvent as QueryTimeoutEvent,
         SpeakEvent as SpeakEvent,
         ThalovantBinary as ThalovantBinary,
         ThalovantEvent as ThalovantEvent,
-        UtteranceEvent as UtteranceEvent,
         UtteranceHandledEvent as UtteranceHandledEvent,
     )
     from .home import (
@@ -142,9 +141,7 @@ if TYPE_CHECKING:
         preferred_origin as preferred_origin,
     )
     from .subscriptions import (
-        AsyncThalovantExpectation as AsyncThalovantExpectation,
         AsyncThalovantSubscription as AsyncThalovantSubscription,
-        ThalovantExpectation as ThalovantExpectation,
         ThalovantSubscription as ThalovantSubscription,
     )
     from .transport import (
@@ -175,9 +172,9 @@ _NAMES = {
         "EVENT_INTENT_LIST EVENT_INTENT_LIST_RESPONSE EVENT_INTENT_UNMATCHED EVENT_OVOS_UTTERANCE_SPEAK "
         "EVENT_POLICY_DENIED EVENT_QUERY_TIMEOUT EVENT_RECOGNIZER_LOOP_UTTERANCE EVENT_SPEAK "
         "EVENT_UTTERANCE_HANDLED HIVE_BROADCAST HIVE_ESCALATE HIVE_INTERCOM HIVE_KINDS HIVE_PROPAGATE "
-        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE AudioEvent EventHandler EventPredicate IntentFailureEvent "
-        "IntentUnmatchedEvent OvosSpeakEvent PolicyDeniedEvent QueryTimeoutEvent SpeakEvent ThalovantBinary "
-        "ThalovantEvent UtteranceEvent UtteranceHandledEvent"
+        "HIVE_RENDEZVOUS HOME_REQUEST HOME_RESPONSE AudioEvent EventField EventHandler EventPredicate "
+        "IntentFailureEvent IntentUnmatchedEvent OvosSpeakEvent PolicyDeniedEvent SpeakEvent ThalovantBinary "
+        "ThalovantEvent UtteranceHandledEvent"
     ),
     "home": "HomeAnswer HomeRequest answer_home_requests",
     "hubs": "hub_display_name",
@@ -198,9 +195,7 @@ _NAMES = {
     ),
     "rich": "ThalovantDisplayItem strip_ssml",
     "session": ("AsyncHubSession HubSession HubSessionPolicy OriginPreference hub_hostname preferred_origin"),
-    "subscriptions": (
-        "AsyncThalovantExpectation AsyncThalovantSubscription ThalovantExpectation ThalovantSubscription"
-    ),
+    "subscriptions": "AsyncThalovantSubscription ThalovantSubscription",
     "transport": "HiveMindMQTTTransport MqttTopicSet mqtt_topics_for_identity",
     "trust_store": "TrustStore",
 }

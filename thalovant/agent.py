@@ -8,109 +8,76 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import isawaitable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
 from . import logs
 from ._internal.options import AsyncOnly, FromStored, SyncOnly, check_times, function, seconds, whole
-from ._internal.portal import Handlers, blocking, shaped
+from ._internal.portal import Handlers, shaped
 from .async_client import AsyncThalovantClient
 from .client import ThalovantClient
 from .errors import ThalovantConnectionError, ThalovantRuntimeError, ThalovantTimeoutError
-from .events import E, SpeakEvent, ThalovantEvent, name_and_class
+from .events import E, SpeakEvent, ThalovantEvent
 from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
 
 if TYPE_CHECKING:
-    from ._internal.portal import Portal
-    from .conversation import AsyncThalovantConversation, ThalovantConversation
     from .identity import ThalovantIdentity
-    from .models import ThalovantReply
-
-#: States of a client that has stopped to try by itself.
-OVER: Final = ("idle", "closed", "displaced", "failed")
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound=AsyncThalovantSubscription | ThalovantSubscription)
 
 
-class _Agent(FromStored, Generic[S]):
-    """What an agent is told before it runs."""
+def _of_client(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[_Agent, P], R]:
+    """A method of an agent that is its client's."""
 
-    _plain: ClassVar[str] = ""  # why no handler may be a coroutine function
+    @functools.wraps(method)
+    def call(self: _Agent, /, *args: P.args, **options: P.kwargs) -> R:
+        return method(self.client, *args, **options)
 
-    def __init__(
-        self,
-        identity: ThalovantIdentity,
-        *,
-        max_concurrency: int = 16,
-        handler_timeout: float | None = 60.0,
-        drain_timeout: float = 10.0,
-        **client_options: Any,
-    ) -> None:
-        """Make an agent and its client, whose options are `client_options`.
+    return call
 
-        `max_concurrency`: how many handlers run at once, of all events. `handler_timeout`: seconds for each call of a
-        handler, None for as long as it takes. `drain_timeout`: seconds for those that run when the agent is stopped.
-        """
-        self._max_concurrency = whole("max_concurrency", max_concurrency, 1)
-        if handler_timeout is not None:
-            check_times(handler_timeout=handler_timeout)
-        self._handler_timeout = handler_timeout
-        self._drain_timeout = seconds(drain_timeout)
-        self._registered: list[tuple[Any, Callable[..., Any], dict[str, Any]]] = []
-        self._middleware: list[Callable[..., Any]] = []
-        self._error_handlers: list[Callable[..., Any]] = []
-        self._set_up(identity, client_options)
 
-    def _set_up(self, identity: ThalovantIdentity, options: dict[str, Any]) -> None:
-        raise NotImplementedError
+class _Agent(FromStored):
+    """What both kinds of agents are told. `_original` is the one that does it."""
 
-    @property
-    def _runs(self) -> bool:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+        client: Any
+        subscribe: Any
 
-    def _subscribe(self, event_name: Any, handler: Callable[..., Any], concurrency: int, filters: dict[str, Any]) -> S:
-        raise NotImplementedError
+        @property
+        def _original(self) -> Any: ...
 
-    def subscribe(
-        self, event_name: str | type[E], handler: Callable[[E], Any], *, concurrency: int = 1, **filters: Any
-    ) -> S:
-        """Hear from now on; the agent need not run. `on` has the options."""
-        function(handler, "a handler", plain=self._plain)
-        return self._subscribe(event_name, handler, whole("concurrency", concurrency, 1), filters)
+    _plain = ""  # why no handler may be a coroutine function
 
     @overload
-    def on(
-        self, event_name: str | type[E], handler: None = None, *, concurrency: int = 1, **filters: Any
-    ) -> Callable[[Callable[[E], R]], Callable[[E], R]]: ...
+    def on(self, event_name: str | type[E], **options: Any) -> Callable[[Callable[[E], R]], Callable[[E], R]]: ...
     @overload
-    def on(
-        self, event_name: str | type[E], handler: Callable[[E], R], *, concurrency: int = 1, **filters: Any
-    ) -> Callable[[E], R] | S: ...
-    def on(self, event_name: Any, handler: Any = None, *, concurrency: int = 1, **filters: Any) -> Any:
+    def on(self, event_name: str | type[E], handler: Callable[[E], Any], **options: Any) -> Any: ...
+    def on(self, event_name: Any, handler: Any = None, **options: Any) -> Any:
         """Have `handler(event)` called for every event of that name, or class, while the agent runs. A decorator too.
 
-        `concurrency`: how many events the handler takes at once; one at a time keeps them in order. `filters` are those
-        of the client's `on`. Gives the handler; while the agent runs it subscribes at once and gives the subscription,
-        which ends with the run.
+        `concurrency` (1): how many events the handler takes at once; one at a time keeps them in order. Further options
+        are the filters of the client's `on`. Gives the handler; while the agent runs it subscribes at once and gives
+        the subscription, which ends with the run.
         """
         if handler is None:
-            return lambda given: self.on(event_name, given, concurrency=concurrency, **filters)
-        name, _ = name_and_class(event_name)
-        function(handler, f"the handler of {name!r}", plain=self._plain)
-        if self._runs:
-            return self.subscribe(event_name, handler, concurrency=concurrency, **filters)
-        options = {"concurrency": whole("concurrency", concurrency, 1), "filters": filters}
-        self._registered.append((event_name, handler, options))
+            return functools.partial(self.on, event_name, **options)
+        if self._original._run is not None:
+            return self.subscribe(event_name, handler, **options)
+        heard = self._original._wanted(self._check(handler, "a handler"), event_name, **options)
+        self._original._registered.append(heard)
         return handler
 
+    @overload
+    def on_speak(self, handler: F, **options: Any) -> F: ...
+    @overload
+    def on_speak(self, handler: None = None, **options: Any) -> Callable[[F], F]: ...
     def on_speak(self, handler: Any = None, **options: Any) -> Any:
         """`on` for what the hub says, with or without parentheses."""
         return self.on(SpeakEvent, handler, **options)
@@ -121,16 +88,19 @@ class _Agent(FromStored, Generic[S]):
         What was added first is outermost. For an `AsyncThalovantAgent` it is a coroutine function that awaits
         `handle(event)`.
         """
-        self._middleware.append(function(wrapper, "middleware", plain=self._plain))
+        self._original._middleware.append(self._check(wrapper, "middleware"))
         return wrapper
 
     def on_error(self, handler: F) -> F:
         """Have `handler(error, event)` called when a handler raises or is out of time, besides the log. A decorator."""
-        self._error_handlers.append(function(handler, "the handler of errors", plain=self._plain))
+        self._original._error_handlers.append(self._check(handler, "the handler of errors"))
         return handler
 
+    def _check(self, given: Any, what: str) -> Any:
+        return function(given, what, plain=self._plain)
 
-class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
+
+class AsyncThalovantAgent(_Agent, AsyncOnly):
     """A client with handlers that runs until it is stopped, on the running asyncio loop.
 
         agent = AsyncThalovantAgent.from_identity_file("_identity.json")
@@ -144,19 +114,40 @@ class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
     `client` is its client. A handler that raises, hangs or is slow disturbs no other one.
     """
 
-    def _set_up(self, identity: ThalovantIdentity, options: dict[str, Any]) -> None:
-        self._free = asyncio.Semaphore(self._max_concurrency)
+    def __init__(
+        self,
+        /,
+        identity: ThalovantIdentity,
+        *,
+        max_concurrency: int = 16,
+        handler_timeout: float = 60.0,
+        drain_timeout: float = 10.0,
+        **client_options: Any,
+    ) -> None:
+        """Make an agent and its client, whose options are `client_options`. Times are in seconds.
+
+        `max_concurrency`: how many handlers run at once, of all events. `handler_timeout`: how long one may take for an
+        event. `drain_timeout`: how long those that run may go on when the agent is stopped.
+        """
+        check_times(handler_timeout=handler_timeout)
+        self._max_concurrency = whole("max_concurrency", max_concurrency, 1)
+        self._handler_timeout = handler_timeout
+        self._drain_timeout = seconds(drain_timeout)
+        self._registered: list[tuple[Any, Any]] = []
+        self._middleware: list[Callable[..., Any]] = []
+        self._error_handlers: list[Callable[..., Any]] = []
+        self._free = asyncio.Semaphore(max_concurrency)
         self._subscriptions: weakref.WeakSet[AsyncThalovantSubscription] = weakref.WeakSet()
         self._handling: set[asyncio.Task[Any]] = set()
-        self._run: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
-        self.client: AsyncThalovantClient = self._make_client(identity, options)
+        self._run: asyncio.Task[None] | None = None
+        self.client: AsyncThalovantClient = self._make_client(identity, client_options)
 
     def _make_client(self, identity: ThalovantIdentity, options: dict[str, Any]) -> AsyncThalovantClient:
         return AsyncThalovantClient(identity, **options)
 
     @property
-    def _runs(self) -> bool:
-        return self._run is not None
+    def _original(self) -> Self:
+        return self
 
     # --- life ---
 
@@ -179,10 +170,8 @@ class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
 
     def stop(self) -> None:
         """Have `run_forever` end: no more events, running handlers finish. From any thread; nothing if not running."""
-        if self._run is not None:
-            loop, keeping = self._run
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
-                loop.call_soon_threadsafe(keeping.cancel)
+        if (run := self._run) is not None:
+            run.get_loop().call_soon_threadsafe(run.cancel)
 
     async def close(self) -> None:
         """End all subscriptions, cancel handlers that run, and close the client."""
@@ -193,66 +182,58 @@ class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
         await self.client.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
     async def _keep_running(self, poll_interval: float) -> None:
         check_times(poll_interval=poll_interval)
         if self._run is not None:
-            raise ThalovantRuntimeError(
-                "The agent is running already.", name="running", hint="Stop it first, or make another agent."
-            )
+            raise ThalovantRuntimeError("The agent is running already.", name="running")
         self._free = asyncio.Semaphore(self._max_concurrency)  # it belongs to a loop
-        keeping = asyncio.create_task(self._keep_connected(poll_interval))
-        self._run = asyncio.get_running_loop(), keeping
+        run = self._run = asyncio.create_task(self._keep_connected(poll_interval))
         try:
-            await asyncio.wait((keeping,))
-            if not keeping.cancelled():
-                keeping.result()
+            await asyncio.wait((run,))
+            if not run.cancelled():
+                run.result()
         finally:
             self._run = None
-            keeping.cancel()
+            run.cancel()
 
     async def _keep_connected(self, poll_interval: float) -> None:
-        for event_name, handler, options in self._registered:  # before the hub can say anything
-            self._subscribe(event_name, handler, hear=self.client._hear, **options)
+        for wanted, take in self._registered:  # before the hub can say anything
+            self._subscriptions.add(self.client._hear(wanted, take))
         await self.client.connect()
         while True:
             await asyncio.sleep(poll_interval)
             try:
                 await self.client.healthcheck()
             except ThalovantConnectionError:
-                if self.client.state in OVER:
+                if self.client.state in ("idle", "closed", "displaced", "failed"):  # else it goes on by itself
                     raise
 
     async def _end(self, drain: float) -> None:
         for subscription in tuple(self._subscriptions):
             subscription.close()
-        until = asyncio.get_running_loop().time() + drain
-        while self._others and (left := until - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait(self._others, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        for task in self._others:
-            task.cancel()
+        if running := self._handling - {asyncio.current_task()}:
+            _, late = await asyncio.wait(running, timeout=drain)
+            for task in late:
+                task.cancel()
+                logs.handlers.warning("A handler was cancelled, since the agent ends")
         await self.client.close(None if drain else 0)
-
-    @property
-    def _others(self) -> set[asyncio.Task[Any]]:
-        """The handlers that run, without the one that asks."""
-        return self._handling - {asyncio.current_task()}
 
     # --- handlers ---
 
-    def _subscribe(
-        self,
-        event_name: Any,
-        handler: Callable[..., Any],
-        concurrency: int,
-        filters: dict[str, Any],
-        hear: Callable[..., AsyncThalovantSubscription] | None = None,
+    def subscribe(
+        self, /, event_name: str | type[E], handler: Callable[[E], Any], **options: Any
     ) -> AsyncThalovantSubscription:
-        own = asyncio.Semaphore(concurrency)
+        """Hear from now on; the agent need not run. `options` are those of `on`."""
+        wanted, take = self._wanted(self._check(handler, "a handler"), event_name, **options)
+        subscription = self.client._hear(wanted, take, connect=True)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def _wanted(self, handler: Any, event_name: Any, *, concurrency: int = 1, **filters: Any) -> tuple[Any, Any]:
+        own = asyncio.Semaphore(whole("concurrency", concurrency, 1))
 
         async def take(event: ThalovantEvent) -> None:
             """Start the handler as soon as it may; the events behind this one wait meanwhile, in order."""
@@ -261,58 +242,28 @@ class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
             call = self._link(handler)
             for wrapper in reversed(self._middleware):
                 call = self._link(wrapper, call)
-            self._start(self._perform(call, event), event.name, partial(self._report, event), own, self._free)
+            task = asyncio.create_task(self._handle(event, self._error_handlers, (own, self._free), call, event))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
 
-        subscription = (hear or self.client.on)(event_name, take, **filters)
-        self._subscriptions.add(subscription)
-        return subscription
+        return self.client._wanted(event_name, **filters), take
 
-    def _start(
-        self,
-        work: Coroutine[Any, Any, object],
-        what: str,
-        failed: Callable[[BaseException], None],
-        *slots: asyncio.Semaphore,
+    async def _handle(
+        self, event: ThalovantEvent, on_error: Sequence[Any], slots: Iterable[asyncio.Semaphore], call: Any, *args: Any
     ) -> None:
-        """Run `work` within the handlers' time; then, or when that is over, free the slots."""
-        task = asyncio.create_task(work)
-        self._handling.add(task)
-
-        def over() -> None:
-            error = None if not task.done() or task.cancelled() else task.exception()
-            if task not in self._handling:
-                return  # it was out of time before
-            self._handling.discard(task)
+        """Call a handler within its time, and tell of its error; then free the slots."""
+        try:
+            async with asyncio.timeout(self._handler_timeout) as time:
+                await self._perform(call, *args)
+        except Exception as raised:
+            late = f"The handler of {event.name!r} did not end within {self._handler_timeout:g}s."
+            error = ThalovantTimeoutError(late, name="handler_timeout") if time.expired() else raised
+            logs.handlers.error("A handler of %r raised", event.name, exc_info=error)
+            for handler in on_error:
+                await self._handle(event, (), (), handler, error, event)
+        finally:
             for slot in slots:
                 slot.release()
-            if task.cancelled():
-                logs.handlers.warning("A handler of %r was cancelled", what)
-            elif task.done():
-                if error is not None:
-                    failed(error)
-            else:
-                task.cancel()
-                failed(
-                    ThalovantTimeoutError(
-                        f"The handler of {what!r} did not end within {self._handler_timeout:g}s.",
-                        name="handler_timeout",
-                        hint="Find out what it waits for, or give the agent another handler_timeout.",
-                    )
-                )
-
-        timer = self._handler_timeout and asyncio.get_running_loop().call_later(self._handler_timeout, over)
-
-        def done(_: object) -> None:
-            if timer:
-                timer.cancel()
-            over()
-
-        task.add_done_callback(done)
-
-    def _report(self, event: ThalovantEvent, error: BaseException) -> None:
-        logs.handlers.error("A handler of %r raised", event.name, exc_info=error)
-        for handler in self._error_handlers:
-            self._start(self._perform(handler, error, event), event.name, _log_error_handler)
 
     def _link(self, call: Callable[..., Any], *more: Any) -> Callable[[Any], Any]:
         """`call` as a link of the chain of middleware: what it is given is an event, what it gives can be awaited."""
@@ -325,27 +276,10 @@ class AsyncThalovantAgent(_Agent[AsyncThalovantSubscription], AsyncOnly):
 
     # --- what its client does ---
 
-    @shaped(AsyncThalovantClient.conversation)
-    def conversation(self, **options: Any) -> AsyncThalovantConversation:
-        return self.client.conversation(**options)
-
-    @shaped(AsyncThalovantClient.ask)
-    async def ask(self, text: str, **options: Any) -> ThalovantReply:
-        return await self.client.ask(text, **options)
-
-    @shaped(AsyncThalovantClient.send_utterance)
-    async def send_utterance(self, text: str, **options: Any) -> None:
-        await self.client.send_utterance(text, **options)
-
-    async def reply(
-        self,
-        event: ThalovantEvent,
-        msg_type: str,
-        data: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-    ) -> None:
-        """`reply` of the client: answer an event, to where it came from."""
-        await self.client.reply(event, msg_type, data, context)
+    conversation: Final = _of_client(AsyncThalovantClient.conversation)
+    ask: Final = _of_client(AsyncThalovantClient.ask)
+    send_utterance: Final = _of_client(AsyncThalovantClient.send_utterance)
+    reply: Final = _of_client(AsyncThalovantClient.reply)
 
 
 class _Threaded(AsyncThalovantAgent):
@@ -353,32 +287,19 @@ class _Threaded(AsyncThalovantAgent):
 
     def _make_client(self, identity: ThalovantIdentity, options: dict[str, Any]) -> AsyncThalovantClient:
         self.twin = ThalovantClient(identity, **options)
-        self._idle: list[Handlers] = []
         return self.twin._original
 
     def _link(self, call: Callable[..., Any], *more: Any) -> Callable[[Any], Any]:
         return lambda event: call(event, *more)
 
     async def _perform(self, call: Callable[..., Any], *args: Any) -> Any:
-        thread = self._idle.pop() if self._idle else Handlers("thalovant-handlers")
+        thread = Handlers("thalovant-handlers")
         future = thread.submit(call, *args)
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            if future.done():
-                self._idle.append(thread)
-            else:
-                thread.stop()  # nobody waits any more for the handler that it runs
-
-    async def _end(self, drain: float) -> None:
-        try:
-            await super()._end(drain)
-        finally:
-            while self._idle:
-                self._idle.pop().stop()
+        thread.stop()  # after this; nobody waits for it if it is out of time
+        return await asyncio.wrap_future(future)
 
 
-class ThalovantAgent(_Agent[ThalovantSubscription], SyncOnly):
+class ThalovantAgent(_Agent, SyncOnly):
     """A client with handlers that runs until it is stopped, in the thread that runs it.
 
         agent = ThalovantAgent.from_identity_file("_identity.json")
@@ -394,29 +315,14 @@ class ThalovantAgent(_Agent[ThalovantSubscription], SyncOnly):
 
     _plain = "handlers of ThalovantAgent run in threads: use AsyncThalovantAgent"
 
-    def _set_up(self, identity: ThalovantIdentity, options: dict[str, Any]) -> None:
-        self._original = _Threaded(
-            identity,
-            max_concurrency=self._max_concurrency,
-            handler_timeout=self._handler_timeout,
-            drain_timeout=self._drain_timeout,
-            **options,
-        )
-        self._registered = self._original._registered
-        self._middleware = self._original._middleware
-        self._error_handlers = self._original._error_handlers
+    @shaped(AsyncThalovantAgent.__init__)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._original: _Threaded = _Threaded(*args, **options)
 
     @property
     def client(self) -> ThalovantClient:
         """Its client."""
         return self._original.twin
-
-    @property
-    def _runs(self) -> bool:
-        return self._original._runs
-
-    def _here(self) -> Portal:
-        return self.client._here()
 
     def run_forever(self, *, poll_interval: float = 0.25) -> None:
         """Connect, subscribe all handlers, and keep the connection until `stop`; then close.
@@ -425,7 +331,7 @@ class ThalovantAgent(_Agent[ThalovantSubscription], SyncOnly):
         when that fails, or the first connection does, this ends with the error. Ctrl-C counts as `stop`, SIGTERM too
         unless the program handles it: handlers that run finish within `drain_timeout`. Ctrl-C again waits for none.
         """
-        original, portal = self._original, self._here()
+        original, portal = self._original, self.client._here()
         with _sigterm(self.stop):
             try:
                 portal.call(lambda: original._keep_running(poll_interval))
@@ -443,38 +349,26 @@ class ThalovantAgent(_Agent[ThalovantSubscription], SyncOnly):
 
     @shaped(AsyncThalovantAgent.close)
     def close(self) -> None:
-        if self._here().running:
-            self._here().call(self._original.close)
+        if self.client._here().running:
+            self.client._here().call(self._original.close)
         self.client.close()
 
     def __enter__(self) -> Self:
         self.client.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _subscribe(
-        self, event_name: Any, handler: Callable[..., Any], concurrency: int, filters: dict[str, Any]
-    ) -> ThalovantSubscription:
-        def on_loop() -> AsyncThalovantSubscription:
-            return self._original._subscribe(event_name, handler, concurrency, filters)
+    @shaped(AsyncThalovantAgent.subscribe)
+    def subscribe(self, event_name: Any, handler: Any, **options: Any) -> ThalovantSubscription:
+        self._check(handler, "a handler")
+        return self.client._subscribed(lambda: self._original.subscribe(event_name, handler, **options))
 
-        return ThalovantSubscription(self._here().run(on_loop), self.client)
-
-    @shaped(AsyncThalovantAgent.conversation)
-    def conversation(self, **options: Any) -> ThalovantConversation:
-        return self.client.conversation(**options)
-
-    ask: Final = blocking(AsyncThalovantAgent.ask)
-    send_utterance: Final = blocking(AsyncThalovantAgent.send_utterance)
-    reply: Final = blocking(AsyncThalovantAgent.reply)
-
-
-def _log_error_handler(error: BaseException) -> None:
-    logs.handlers.error("A handler of errors raised", exc_info=error)
+    conversation: Final = _of_client(ThalovantClient.conversation)
+    ask: Final = _of_client(ThalovantClient.ask)
+    send_utterance: Final = _of_client(ThalovantClient.send_utterance)
+    reply: Final = _of_client(ThalovantClient.reply)
 
 
 @contextlib.contextmanager

@@ -22,8 +22,6 @@ from ._internal.portal import (
     Handlers,
     Portal,
     blocking,
-    giving_event,
-    giving_events,
     interpreter_ends,
     iterating,
     shaped,
@@ -31,7 +29,8 @@ from ._internal.portal import (
 from .async_client import AsyncThalovantClient
 from .context import reply_context
 from .conversation import ThalovantConversation
-from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription, expecting
+from .expectations import expecting
+from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
 
 if TYPE_CHECKING:
     from .async_client import StateHandler
@@ -193,8 +192,8 @@ class ThalovantClient(FromStored, SyncOnly):
         handle = self._in_handler_thread(handler)
         return self._subscribed(lambda: self._original.on_hive(kind, handle))
 
-    wait_for_event: Final = giving_event(AsyncThalovantClient.wait_for_event)
-    listen: Final = giving_events(AsyncThalovantClient.listen)
+    wait_for_event: Final = blocking(AsyncThalovantClient.wait_for_event)
+    listen: Final = iterating(AsyncThalovantClient.listen)
     expect: Final = expecting(AsyncThalovantClient.expect)
 
     # --- what the hub understands ---

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from ._internal.options import AsyncOnly, SyncOnly, mapping, session_of
-from ._internal.portal import blocking, giving_event, giving_events, iterating, shaped
+from ._internal.portal import blocking, iterating, shaped
 from .events import CONVERSATION_SESSION_FIELDS, EVENT_UTTERANCE_HANDLED, carry_conversation
-from .subscriptions import expecting
+from .expectations import expecting
 
 if TYPE_CHECKING:
     from thalovant_proto.events import Bus
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .async_client import AsyncThalovantClient
     from .client import ThalovantClient
     from .events import E, EventHandler, ThalovantEvent
+    from .expectations import AsyncThalovantExpectation
     from .models import ThalovantReply
-    from .subscriptions import AsyncThalovantExpectation, AsyncThalovantSubscription, ThalovantSubscription
+    from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
 
 #: Sessions that one client remembers; then the one that was quiet longest is forgotten.
 SESSIONS: Final = 32
@@ -341,8 +342,8 @@ class ThalovantConversation(_Conversation["ThalovantClient"], SyncOnly):
     send_action: Final = blocking(AsyncThalovantConversation.send_action)
     send_code: Final = blocking(AsyncThalovantConversation.send_code)
     emit: Final = blocking(AsyncThalovantConversation.emit)
-    wait_for_event: Final = giving_event(AsyncThalovantConversation.wait_for_event)
-    listen: Final = giving_events(AsyncThalovantConversation.listen)
+    wait_for_event: Final = blocking(AsyncThalovantConversation.wait_for_event)
+    listen: Final = iterating(AsyncThalovantConversation.listen)
     expect: Final = expecting(AsyncThalovantConversation.expect)
 
     @shaped(AsyncThalovantConversation.on)

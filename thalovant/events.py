@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 from thalovant_proto.client import ownership
 from thalovant_proto.client.ownership import refusal_belongs_to_ask as refusal_belongs_to_ask  # noqa: PLC0414 - public here
@@ -95,9 +95,7 @@ class ThalovantEvent:
     context. Classes of your own are given to `on`, `listen`, `wait_for_event` and `expect` in place of a name:
 
         class DoorOpened(ThalovantEvent, event="shop.door.opened"):
-            @property
-            def door(self) -> str:
-                return self.read("door", str, "")
+            door = EventField(str, "unknown")
     """
 
     #: The name of all events of this class; "" for `ThalovantEvent`, which any event can be.
@@ -147,12 +145,7 @@ class ThalovantEvent:
         return (self.name, self.data, self.context) == (other.name, other.data, other.context)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "raw": picklable(self.raw)}
-
-    def read(self, key: str, kind: type[T], default: T) -> T:
-        """`data[key]`, or the default if that is missing or of another kind."""
-        found = self.data.get(key)
-        return found if isinstance(found, kind) else default
+        return {**self.__dict__, "raw": None}  # it may be anything, and need not travel to another process
 
     @property
     def text(self) -> str:
@@ -291,56 +284,44 @@ class ThalovantEvent:
         return f"{type(self).__name__}(name={self.name!r}, data={data!r}, context={context!r})"
 
 
-class _SkillEvent(ThalovantEvent):
-    @property
-    def skill_id(self) -> str | None:
-        """The skill that it comes from."""
-        return _first(self.context, "skill_id")
+class EventField(Generic[T]):
+    """A field of a class of events: `data` under the field's name, or `default` where that is missing or no `kind`."""
 
-    @property
-    def pipeline_id(self) -> str | None:
-        """The stage of the hub that took the utterance."""
-        return _first(self.context, "pipeline_id")
+    def __init__(self, kind: type[T], default: T) -> None:
+        self._kind = kind
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = name
+
+    def __get__(self, event: ThalovantEvent | None, owner: type) -> T:
+        found = None if event is None else event.data.get(self._key)
+        return found if isinstance(found, self._kind) else self._default
 
 
-class SpeakEvent(_SkillEvent, event=EVENT_SPEAK):
-    """The hub says something: `text`."""
+class SpeakEvent(ThalovantEvent, event=EVENT_SPEAK):
+    """The hub says something: `text`. `utterance` is that as its skill gave it, `meta` what this adds about it.
 
-    @property
-    def utterance(self) -> str:
-        """The words as the skill gave them, "" if there are none."""
-        return self.read("utterance", str, "")
+    `expect_response`: whether the skill waits for an answer.
+    """
 
-    @property
-    def expect_response(self) -> bool:
-        """Whether the skill waits for an answer."""
-        return self.read("expect_response", bool, False)
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """What the skill says about the speech besides."""
-        return self.read("meta", dict, {})
+    utterance: EventField[str] = EventField(str, "")
+    expect_response: EventField[bool] = EventField(bool, False)
+    meta: EventField[dict[str, Any]] = EventField(dict, {})
 
 
 class OvosSpeakEvent(SpeakEvent, event=EVENT_OVOS_UTTERANCE_SPEAK):
     """The same by its newer name."""
 
 
-class UtteranceEvent(ThalovantEvent, event=EVENT_RECOGNIZER_LOOP_UTTERANCE):
-    """A client says something: `utterances`."""
-
-
-class UtteranceHandledEvent(_SkillEvent, event=EVENT_UTTERANCE_HANDLED):
+class UtteranceHandledEvent(ThalovantEvent, event=EVENT_UTTERANCE_HANDLED):
     """The hub is done with an utterance."""
 
 
 class AudioEvent(ThalovantEvent, event=EVENT_AUDIO_QUEUE):
-    """The hub plays a sound: `audio_bytes()` where it is inside, else `uri`."""
+    """The hub plays a sound: `audio_bytes()` where it is inside, else what `uri` leads to."""
 
-    @property
-    def uri(self) -> str:
-        """Where the sound is, "" if that is not said."""
-        return self.read("uri", str, "")
+    uri: EventField[str] = EventField(str, "")
 
 
 class IntentFailureEvent(ThalovantEvent, event=EVENT_INTENT_FAILURE):
@@ -351,37 +332,13 @@ class IntentUnmatchedEvent(IntentFailureEvent, event=EVENT_INTENT_UNMATCHED):
     """The same by its newer name."""
 
 
-class QueryTimeoutEvent(ThalovantEvent, event=EVENT_QUERY_TIMEOUT):
-    """Nobody up the chain of hubs answered a query."""
-
-
 class PolicyDeniedEvent(ThalovantEvent, event=EVENT_POLICY_DENIED):
-    """The hub refused something; `ThalovantPolicyDeniedError.from_event` makes the error of it, with the quota."""
+    """The hub refused something."""
 
     @property
-    def denied_type(self) -> str:
-        """The name of the message that was refused, "" if that is not said."""
-        return self.read("denied_type", str, "")
-
-    @property
-    def code(self) -> str:
-        """The hub's word for why, "" if it has none."""
-        return self.read("code", str, "")
-
-    @property
-    def reason(self) -> str:
-        """The hub's reason for people, "" if it has none."""
-        return self.read("reason", str, "")
-
-    @property
-    def allowed(self) -> tuple[str, ...]:
-        """The names that it would take."""
-        found = self.read("data", dict, {}).get("allowed")
-        return (
-            tuple(filter(None, map(str.strip, (one for one in found if isinstance(one, str)))))
-            if isinstance(found, list)
-            else ()
-        )
+    def error(self) -> ThalovantPolicyDeniedError:
+        """What it says, as the error that an ask raises: `denied_type`, `code`, `reason`, `allowed`, `quota`."""
+        return ThalovantPolicyDeniedError.from_event(self)
 
 
 def name_and_class(given: str | type[E]) -> tuple[str, type[E]]:
@@ -391,17 +348,6 @@ def name_and_class(given: str | type[E]) -> tuple[str, type[E]]:
     if not isinstance(given, str) or not given.strip():
         raise ValueError(f"the name of an event must be text, or a class of events that has one, not {given!r}")
     return given, cast("type[E]", ThalovantEvent)
-
-
-def picklable(raw: T) -> T | None:
-    """The same, or None if it cannot travel to another process."""
-    import pickle
-
-    try:
-        pickle.dumps(raw)
-    except Exception:
-        return None
-    return raw
 
 
 @dataclass(frozen=True, repr=False)

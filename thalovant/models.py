@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent, picklable
+from .events import EVENT_OVOS_UTTERANCE_SPEAK, EVENT_SPEAK, MEDIA_EVENTS, ThalovantEvent
 from .render import to_markdown, visible
 from .rich import ThalovantDisplayItem, strip_ssml, text_items
 
@@ -76,7 +76,7 @@ class ThalovantReply:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "raw_messages": tuple(map(picklable, self.raw_messages))}
+        return {**self.__dict__, "raw_messages": ()}
 
     @property
     def ok(self) -> bool:

@@ -5,31 +5,21 @@ A handler that is too slow loses the oldest events, and their number is told.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from . import logs
-from ._internal.options import AsyncOnly, SyncOnly, function, seconds
-from .errors import ThalovantRuntimeError
-from .events import E, ThalovantBinary, ThalovantEvent
+from ._internal.options import function
+from .events import ThalovantBinary, ThalovantEvent
 
 if TYPE_CHECKING:
     import asyncio
 
-    from thalovant_proto.client.subscriptions import Filter
     from thalovant_proto.events import Binary, Bus, PayloadMessage
 
-    from ._client.listening import Inbox
-    from ._client.session import ClientSession
-    from ._internal.portal import Portal, Twin
     from .client import ThalovantClient
-
-A = TypeVar("A")
-P = ParamSpec("P")
 
 #: Events that wait for a slow handler; beyond it the oldest are dropped and counted.
 HANDLER_BUFFER: Final = 1024
@@ -200,91 +190,6 @@ class ThalovantSubscription:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class AsyncThalovantExpectation(Generic[E], AsyncOnly):
-    """What `expect` gives: an `async with` block that hears events from its start on, for `wait` to take."""
-
-    def __init__(self, session: Any, name: str, matches: Filter | None, inbox: Any) -> None:
-        self._session: ClientSession = session
-        self._name = name
-        self._matches = matches
-        self._inbox: Inbox[E] = inbox
-        self._exits: contextlib.ExitStack | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._session.open()
-        exits = self._exits = contextlib.ExitStack()
-        exits.enter_context(self._session.ends(self._inbox.end))
-        exits.callback(self._session.subscribe(self._name, self._inbox.deliver, matches=self._matches))
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._exits is not None:
-            self._exits.close()
-            self._inbox.end(_outside())
-
-    async def wait(self, timeout: float = 12.0) -> E:
-        """The next of the events, which may have come already; called again, the one after it.
-
-        Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
-        """
-        from asyncio import timeout as within
-
-        from ._client.listening import not_emitted
-
-        if self._exits is None:
-            raise _outside()
-        try:
-            async with within(seconds(timeout)):
-                return await self._inbox.next()
-        except TimeoutError:
-            raise not_emitted(self._name, timeout, self._session) from self._session.last_error
-
-
-class ThalovantExpectation(Generic[E], SyncOnly):
-    """What `expect` gives: a `with` block that hears events from its start on, for `wait` to take."""
-
-    def __init__(self, expectation: AsyncThalovantExpectation[E], twin: Any) -> None:
-        self._original = expectation
-        self._here: Callable[[], Portal] = twin._here
-
-    def __enter__(self) -> Self:
-        self._here().call(self._original.__aenter__)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._here().visit(self._original._leave)
-
-    def wait(self, timeout: float = 12.0) -> E:
-        """The next of the events, which may have come already; called again, the one after it.
-
-        Raises `ThalovantTimeoutError` after `timeout` seconds, `ThalovantConnectionError` if the session ends.
-        """
-        return self._here().call(lambda: self._original.wait(timeout))
-
-
-def expecting(
-    method: Callable[Concatenate[A, P], AsyncThalovantExpectation[E]],
-) -> Callable[Concatenate[Twin, P], ThalovantExpectation[E]]:
-    """The twin of `expect`."""
-
-    @functools.wraps(method)
-    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> ThalovantExpectation[E]:
-        return ThalovantExpectation(method(self._original, *args, **options), self)
-
-    return twin
-
-
-def _outside() -> ThalovantRuntimeError:
-    return ThalovantRuntimeError(
-        "Nothing is expected any more outside of the block of `expect`.",
-        name="closed",
-        hint="Call wait() inside: with client.expect(...) as expected.",
-    )
 
 
 def _shown(subscription: AsyncThalovantSubscription | ThalovantSubscription, closed: bool) -> str:

@@ -135,7 +135,14 @@ def test_mistakes_of_names(v3: Lab, kind: type[Any], wrong: Callable[[Any], Any]
 
 @pytest.mark.parametrize("kind", AGENTS)
 @pytest.mark.parametrize(
-    "options", [{"max_concurrency": 0}, {"handler_timeout": 0}, {"drain_timeout": -1}, {"send_timeout": 0}]
+    "options",
+    [
+        {"max_concurrency": 0},
+        {"handler_timeout": 0},
+        {"handler_timeout": None},
+        {"drain_timeout": -1},
+        {"send_timeout": 0},
+    ],
 )
 def test_mistakes_of_options(v3: Lab, kind: type[Any], options: dict[str, Any]) -> None:
     """Own options and those of the client."""
@@ -180,9 +187,7 @@ async def test_handler_asks(each: Lab, kind: type[Any]) -> None:
 
 def _hang(release: threading.Event, kind: type[Any]) -> Callable[[Any], Any]:
     async def never(event: ThalovantEvent) -> None:
-        while not release.is_set():  # not even when it is cancelled
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.01)
+        await asyncio.Event().wait()
 
     return never if kind is AsyncThalovantAgent else lambda event: release.wait(PATIENCE)
 
@@ -204,8 +209,6 @@ async def test_handlers_that_misbehave(v3: Lab, kind: type[Any], caplog: pytest.
         told = await errors.first(3)
         await tick(agent, 1)
         release.set()
-    if left := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(left)  # those that were cancelled in vain
 
     kinds = [ThalovantTimeoutError, ThalovantTimeoutError, ZeroDivisionError]
     assert sorted((type(error) for error, _ in told), key=lambda one: one.__name__) == kinds
@@ -213,7 +216,7 @@ async def test_handlers_that_misbehave(v3: Lab, kind: type[Any], caplog: pytest.
     assert (str(late), late.name) == ("The handler of 'test.tick' did not end within 0.05s.", "handler_timeout")
     assert {event.name for _, event in told} == {"test.tick"}
     messages = {record.message for record in logged(caplog)}
-    assert {"A handler of 'test.tick' raised", "A handler of errors raised"} <= messages
+    assert messages == {"A handler of 'test.tick' raised"}
 
 
 async def test_handler_of_a_thread_that_exits(v3: Lab) -> None:
@@ -412,7 +415,7 @@ async def test_drain_is_bounded(v3: Lab, caplog: pytest.LogCaptureFixture) -> No
     async with running(agent):
         await tick(agent, 1)
         await started.first(1)
-    assert [record.message for record in logged(caplog)] == ["A handler of 'test.tick' was cancelled"]
+    assert [record.message for record in logged(caplog)] == ["A handler was cancelled, since the agent ends"]
 
 
 def _signal_main(number: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from thalovant import (
     AsyncThalovantClient,
+    EventField,
     SpeakEvent,
     ThalovantConnectionError,
     ThalovantEvent,
@@ -399,9 +400,7 @@ async def test_what_is_no_message(each: Lab, caplog: pytest.LogCaptureFixture) -
 
 
 class Tick(ThalovantEvent, event="test.tick"):
-    @property
-    def number(self) -> int:
-        return self.read("number", int, -1)
+    number: EventField[int] = EventField(int, -1)
 
 
 async def test_hearing_by_class(v3: Lab) -> None:
@@ -434,11 +433,11 @@ async def test_expect(each: Lab) -> None:
             with pytest.raises(ThalovantTimeoutError, match=r"Hub did not emit 'test\.tick' within 0s\."):
                 await expected.wait(0)
         await _tick(client, 1)
-        with pytest.raises(ThalovantRuntimeError, match="outside of the block") as caught:
+        with pytest.raises(ThalovantRuntimeError, match="inside of the block") as caught:
             await expected.wait()
-        with pytest.raises(ThalovantRuntimeError, match="outside of the block"):
+        with pytest.raises(ThalovantRuntimeError, match="inside of the block"):
             await client.expect(Tick).wait()
-        assert (len(others), caught.value.name) == (3, "closed")
+        assert (len(others), caught.value.name) == (3, "not_expected")
 
 
 async def test_session_that_ends_while_expecting(own: Lab) -> None:

@@ -11,15 +11,14 @@ from thalovant import (
     AsyncThalovantAgent,
     AsyncThalovantClient,
     AsyncThalovantConversation,
-    AsyncThalovantExpectation,
     AsyncThalovantSubscription,
     ThalovantAgent,
     ThalovantClient,
     ThalovantConversation,
-    ThalovantExpectation,
     ThalovantSubscription,
 )
 from thalovant._internal.options import AsyncOnly, SyncOnly
+from thalovant.expectations import AsyncThalovantExpectation, ThalovantExpectation
 
 PAIRS = [
     (AsyncThalovantClient, ThalovantClient),

@@ -9,9 +9,8 @@ from .._internal.options import LISTEN_BUFFER, seconds, whole
 from ..events import HIVE_KINDS, BinaryHandler, E, HiveHandler, name_and_class
 
 if TYPE_CHECKING:
-    from thalovant_proto.client.subscriptions import Filter
-
-    from ..subscriptions import AsyncThalovantExpectation, AsyncThalovantSubscription
+    from ..expectations import AsyncThalovantExpectation, Wanted
+    from ..subscriptions import AsyncThalovantSubscription
     from .session import ClientSession
 
 
@@ -38,26 +37,16 @@ class Hearing:
         the background, and with `auto_reconnect` waits for a hub that is not there yet for as long as there is a
         subscription. Subscriptions survive reconnects. What a handler raises is logged.
         """
-        subscription = self._hear(event_name, handler, context, session_id, request_id, predicate)
-        subscription._closes_with(self._session.wait_for_hub(subscription._on_close, self._connect_within))
-        return subscription
+        wanted = self._wanted(event_name, context, session_id, request_id, predicate)
+        return self._hear(wanted, handler, connect=True)
 
-    def _hear(
-        self,
-        event_name: str | type[E],
-        handler: Callable[[E], Any],
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        request_id: str | None = None,
-        predicate: Callable[[E], bool] | None = None,
-    ) -> AsyncThalovantSubscription:
-        """`on` without connecting."""
+    def _hear(self, wanted: Wanted[E], handler: Any, *, connect: bool = False) -> AsyncThalovantSubscription:
         from ..subscriptions import AsyncThalovantSubscription
 
-        name, kind = name_and_class(event_name)
-        subscription = AsyncThalovantSubscription(name, handler, kind)
-        matches = self._filter(context, session_id, request_id, predicate, kind)
-        subscription._closes_with(self._session.subscribe(name, subscription._deliver, matches=matches))
+        session, name, kind, matches = wanted
+        subscription = AsyncThalovantSubscription(str(name), handler, kind)
+        end = session.subscribe(name, subscription._deliver, matches=matches)
+        subscription._closes_with(session.wait_for_hub(end, self._connect_within) if connect else end)
         return subscription
 
     def on_binary(self, handler: BinaryHandler) -> AsyncThalovantSubscription:
@@ -111,9 +100,8 @@ class Hearing:
         """
         from .listening import next_event
 
-        name, kind = name_and_class(event_name)
-        matches = self._filter(context, session_id, request_id, predicate, kind)
-        return await next_event(self._session, name, kind, matches, seconds(timeout))
+        wanted = self._wanted(event_name, context, session_id, request_id, predicate)
+        return await next_event(wanted, seconds(timeout))
 
     def listen(
         self,
@@ -132,13 +120,12 @@ class Hearing:
         Events that followed a send of ours and that nobody took come first. Raises `ThalovantConnectionError` if the
         session ends, and `ThalovantRuntimeError` when the consumer is `max_buffered_events` behind.
         """
-        from .listening import Inbox, each_event
+        from .listening import each_event
 
         whole("max_buffered_events", max_buffered_events, 1)
-        name, kind = name_and_class(event_name)
-        matches = self._filter(context, session_id, request_id, predicate, kind)
+        wanted = self._wanted(event_name, context, session_id, request_id, predicate)
         within = None if timeout is None else seconds(timeout)
-        return each_event(self._session, name, matches, within, max_events, Inbox(max_buffered_events, kind))
+        return each_event(wanted, within, max_events, max_buffered_events)
 
     def expect(
         self,
@@ -155,22 +142,23 @@ class Hearing:
             await client.send_utterance("Say hello.")
             event = await expected.wait(timeout=5)
         """
-        from ..subscriptions import AsyncThalovantExpectation
-        from .listening import Inbox
+        from ..expectations import AsyncThalovantExpectation
 
-        name, kind = name_and_class(event_name)
-        matches = self._filter(context, session_id, request_id, predicate, kind)
-        return AsyncThalovantExpectation(self._session, name, matches, Inbox(LISTEN_BUFFER, kind))
+        wanted = self._wanted(event_name, context, session_id, request_id, predicate)
+        return AsyncThalovantExpectation(wanted, LISTEN_BUFFER)
 
-    def _filter(
+    def _wanted(
         self,
-        context: Mapping[str, Any] | None,
-        session_id: str | None,
-        request_id: str | None,
-        predicate: Callable[[E], bool] | None,
-        kind: type[E],
-    ) -> Filter | None:
+        given: str | type[E],
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        request_id: str | None = None,
+        predicate: Callable[[E], bool] | None = None,
+    ) -> Wanted[E]:
+        from ..expectations import Wanted
         from .listening import event_filter
 
+        name, kind = name_and_class(given)
         own = lambda: self._session.own_session  # noqa: E731
-        return event_filter(context, session_id, request_id, predicate, kind, own_session=own)
+        matches = event_filter(context, session_id, request_id, predicate, kind, own_session=own)
+        return Wanted(self._session, name, kind, matches)

@@ -107,15 +107,12 @@ def _events(
     max_events: int | None,
     session_id: str | None,
 ) -> Iterator[ThalovantEvent]:
-    from .._client.listening import Inbox, each_event
+    from .._client.listening import each_event
     from .._internal.options import LISTEN_BUFFER
     from ..events import ThalovantEvent
 
-    wanted = _wanted(names)
-    session, fits = client._original._session, client._original._filter(None, session_id, None, wanted, ThalovantEvent)
-    return client._here().iterate(
-        lambda: each_event(session, None, fits, timeout, max_events, Inbox(LISTEN_BUFFER, ThalovantEvent))
-    )
+    wanted = client._original._wanted("*", None, session_id, None, _wanted(names))._replace(name=None)
+    return client._here().iterate(lambda: each_event(wanted, timeout, max_events, LISTEN_BUFFER))
 
 
 def _wanted(names: tuple[str, ...]) -> Callable[[ThalovantEvent], bool] | None:

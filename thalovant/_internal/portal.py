@@ -24,11 +24,17 @@ from ..errors import ThalovantError, ThalovantRuntimeError
 if TYPE_CHECKING:
     import asyncio
 
-    from ..events import E
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    from ..events import ThalovantEvent
+
+    #: The default is for twins of methods that give an event of a class: mypy forgets that of their own variable.
+    R = TypeVarWithDefault("R", default=ThalovantEvent)
+else:
+    R = TypeVar("R")
 
 A = TypeVar("A")
 P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 #: How long an interrupted call may take to clean up before the interrupt goes on to the caller, in seconds.
@@ -272,21 +278,6 @@ def iterating(
     return twin
 
 
-if TYPE_CHECKING:
-
-    def giving_event(
-        method: Callable[Concatenate[A, P], Coroutine[Any, Any, E]],
-    ) -> Callable[Concatenate[WaitingTwin, P], E]:
-        """`blocking` for methods that give an event of the class that is asked for, as type checkers then know."""
-
-    def giving_events(
-        method: Callable[Concatenate[A, P], AsyncIterator[E]],
-    ) -> Callable[Concatenate[Twin, P], Iterator[E]]:
-        """`iterating` for those that give many."""
-else:
-    giving_event, giving_events = blocking, iterating
-
-
 def running(method: Callable[Concatenate[A, P], R]) -> Callable[Concatenate[Twin, P], R]:
     """The twin of a method that has to be called on the loop and does not wait."""
 
@@ -365,10 +356,6 @@ def _run_handlers(work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] 
             future.set_exception(error)
         except BaseException as error:  # sys.exit(): as it is it would end the loop of who waits for it
             future.set_exception(
-                ThalovantRuntimeError(
-                    f"A handler raised {type(error).__name__}.",
-                    name="handler_exit",
-                    hint="End the program in its main thread: a handler runs in another one.",
-                )
+                ThalovantRuntimeError(f"A handler raised {type(error).__name__}.", name="handler_exit")
             )
         del future, handler, item  # nothing is kept alive while there is nothing to do
