@@ -109,7 +109,6 @@ def _events(
 ) -> Iterator[ThalovantEvent]:
     from .._client.listening import each_event
     from .._internal.options import LISTEN_BUFFER
-    from ..events import ThalovantEvent
 
     wanted = client._original._wanted("*", None, session_id, None, _wanted(names))._replace(name=None)
     return client._here().iterate(lambda: each_event(wanted, timeout, max_events, LISTEN_BUFFER))
