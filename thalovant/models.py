@@ -206,8 +206,9 @@ class ThalovantHealth:
         return (*facts, f"last_error={visible(self.last_error)}") if self.last_error else tuple(facts)
 
     def as_dict(self) -> dict[str, Any]:
-        """The facts and `ok`, ready for JSON."""
-        return {"ok": self.ok, **asdict(self)}
+        """The facts and `ok`, ready for JSON; `connection` where it is known."""
+        facts = {"ok": self.ok, **asdict(self)}
+        return facts if self.connection else {name: fact for name, fact in facts.items() if name != "connection"}
 
     def __str__(self) -> str:
         return " ".join(self.lines())

@@ -100,7 +100,7 @@ def test_ask(fake: Fake) -> None:
 def test_answers(answers: list[Any], echo: bool, expected: Any) -> None:
     """An ask ends as it does with a hub."""
     fake = Fake(*answers, echo=echo)
-    with _client(fake, reply_settle_seconds=0.01, empty_reply_wait_seconds=0.01) as client:
+    with _client(fake, reply_settle_seconds=0, empty_reply_wait_seconds=0) as client:
         if isinstance(expected, str):
             assert client.ask("x").text == expected
         else:
@@ -417,6 +417,16 @@ def test_transport_that_lacks_methods() -> None:
             client.send_binary(b"x")
 
 
+@pytest.mark.parametrize(("options", "said"), [({"auto_reconnect": False}, "1"), ({"reconnect_attempts": 0}, "failed")])
+def test_publish_without_reconnecting(fake: Fake, options: dict[str, Any], said: str) -> None:
+    """Whoever wants no reconnect has no second try."""
+    with _client(fake, **options) as client:
+        fake.faults["emit_event"] = [ThalovantConnectionError("1")]
+        with pytest.raises(ThalovantConnectionError, match=said):
+            client.emit("x")
+    assert fake.calls == ["connect", "emit_event", "disconnect"]
+
+
 # --- frames, health, identity ---
 
 
@@ -493,6 +503,8 @@ def test_health_and_doctor(fake: Fake) -> None:
         own = ThalovantHealth(connected=True, handshake_complete=False, transport_alive=True)
         fake.healthcheck = lambda: own  # type: ignore[method-assign, return-value, assignment]
         assert client.healthcheck() is own
+        assert [check.ok for check in client.doctor().checks] == [True, True, True, False]
+        own = ThalovantHealth(connected=True, handshake_complete=True, transport_alive=True)
         assert [check.name for check in client.doctor().checks] == ["identity", "endpoint", "connect", "transport"]
         assert client.connect_with_info().phase == "ready"
         info = ThalovantConnectionInfo(phase="ready", connect_ms=7.0)

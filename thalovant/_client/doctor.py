@@ -41,9 +41,10 @@ async def examine(client: AsyncThalovantClient) -> ThalovantDoctorReport:
         return "connected and handshake completed"
 
     async def transport() -> str:
-        info = await client.connection_info()
-        if info.phase != "ready":
-            raise ConnectionError(f"{client.protocol.upper()} is {info.phase}, not ready")
+        info, health = await client.connection_info(), await client._session.health()
+        if not health.ok:
+            phase = info.phase if info.phase != "ready" else str(health)
+            raise ConnectionError(f"{client.protocol.upper()} is {phase}, not ready")
         return f"{client.protocol.upper()} is alive"
 
     checks = [

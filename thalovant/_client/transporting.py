@@ -243,11 +243,11 @@ class InjectedDriver:
             try:
                 await self._during(self._emit(one.message), partial(self._session.waits, one.token))
             except Exception as error:
-                final = isinstance(error, ThalovantError | ValueError | TypeError)
-                final &= not isinstance(error, ThalovantConnectionError) or error.delivery in ("unknown", "yes")
-                if final:
+                lost = isinstance(error, ThalovantConnectionError) and error.delivery not in ("unknown", "yes")
+                lost |= not isinstance(error, ThalovantError | ValueError | TypeError)
+                if not lost or not stack.config.auto_reconnect:
                     self._fail(one.token, error)
-                elif again:
+                elif again or stack.config.attempts == 0:
                     self._fail(one.token, _again(error))
                 else:
                     self._resent.add(one.token)
@@ -389,13 +389,15 @@ def _failure(error: Exception) -> Failure:
 
 def _down(error: Exception) -> ThalovantConnectionError:
     said = redact_text(str(error)) or type(error).__name__
-    ours = ThalovantConnectionError(f"The transport could not connect: {said}", name="hub_down")
-    ours.__cause__ = error
-    return ours
+    return _because(ThalovantConnectionError(f"The transport could not connect: {said}", name="hub_down"), error)
 
 
 def _again(error: Exception) -> ThalovantConnectionError:
-    ours = ThalovantConnectionError("HiveMind transport failed after reconnect.", name="lost", delivery="no")
+    message = "HiveMind transport failed after reconnect."
+    return _because(ThalovantConnectionError(message, name="lost", delivery="no"), error)
+
+
+def _because(ours: ThalovantConnectionError, error: Exception) -> ThalovantConnectionError:
     ours.__cause__ = error
     return ours
 

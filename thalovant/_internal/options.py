@@ -101,9 +101,10 @@ def _enter_by(word: str, where: str, given: object) -> str:
 
 
 def check_times(**times: float) -> None:
-    """Raises `ValueError` that names the first of these settings that is no positive number."""
+    """Raises `ValueError` that names the first of these settings that is no positive number; waits may be 0."""
     for name, value in times.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf or (value == 0 and name.endswith("_timeout")):
             raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 

@@ -30,6 +30,8 @@ from .routes import Routes
 from .send_queue import Outgoing, SendQueue
 from .subscriptions import Filter, Subscriptions
 
+#: An ask waits at least so long for more: what a hub says in one breath arrives in pieces.
+LEAST_SETTLE: Final = 0.01
 #: A polling link hurries this long after the last thing that was sent or heard.
 EAGER_FOR: Final = 10.0
 
@@ -72,7 +74,7 @@ class HubSession:
         # Utterances that a legacy hub owes a *handled*, by request id; no more than its keys can seal.
         self._unanswered: dict[str | None, None] = {}
         self.queue: SendQueue = SendQueue(report, limit=config.queue)
-        self._asks = Asks(report, settle=config.settle, empty_wait=config.empty_wait)
+        self._asks = Asks(report, settle=max(config.settle, LEAST_SETTLE), empty_wait=config.empty_wait)
         self._subscriptions = Subscriptions(report)
 
     # --- what it is now ---
