@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from .models import ThalovantConnectionInfo, ThalovantHealth
     from .protocols import HubProtocol
 
-__all__ = [
-    "HiveMindHTTPTransport",
-    "HiveMindMQTTTransport",
-    "HiveMindWSSTransport",
-    "MqttTopicSet",
-    "Transport",
-    "TransportMessage",
-    "mqtt_topics_for_identity",
-]
-
 MessageHandler: TypeAlias = Callable[[Any], Any]
 
 

@@ -229,7 +229,7 @@ class InjectedDriver:
             if stack.leaves():
                 return Ending(failure=CLOSED)
             if not self.alive():
-                return self._lost()
+                return self._lost(self._stopped())
             await self._sleep()
 
     async def _publish(self) -> Ending | None:
@@ -251,8 +251,7 @@ class InjectedDriver:
                     self._fail(one.token, _again(error))
                 else:
                     self._resent.add(one.token)
-                    self.error = _again(error)
-                    return Ending(failure=_failure(self.error), unsent=(one.token,))
+                    return self._lost(_again(error), one.token)
             else:
                 stack.written(one.token, self._loop.time(), final=True)
             self._tell()
@@ -301,12 +300,15 @@ class InjectedDriver:
         except Exception as error:
             logs.client.debug("The transport could not disconnect: %s", type(error).__name__)
 
-    def _lost(self) -> Ending:
+    def _lost(self, error: ThalovantConnectionError, *unsent: int) -> Ending:
+        self.error = error
+        return Ending(failure=Failure(kind=FailureKind.LOST, message=str(error)), unsent=unsent)
+
+    def _stopped(self) -> ThalovantConnectionError:
         said = getattr(self._transport, "last_error", None)
         said = said() if callable(said) else said
         message = "HiveMind transport stopped" + (f": {redact_text(str(said))}" if said else ".")
-        self.error = ThalovantConnectionError(message, name="lost", delivery="unknown")
-        return Ending(failure=_failure(self.error))
+        return ThalovantConnectionError(message, name="lost", delivery="unknown")
 
     def _fail(self, token: int, error: Exception) -> None:
         self._stack.cancel(token)
@@ -381,10 +383,6 @@ class HiveFrame(dict[str, Any]):
     """A HiveMind envelope for `send_hive_message`: a dict whose entries are attributes too."""
 
     __getattr__ = dict.get
-
-
-def _failure(error: Exception) -> Failure:
-    return Failure(kind=FailureKind.LOST, message=str(error))
 
 
 def _down(error: Exception) -> ThalovantConnectionError:
