@@ -17,13 +17,18 @@ from thalovant import (
     ThalovantClient,
     ThalovantConnectionError,
     ThalovantConversation,
+    ThalovantDoctorCheck,
+    ThalovantDoctorReport,
+    ThalovantEvent,
+    ThalovantHealth,
     ThalovantIdentity,
     ThalovantIdentityError,
+    ThalovantReply,
     ThalovantTimeoutError,
 )
 
 from .lab import Lab
-from .transports import IDENTITY, Fake
+from .transports import IDENTITY
 
 DEFAULTS = {
     "connect_timeout": 4.0,
@@ -88,17 +93,52 @@ def test_modules(module: str, names: str) -> None:
     assert [name for name in names.split() if not hasattr(found, name)] == []
 
 
-def test_command_makes_its_client_of_the_identity_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+class Stub:
+    """A client of a test's own, with what published commands call."""
+
+    made: list[tuple[Any, ...]]
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self.made.append((given[0].access_key, *given[1:], options))
+
+    def __enter__(self) -> Stub:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def ask(self, text: str, *, timeout: float, lang: str, session_id: str | None) -> ThalovantReply:
+        return ThalovantReply(f"{text} {timeout:g} {lang} {session_id}", handled=True)
+
+    def healthcheck(self) -> ThalovantHealth:
+        return ThalovantHealth(connected=True, handshake_complete=True, transport_alive=True)
+
+    def doctor(self) -> ThalovantDoctorReport:
+        return ThalovantDoctorReport({}, (ThalovantDoctorCheck("identity", ok=True, detail="well"),))
+
+    def listen(self, event_name: str, **options: Any) -> list[ThalovantEvent]:
+        return [ThalovantEvent(event_name, {"utterance": str(options)})]
+
+    def emit(self, *event: Any) -> None: ...
+
+    def send_utterance(self, text: str, **options: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("ask hi", "hi 12 en-us None"),
+        ("health", "ok\nconnected=True\nhandshake_complete=True\ntransport_alive=True"),
+        ("doctor", "Thalovant doctor: ok\n- identity: ok - well"),
+        ("listen speak --max-events 1", "{'timeout': None, 'max_events': 1, 'session_id': None}"),
+        ("emit x --data {}", "sent"),
+        ("utter x", "sent"),
+    ],
+)
+def test_command_over_a_client_of_a_test(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever replaces `thalovant.cli.ThalovantClient` gets the identity, by position, and nothing else."""
     from thalovant import cli
-
-    made: list[Any] = []
-
-    def client(*given: Any, **options: Any) -> ThalovantClient:
-        made.append((given[0].access_key, given[1:], options))
-        return ThalovantClient(*given, **options, transport=Fake())
 
     for name, value in (
         ("ACCESS_KEY", "AK"),
@@ -107,11 +147,12 @@ def test_command_makes_its_client_of_the_identity_alone(
         ("HUB_WSS_HOST", "wss://h.example"),
     ):
         monkeypatch.setenv(f"THALOVANT_{name}", value)
-    monkeypatch.setattr(cli, "ThalovantClient", client)
+    monkeypatch.setattr(Stub, "made", [], raising=False)
+    monkeypatch.setattr(cli, "ThalovantClient", Stub)
 
-    assert cli.main(["ask", "hi"]) == 0
-    assert capsys.readouterr().out == "hello\n"
-    assert made == [("AK", (), {})]
+    assert cli.main(words.split()) == 0
+    assert capsys.readouterr().out == f"{said}\n"
+    assert Stub.made == [("AK", {})]
 
 
 class Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import click
@@ -43,7 +43,8 @@ def doctor(options: dict[str, Any]) -> int:
 
         report = without_client(options, error)
     else:
-        with waits(client, options), closing(client):
+        # Programs may replace the client by one of their own, which has what published commands call.
+        with waits(client, options), closing(client) if hasattr(client, "close") else nullcontext():
             report = client.doctor()
     show(options, report.as_dict(), report.format())
     return 0 if report.ok else 1
