@@ -280,9 +280,12 @@ def test_publish_that_must_not_be_tried_again(fake: Fake, error: Exception) -> N
         ([ThalovantConnectionError("a")], 0, "a"),
         ([ThalovantHubRefusedError("no", retryable=False)], 3, "no"),
         ([OSError("a")] * 3, 3, None),
+        ([OSError("a")] * 4, None, None),
     ],
 )
-def test_connect_is_tried_again(fake: Fake, faults: list[Exception], attempts: int, expected: str | None) -> None:
+def test_connect_is_tried_again(
+    fake: Fake, faults: list[Exception], attempts: int | None, expected: str | None
+) -> None:
     """As often as `reconnect_attempts` says; what cannot be mended by that ends it."""
     fake.faults["connect"] = faults
     client = _client(fake, reconnect_attempts=attempts)

@@ -32,8 +32,9 @@ def check_transport(transport: object) -> None:
     """Raises `TypeError` for what is no transport, as the name of one or a class."""
     methods = ("connect", "emit_event", "on_mycroft")
     if isinstance(transport, type) or not any(callable(getattr(transport, name, None)) for name in methods):
+        given = transport.__name__ if isinstance(transport, type) else type(transport).__name__
         raise TypeError(
-            f"transport must be an object with connect(), emit_event() and the like, not {transport!r}: "
+            f"transport must be an object with connect(), emit_event() and the like, not {given}: "
             "name one of the hub's own by protocol="
         )
 

@@ -199,7 +199,8 @@ class InjectedDriver:
             await self._leave()
         hurried = callers.connects or stack.queue.waiting or ending.unsent
         stack.attempt_ended(evolve(ending, pause=None if hurried else REST), Progress(), self._loop.time())
-        if self.error is not None and self._tries > (stack.config.attempts or 0) and not stack.over:
+        attempts = stack.config.attempts
+        if self.error is not None and attempts is not None and self._tries > attempts and not stack.over:
             callers.ended(self.error)
             for one in tuple(stack.queue.waiting):
                 self._fail(one.token, _again(self.error))
