@@ -40,8 +40,6 @@ from .waiters import Ask, Callers, Frames, Subscribers
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from thalovant_proto.outcomes import Delivery
-
     from ..protocols import HubProtocol
     from ..trust_store import TrustStore
     from .settings import Plan
@@ -72,7 +70,7 @@ class ClientSession:
         self._subscribers = Subscribers()
         self._waiting: set[object] = set()  # subscriptions that wait for the hub, however long it takes
         self.on_state: set[StateHandler] = set()
-        self.frames = Frames()
+        self.frames: Frames = Frames()
         self.on_handled: Callable[[str | None, wire.Bus], None] | None = None
         self._begin_anew()
 

@@ -388,15 +388,15 @@ class HiveFrame(dict[str, Any]):
 
 def _down(error: Exception) -> ThalovantConnectionError:
     said = redact_text(str(error)) or type(error).__name__
-    return _because(ThalovantConnectionError(f"The transport could not connect: {said}", name="hub_down"), error)
+    return _caused(error, f"The transport could not connect: {said}", "hub_down")
 
 
 def _again(error: Exception) -> ThalovantConnectionError:
-    message = "HiveMind transport failed after reconnect."
-    return _because(ThalovantConnectionError(message, name="lost", delivery="no"), error)
+    return _caused(error, "HiveMind transport failed after reconnect.", "lost")
 
 
-def _because(ours: ThalovantConnectionError, error: Exception) -> ThalovantConnectionError:
+def _caused(error: Exception, message: str, name: str) -> ThalovantConnectionError:
+    ours = ThalovantConnectionError(message, name=name, delivery="no")
     ours.__cause__ = error
     return ours
 
