@@ -187,7 +187,9 @@ def test_usual_form_then_nearest(own: Lab) -> None:
     assert found.intents[0].phrases_for("de") == ("servus",)
 
 
-@pytest.mark.parametrize("everything", [None, {"ok": False, "error": "no"}, {"ok": True, "intents": 7}, rows()])
+@pytest.mark.parametrize(
+    "everything", [None, {"ok": False, "error": "no"}, {"ok": True, "intents": 7}, rows(), rows(row("a:x", None))]
+)
 def test_nearest_changes_nothing_where_it_fails(own: Lab, everything: Any) -> None:
     """Keyword rows of the language itself are kept if there is nothing better; `nearest=False` does not look."""
     keywords = rows(row("a:k", "fr-fr", "keyword"), row("a:off", "fr-fr", enabled=False, definition={"samples": ["x"]}))

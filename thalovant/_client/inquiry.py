@@ -81,7 +81,7 @@ class Inquiry:
 
         def rows(bus: Bus) -> list[it.IntentRegistration]:
             found = it.IntentRegistration.from_rows(bus.data.get("intents"), lang=lang or "")
-            return [one for one in found if lang is None or it.same_language(one.lang, lang)]
+            return [one for one in found if one.lang and (lang is None or it.same_language(one.lang, lang))]
 
         def fits(message: Bus, bus: Bus) -> bool:
             return bus.data not in self._heard or bool(rows(bus))
@@ -172,7 +172,7 @@ class Inquiry:
     async def _fallbacks(self) -> tuple[it.HubFallback, ...] | None:
         """The skills that take everything; None if the hub does not tell."""
         message, bus = self._messages.inquiry(e.EVENT_SKILLS_LIST, {}), None
-        with contextlib.suppress(ThalovantPolicyDeniedError):
+        with contextlib.suppress(ThalovantPolicyDeniedError, ThalovantTimeoutError):
             (bus,) = await self._ask([message], e.EVENT_SKILLS_LIST_RESPONSE, within=FALLBACKS_WITHIN)
         if bus is None or bus.data.get("ok") is False or not isinstance(skills := bus.data.get("skills"), list):
             return None
