@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
     from thalovant_proto.events import Bus
 
-    from ._client.session import ClientSession
     from ._internal.portal import Portal, Twin
 
 A = TypeVar("A")
@@ -30,7 +29,7 @@ P = ParamSpec("P")
 class Wanted(NamedTuple, Generic[E]):
     """What somebody hears: events of a name (None: all), as objects of a class, that pass a test."""
 
-    session: ClientSession
+    session: Any  # a `ClientSession`, or the like of a transport
     name: str | None
     kind: type[E]
     matches: Filter | None
@@ -133,7 +132,7 @@ def expecting(
     return twin
 
 
-def not_emitted(wanted: Wanted[Any], timeout: float) -> ThalovantError:
+def not_emitted(wanted: Any, timeout: float) -> ThalovantError:
     """The error for an event that did not come in time."""
     from ._internal.error_mapping import out_of_time
 
