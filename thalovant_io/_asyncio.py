@@ -13,8 +13,7 @@ from typing import Any, Final, cast
 
 from thalovant_proto.carrier import Target
 
-from ._endpoint import Endpoint, OutcomeT, WireT
-from ._interfaces import Machine
+from ._endpoint import Endpoint, Machine, OutcomeT, WireT
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, Resolver, Timeouts, Until, attempt, resolve
 
 #: Bytes that are read at a time. A transport of asyncio would make 256 KiB for each read and give them back, which in a
@@ -185,6 +184,15 @@ class WiredEndpoint(LoopEndpoint[OutcomeT, SocketProtocol]):
     @abstractmethod
     def wire_gone(self, wire: SocketProtocol) -> None:
         """The socket of `wire` is closed."""
+
+
+async def adopt(loop: asyncio.AbstractEventLoop, protocol: asyncio.BaseProtocol, sock: socket.socket) -> None:
+    """Give the connected `sock` to `protocol`. Closes it if that fails, or is cancelled."""
+    try:
+        await loop.create_connection(lambda: protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def dial(

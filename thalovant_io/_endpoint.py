@@ -9,20 +9,78 @@ from __future__ import annotations
 import enum
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from ssl import SSLContext
 from typing import Any, Generic, Protocol, TypeVar
 
 from thalovant_proto.carrier import Target
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
+from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed, DialFault
 from thalovant_proto.secret import Secret
 
-from ._interfaces import ClientStack, Dial, Machine, Run, Stop
 from .derivation import start_derivation
-from .dialer import address_of, quick_ack
+from .dialer import DialError, address_of, quick_ack
 from .tls import TlsFault, TlsPipe
+
+# --- the machines that drivers drive: no driver knows more of them than this
+
+O_co = TypeVar("O_co", covariant=True)
+
+
+class Machine(Protocol[O_co]):
+    """The common part of client stacks and hub peers: bytes and time in, bytes, effects and outcomes out."""
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Bytes from the peer."""
+
+    def eof(self, now: float, reason: str = "") -> None:
+        """The socket ended; `reason` says how, on one line."""
+
+    def data_to_send(self) -> bytes:
+        """Bytes for the peer."""
+
+    @property
+    def next_timeout(self) -> float | None:
+        """The time to call `handle_timeout` at, None for never."""
+
+    def handle_timeout(self, now: float) -> None:
+        """Time has passed."""
+
+    def effects(self) -> list[DeriveKey]:
+        """Slow work to start."""
+
+    def effect_done(self, id: int, key: Secret[bytes], now: float) -> None:
+        """Slow work that ended."""
+
+    def outcomes(self) -> Sequence[O_co]:
+        """News for the application, in order."""
+
+
+class ClientStack(Machine[O_co], Protocol[O_co]):
+    """One hub session as a client. It outlives sockets and says when it wants one."""
+
+    def step(self) -> Dial | Wait | Run | Stop:
+        """The present instruction about sockets."""
+
+    def socket_opened(self, now: float) -> None:
+        """The socket of the last `Dial` is up, TLS included."""
+
+    def dial_failed(self, failed: DialFailed, now: float) -> None:
+        """The last `Dial` ended without a socket."""
+
+
+class HubPeer(Machine[O_co], Protocol[O_co]):
+    """One accepted connection as a hub."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether to close the socket, after writing what `data_to_send` gives."""
+
+
+# --- one of them, and its socket
 
 
 class Wire(Protocol):
@@ -318,15 +376,10 @@ class ClientEndpoint(Endpoint[OutcomeT, WireT]):
         self._feed(self._dial_failed, failure)
 
     def _connected(self, context: SSLContext | None, now: float) -> None:
-        tls = None
-        if context is not None:
-            try:
-                tls = TlsPipe(context, address_of(self.target), server_hostname=server_name(self.target.host))
-            except ValueError:
-                message = f"{address_of(self.target)}: no certificate can be for this host name"
-                self._dial_failed(DialFailed(phase="tls", fault=DialFault.CERTIFICATE_HOST, message=message), now)
-                return
-        self._start(tls, self._tls_timeout, now)
+        try:
+            self._start(begin_tls(self.target, context), self._tls_timeout, now)
+        except DialError as error:
+            self._dial_failed(error.failure, now)
 
     def _dial_failed(self, failure: DialFailed, now: float) -> None:
         self._held = False
@@ -353,7 +406,17 @@ class ClientEndpoint(Endpoint[OutcomeT, WireT]):
         if self._up:
             self._stack.eof(now, reason if fault is None else fault.message)
         elif fault is not None:
-            self._stack.dial_failed(DialFailed(phase="tls", fault=fault.fault, message=fault.message), now)
+            self._stack.dial_failed(fault.failure, now)
+
+
+def begin_tls(target: Target, context: SSLContext | None) -> TlsPipe | None:
+    """TLS with `target`, if there is to be any. Raises `DialError` for a name that no certificate can hold."""
+    try:
+        where, name = address_of(target), server_name(target.host)
+        return None if context is None else TlsPipe(context, where, server_hostname=name)
+    except ValueError:
+        message = f"{where}: no certificate can be for this host name"
+        raise DialError(DialFailed(phase="tls", fault=DialFault.CERTIFICATE_HOST, message=message)) from None
 
 
 def server_name(host: str) -> str:

@@ -9,8 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from ._endpoint import ClientEndpoint, Order, OutcomeT
-from ._interfaces import ClientStack
+from ._endpoint import ClientEndpoint, ClientStack, Order, OutcomeT
 from .dialer import (
     DEFAULT_TIMEOUTS,
     PENDING,

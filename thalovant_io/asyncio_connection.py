@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import frozen
 
 from ._asyncio import LoopEndpoint, SocketProtocol, WiredEndpoint
-from ._endpoint import Order, OutcomeT, Wire
-from ._interfaces import HubPeer
+from ._endpoint import HubPeer, Order, OutcomeT, Wire
 from .tls import TlsFault, TlsPipe
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from attrs import define, field
 
 from thalovant_proto.carrier import Target
 
-from ._asyncio import SocketProtocol, WiredEndpoint, dial
-from ._endpoint import ClientEndpoint, Order, OutcomeT
-from ._interfaces import ClientStack
+from ._asyncio import SocketProtocol, WiredEndpoint, adopt, dial
+from ._endpoint import ClientEndpoint, ClientStack, Order, OutcomeT
 from .dialer import DEFAULT_TIMEOUTS, ContextSource, DialError, Resolver, Timeouts, dial_failed_from, resolve
 
 
@@ -117,11 +116,7 @@ class AsyncioDriver(WiredEndpoint[OutcomeT], ClientEndpoint[OutcomeT, SocketProt
             sock, context = await dial(target, tls=self.tls, resolver=self.resolver, timeouts=self.timeouts)
             wire = SocketProtocol(self)
             self._coming = (wire, context)
-            try:
-                await self.loop.create_connection(lambda: wire, sock=sock)
-            except BaseException:
-                sock.close()
-                raise
+            await adopt(self.loop, wire, sock)
         except (DialError, OSError) as exc:
             self._attempt = self._coming = None
             self.dial_failed(dial_failed_from(exc, target))

@@ -7,7 +7,7 @@ import os
 import ssl
 from typing import Final, NamedTuple
 
-from thalovant_proto.dial import DialFault
+from thalovant_proto.dial import DialFailed, DialFault
 
 # The largest TLS record. Memory BIOs keep the size of the largest write for ever, so nothing larger goes in at once.
 _RECORD: Final = 16 * 1024
@@ -101,6 +101,11 @@ class TlsFault(NamedTuple):
 
     fault: DialFault
     message: str
+
+    @property
+    def failure(self) -> DialFailed:
+        """The fault as the end of a dial."""
+        return DialFailed(phase="tls", fault=self.fault, message=self.message)
 
 
 class TlsPipe:

@@ -17,7 +17,7 @@ import trio
 
 from tests.io.stacks import EchoPeer, Outcome
 from tests.loops import UVLOOP
-from thalovant_io._interfaces import ClientStack
+from thalovant_io._endpoint import ClientStack
 from thalovant_io.asyncio_connection import Connection, PeerAddress
 from thalovant_io.asyncio_driver import AsyncioDriver
 from thalovant_io.asyncio_listener import Listener

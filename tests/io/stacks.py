@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from thalovant_io._interfaces import ClientStack, Dial, HubPeer, Run, Stop, Wait
+from thalovant_io._endpoint import ClientStack, HubPeer
 from thalovant_proto.carrier import Target
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
 from thalovant_proto.crypto.kdf import DeriveKey
 from thalovant_proto.dial import DialFailed
 from thalovant_proto.secret import Secret

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from tests.io.pki import Pki
 from tests.io.stacks import Ended, Failed, FrameClient, Heard, Opened, Outcome, framed
 from thalovant_io._endpoint import ClientEndpoint, Order, server_name
-from thalovant_io._interfaces import Dial, Run, Stop, Wait
 from thalovant_io.dialer import address_of
 from thalovant_io.tls import TlsPipe
 from thalovant_proto.carrier import Target
+from thalovant_proto.client.stack import Dial, Run, Stop, Wait
 from thalovant_proto.dial import DialFailed, DialFault
 
 FIRST = Target(host="hub.example", port=1, tls=False)

@@ -221,7 +221,7 @@ class HttpStream:
 
     @property
     def bodiless(self) -> bool:
-        """Whether the answer must have no body: as far as it has come, the request at hand is a HEAD."""
+        """Whether the answer must have no body: the request at hand is a HEAD, as far as it has come or was sent."""
         return self._bodiless
 
     @property
@@ -236,6 +236,8 @@ class HttpStream:
 
     def send(self, *events: h11.Event) -> bytes:
         """The bytes of one whole message of ours."""
+        for event in events:
+            self._note(event)
         return b"".join(self._http.send(event) or b"" for event in events)
 
     def next_message(self) -> HttpMessage | None:
@@ -249,7 +251,7 @@ class HttpStream:
                 raise self._judge(error) from None
             match event:
                 case h11.Request() | h11.Response():
-                    self._bodiless = isinstance(event, h11.Request) and event.method == b"HEAD"
+                    self._note(event)
                     self._check_head(event)
                     self._head = event
                 case h11.InformationalResponse():
@@ -261,6 +263,11 @@ class HttpStream:
                 case _:  # NEED_DATA, PAUSED, ConnectionClosed
                     if event is not h11.NEED_DATA or not self._feed():
                         return None
+
+    def _note(self, event: h11.Event) -> None:
+        """Learn whether the answer to a request must be without a body."""
+        if isinstance(event, h11.Request):
+            self._bodiless = event.method == b"HEAD"
 
     def _finish_message(self) -> HttpMessage:
         message = HttpMessage(cast("h11.Request | h11.Response", self._head), bytes(self._body))
@@ -292,7 +299,7 @@ class HttpStream:
             raise self._malformed()  # two readers could see two bodies (RFC 9112 §6.1)
         if not head.http_version.startswith(b"1."):
             raise self._malformed()
-        if max(lengths, default=0) > self._limit:
+        if max(lengths, default=0) > self._limit and not self._bodiless:
             raise self._too_large()
 
     def _check_size_of_head(self) -> None:
