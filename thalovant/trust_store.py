@@ -90,7 +90,6 @@ class TrustStore:
         self._folder = self._given
         self._identity = identity
         self._owner = owner_of(identity)
-        self.other_folder: Path | None = None  # with another key that may be this client's, as `load` found it
         self._base: Trust | None = None  # what was read or written last; the next change is told by comparing
 
     @property
@@ -99,6 +98,14 @@ class TrustStore:
         if self._folder is None:
             self._folder = default_folder(self._identity)
         return self._folder
+
+    @property
+    def other_folder(self) -> Path | None:
+        """A folder with another key that may be this client's, if there is one."""
+        if self._base is None:
+            return None
+        key = self._base.static_key
+        return next((place for place in search_order(self._identity) if self._differs(place, key)), None)
 
     @without_frames
     def load(self) -> Trust:
@@ -122,9 +129,8 @@ class TrustStore:
                 if shared is not None and not self._is_found(folder):
                     self._point(shared, folder)
         self._base = self._read(folder, key)
-        order = search_order(self._identity)
-        other = self.other_folder = next((place for place in order if self._differs(place, key)), None)
-        if self._given is None and other is not None and is_used(other, self._owner) and is_used(folder, self._owner):
+        other = self.other_folder if self._given is None else None
+        if other is not None and is_used(other, self._owner) and is_used(folder, self._owner):
             log.warning("There are two Noise keys of one access key, in %s (used now) and in %s.", folder, other)
         return self._base
 

@@ -89,7 +89,7 @@ def _keep(
 
     The keyring's entry of what is replaced is used again, or removed.
     """
-    values = {key: value for key, value in fields.items() if value is not None}
+    values = dict(fields)
     values |= {
         key: str(identity_files.expanded(values[key]).absolute()) for key in identity_files.PATHS if key in values
     }

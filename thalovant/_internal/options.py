@@ -100,11 +100,14 @@ def _enter_by(word: str, where: str, given: object) -> str:
     return f"{name} is entered by `{word}`, {where}; its twin is {twin}"
 
 
+_MAY_BE_ZERO: Final = ("reply_settle_seconds", "empty_reply_wait_seconds")
+
+
 def check_times(**times: float) -> None:
-    """Raises `ValueError` that names the first of these settings that is no positive number; waits may be 0."""
+    """Raises `ValueError` that names the first of these settings that is no positive number; waits of asks may be 0."""
     for name, value in times.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf or (value == 0 and name.endswith("_timeout")):
+        if not number or not 0 <= value < math.inf or (value == 0 and name not in _MAY_BE_ZERO):
             raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 

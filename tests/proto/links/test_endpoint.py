@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from thalovant_proto.carrier import Credentials, Target
-from thalovant_proto.links.endpoint import Endpoint, authorization, parse_endpoint, portable_agent, read_authorization
+from thalovant_proto.links.endpoint import (
+    Endpoint,
+    authorization,
+    more_headers,
+    parse_endpoint,
+    portable_agent,
+    read_authorization,
+)
 from thalovant_proto.secret import Secret
 
 from ..vectors import load
@@ -233,3 +240,28 @@ def test_other_transports_name_themselves_and_nothing_shows_the_key():
     with pytest.raises(ValueError, match=r"HTTPS endpoint must start with http:// or https://\."):
         parse_endpoint("wss://hub.local", name="HTTPS", plain="http", tls="https")
     assert "PLANTED" not in repr(wss("wss://hub.local/PLANTED?authorization=PLANTED"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("X-Gate", "open sesame", None),
+        ("Authorization", "Bearer x", None),
+        ("X Gate", "x", "token"),
+        ("", "x", "token"),
+        ("HOST", "x", "link's own"),
+        ("Sec-WebSocket-Key", "x", "link's own"),
+        ("X-Gate", "secret\r\nX-B: 1", "printable ASCII"),
+        ("X-Gate", " secret", "printable ASCII"),
+        ("X-Gate", "", "printable ASCII"),
+    ],
+)
+def test_headers_of_an_application(name, value, fault):
+    """Names and values that fit into a request, and none that would change how it is read; no value is told."""
+    headers = {name: Secret(value)}
+    if fault is None:
+        assert more_headers(headers) == [(name, value)]
+        return
+    with pytest.raises(ValueError, match=fault) as caught:
+        more_headers(headers)
+    assert "secret" not in str(caught.value)
