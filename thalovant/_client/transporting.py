@@ -150,7 +150,9 @@ class InjectedDriver:
         if self._on_loop:
             result = method(*args, **options)
         else:
-            result = await asyncio.wrap_future(self._calls.submit(partial(method, *args, **options)))
+            work = self._calls.submit(partial(method, *args, **options))
+            # A loop that ends cancels whoever waits; the transport is to be disconnected all the same.
+            result = await asyncio.shield(asyncio.wrap_future(work))
         return await result if isawaitable(result) else result
 
     def bind(self) -> None:
