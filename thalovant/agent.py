@@ -70,7 +70,7 @@ class _Agent(FromStored):
             return functools.partial(self.on, event_name, **options)
         if self._original._run is not None:
             return self.subscribe(event_name, handler, **options)
-        heard = self._original._wanted(self._check(handler, "a handler"), event_name, **options)
+        heard = self._original._heard(self._check(handler, "a handler"), event_name, **options)
         self._original._registered.append(heard)
         return handler
 
@@ -133,7 +133,7 @@ class AsyncThalovantAgent(_Agent, AsyncOnly):
         self._max_concurrency = whole("max_concurrency", max_concurrency, 1)
         self._handler_timeout = handler_timeout
         self._drain_timeout = seconds(drain_timeout)
-        self._registered: list[tuple[Any, Any]] = []
+        self._registered: list[tuple[Any, Any, int]] = []
         self._middleware: list[Callable[..., Any]] = []
         self._error_handlers: list[Callable[..., Any]] = []
         self._free = asyncio.Semaphore(max_concurrency)
@@ -200,8 +200,8 @@ class AsyncThalovantAgent(_Agent, AsyncOnly):
             run.cancel()
 
     async def _keep_connected(self, poll_interval: float) -> None:
-        for wanted, take in self._registered:  # before the hub can say anything
-            self._subscriptions.add(self.client._hear(wanted, take))
+        for heard in self._registered:  # before the hub can say anything
+            self._hear(*heard)
         await self.client.connect()
         while True:
             await asyncio.sleep(poll_interval)
@@ -227,13 +227,13 @@ class AsyncThalovantAgent(_Agent, AsyncOnly):
         self, /, event_name: str | type[E], handler: Callable[[E], Any], **options: Any
     ) -> AsyncThalovantSubscription:
         """Hear from now on; the agent need not run. `options` are those of `on`."""
-        wanted, take = self._wanted(self._check(handler, "a handler"), event_name, **options)
-        subscription = self.client._hear(wanted, take, connect=True)
-        self._subscriptions.add(subscription)
-        return subscription
+        return self._hear(*self._heard(self._check(handler, "a handler"), event_name, **options), connect=True)
 
-    def _wanted(self, handler: Any, event_name: Any, *, concurrency: int = 1, **filters: Any) -> tuple[Any, Any]:
-        own = asyncio.Semaphore(whole("concurrency", concurrency, 1))
+    def _heard(self, handler: Any, event_name: Any, *, concurrency: int = 1, **filters: Any) -> tuple[Any, Any, int]:
+        return self.client._wanted(event_name, **filters), handler, whole("concurrency", concurrency, 1)
+
+    def _hear(self, wanted: Any, handler: Any, concurrency: int, **options: bool) -> AsyncThalovantSubscription:
+        own = asyncio.Semaphore(concurrency)
 
         async def take(event: ThalovantEvent) -> None:
             """Start the handler as soon as it may; the events behind this one wait meanwhile, in order."""
@@ -246,7 +246,9 @@ class AsyncThalovantAgent(_Agent, AsyncOnly):
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
 
-        return self.client._wanted(event_name, **filters), take
+        subscription = self.client._hear(wanted, take, **options)
+        self._subscriptions.add(subscription)
+        return subscription
 
     async def _handle(
         self, event: ThalovantEvent, on_error: Sequence[Any], slots: Iterable[asyncio.Semaphore], call: Any, *args: Any

@@ -311,6 +311,25 @@ async def test_it_runs_again(v3: Lab, kind: type[Any]) -> None:
     assert len(heard.all) == 2
 
 
+def test_it_runs_again_on_another_loop(v3: Lab) -> None:
+    """With handlers that had to wait for each other on the first one, and events that nobody took."""
+    agent, started = make(v3, max_concurrency=1), Heard()
+
+    @agent.on("test.tick")
+    async def handle(event: ThalovantEvent) -> None:
+        started(event)
+        await asyncio.sleep(PATIENCE if event.data["number"] else 0)
+
+    async def once(count: int) -> None:
+        async with running(agent):
+            await tick(agent, 4)
+            await started.first(count)
+            await agent.close()
+
+    for count in (2, 4):
+        asyncio.run(once(count))
+
+
 async def test_second_run_at_the_same_time(v3: Lab) -> None:
     """An agent runs once."""
     agent = make(v3)
