@@ -150,6 +150,12 @@ def test_mistakes_of_options(v3: Lab, kind: type[Any], options: dict[str, Any]) 
         make(v3, kind, **options)
 
 
+def test_unknown_filter(v3: Lab) -> None:
+    """It is told at the call too, not when the agent runs."""
+    with pytest.raises(TypeError, match="sesion_id"):
+        make(v3).on("speak", print, sesion_id="S")
+
+
 async def _coroutine(*args: Any) -> None: ...
 
 
@@ -183,6 +189,21 @@ async def test_handler_asks(each: Lab, kind: type[Any]) -> None:
     async with running(agent):
         await tick(agent, 2)
         assert await answers.first(2) == ["You said: tick 0", "You said: tick 1"]
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+async def test_reply(v3: Lab, kind: type[Any]) -> None:
+    """It goes back with the context of the event, turned round, and with what is given over it."""
+    agent, heard = make(v3, kind), Heard()
+    agent.on("test.tick", heard)
+    async with running(agent):
+        await tick(agent, 1)
+        (event,) = await heard.first(1)
+        await call(agent.reply, event, "test.note", {"kind": kind.__name__}, {"extra": 1})
+        answer = await asyncio.to_thread(
+            v3.hub.wait_for, "test.note", timeout=PATIENCE, predicate=lambda note: note.data == {"kind": kind.__name__}
+        )
+        assert (answer.context["extra"], answer.request_id) == (1, event.request_id)
 
 
 def _hang(release: threading.Event, kind: type[Any]) -> Callable[[Any], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from copy import copy
 
 import pytest
 
@@ -150,6 +151,21 @@ def test_errors_travel_between_processes(error):
 
     assert type(arrived) is type(error)
     assert (str(arrived), vars(arrived)) == (str(error), vars(error))
+
+
+def _all(kind):
+    return [kind, *(child for one in kind.__subclasses__() for child in _all(one))]
+
+
+@pytest.mark.parametrize("kind", [one for one in _all(ThalovantError) if one.__module__ == "thalovant.errors"])
+def test_every_error_travels(kind):
+    """With attributes of the program's own, in every protocol of pickles, and as a copy."""
+    error = kind("m")
+    error.mine = ["x"]
+
+    for arrived in (*(pickle.loads(pickle.dumps(error, n)) for n in range(pickle.HIGHEST_PROTOCOL + 1)), copy(error)):
+        assert (type(arrived), str(arrived), arrived.args) == (kind, str(error), error.args)
+        assert vars(arrived) == vars(error)
 
 
 @pytest.mark.parametrize(
