@@ -320,6 +320,7 @@ class ThalovantAgent(_Agent, SyncOnly):
     @shaped(AsyncThalovantAgent.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
         self._original: _Threaded = _Threaded(*args, **options)
+        self._runs = False
 
     @property
     def client(self) -> ThalovantClient:
@@ -334,6 +335,7 @@ class ThalovantAgent(_Agent, SyncOnly):
         unless the program handles it: handlers that run finish within `drain_timeout`. Ctrl-C again waits for none.
         """
         original, portal = self._original, self.client._here()
+        self._runs = True
         with _sigterm(self.stop):
             try:
                 portal.call(lambda: original._keep_running(poll_interval))
@@ -343,6 +345,7 @@ class ThalovantAgent(_Agent, SyncOnly):
                 try:
                     portal.call(lambda: original._end(original._drain_timeout))
                 finally:
+                    self._runs = False
                     self.client.close(0)
 
     @shaped(AsyncThalovantAgent.stop)
@@ -353,7 +356,8 @@ class ThalovantAgent(_Agent, SyncOnly):
     def close(self) -> None:
         if self.client._here().running:
             self.client._here().call(self._original.close)
-        self.client.close()
+        if not self._runs:  # else what runs closes it at its end
+            self.client.close()
 
     def __enter__(self) -> Self:
         self.client.__enter__()

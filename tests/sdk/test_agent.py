@@ -415,6 +415,16 @@ async def test_close_in_a_handler(v3: Lab) -> None:
     assert await closed.numbers(1) == [0]
 
 
+def test_close_from_another_thread(v3: Lab, nothing_left: None) -> None:
+    """The thread that runs the agent returns without an error, whatever its handlers do."""
+    agent, release = make(v3, ThalovantAgent), threading.Event()
+    agent.client.on_state(lambda state, error: state == "ready" and agent.send_utterance("count to 1"))
+    agent.on("test.tick", lambda event: (threading.Thread(target=agent.close).start(), release.wait(PATIENCE)))
+    agent.run_forever()
+    release.set()
+    assert not agent.client.connected
+
+
 @pytest.mark.parametrize("finishes", [True, False])
 async def test_cancelled(v3: Lab, finishes: bool) -> None:
     """Whoever cancels `run_forever` waits for no handler; one that stops it does, if it ends in time."""
