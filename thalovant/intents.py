@@ -102,7 +102,7 @@ class HubIntent(Plain):
     phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     enabled: bool = True
 
-    _told = ("id", "languages")
+    _told = ("id",)
 
     @property
     def id(self) -> str:
@@ -127,20 +127,20 @@ class HubIntent(Plain):
         speakable: bool = False,
         slots: Mapping[str, str] | None = None,
         sentence: bool = False,
-    ) -> list[str]:
+    ) -> tuple[str, ...]:
         """Sentences worth showing: the best `limit`, or all in their order if it is 0.
 
-        `speakable` reads patterns as somebody says them, with `slots` filled; `sentence` writes them as sentences.
+        `speakable` reads patterns as somebody says them, with `slots` filled; `sentence` writes those as sentences.
 
             >>> HubIntent("weather", "today", "padatious", {"en-us": ("what is the weather (today|now)",)}).examples(
             ...     speakable=True)
-            ['what is the weather today']
+            ('what is the weather today',)
         """
         lang = next(iter(self.phrases), None) if lang is None else lang
         found = listing.shown(self.phrases_for(lang), lang, limit)
-        if speakable:
-            found = list(dict.fromkeys(filter(None, (_spoken(one, slots, lang) for one in found))))
-        return [listing.as_sentence(one, lang) for one in found] if sentence else found
+        if speakable or sentence:
+            found = tuple(dict.fromkeys(filter(None, (_spoken(one, slots, lang) for one in found))))
+        return tuple(listing.as_sentence(one, lang) for one in found) if sentence else found
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,8 @@ class HubIntentInventory(Plain):
 def speakable(pattern: str, slots: Mapping[str, str] | None = None, lang: str | None = None) -> str:
     """A pattern as somebody says it: the first of alternatives, nothing optional, slots filled or read as their name.
 
+    Alternatives of which one is empty, as in `(please|)`, are optional.
+
     >>> speakable("[please] (turn|switch) on the {device_name}", {"device_name": "lamp"})
     'turn on the lamp'
     """
@@ -209,7 +211,11 @@ def speakable(pattern: str, slots: Mapping[str, str] | None = None, lang: str | 
     out: list[str] = []
     opened: list[tuple[str, int]] = []  # each bracket that is open, and where what is in it begins
     left_out: int | None = None  # how many were open at the `|` whose other side is left out
+    before = ""  # what came before, blanks aside
     for part in _PARTS.findall(pattern):  # one pass, whatever a hub has sent
+        if part in ("|", ")") and before in ("(", "|") and opened:
+            opened[-1] = ("[", opened[-1][1])  # nothing is one of the alternatives
+        before = part if part.strip() else before
         if part in ("(", "["):
             opened.append((part, len(out)))
         elif part in (")", "]") and opened:

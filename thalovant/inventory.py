@@ -6,6 +6,7 @@ keeps the last inventory of each hub for an hour.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,16 +15,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from . import listing
 from ._internal import secret_files
 from ._internal.languages import fold, nearest
 from ._internal.plain import Plain
-
-if TYPE_CHECKING:
-    from .identity import ThalovantIdentity
+from .errors import ThalovantIdentityError
+from .identity import ThalovantIdentity
 
 #: Sources that told what there is now, unlike a catalog.
 LIVE_SOURCES: Final = ("hub", "ovos-runtime")
@@ -53,13 +53,13 @@ class Intent(Plain):
         """Its languages, in the order of registration."""
         return tuple(self.phrases)
 
-    def examples(self, language: str | None = None, limit: int = 2) -> list[str]:
+    def examples(self, language: str | None = None, limit: int = 2) -> tuple[str, ...]:
         """Sentences to show, in the nearest language that is registered, or in the first: the best `limit`.
 
         All of them in their order if `limit` is 0.
         """
         found = next(iter(self.phrases), None) if language is None else nearest(language, self.phrases)
-        return [] if found is None else listing.shown(self.phrases[found], found, limit)
+        return () if found is None else listing.shown(self.phrases[found], found, limit)
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,17 @@ class InventoryCache:
         self.directory: Path = Path(directory) if directory is not None else Path(base).expanduser() / app
         self.ttl: float = ttl
 
-    def key(self, mode: str, identity: ThalovantIdentity | None = None) -> str:
-        """The key of what is learnt in a `mode` ("hub", for example) by an identity, or without one."""
-        host = (identity and urlsplit(identity.default_master).hostname) or "local"
-        who = identity.access_key if identity is not None else ""
+    def key(self, mode: str, identity: ThalovantIdentity | str | os.PathLike[str] | None = None) -> str:
+        """The key of what is learnt in a `mode` ("hub", for example) by an identity or its file, or without one."""
+        who, found = "", identity
+        if isinstance(identity, str | os.PathLike):
+            who, found = os.fspath(identity), None
+            with contextlib.suppress(ThalovantIdentityError):  # then it is a file of no hub that can be told
+                found = ThalovantIdentity.from_file(identity)
+        elif identity is not None:
+            who = identity.access_key
+        master = found.default_master if isinstance(found, ThalovantIdentity) else ""
+        host = urlsplit(master).hostname or "local"
         digest = hashlib.sha256(f"{mode}|{who}|{host}".encode()).hexdigest()[:8]
         return f"{mode}-{re.sub(r'[^a-z0-9.]+', '_', host)[:100]}-{digest}"
 
@@ -150,7 +157,7 @@ class InventoryCache:
         """The file of a key. Raises `ValueError` for what is no key, or leaves the folder."""
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"a key of the cache is letters, digits, dots and dashes, not {key!r}")
-        return self.directory / f"{key}.json"
+        return self.directory / f"intents-{key}.json"
 
     def store(self, key: str, inventory: Inventory) -> Path:
         """Keep an inventory, whole or not at all. Raises `OSError` if it cannot be written, or is no plain file."""
@@ -170,13 +177,13 @@ class InventoryCache:
 
 
 def languages_present(skills: Inventory | Iterable[Skill]) -> tuple[str, ...]:
-    """The languages that there are sentences in, each once, in the order in which they come."""
+    """The languages of the skills' sentences and those that they declare, each once, in order."""
     skills = skills.skills if isinstance(skills, Inventory) else skills
     found: dict[str, str] = {}
-    for intent in (intent for skill in skills for intent in skill.intents):
-        for language in (language for language, texts in intent.phrases.items() if texts):
+    for skill in skills:
+        for language in (*skill.locales, *(language for intent in skill.intents for language in intent.phrases)):
             found.setdefault(fold(language), language)
-    return tuple(found.values())
+    return tuple(sorted(found.values()))
 
 
 def friendly_title(skill_id: str) -> str:
@@ -210,23 +217,35 @@ def common_affix(names: Iterable[str]) -> tuple[Literal["prefix", "suffix"] | No
 
 
 def strip_affix(name: str, kind: str | None, token: str) -> str:
-    """A name without the word that `common_affix` found; as it is if it does not have it, or nothing else."""
+    """A name for people, without the word that `common_affix` found unless there is nothing else; as it is for None."""
+    if kind is None:
+        return name
+    left = name
     if kind == "prefix" and name.startswith(token):
-        return name.removeprefix(token).lstrip(_SEPARATORS) or name
+        left = name.removeprefix(token).lstrip(_SEPARATORS)
     if kind == "suffix" and name.endswith(token):
-        return name.removesuffix(token).rstrip(_SEPARATORS) or name
-    return name
+        left = name.removesuffix(token).rstrip(_SEPARATORS)
+    return humanize(left or name)
 
 
-def sort_key(text: str) -> tuple[tuple[int, int, str], ...]:
+class _Number(int):
+    """A number within a name, before any letters."""
+
+    def __lt__(self, other: object) -> bool:
+        return isinstance(other, str) or int(self) < int(other)  # type: ignore[call-overload]
+
+    def __gt__(self, other: object) -> bool:
+        return not isinstance(other, str) and int(self) > int(other)  # type: ignore[call-overload]
+
+
+def sort_key(text: str) -> list[int | str]:
     """A key that sorts as people do: numbers by their value, letters whatever their case.
 
     >>> sorted(["Room 10", "room 2"], key=sort_key)
     ['room 2', 'Room 10']
     """
-    parts = re.split(r"([0-9]+)", text.casefold())
-    numbers = (part.lstrip("0") if at % 2 else part for at, part in enumerate(parts))
-    return tuple((0, len(one), one) if at % 2 else (1, 0, one) for at, one in enumerate(numbers) if one or at % 2)
+    parts = re.split(r"([0-9]{1,4000})", text.casefold())
+    return [_Number(one) if at % 2 else one for at, one in enumerate(parts) if one]
 
 
 def _made(kind: Any, values: Any) -> Any:

@@ -64,7 +64,7 @@ def asks(text: str, lang: str | None = None) -> bool:
     said = _heard(text)
     first, spoken = said.partition(" ")[0], set(_spoken(said))
     opens = _words(lang, "question_openers")
-    if dangling(text, lang):
+    if lang and dangling(text, lang):  # without a language any of their words could be meant to end it
         return False
     if not opens.isdisjoint(_spoken(first)) or any(first.startswith(one) for one in opens if _unspaced(one)):
         return True
@@ -80,24 +80,27 @@ def dangling(text: str, lang: str | None = None) -> bool:
     return last in trailing or any(last.endswith(one) for one in trailing if _unspaced(one))
 
 
-def rank(phrases: Iterable[str], lang: str | None = None) -> list[str]:
-    """The phrases, best to show first: whole before dangling, sentences before those with a slot, fuller first."""
-    return sorted(phrases, key=lambda one: (dangling(one, lang), "{" in one, -len(one.split())))
+def rank(phrases: Iterable[str], lang: str | None = None) -> tuple[str, ...]:
+    """The phrases, best to show first: whole before dangling, without a slot before with one, more words, less letters."""
+    return tuple(sorted(phrases, key=lambda one: (dangling(one, lang), "{" in one, -len(one.split()), len(one))))
 
 
-def shown(phrases: Sequence[str], lang: str | None, limit: int) -> list[str]:
+def shown(phrases: Sequence[str], lang: str | None, limit: int) -> tuple[str, ...]:
     """All phrases in their order if `limit` is 0, else so many of the best."""
-    return list(phrases) if limit <= 0 else rank(phrases, lang)[:limit]
+    return tuple(phrases) if limit <= 0 else rank(phrases, lang)[:limit]
 
 
 def as_sentence(text: str, lang: str | None = None) -> str:
-    """The phrase as a sentence is written: a capital, and `?` or `.` where the language has rules to tell which."""
+    """The phrase as a sentence is written: a capital, and `?` or `.` where the language has rules to tell which.
+
+    A phrase that wants more words (`dangling`), or is of no language, is not closed.
+    """
     text = text.strip()
     data = language_data(lang)
     forms = data.get("written_forms")
     for word, form in forms.items() if isinstance(forms, Mapping) else ():
         text = re.sub(rf"(?<![\w'\u2019]){re.escape(str(word))}(?!\w)", str(form).replace("\\", r"\\"), text)
-    if not text or text[-1] in sentence_ends():
+    if not text or text[-1] in sentence_ends() or not lang or dangling(text, lang):
         return text[:1].title() + text[1:]
     end = "?" if asks(text, lang) else "." if any(data.get(rule) for rule in _RULES) else ""
     return text[:1].title() + text[1:] + end

@@ -52,8 +52,8 @@ def told(**changes: Any) -> dict[str, Any]:
 )
 def test_examples(language: str | None, limit: int, expected: list[str]) -> None:
     """In the nearest language that is registered, in the first without one; a limit takes whole sentences first."""
-    assert WEATHER.examples(language, limit) == expected
-    assert Inventory.from_dict(told()).intents[0].examples(language, limit) == expected
+    assert WEATHER.examples(language, limit) == tuple(expected)
+    assert Inventory.from_dict(told()).intents[0].examples(language, limit) == tuple(expected)
 
 
 def test_what_a_skill_speaks() -> None:
@@ -70,7 +70,7 @@ def test_as_json_and_back() -> None:
     assert (again.skills, again.notes, again.intents[0].languages) == (
         INVENTORY.skills, ("from a test",), ("fr-fr", "en-us"),
     )  # fmt: skip
-    assert (again.live, again.has_phrases, languages_present(again)) == (True, True, ("fr-fr", "en-us"))
+    assert (again.live, again.has_phrases, languages_present(again)) == (True, True, ("en-us", "fr-fr"))
     catalog = Inventory("hub", "", "catalog", "", INVENTORY.skills[1:])
     assert (catalog.live, catalog.has_phrases, languages_present(catalog.skills)) == (False, False, ())
     assert (CACHE_VERSION, CACHE_TTL_SECONDS, "ovos-runtime" in LIVE_SOURCES) == (1, 3600.0, True)
@@ -117,7 +117,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = InventoryCache()
     assert cache.load("hub-1") is None
     path = cache.store("hub-1", INVENTORY)
-    assert (path, path.stat().st_mode & 0o777) == (tmp_path / "thalovant" / "hub-1.json", 0o600)
+    assert (path, path.stat().st_mode & 0o777) == (tmp_path / "thalovant" / "intents-hub-1.json", 0o600)
     assert cache.load("hub-1") == INVENTORY
     assert InventoryCache(ttl=0).load("hub-1") is None
     assert InventoryCache(app="other").load("hub-1") is None
@@ -165,6 +165,8 @@ def test_names() -> None:
     assert [strip_affix("weather.now", *affix) for affix in (("prefix", "weather"), ("suffix", "now"), (None, ""))] == [
         "now", "weather", "weather.now",
     ]  # fmt: skip
+    assert strip_affix("set_a.timer", "prefix", "get") == "set a timer"
     assert [strip_affix("weather", "prefix", token) for token in ("weather", "time")] == ["weather", "weather"]
     rooms = ["Room 10", "room 2", "room 02", "attic", "9", "room " + "9" * 5000]
     assert sorted(rooms, key=sort_key) == ["9", "attic", "room 2", "room 02", "Room 10", rooms[-1]]
+    assert sort_key("Room 10b") == ["room ", 10, "b"]

@@ -49,10 +49,9 @@ def language_of(tag: str) -> str:
 
 def usual_form(tag: str) -> str | None:
     """The form of a language that most hubs have: `en-us` for `en-CA`. None for that form, and if there is none."""
-    language, script, _ = _parts(tag)
-    region = "tw" if script == "hant" else _USUAL.get(language)
-    usual = f"{fold(tag).partition('-')[0]}-{region}"
-    return None if region is None or usual == fold(tag) else usual
+    language = fold(tag).partition("-")[0]
+    region = _USUAL.get(_parts(tag)[0])
+    return None if region is None or tag == f"{language}-{region}" else f"{language}-{region}"
 
 
 def nearest(tag: str, tags: Iterable[str], *, within: int = NEAR) -> str | None:
