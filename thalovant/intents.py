@@ -111,7 +111,7 @@ class HubIntent(Plain):
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that were asked for and that it is registered in."""
+        """The tags that it is registered under."""
         return tuple(self.phrases)
 
     def phrases_for(self, lang: str | None) -> tuple[str, ...]:
@@ -150,6 +150,13 @@ class HubSkillIntents(Plain):
     skill_id: str
     intents: tuple[HubIntent, ...] = ()
 
+    _told = ("languages",)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of its intents, each once."""
+        return tuple(dict.fromkeys(language for one in self.intents for language in one.languages))
+
 
 @dataclass(frozen=True)
 class HubFallback(Plain):
@@ -163,20 +170,19 @@ class HubFallback(Plain):
 class HubIntentInventory(Plain):
     """What a hub understands, by skill.
 
-    `languages` are those asked for. `listed_in` has the tag under which the hub lists one of them, where that is
-    another. `source` is `SOURCE_MANIFEST`, or `SOURCE_ENGINES` where the hub did not tell its sentences; `denied` then
-    names what it did not answer. `fallbacks` counts if `fallbacks_known`.
+    `languages` are those asked for. `listed_in` has for each of them the tag under which the hub lists it, which is
+    another where the hub has it not, and under which its sentences are. `source` is `SOURCE_MANIFEST`, or
+    `SOURCE_ENGINES` where the hub did not tell its sentences; `denied` then names what it did not answer. `fallbacks`
+    counts if `fallbacks_known`.
     """
 
     languages: tuple[str, ...]
     skills: tuple[HubSkillIntents, ...] = ()
     source: str = SOURCE_MANIFEST
-    listed_in: Mapping[str, str] = field(default_factory=dict)
+    listed_in: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     fallbacks: tuple[HubFallback, ...] = ()
     fallbacks_known: bool = False
-
-    _told = ("has_phrases",)
 
     @property
     def intents(self) -> tuple[HubIntent, ...]:
@@ -194,9 +200,10 @@ class HubIntentInventory(Plain):
         False only if the hub has said that it has neither intents in it nor skills that take everything.
         """
         asked = nearest(lang, self.languages)
+        used = dict(zip(self.languages, self.listed_in, strict=False)).get(asked or "", asked)
         if asked is None or self.source != SOURCE_MANIFEST or not self.fallbacks_known or self.fallbacks:
             return True
-        return any(one.enabled and asked in one.phrases for one in self.intents)
+        return any(one.enabled and used in one.phrases for one in self.intents)
 
 
 def speakable(pattern: str, slots: Mapping[str, str] | None = None, lang: str | None = None) -> str:
@@ -268,7 +275,7 @@ def has_sentences(row: IntentRegistration) -> bool:
 
 
 def by_skill(listed: Mapping[str, Iterable[IntentRegistration]]) -> tuple[HubSkillIntents, ...]:
-    """The intents of these rows, which are by the language that was asked for, sorted."""
+    """The intents of these rows, which are by the tag that they are listed under, sorted."""
     rows: dict[tuple[str, str], list[tuple[str, IntentRegistration]]] = {}
     for lang, row in ((lang, row) for lang, found in listed.items() for row in found):
         rows.setdefault((row.skill_id, row.intent_name), []).append((lang, row))

@@ -81,7 +81,7 @@ def dangling(text: str, lang: str | None = None) -> bool:
 
 
 def rank(phrases: Iterable[str], lang: str | None = None) -> tuple[str, ...]:
-    """The phrases, best to show first: whole before dangling, without a slot before with one, more words, less letters."""
+    """The phrases, best to show first: whole before dangling, no slot before a slot, more words, then less letters."""
     return tuple(sorted(phrases, key=lambda one: (dangling(one, lang), "{" in one, -len(one.split()), len(one))))
 
 

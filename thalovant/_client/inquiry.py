@@ -58,18 +58,20 @@ class Inquiry:
         """What the hub understands in these languages."""
         asked = folded(given)
         listed: dict[str, Rows] = {}
-        used: dict[str, str] = {}
+        used: list[str] = []
         more: dict[str, Any] = {}
         try:
             for lang in asked:
-                used[lang], listed[lang] = await self._best_for(lang, describe, nearest)
+                tag, rows = await self._best_for(lang, describe, nearest)
+                used.append(tag := next((one for one in listed if it.same_language(one, tag)), tag))
+                listed[tag] = rows
         except (ThalovantPolicyDeniedError, ThalovantTimeoutError) as error:
             if not fallback:
                 raise
             listed = {"": await self._named_by_engines(error)}
             more = {"source": it.SOURCE_ENGINES, "denied": (e.EVENT_INTENT_LIST,)}
         else:
-            more = {"listed_in": {lang: tag for lang, tag in used.items() if not it.same_language(lang, tag)}}
+            more = {"listed_in": tuple(used)}
             if describe:
                 await self._complete(listed)
         if (takes_all := await self._fallbacks()) is not None:
@@ -200,7 +202,8 @@ class Inquiry:
 
         await self._session.connect(self._connect_within)
         with contextlib.ExitStack() as exits:
-            exits.callback(self._session.subscribe(None, heard.put_nowait, matches=ours))
+            for name in (reply, e.EVENT_POLICY_DENIED):
+                exits.callback(self._session.subscribe(name, heard.put_nowait, matches=ours))
             exits.enter_context(self._session.ends(heard.put_nowait))
             for message in messages:
                 await self._session.send(message, self._timeout)

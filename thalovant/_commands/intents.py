@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..intents import same_language
 from .app import Command
 from .common import SECONDS, make_client, show, waits
 from .terminal import say_line, show_table
@@ -32,8 +33,9 @@ def intents(options: dict[str, Any], languages: tuple[str, ...], timeout: float,
         return
     if found.denied:
         say_line(f"thalovant: the hub does not tell its sentences ({', '.join(found.denied)}), only names", err=True)
-    for asked, used in found.listed_in.items():
-        say_line(f"thalovant: {asked} is listed in {used}", err=True)
+    for asked, used in zip(found.languages, found.listed_in, strict=False):
+        if not same_language(asked, used):
+            say_line(f"thalovant: {asked} is listed in {used}", err=True)
     show_table(("skill", "intent", "language", "say"), list(_rows(found, speakable, 0 if every else 2)))
     if found.fallbacks:
         say_line(f"Anything else: {', '.join(one.skill_id for one in found.fallbacks)}")
@@ -43,5 +45,5 @@ def _rows(found: HubIntentInventory, speakable: bool, limit: int) -> Iterator[tu
     for intent in found.intents:
         name = intent.name if intent.enabled else f"{intent.name} (disabled)"
         for lang in intent.languages or ("",):
-            texts = intent.examples(lang, limit, speakable=speakable) or [""]
+            texts = intent.examples(lang, limit, speakable=speakable) or ("",)
             yield from ((intent.skill_id, name, lang, text) for text in texts)
