@@ -141,15 +141,6 @@ def in_docstring(value: object) -> bool:
     return callable(value) and bool(re.search(r"^ {4,}\S", inspect.getdoc(value) or "", re.MULTILINE))
 
 
-def test_names_that_are_not_here_are_not_here() -> None:
-    """The page about migration is true of them."""
-    part = (DOCS / "migration.md").read_text("utf-8").partition("## Not in this release")[2].partition("\n## ")[0]
-    names = set(re.findall(r"`(\w+)`", part.partition("Identities come")[0]))
-
-    assert len(names) > 3
-    assert names & set(thalovant.__all__) == set()
-
-
 def test_what_the_site_needs_is_an_extra() -> None:
     """The theme and the plugins of mkdocs.yml come with `pip install -e ".[docs]"`, and its pages are there."""
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))

@@ -17,6 +17,25 @@ if TYPE_CHECKING:
         build_location as build_location,
         request_context as request_context,
     )
+    from .control import (
+        CONNECTION_TYPE_HOME_ASSISTANT as CONNECTION_TYPE_HOME_ASSISTANT,
+        DEFAULT_CONTROL_API_URL as DEFAULT_CONTROL_API_URL,
+        HOME_ASSISTANT_CLIENT_ID as HOME_ASSISTANT_CLIENT_ID,
+        HOME_ASSISTANT_SCOPES as HOME_ASSISTANT_SCOPES,
+        ApiToken as ApiToken,
+        AsyncThalovantControlPlane as AsyncThalovantControlPlane,
+        BootstrapIdentityResult as BootstrapIdentityResult,
+        DeviceAuthorization as DeviceAuthorization,
+        DeviceLoginRequest as DeviceLoginRequest,
+        HubSkill as HubSkill,
+        HubSkillList as HubSkillList,
+        HubSkillOperation as HubSkillOperation,
+        HubSkillOperationState as HubSkillOperationState,
+        HubSkillState as HubSkillState,
+        OperationResource as OperationResource,
+        OperationStatus as OperationStatus,
+        ThalovantControlPlane as ThalovantControlPlane,
+    )
     from .conversation import (
         AsyncThalovantConversation as AsyncThalovantConversation,
         ThalovantConversation as ThalovantConversation,
@@ -123,6 +142,14 @@ if TYPE_CHECKING:
         ThalovantHealth as ThalovantHealth,
         ThalovantReply as ThalovantReply,
     )
+    from .native_auth import (
+        DEFAULT_NATIVE_SCOPES as DEFAULT_NATIVE_SCOPES,
+        NativeSignIn as NativeSignIn,
+        begin_native_sign_in as begin_native_sign_in,
+        challenge_for as challenge_for,
+        is_thalovant_url as is_thalovant_url,
+        new_verifier as new_verifier,
+    )
     from .protocols import (
         DEFAULT_PROTOCOL_PREFERENCE as DEFAULT_PROTOCOL_PREFERENCE,
         HubDataPlaneEndpoints as HubDataPlaneEndpoints,
@@ -157,6 +184,12 @@ _NAMES = {
     "async_client": "AsyncThalovantClient",
     "client": "ThalovantClient",
     "context": "build_client_context build_location request_context",
+    "control": (
+        "CONNECTION_TYPE_HOME_ASSISTANT DEFAULT_CONTROL_API_URL HOME_ASSISTANT_CLIENT_ID HOME_ASSISTANT_SCOPES "
+        "ApiToken AsyncThalovantControlPlane BootstrapIdentityResult DeviceAuthorization DeviceLoginRequest HubSkill "
+        "HubSkillList HubSkillOperation HubSkillOperationState HubSkillState OperationResource OperationStatus "
+        "ThalovantControlPlane"
+    ),
     "conversation": "AsyncThalovantConversation ThalovantConversation",
     "errors": (
         "ThalovantAdmissionFailedError ThalovantAdmissionTimeoutError ThalovantAlreadyLinkedError ThalovantAPIError "
@@ -188,6 +221,9 @@ _NAMES = {
     "models": (
         "THALOVANT_CLAIMED_META_KEY ThalovantConnectionInfo ThalovantDoctorCheck ThalovantDoctorReport "
         "ThalovantHealth ThalovantReply"
+    ),
+    "native_auth": (
+        "DEFAULT_NATIVE_SCOPES NativeSignIn begin_native_sign_in challenge_for is_thalovant_url new_verifier"
     ),
     "protocols": (
         "DEFAULT_PROTOCOL_PREFERENCE HubDataPlaneEndpoints HubProtocol HubProtocolSettings SelectedHubEndpoint "

@@ -6,11 +6,13 @@ import contextlib
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.loops import each_loop  # noqa: F401 - a fixture
 
+from . import control_lab
 from .command import bare, good, run, values, write  # noqa: F401 - fixtures
 from .lab import GENERATIONS, PATIENCE, Lab, lab
 
@@ -57,3 +59,17 @@ def nothing_left() -> Iterator[None]:
         if thread.name.startswith(("thalovant-client", "thalovant-handlers")):
             thread.join(PATIENCE)
             assert not thread.is_alive(), f"{thread} is left"
+
+
+@pytest.fixture(params=["sync", "async"])
+def asking(request: pytest.FixtureRequest) -> Iterator[control_lab.Ask]:
+    """An API that answers as it is told, and a plane of each kind that asks it."""
+    with contextlib.ExitStack() as stack:
+
+        def ask(*replies: Any, path: str = "", **options: Any) -> tuple[control_lab.Api, control_lab.Caller]:
+            api = stack.enter_context(control_lab.serving(control_lab.Api(*replies)))
+            caller = control_lab.Caller(request.param, api.url + path, **options)
+            stack.callback(caller.close)
+            return api, caller
+
+        yield ask

@@ -54,13 +54,13 @@ def _authority(rest: str) -> str:
 def redact_values(value: Any) -> Any:
     """A copy in which every value whose key names a secret is replaced, however deep."""
     if isinstance(value, Mapping):
-        return {key: REDACTED if _names_secret(key) else redact_values(item) for key, item in value.items()}
+        return {key: REDACTED if names_secret(key) else redact_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact_values(item) for item in value]
     return value
 
 
-def _names_secret(key: object) -> bool:
+def names_secret(key: object) -> bool:
     plain = "".join(char for char in str(key).lower() if char.isalnum())
     return any(word in plain for word in _SECRET_WORDS)
 
