@@ -379,7 +379,8 @@ class ThalovantControlPlane(SyncOnly):
     ) -> None:
         self.close()
 
-    __repr__ = _Plane.__repr__
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.api_url.rpartition('@')[2]}>"
 
     login: Final = blocking(_Plane.login)
     login_with_browser: Final = blocking(_Plane.login_with_browser)

@@ -56,16 +56,18 @@ def _converter() -> Converter:
     return converter
 
 
+class _Unfit(TypeError):
+    """A value of another type, which the message names."""
+
+
 def _exactly(value: Any, kind: type[Any]) -> Any:
     if type(value) is kind or (kind is float and type(value) is int):
         return value
-    raise TypeError(kind.__name__)
+    raise _Unfit(f"no {kind.__name__}")
 
 
 def _fault(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "required field missing"
-    return "invalid value" if kind is None else f"invalid value for {getattr(kind, '__name__', None) or 'its type'}"
+    return str(error) if isinstance(error, _Unfit) else "invalid value"
 
 
 class Resource(dict[str, Any]):

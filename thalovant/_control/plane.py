@@ -43,7 +43,12 @@ class Plane:
         cursor: str | None = None
         while True:
             page = await load(cursor)
-            for row in page.data:
+            rows = page.get("data")
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise ThalovantAPIError(
+                    "Thalovant API returned an unexpected response shape: data is no list of objects."
+                )
+            for row in rows:
                 yield kind(row)
             if (following := page.next) is None:
                 return

@@ -101,7 +101,7 @@ class Here(Portal):
             work().send(None)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
-        raise ThalovantAPIError("The session of a synchronous control plane cannot be an asynchronous one.")
+        raise AssertionError("a step of a flow waited on an event loop")  # pragma: no cover
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a coroutine that needs the event loop, which comes with the first."""
@@ -241,6 +241,9 @@ async def _read(response: Any) -> Raw:
 
 
 def _whole(response: Any) -> Raw:
+    if inspect.isawaitable(response):
+        getattr(response, "close", bool)()
+        raise ThalovantAPIError("The session of a synchronous control plane cannot be an asynchronous one.")
     body = getattr(response, "content", None)
     if not isinstance(body, bytes):
         body = text.encode() if isinstance(text := getattr(response, "text", None), str) else b""
