@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     name = sys.argv.pop(1)
     sys.path[0] = str(ROOT)
-    with atheris.instrument_imports(include=["thalovant_proto", "thalovant.hub.broker.gatekeeper", "h11", "wsproto"]):
+    with atheris.instrument_imports(
+        include=["thalovant_proto", "thalovant.hub.broker.gatekeeper", "thalovant._control", "h11", "wsproto"]
+    ):
         target = importlib.import_module(f"fuzz.fuzz_{name}")
 
     def one(data: bytes) -> None:

@@ -104,14 +104,9 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
     session: Any = _forwarded("_transport", "session")
 
     def __init__(
-        self,
-        api_url: str = DEFAULT_CONTROL_API_URL,
-        *,
-        access_token: str | None = None,
-        timeout: float = 10.0,
-        user_agent: str = DEFAULT_CONTROL_USER_AGENT,
-        session: Any = None,
-    ) -> None:
+        self, api_url: str = DEFAULT_CONTROL_API_URL, *, access_token: str | None = None, timeout: float = 10.0,
+        user_agent: str = DEFAULT_CONTROL_USER_AGENT, session: Any = None,
+    ) -> None:  # fmt: skip
         if not api_url.strip() or api_url == DEFAULT_CONTROL_API_URL:
             api_url = os.environ.get("THALOVANT_API_URL") or DEFAULT_CONTROL_API_URL
         token = access_token or os.environ.get("THALOVANT_API_TOKEN") or None
@@ -137,14 +132,9 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
     # --- signing in ---
 
     async def login(
-        self,
-        email: str,
-        password: str,
-        *,
-        scope: str | None = None,
-        otp_code: str | None = None,
+        self, email: str, password: str, *, scope: str | None = None, otp_code: str | None = None,
         recovery_code: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """Sign in by password, with a one-time code or a recovery code where the account has two factors.
 
         Example:
@@ -156,15 +146,9 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         return await self._run(sign_in(self._account, "v1/auth/token", body))
 
     async def login_with_browser(
-        self,
-        *,
-        scopes: Iterable[str] | None = None,
-        client_name: str | None = None,
-        open_browser: bool = True,
-        prompt: Callable[[dict[str, Any]], None] | None = None,
-        timeout: float = 900.0,
-        client_id: str | None = None,
-    ) -> dict[str, Any]:
+        self, *, scopes: Iterable[str] | None = None, client_name: str | None = None, open_browser: bool = True,
+        prompt: Callable[[dict[str, Any]], None] | None = None, timeout: float = 900.0, client_id: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Sign in by a person who approves it in a browser, here or on another device.
 
         Where to go is printed, or given to `prompt`. Raises `ThalovantTimeoutError` after `timeout` seconds,
@@ -220,14 +204,9 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
     # --- clients and their identities ---
 
     async def list_clients(
-        self,
-        *,
-        hub_id: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-        owner_id: str | None = None,
+        self, *, hub_id: str | None = None, limit: int = 100, cursor: str | None = None, owner_id: str | None = None,
         include_spec: bool = True,
-    ) -> Page:
+    ) -> Page:  # fmt: skip
         """One page of clients, of one hub or of all."""
         spec = None if include_spec else "false"
         return await self._page(
@@ -254,18 +233,11 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         return ClientResource(await self._create("v1/clients", payload, idempotency_key))
 
     async def create_client_identity(
-        self,
-        hub: str | Mapping[str, Any],
-        *,
-        name: str,
-        site_id: str | None = None,
-        spec: Mapping[str, Any] | None = None,
-        owner_id: str | None = None,
-        active: bool = True,
-        preferred_protocols: Iterable[HubProtocol] = DEFAULT_PROTOCOL_PREFERENCE,
-        idempotency_key: str | None = None,
+        self, hub: str | Mapping[str, Any], *, name: str, site_id: str | None = None,
+        spec: Mapping[str, Any] | None = None, owner_id: str | None = None, active: bool = True,
+        preferred_protocols: Iterable[HubProtocol] = DEFAULT_PROTOCOL_PREFERENCE, idempotency_key: str | None = None,
         connection_type: str | None = None,
-    ) -> BootstrapIdentityResult:
+    ) -> BootstrapIdentityResult:  # fmt: skip
         """Create a client of a hub with secrets that are made here, and the identity to connect with.
 
         `hub`: its id, or the hub as another call gave it. `site_id`: the name if None. `connection_type`: a kind of
@@ -314,22 +286,16 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         return OperationResource.from_dict(await self._send("GET", f"v1/operations/{part(operation_id)}"))
 
     async def wait_for_operation(
-        self,
-        operation: OperationResource | Mapping[str, Any] | str,
-        *,
-        timeout: float = 120.0,
+        self, operation: OperationResource | Mapping[str, Any] | str, *, timeout: float = 120.0,
         poll_interval: float = DEFAULT_OPERATION_POLL_INTERVAL,
-    ) -> OperationResource:
+    ) -> OperationResource:  # fmt: skip
         """Wait until an operation is ready. Raises `ThalovantTimeoutError`; `ThalovantAPIError` if it failed."""
         return await self._run(finished(self._account, operation, timeout, poll_interval, self._transport.now()))
 
     async def wait_for_admission(
-        self,
-        connection: BootstrapIdentityResult | OperationResource | Mapping[str, Any] | str | None,
-        *,
-        timeout: float = DEFAULT_ADMISSION_TIMEOUT,
-        poll_interval: float = DEFAULT_OPERATION_POLL_INTERVAL,
-    ) -> None:
+        self, connection: BootstrapIdentityResult | OperationResource | Mapping[str, Any] | str | None, *,
+        timeout: float = DEFAULT_ADMISSION_TIMEOUT, poll_interval: float = DEFAULT_OPERATION_POLL_INTERVAL,
+    ) -> None:  # fmt: skip
         """Wait until the hub lets a new client in: its result, its operation, or the operation's id or link.
 
         Raises `ThalovantAdmissionTimeoutError`, `ThalovantAdmissionFailedError`.

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
-from ._client.settings import is_loopback
+from .protocols import is_loopback
 
 DEFAULT_DASHBOARD_URL: Final = "https://dash.thalovant.com"
 DEFAULT_NATIVE_SCOPES: Final = ("hubs:read", "clients:read", "clients:write")

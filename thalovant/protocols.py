@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -239,6 +240,14 @@ def wss_of_master(master: str, port: int) -> str | None:
     if scheme not in _USUAL_PORTS:
         return None
     return master if port in _USUAL_PORTS[scheme] else _with_port(master, port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by name or address. No other name is looked up."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
 
 
 def _base(url: str, port: int | None, path: str) -> str:

@@ -49,6 +49,7 @@ class Api:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one write
 
             def handle(self) -> None:
                 try:

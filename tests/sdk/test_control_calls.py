@@ -459,18 +459,15 @@ def test_address_and_token(monkeypatch, given, environment, url):
         assert "another" not in repr(plane)
 
 
-def test_many_threads_share_a_plane(asking: Ask):
+def test_many_threads_share_a_plane():
     """Each gets its own answer."""
-    api, plane = asking({"id": "h"})
-    if plane.runner is not None:
-        pytest.skip("an asynchronous plane belongs to its loop")
     found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(plane("get_hub", "h").id)) for _ in range(8)]
-
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with serving(Api({"id": "h"})) as api, ThalovantControlPlane(api.url, access_token=TOKEN) as plane:
+        threads = [threading.Thread(target=lambda: found.append(plane.get_hub("h").id)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     assert (found, len(api.sent)) == (["h"] * 8, 8)
 

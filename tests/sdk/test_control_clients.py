@@ -251,29 +251,29 @@ def test_deleting(asking: Ask, etag, replies, requests, fails):
     assert [*map(str, api.sent)] == requests
 
 
-RESET = {"RateLimit-Reset": "2"}
-LIMITED = {"detail": {"code": "token_rate_limited", "retry_after_seconds": 1}, "retry_after_seconds": 7}
+RESET = {"RateLimit-Reset": "9"}
+LIMITED = {"detail": {"code": "token_rate_limited", "retry_after_seconds": 6}, "retry_after_seconds": 7}
 
 
 @pytest.mark.parametrize(
     ("replies", "outcome", "pauses"),
     [
-        ([operation(), operation("committed"), operation("applied"), operation("ready")], None, [0.5] * 3),
-        ([operation("of another time"), operation("ready")], None, [0.5]),
+        ([operation(), operation("committed"), operation("applied"), operation("ready")], None, [5.0] * 3),
+        ([operation("of another time"), operation("ready")], None, [5.0]),
         ([problem(404)], None, []),
-        ([problem(503), Reply(500, "<p>"), operation("ready")], None, [0.5, 0.5]),
-        ([Reply(429, LIMITED, {"Retry-After": "3"}), operation("ready")], None, [1.0]),
-        ([Reply(429, {"retry_after_seconds": 2}, {"Retry-After": "3"}), operation("ready")], None, [2.0]),
-        ([Reply(429, "slow", {"Retry-After": "3", **RESET}), operation("ready")], None, [3.0]),
-        ([Reply(429, "slow", RESET), operation("ready")], None, [2.0]),
-        ([Reply(429, "slow", {"Retry-After": "0"}), operation("ready")], None, [0.5]),
-        ([Reply(429, "slow"), operation("ready")], None, [0.5]),
+        ([problem(503), Reply(500, "<p>"), operation("ready")], None, [5.0, 5.0]),
+        ([Reply(429, LIMITED, {"Retry-After": "8"}), operation("ready")], None, [6.0]),
+        ([Reply(429, {"retry_after_seconds": 7}, {"Retry-After": "8"}), operation("ready")], None, [7.0]),
+        ([Reply(429, "slow", {"Retry-After": "8", **RESET}), operation("ready")], None, [8.0]),
+        ([Reply(429, "slow", RESET), operation("ready")], None, [9.0]),
+        ([Reply(429, "slow", {"Retry-After": "0"}), operation("ready")], None, [5.0]),
+        ([Reply(429, "slow"), operation("ready")], None, [5.0]),
         ([Reply(429, "slow", {"Retry-After": "60"})], ThalovantAdmissionTimeoutError, []),
-        ([operation()], ThalovantAdmissionTimeoutError, [0.5] * 10),
+        ([operation()], ThalovantAdmissionTimeoutError, [5.0] * 10),
         (
             [operation(), operation("failed", error_code="push", error_message="No.")],
             ThalovantAdmissionFailedError,
-            [0.5],
+            [5.0],
         ),
         ([operation("timed_out")], ThalovantAdmissionFailedError, []),
         ([problem(410, code="gone")], ThalovantAdmissionFailedError, []),
@@ -289,14 +289,14 @@ def test_admission(asking: Ask, replies, outcome, pauses):
     api, plane = asking(*replies)
 
     if outcome is None:
-        assert plane("wait_for_admission", operation(), timeout=5, poll_interval=0.5) is None
+        assert plane("wait_for_admission", operation(), timeout=50, poll_interval=5) is None
     else:
         with pytest.raises(Exception, match=r".") as caught:
-            plane("wait_for_admission", operation(), timeout=5, poll_interval=0.5)
+            plane("wait_for_admission", operation(), timeout=50, poll_interval=5)
         assert type(caught.value) is outcome
     assert plane.pauses == pauses
     assert {str(sent) for sent in api.sent} == {f"GET {PATH}"}
-    assert len(api.sent) == len(pauses) + (0 if pauses == [0.5] * 10 else 1)
+    assert len(api.sent) == len(pauses) + (0 if pauses == [5.0] * 10 else 1)
 
 
 def test_admission_that_failed(asking: Ask):

@@ -5,7 +5,6 @@ Every wrong setting is found here, before anything is dialed.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 import warnings
@@ -31,6 +30,7 @@ from .. import logs
 from .._internal.options import mapping
 from ..errors import ThalovantIdentityError, ThalovantUnsupportedProtocolError
 from ..identity import MqttBrokerCredentials, ThalovantIdentity
+from ..protocols import is_loopback
 from ..trust_store import pin_id
 
 if TYPE_CHECKING:
@@ -226,14 +226,6 @@ def _unsupported(message: str) -> ThalovantUnsupportedProtocolError:
     return ThalovantUnsupportedProtocolError(
         message, hint="Switch the protocol on for the hub and create a fresh identity, or use another protocol."
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by name or address. No other name is looked up."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
 
 
 def verifies(context: ssl.SSLContext) -> bool:

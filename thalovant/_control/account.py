@@ -11,8 +11,8 @@ from uuid import UUID
 
 from attrs import evolve
 
-from .._client.settings import is_loopback
 from ..errors import ThalovantAPIError, ThalovantAPIUnreachableError
+from ..protocols import is_loopback
 from .answers import failure, read, texts_of
 from .flows import Answer, Flow, Request, Wait, answered
 

@@ -19,14 +19,9 @@ _KEYS = ("access_key", "key", "api_key", "apiKey")
 
 
 def identity(
-    account: Account,
-    hub: str | Mapping[str, Any],
-    body: dict[str, Any],
-    site_id: str | None,
-    preferred_protocols: Iterable[HubProtocol],
-    idempotency_key: str | None,
-    connection_type: str | None,
-) -> Flow[BootstrapIdentityResult]:
+    account: Account, hub: str | Mapping[str, Any], body: dict[str, Any], site_id: str | None,
+    preferred_protocols: Iterable[HubProtocol], idempotency_key: str | None, connection_type: str | None,
+) -> Flow[BootstrapIdentityResult]:  # fmt: skip
     """A client with secrets made here, and its identity."""
     if not isinstance(hub, Mapping):
         hub = yield from account.call(Request(method="GET", path=f"v1/hubs/{part(hub)}"))

@@ -115,15 +115,9 @@ class Hubs(Plane):
         await self._send("DELETE", f"v1/hubs/{part(hub_id)}", headers={"If-Match": etag})
 
     async def release_hub(
-        self,
-        hub_id: str,
-        *,
-        channel: str | None = None,
-        mode: str | None = None,
-        version: str | None = None,
-        images: Mapping[str, str] | None = None,
-        reason: str | None = None,
-    ) -> dict[str, Any]:
+        self, hub_id: str, *, channel: str | None = None, mode: str | None = None, version: str | None = None,
+        images: Mapping[str, str] | None = None, reason: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Roll out a release to a hub."""
         return await self._release(f"v1/hubs/{part(hub_id)}", channel, mode, version, images, reason)
 
@@ -211,13 +205,9 @@ class Runtimes(Hubs):
         return await self._send("GET", f"v1/runtime-groups/{part(runtime_group_id)}/config")
 
     async def update_runtime_group_config(
-        self,
-        runtime_group_id: str,
-        config: Mapping[str, Any],
-        *,
-        personas: Mapping[str, Any] | None = None,
+        self, runtime_group_id: str, config: Mapping[str, Any], *, personas: Mapping[str, Any] | None = None,
         merge: bool = True,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """Change a configuration: objects merge, lists are replaced; three tries if others change it meanwhile.
 
         Without `merge` it takes the place of what is there, whatever that is.
@@ -229,30 +219,18 @@ class Runtimes(Hubs):
         return await self._send("PATCH", path, json=body)
 
     async def release_runtime_group(
-        self,
-        runtime_group_id: str,
-        *,
-        channel: str | None = None,
-        mode: str | None = None,
-        version: str | None = None,
-        images: Mapping[str, str] | None = None,
-        reason: str | None = None,
-    ) -> dict[str, Any]:
+        self, runtime_group_id: str, *, channel: str | None = None, mode: str | None = None,
+        version: str | None = None, images: Mapping[str, str] | None = None, reason: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Roll out a release to a runtime group."""
         path = f"v1/runtime-groups/{part(runtime_group_id)}"
         return await self._release(path, channel, mode, version, images, reason)
 
     async def install_runtime_group_skill(
-        self,
-        runtime_group_id: str,
-        skill_id: str,
-        *,
-        marketplace_skill_id: str | None = None,
-        source_type: str = "catalog",
-        source_ref: str | None = None,
-        version_pin: str | None = None,
+        self, runtime_group_id: str, skill_id: str, *, marketplace_skill_id: str | None = None,
+        source_type: str = "catalog", source_ref: str | None = None, version_pin: str | None = None,
         active: bool = True,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """Add a skill to a runtime group."""
         optional = given(marketplace_skill_id=marketplace_skill_id, source_ref=source_ref, version_pin=version_pin)
         body = {"skill_id": skill_id, "source_type": source_type, "active": active, **optional}
@@ -282,18 +260,10 @@ class Runtimes(Hubs):
         return await self._send("GET", "v1/marketplace/skills", query={**given(owner_id=owner_id), **flags})
 
     async def list_memory_items(
-        self,
-        *,
-        scope: str | None = None,
-        kind: str | None = None,
-        owner_id: str | None = None,
-        hub_id: str | None = None,
-        query: str | None = None,
-        include_deleted: bool = False,
-        include_expired: bool = False,
-        limit: int | None = None,
-        offset: int | None = None,
-    ) -> dict[str, Any]:
+        self, *, scope: str | None = None, kind: str | None = None, owner_id: str | None = None,
+        hub_id: str | None = None, query: str | None = None, include_deleted: bool = False,
+        include_expired: bool = False, limit: int | None = None, offset: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """What hubs remember; `query` is searched for."""
         flags = _flags(include_deleted=include_deleted, include_expired=include_expired)
         told = given(scope=scope, kind=kind, owner_id=owner_id, hub_id=hub_id, q=query, limit=limit, offset=offset)
@@ -320,21 +290,11 @@ class Runtimes(Hubs):
         return await self._send("GET", "v1/memory/summary", query=given(owner_id=owner_id))
 
     async def get_analytics_overview(
-        self,
-        *,
-        range: str | None = None,
-        bucket: str | None = None,
-        hub_id: str | None = None,
-        client_id: str | None = None,
-        country: str | None = None,
-        message: str | None = None,
-        utterance: str | None = None,
-        intent: str | None = None,
-        time_start: str | None = None,
-        time_end: str | None = None,
-        weekday: int | None = None,
-        hour: int | None = None,
-    ) -> dict[str, Any]:
+        self, *, range: str | None = None, bucket: str | None = None, hub_id: str | None = None,
+        client_id: str | None = None, country: str | None = None, message: str | None = None,
+        utterance: str | None = None, intent: str | None = None, time_start: str | None = None,
+        time_end: str | None = None, weekday: int | None = None, hour: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """What was asked of hubs, counted."""
         query = given(**{name: value for name, value in locals().items() if name != "self"})
         return await self._send("GET", "v1/analytics/overview", query=query)

@@ -17,7 +17,7 @@ from thalovant_proto.carrier import Target
 from thalovant_proto.links.mqtt.connect import parse_broker
 from thalovant_proto.secret import Secret
 
-from ..._client.settings import is_loopback
+from ...protocols import is_loopback
 from ..admission import SocketAdmission, raise_open_files
 from ..broker.accounts import Accounts
 from ..dispatcher import Dispatcher
