@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import weakref
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -329,6 +330,8 @@ class ThalovantControlPlane(SyncOnly):
         self._original = _Plane(*args, **options)
         self._portal = Here("thalovant-control-plane")
         self._original._transport = Blocking(self._original.session, self._portal)
+        # The thread goes with the last reference.
+        weakref.finalize(self, self._portal.drop, self._original._transport.aclose)
 
     def _here(self) -> Here:
         return self._portal

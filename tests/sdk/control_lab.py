@@ -78,7 +78,7 @@ class Api:
             def log_message(self, *args: object) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = False
+        self.server.block_on_close = False
         self.host, self.port = self.server.server_address[:2]
         self.url = f"http://{self.host}:{self.port}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import inspect
 import itertools
 import threading
@@ -26,6 +27,7 @@ from thalovant import (
 from thalovant.control import HubResource, endpoint_from_domain
 
 from .control_lab import TOKEN, Api, Ask, Caller, Reply, serving
+from .lab import PATIENCE
 
 ROW = {"skill": "s", "state": "installed", "version": "1", "changelog": None, "unknown": 1}
 ACCEPTED = {"operation_id": "op-1", "skill": "s", "version": "1", "state": "installing", "hub_id": "h"}
@@ -470,6 +472,20 @@ def test_many_threads_share_a_plane():
             thread.join()
 
     assert (found, len(api.sent)) == (["h"] * 8, 8)
+
+
+def test_a_plane_that_is_forgotten():
+    """Takes its thread with it, and its sockets."""
+    with serving(Api({"id": "h"})) as api:
+        plane = ThalovantControlPlane(api.url, access_token=TOKEN)
+        plane.get_hub("h")
+        [thread] = [one for one in threading.enumerate() if one.name == "thalovant-control-plane"]
+
+        del plane
+        gc.collect()
+
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def test_a_plane_on_one_loop_after_another():

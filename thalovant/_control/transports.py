@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -113,6 +113,11 @@ class Here(Portal):
             self.wait(last)
             self.stop()
 
+    def drop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """The same without waiting, from any thread."""
+        if (loop := self._loop) is not None:
+            asyncio.run_coroutine_threadsafe(last(), loop).add_done_callback(lambda _: self.leave())
+
 
 class Blocking(Transport):
     """How a plane in a thread sends and waits. Only our own client needs an event loop, that of `Here`."""
@@ -152,6 +157,8 @@ async def run(flow: Flow[R], transport: Transport, account: Account) -> R:
                 await transport.sleep(step.seconds)
             else:
                 status, headers, body = await transport.exchange(account.prepared(step))
+                if len(body) > MAX_BODY:
+                    raise ThalovantAPIError("Thalovant API returned an answer that is too large.", status_code=status)
                 answer = Answer(status=status, headers=headers, body=body, at=transport.now(), date=time.time())
         except Exception as fault:
             error = _fault(fault)
@@ -174,9 +181,7 @@ def _fault(error: Exception) -> Exception:
     if isinstance(error, TimeoutError) or (library and "Timeout" in type(error).__name__):
         return TimeoutError()
     if isinstance(error, ValueError) and (library or not isinstance(error, UnicodeError)):
-        return ThalovantAPIError(
-            "The request to the Thalovant API cannot be sent: its address or a header is not valid."
-        )
+        return ThalovantAPIError("The request cannot be sent: it holds what a URL, a header or JSON cannot.")
     if isinstance(error, OSError) or library:
         return _unreachable(None)
     return error
@@ -203,19 +208,15 @@ def _options(session: Any, request: Request) -> dict[str, Any]:
     anything = any(one.kind is one.VAR_KEYWORD for one in accepted.values())
     # Without an `auth` of its own, requests would look the host up in a netrc file and replace our header.
     auth = None if library != "requests" or session.auth else _unchanged
-    optional = (
-        {"allow_redirects": False, "auth": auth} if "follow_redirects" not in accepted else {"follow_redirects": False}
-    )
-    options: dict[str, Any] = {
+    of_httpx = "follow_redirects" in accepted
+    optional = {"follow_redirects": False} if of_httpx else {"allow_redirects": False, "auth": auth}
+    return {
         "json": request.json,
         "params": None if request.query is None else dict(request.query),
         "headers": dict(request.headers),
-        "timeout": request.timeout,
+        **({} if library == "aiohttp" else {"timeout": request.timeout}),  # of another type there; time is kept here
         **{name: value for name, value in optional.items() if anything or name in accepted},
     }
-    if library == "aiohttp":
-        del options["timeout"]  # of another type; time is kept here
-    return options
 
 
 def _unchanged(request: T) -> T:
@@ -226,18 +227,15 @@ async def _read(response: Any) -> Raw:
     """The answer of an asynchronous session. Not more of a body is read than is taken."""
     if hasattr(response, "status_code"):
         return _whole(response)
-    content = getattr(response, "content", None)
-    body = b""
-    if content is not None and hasattr(content, "iter_chunked"):
-        async for chunk in content.iter_chunked(65536):
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise ThalovantAPIError(
-                    "Thalovant API returned an answer that is too large.", status_code=response.status
-                )
-    else:
-        body = await response.read()
-    return response.status, _headers(response), body
+    content: Any = getattr(response, "content", None)
+    if not hasattr(content, "iter_chunked"):
+        return response.status, _headers(response), await response.read()
+    body = bytearray()
+    async for chunk in content.iter_chunked(65536):
+        body += chunk
+        if len(body) > MAX_BODY:
+            break
+    return response.status, _headers(response), bytes(body)
 
 
 def _whole(response: Any) -> Raw:
@@ -247,13 +245,8 @@ def _whole(response: Any) -> Raw:
     body = getattr(response, "content", None)
     if not isinstance(body, bytes):
         body = text.encode() if isinstance(text := getattr(response, "text", None), str) else b""
-        if not body.strip():
-            try:
-                body = jsontext.dumps(response.json())
-            except (ValueError, AttributeError, TypeError):
-                body = b""
-    if len(body) > MAX_BODY:
-        raise ThalovantAPIError("Thalovant API returned an answer that is too large.", status_code=response.status_code)
+        with suppress(ValueError, AttributeError, TypeError):
+            body = body if body.strip() else jsontext.dumps(response.json())
     return response.status_code, _headers(response), body
 
 
