@@ -77,6 +77,7 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         empty_reply_wait_seconds: float = 5.0,
         self_signed: bool = False,
         session: object = None,
+        admission_timeout: float = 120.0,
     ) -> None:
         """Make a client, which connects when it is first used. Times are in seconds.
 
@@ -94,7 +95,8 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         `transport`: an object with the methods of `thalovant.transport.Transport`, which carries everything in place of
         the hub's own. `empty_reply_wait_seconds`: how long `ask` waits, at most, where nothing was said yet.
         `self_signed`: any certificate of the hub will do, which lets anybody stand in for it; it warns. `session`: an
-        HTTP session of yours, accepted and left alone, as there is nothing here that needs one.
+        HTTP session of yours, accepted and left alone, as there is nothing here that needs one. `admission_timeout`:
+        how long the first `connect` waits until the hub takes a client that was made just now; 0 does not wait.
 
         Raises `ThalovantUnsupportedProtocolError` or `ThalovantIdentityError` for an identity that cannot work,
         `TypeError` for what is none, `ValueError` for options that cannot be meant.
@@ -115,11 +117,14 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
             send_timeout=send_timeout,
             reply_settle_seconds=reply_settle_seconds,
             empty_reply_wait_seconds=empty_reply_wait_seconds,
+            admission_timeout=admission_timeout,
         )
         if reconnect_attempts is not None:
             whole("reconnect_attempts", reconnect_attempts, 0)
         self.identity = identity
         self._send_timeout = send_timeout
+        self._admission_timeout = admission_timeout
+        self._admitting = False
         plan = make_plan(
             identity,
             protocol,
@@ -167,7 +172,7 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
             >>> client.state
             'ready'
         """
-        return self._session.state.value
+        return "admitting" if self._admitting else self._session.state.value
 
     @property
     def connected(self) -> bool:
@@ -192,8 +197,16 @@ class AsyncThalovantClient(Sending, Hearing, Understanding, FromStored, AsyncOnl
         """Connect, if there is no connection. Returns when the hub has accepted us, as far as it tells.
 
         Raises a `ThalovantConnectionError` that names the reason, within `timeout` seconds; with
-        `reconnect_attempts=None` and no `timeout` only for what waiting cannot mend.
+        `reconnect_attempts=None` and no `timeout` only for what waiting cannot mend. A client that was made just now
+        first waits until its hub takes it.
         """
+        # A control plane that made the identity leaves it with the way to wait for the hub.
+        if self._admission_timeout and (admitted := getattr(self.identity, "_admitted", None)) is not None:
+            self._admitting = True
+            try:
+                await admitted(self._admission_timeout if timeout is None else min(timeout, self._admission_timeout))
+            finally:
+                self._admitting = False
         await self._session.connect(self._connect_within if timeout is None else seconds(timeout))
 
     async def connect_with_info(self, timeout: float | None = None) -> ThalovantConnectionInfo:

@@ -9,6 +9,7 @@ import weakref
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,13 +17,11 @@ from ._control.account import DEFAULT_CONTROL_API_URL, Account, part
 from ._control.clients import delete, identity
 from ._control.plane import Runtimes
 from ._control.signing_in import approved, begin, poll, revoke, sign_in
-from ._control.transports import Blocking, Here, Transport, has_credentials
+from ._control.transports import Blocking, Here, Transport, has_credentials, run
 from ._control.waiting import SKILL_POLL, admission, operation as finished
 from ._internal.options import DEFAULT_USERAGENT, AsyncOnly, SyncOnly
 from ._internal.portal import blocking, iterating, shaped
-from .errors import (
-    ThalovantUnsupportedProtocolError,
-)
+from .errors import ThalovantAPIError, ThalovantUnsupportedProtocolError
 from .protocols import (
     DEFAULT_PROTOCOL_PREFERENCE,
     HubProtocol,
@@ -242,7 +241,8 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         """Create a client of a hub with secrets that are made here, and the identity to connect with.
 
         `hub`: its id, or the hub as another call gave it. `site_id`: the name if None. `connection_type`: a kind of
-        connection that the API must know. The hub lets a new client in after a while: `wait_for_admission`.
+        connection that the API must know. The hub lets a new client in after a while; its first connection waits for
+        that, or wait yourself: `wait_for_admission`.
 
         Raises `ThalovantPlanError`, `ThalovantAlreadyLinkedError`, `ThalovantUnsupportedConnectionTypeError`.
 
@@ -255,7 +255,21 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         if owner_id is not None:
             body["owner_id"] = owner_id
         flow = identity(self._account, hub, body, site_id, tuple(preferred_protocols), idempotency_key, connection_type)
-        return await self._run(flow)
+        result = await self._run(flow)
+        if result.operation is not None:
+            object.__setattr__(result.identity, "_admitted", partial(self._admitted, result))
+        return result
+
+    async def _admitted(self, result: BootstrapIdentityResult, timeout: float) -> None:
+        """For the first connection of a new identity; where the API cannot tell, the hub says itself what it thinks."""
+        transport = Transport(self.session)  # on the loop of that connection
+        waiting = admission(self._account, result, timeout, DEFAULT_OPERATION_POLL_INTERVAL, transport.now())
+        try:
+            with suppress(ThalovantAPIError):
+                await run(waiting, transport, self._account)
+        finally:
+            await transport.aclose()
+        object.__setattr__(result.identity, "_admitted", None)
 
     async def delete_client(self, client_id: str, *, etag: str | None = None) -> None:
         """Delete a client, whoever changed it meanwhile; one that is not there is deleted already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -9,6 +10,7 @@ import pytest
 
 from thalovant import (
     CONNECTION_TYPE_HOME_ASSISTANT,
+    AsyncThalovantClient,
     OperationResource,
     ThalovantAdmissionFailedError,
     ThalovantAdmissionTimeoutError,
@@ -16,14 +18,17 @@ from thalovant import (
     ThalovantAPIError,
     ThalovantAPIUnreachableError,
     ThalovantAuthError,
+    ThalovantClient,
     ThalovantIdentity,
     ThalovantPlanError,
     ThalovantTimeoutError,
     ThalovantUnsupportedConnectionTypeError,
     ThalovantUnsupportedProtocolError,
 )
+from thalovant._control.transports import Transport
 
 from .control_lab import PROBLEM, Ask, Reply
+from .lab import Lab
 
 HUB = {"id": "h1", "name": "Attic", "domain": "attic.hubs.example", "spec": {"protocols": {"wss": True, "http": True}}}
 PATH = "/v1/operations/op-1"
@@ -404,3 +409,43 @@ def test_operation_that_failed(asking: Ask, found, text):
 
     with pytest.raises(ThalovantAPIError, match=text):
         plane("wait_for_operation", "op-1")
+
+
+@pytest.mark.parametrize("kind", [AsyncThalovantClient, ThalovantClient])
+@pytest.mark.parametrize("admitted", [True, False])
+def test_first_connection_of_a_new_client(asking: Ask, v3: Lab, tmp_path, monkeypatch, kind, admitted):
+    """It waits until the hub takes it, once; for ninety seconds here, or as long as it may."""
+    stored = v3.stranger().as_dict(include_secrets=True)
+    hub = {"id": "h1", "protocols": stored["protocols"], "data_plane_endpoints": stored["data_plane_endpoints"]}
+    made = client(None, initial_identify=stored, operation=operation())
+    api, plane = asking(made, *[operation()] * 45, operation("ready" if admitted else "applied"))
+    identity = plane("create_client_identity", hub, name="kiosk").identity
+    talking = kind(identity, noise_state_dir=tmp_path)
+    states, pauses = [], []
+
+    async def pause(transport: Transport, seconds: float) -> None:
+        states.append(talking.state)
+        pauses.append(seconds)
+
+    monkeypatch.setattr(Transport, "pause", pause)
+    monkeypatch.setattr(Transport, "now", lambda transport: sum(pauses))
+
+    async def connect_twice() -> str:
+        async with talking:
+            await talking.connect()
+            return talking.state
+
+    def connect() -> str:
+        if kind is AsyncThalovantClient:
+            return asyncio.run(connect_twice())
+        with talking:
+            return talking.state
+
+    if admitted:
+        assert connect() == "ready"
+        assert (sum(pauses), len(api.sent)) == (90.0, 1 + 46)
+    else:
+        with pytest.raises(ThalovantAdmissionTimeoutError):
+            connect()
+        assert sum(pauses) == 120.0
+    assert {*states} == {"admitting"}

@@ -100,7 +100,7 @@ def _enter_by(word: str, where: str, given: object) -> str:
     return f"{name} is entered by `{word}`, {where}; its twin is {twin}"
 
 
-_MAY_BE_ZERO: Final = ("reply_settle_seconds", "empty_reply_wait_seconds")
+_MAY_BE_ZERO: Final = ("reply_settle_seconds", "empty_reply_wait_seconds", "admission_timeout")
 
 
 def check_times(**times: float) -> None:
