@@ -398,9 +398,7 @@ class BootstrapIdentityResult:
     @property
     def connection_type(self) -> str | None:
         """The kind of connection that the API made."""
-        spec = self.client.get("spec")
-        kind = spec.get("connection_type") if isinstance(spec, Mapping) else None
-        return kind if isinstance(kind, str) else None
+        return kind_of(self.client)
 
     def as_dict(self, *, include_secrets: bool = False) -> dict[str, Any]:
         """The whole, ready for JSON; without secrets unless asked for."""
@@ -412,6 +410,13 @@ class BootstrapIdentityResult:
             "selected_endpoint": self.endpoint.endpoint if self.endpoint else None,
             "operation": self.operation.as_dict() if self.operation else None,
         }
+
+
+def kind_of(client: Mapping[str, Any]) -> str | None:
+    """The kind of connection of a client."""
+    spec = client.get("spec")
+    kind = spec.get("connection_type") if isinstance(spec, Mapping) else None
+    return kind if isinstance(kind, str) else None
 
 
 def without_secrets(value: Any) -> Any:

@@ -67,7 +67,7 @@ class Api:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": reply.kind, **reply.headers}.items():
                     self.send_header(name, value)
-                if reply.status != 204:
+                if reply.status != 204 and "Content-Length" not in reply.headers:
                     self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 if reply.status != 204:

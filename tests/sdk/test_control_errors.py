@@ -222,3 +222,20 @@ def test_unreachable(asking: Ask):
     assert str(caught.value) == "Could not reach the Thalovant API."
     assert (caught.value.status_code, caught.value.__cause__, len(plane.pauses)) == (None, None, 2)
     assert "127.0.0.1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"Content-Encoding": "gzip"}, "a compressed body"),
+        ({"Content-Length": "99999999"}, "unexpected response: .* answered with"),
+    ],
+)
+def test_answers_that_are_not_taken(asking: Ask, headers, text):
+    """What is packed, or larger than any answer is."""
+    _, plane = asking(Reply(200, "x", headers))
+
+    with pytest.raises(ThalovantAPIError, match=text) as caught:
+        plane("get_hub", "h")
+
+    assert type(caught.value) is ThalovantAPIError

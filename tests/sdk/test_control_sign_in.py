@@ -158,6 +158,7 @@ def test_approved(asking: Ask):
         (pending("access_denied"), ThalovantDeviceLoginDenied, 400),
         (pending("odd"), ThalovantAPIError, 400),
         (Reply(503, {"detail": "None now.", "code": "service_unavailable"}, kind=PROBLEM), ThalovantAPIError, 503),
+        (Reply(400, {"detail": f"unknown: {CODE}"}), ThalovantAPIError, 400),
         (Reply(401, {"error": "authorization_pending"}), thalovant.control.ThalovantAuthError, 401),
     ],
 )

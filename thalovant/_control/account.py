@@ -62,9 +62,7 @@ class Account:
         if "@" in parts.netloc:
             raise ThalovantAPIError("Control-plane URLs must not include embedded credentials.")
         if not secure and (request.auth or request.path.startswith("v1/auth/") or self.own_credentials):
-            raise ThalovantAPIError(
-                "Credential-bearing control-plane requests require HTTPS (except explicit loopback HTTP)."
-            )
+            raise ThalovantAPIError(_NEEDS_TLS)
         if not valid or parts.scheme not in ("http", "https"):
             raise ThalovantAPIError("The address of the Thalovant API is no URL of HTTP.", hint=_WRITE_URL)
         headers = {
@@ -77,9 +75,8 @@ class Account:
         for name, value in headers.items():
             if not (isinstance(value, str) and value.isascii() and value.isprintable()):
                 raise ThalovantAPIError(f"The header {name} of the request cannot be sent: it is no plain text.")
-        return evolve(
-            request, path=url, headers=headers, timeout=self.timeout if request.timeout is None else request.timeout
-        )
+        timeout = self.timeout if request.timeout is None else request.timeout
+        return evolve(request, path=url, headers=headers, timeout=timeout)
 
     def call(self, request: Request) -> Flow[dict[str, Any]]:
         """The object of the answer to a request, which is repeated where that is safe and may help."""
@@ -141,6 +138,7 @@ class Account:
         return {"Idempotency-Key": given or str(UUID(bytes=self.entropy(16), version=4))}
 
 
+_NEEDS_TLS: Final = "Credential-bearing control-plane requests require HTTPS (except explicit loopback HTTP)."
 _WRITE_URL: Final = "Write api_url like https://api.thalovant.com, or leave it out."
 
 
@@ -153,21 +151,14 @@ def part(value: str) -> str:
 
 def given(**values: Any) -> dict[str, Any]:
     """The values that say something: not None, and no blank text."""
-    return {
-        key: value
-        for key, value in values.items()
-        if value is not None and (not isinstance(value, str) or value.strip())
-    }
+    return {key: value for key, value in values.items() if value is not None and str(value).strip()}
 
 
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of a URL, the usual port spelled out. Raises `ValueError`."""
     parts = urlsplit(url)
-    return (
-        parts.scheme,
-        (parts.hostname or "").rstrip("."),
-        parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0),
-    )
+    usual = {"https": 443, "http": 80}.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or usual
 
 
 def missing(payload: Mapping[str, Any], key: str) -> str:

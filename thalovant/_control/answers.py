@@ -103,7 +103,7 @@ def texts_of(value: object, secret: bool = False) -> Iterator[str]:
     """The texts of a value that are under names of secrets; all of them if it is `secret`."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from texts_of(item, secret or names_secret(key))
+            yield from texts_of(item, secret or names_secret(key) or "code" in str(key))  # device_code, code_verifier
     elif isinstance(value, list | tuple):
         for item in value:
             yield from texts_of(item, secret)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ..errors import ThalovantAPIError, ThalovantUnsupportedConnectionTypeError, shortened
 from ..identity import ThalovantIdentity
 from ..protocols import HubDataPlaneEndpoints, HubProtocol, HubProtocolSettings, select_data_plane_endpoint
-from ..resources import BootstrapIdentityResult, ClientResource, HubResource, OperationResource
+from ..resources import BootstrapIdentityResult, ClientResource, HubResource, OperationResource, kind_of
 from .account import Account, missing, part
 from .flows import Flow, Request
 
@@ -27,51 +27,42 @@ def identity(
         hub = yield from account.call(Request(method="GET", path=f"v1/hubs/{part(hub)}"))
     hub_id = missing(hub, "id")
     secrets = {"apiKey": account.secret(), "password": account.secret(), "cryptoKey": account.secret()}
-    site = re.sub(
-        r"\s+", "-", (body["name"] if site_id is None or not site_id.strip() else site_id).strip().replace("_", "-")
-    )
-    site = site or f"thalovant-client-{account.entropy(4).hex()}"
+    site = site_id if site_id is not None and site_id.strip() else body["name"]
+    site = re.sub(r"\s+", "-", site.strip().replace("_", "-")) or f"thalovant-client-{account.entropy(4).hex()}"
     spec = {"version": "1", **body.get("spec", {}), **secrets, "siteId": site}
     if connection_type is not None:
         spec["connection_type"] = connection_type
-    request = Request(
-        method="POST",
-        path="v1/clients",
-        json={"hub_id": hub_id, **body, "spec": spec},
-        headers=account.key(idempotency_key),
-    )
+    headers, body = account.key(idempotency_key), {"hub_id": hub_id, **body, "spec": spec}
     try:
-        client = yield from account.call(request)
+        client = yield from account.call(Request(method="POST", path="v1/clients", json=body, headers=headers))
     except ThalovantAPIError as error:
         if connection_type is not None and error.status_code == 422 and _names_the_type(error):
-            raise _unsupported(
-                str(error), status_code=422, code=error.code, detail=error.detail, problem=error.problem
-            ) from None
+            details = {"code": error.code, "detail": error.detail, "problem": error.problem}
+            raise _unsupported(str(error), status_code=422, **details) from None
         raise
+    made = ClientResource(client)
+    if connection_type is not None and (kind := kind_of(made)) != connection_type:
+        yield from _undone(account, made, connection_type, kind)
     operation = client.get("operation")
-    result = BootstrapIdentityResult(
+    return BootstrapIdentityResult(
         identity=_identity(hub, client, secrets, site),
         hub=HubResource(hub),
-        client=ClientResource(client),
+        client=made,
         endpoint=select_data_plane_endpoint(
             HubDataPlaneEndpoints.from_hub(hub), HubProtocolSettings.from_mapping(hub), preferred_protocols
         ),
         operation=OperationResource.from_dict(operation) if isinstance(operation, Mapping) else None,
     )
-    if connection_type is not None and result.connection_type != connection_type:
-        yield from _undone(account, result, connection_type)
-    return result
 
 
-def _undone(account: Account, result: BootstrapIdentityResult, wanted: str) -> Flow[None]:
+def _undone(account: Account, made: ClientResource, wanted: str, kind: str | None) -> Flow[None]:
     """Delete a client of another kind than was asked for, and say so."""
-    answered = shortened(result.connection_type or "no type")
-    left = ""
-    etag = result.client.get("etag")
+    left, etag = "", made.get("etag")
     try:
-        yield from delete(account, result.client_id or "", etag if isinstance(etag, str) and etag else None)
+        yield from delete(account, missing(made, "id"), etag if isinstance(etag, str) and etag else None)
     except ThalovantAPIError:
-        left = f" Deleting the connection it made instead ({result.client_id}) failed; remove it in the dashboard."
+        left = f" Deleting the connection it made instead ({made.get('id')}) failed; remove it in the dashboard."
+    answered = shortened(kind or "no type")
     raise _unsupported(f"The Thalovant API did not make a {wanted!r} connection (it answered {answered!r}).{left}")
 
 

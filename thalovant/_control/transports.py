@@ -172,8 +172,11 @@ def _fault(error: Exception) -> Exception:
 
     library = type(error).__module__.partition(".")[0] in _LIBRARIES
     if isinstance(error, DialError | HttpFault):
-        if getattr(error, "code", "") == "http_timeout":
+        code = getattr(error, "code", "")
+        if code == "http_timeout":
             return TimeoutError()
+        if code in ("http_body_too_large", "http_encoding"):
+            return ThalovantAPIError(f"Thalovant API returned an unexpected response: {error}.")
         hint = error.failure.hint if isinstance(error, DialError) else error.hint
         return _unreachable(f"{error}: {hint}" if hint else str(error))
     if isinstance(error, ThalovantError):
