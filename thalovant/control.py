@@ -81,7 +81,21 @@ def _forwarded(place: str, name: str) -> Any:
     return property(read, write)
 
 
-class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
+class _Settings:
+    """What both planes show of themselves."""
+
+    api_url: str = _forwarded("_account", "api_url")
+    access_token: str | None = _forwarded("_account", "access_token")
+    token_id: str | None = _forwarded("_account", "token_id")
+    timeout: float = _forwarded("_account", "timeout")
+    user_agent: str = _forwarded("_account", "user_agent")
+    session: Any = _forwarded("_transport", "session")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.api_url.rpartition('@')[2]}>"
+
+
+class AsyncThalovantControlPlane(_Settings, Runtimes, AsyncOnly):
     """The control plane: accounts, hubs, clients and their identities, on the running asyncio loop.
 
     `api_url`: THALOVANT_API_URL if nothing is said, else the public API. `access_token`: THALOVANT_API_TOKEN if None,
@@ -95,13 +109,6 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         >>> async with AsyncThalovantControlPlane() as api:
         ...     await api.login("you@example.com", "password")
     """
-
-    api_url: str = _forwarded("_account", "api_url")
-    access_token: str | None = _forwarded("_account", "access_token")
-    token_id: str | None = _forwarded("_account", "token_id")
-    timeout: float = _forwarded("_account", "timeout")
-    user_agent: str = _forwarded("_account", "user_agent")
-    session: Any = _forwarded("_transport", "session")
 
     def __init__(
         self, api_url: str = DEFAULT_CONTROL_API_URL, *, access_token: str | None = None, timeout: float = 10.0,
@@ -125,9 +132,6 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.api_url.rpartition('@')[2]}>"
 
     # --- signing in ---
 
@@ -321,7 +325,7 @@ class AsyncThalovantControlPlane(Runtimes, AsyncOnly):
 _Plane = AsyncThalovantControlPlane
 
 
-class ThalovantControlPlane(SyncOnly):
+class ThalovantControlPlane(_Settings, SyncOnly):
     """The control plane: accounts, hubs, clients and their identities, from any thread.
 
     `session`: an object like a `requests.Session` or `httpx.Client` that is used instead of the client of this package.
@@ -332,27 +336,21 @@ class ThalovantControlPlane(SyncOnly):
         ...     api.login("you@example.com", "password")
     """
 
-    api_url: str = _forwarded("_original", "api_url")
-    access_token: str | None = _forwarded("_original", "access_token")
-    token_id: str | None = _forwarded("_original", "token_id")
-    timeout: float = _forwarded("_original", "timeout")
-    user_agent: str = _forwarded("_original", "user_agent")
-    session: Any = _forwarded("_original", "session")
-
     @shaped(_Plane.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
         self._original = _Plane(*args, **options)
         self._portal = Here("thalovant-control-plane")
-        self._original._transport = Blocking(self._original.session, self._portal)
+        self._account = self._original._account
+        self._transport = self._original._transport = Blocking(self._original.session, self._portal)
         # The thread goes with the last reference.
-        weakref.finalize(self, self._portal.drop, self._original._transport.aclose)
+        weakref.finalize(self, self._portal.drop, self._transport.aclose)
 
     def _here(self) -> Here:
         return self._portal
 
     def close(self) -> None:
         """Close the connections to the API. A session of yours stays open."""
-        self._portal.end(self._original._transport.aclose)
+        self._portal.end(self._transport.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -361,9 +359,6 @@ class ThalovantControlPlane(SyncOnly):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.api_url.rpartition('@')[2]}>"
 
     login: Final = blocking(_Plane.login)
     login_with_browser: Final = blocking(_Plane.login_with_browser)
