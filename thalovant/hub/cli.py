@@ -15,11 +15,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,7 @@ from .._commands.terminal import say_line
 from .._internal.identity_files import expanded, is_variable
 from ..errors import ThalovantIdentityError
 from ..logs import VisibleFormatter
+from .accounts_command import accounts_command
 from .broker import amqtt as broker
 from .demo import SKILLS
 from .errors import HubSetupError
@@ -34,8 +35,11 @@ from .export import IDENTITY, TRUST, prepare_trust, variables, write_identity
 from .hub import Hub
 from .storage.sqlite import default_state_folder
 
+if TYPE_CHECKING:
+    from .api import LocalControlPlane
+
 _OPTIONS = {"state": "--state, or use --ephemeral"}
-_PORTS = {"wss_port": 5678, "https_port": 5679, "mqtt_port": 8883}
+_PORTS = {"wss_port": 5678, "https_port": 5679, "mqtt_port": 8883, "api_port": 8089}
 OFF = "off"
 
 
@@ -92,6 +96,14 @@ class _HubCommand(click.Command):
 )  # fmt: skip
 @click.option("--broker", metavar="URL", help="Serve MQTT through this broker: mqtts://user:password@host.")
 @click.option("--broker-ca", metavar="FILE", help="Authorities that vouch for the broker, if not the system's.")
+@click.option(
+    "--api-port", type=_PORT_OR_OFF, metavar="N",
+    help='Port for the control plane\'s API (0: any free), or "off".  [default: 8089; any free one with --ephemeral]',
+)  # fmt: skip
+@click.option("--api-host", default="127.0.0.1", help="Address for the API; another machine's clients need TLS.")
+@click.option("--admission-delay", type=click.FloatRange(0, 3600), default=0.0, metavar="SECONDS",
+              help="How long the API's new clients are refused at first.")  # fmt: skip
+@click.option("--demo", is_flag=True, help="Add a public hub and an account to the API that anybody here may use.")
 @click.option("--public-host", metavar="NAME", help="Name or address that clients dial, if not that of --host.")
 @click.option("--name", default="demo", help="Name of the client.")
 @click.option("--generation", type=click.Choice(["3", "1", "0"]), default="3",
@@ -106,8 +118,11 @@ class _HubCommand(click.Command):
 def hub(**options: Any) -> int:
     """Start a hub on this machine that answers a few demonstration skills, until it is stopped.
 
-    It has one client, whose identity --write or --run hand to programs.
+    It has one client, whose identity --write or --run hand to programs. `thalovant hub accounts add EMAIL` makes an
+    account for its control plane.
     """
+    if options["command"][:1] == ("accounts",) and not options["run"]:
+        return accounts_command(options["command"][1:], lambda: _folder(options))
     _check(options)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -131,6 +146,8 @@ def _check(options: Mapping[str, Any]) -> None:
         raise OneLine("--state keeps what --ephemeral does not; change one of them")
     if options["broker"] and options["mqtt_port"] not in (None, OFF):
         raise OneLine("--broker takes the place of --mqtt-port; change one of them")
+    if options["demo"] and options["api_port"] == OFF:
+        raise OneLine("--demo is for the API; change --api-port")
     if options["broker_ca"] and not options["broker"]:
         raise OneLine("--broker-ca is for the broker of --broker; change one of them")
 
@@ -150,21 +167,41 @@ async def _serve(options: Mapping[str, Any]) -> int:
     )
     name = options["name"]
     with _stopping() as stop, ExitStack() as exits:
-        async with local:
+        async with local, AsyncExitStack() as services:
+            plane = await _control_plane(local, options, services)
             try:
                 local.identity(name) or local.add_client(name, generation=int(options["generation"]))
             except ValueError as error:
                 raise HubSetupError(str(error), setting="name") from None
             files = {} if written is None else await write_identity(local, name, written)
-            _tell_ready(local, options, files)
+            _tell_ready(local, plane, options, files)
             if options["run"]:
                 kept = written or folder or Path(exits.enter_context(TemporaryDirectory(prefix="thalovant-hub-")))
-                return await _run(local, name, options["command"], kept / TRUST, stop)
+                api = {} if plane is None else {"THALOVANT_API_URL": plane.url}
+                return await _run(local, name, options["command"], kept / TRUST, stop, api)
             signum = await stop.wait()
             if signum == signal.SIGINT:
                 await local.close(grace=0)
                 return 130
     return 0
+
+
+async def _control_plane(local: Hub, options: Mapping[str, Any], services: AsyncExitStack) -> LocalControlPlane | None:
+    port = _port(options, "api_port")
+    if port is None:
+        return None
+    from .api import LocalControlPlane  # slow to import
+
+    return await services.enter_async_context(
+        LocalControlPlane(
+            local,
+            port=port,
+            host=options["api_host"],
+            demo=options["demo"],
+            admission_delay=options["admission_delay"],
+            poll_interval=1.0 if options["demo"] else 5.0,
+        )
+    )
 
 
 def _folder(options: Mapping[str, Any]) -> Path | None:
@@ -191,13 +228,16 @@ def _mqtt_port(options: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+def _tell_ready(
+    local: Hub, plane: LocalControlPlane | None, options: Mapping[str, Any], files: Mapping[str, Path]
+) -> None:
     name = options["name"]
     where = {file: str(path.absolute()) for file, path in files.items()}
     if options["as_json"]:
         ready = {
             "ready": True,
             "endpoints": dict(local.endpoints),
+            "api_url": plane and plane.url,
             "ca_file": str(local.ca_file),
             "client": name,
             "files": where,
@@ -212,6 +252,11 @@ def _tell_ready(local: Hub, options: Mapping[str, Any], files: Mapping[str, Path
         line = f"hub ready at {at} for client {name!r}; {identity}"
     # What a command writes to standard output is its own.
     say_line(line, err=options["run"])
+    if plane is not None and not options["as_json"]:
+        who = "thalovant hub accounts add EMAIL makes an account" if not plane.accounts else "sign in with your account"
+        if options["demo"]:
+            who = "demonstration: sign in as you@example.com with the password 'password'"
+        say_line(f"control plane at {plane.url}; {who}: export THALOVANT_API_URL={plane.url}", err=options["run"])
 
 
 def _program() -> str:
@@ -221,7 +266,7 @@ def _program() -> str:
     return "thalovant" if same else f"{shlex.quote(sys.executable)} -m thalovant"
 
 
-async def _run(local: Hub, name: str, command: tuple[str, ...], folder: Path, stop: _Stop) -> int:
+async def _run(local: Hub, name: str, command: tuple[str, ...], folder: Path, stop: _Stop, api: dict[str, str]) -> int:
     identity = local.identity(name)
     assert identity is not None  # noqa: S101 - it was added before
     identity = replace(identity, noise_state_dir=str(folder))
@@ -229,7 +274,7 @@ async def _run(local: Hub, name: str, command: tuple[str, ...], folder: Path, st
     others = {name: value for name, value in os.environ.items() if not is_variable(name)}
     try:
         await prepare_trust(local, name, folder)
-        child = await asyncio.create_subprocess_exec(*command, env={**others, **variables(identity)})
+        child = await asyncio.create_subprocess_exec(*command, env={**others, **variables(identity), **api})
     except ThalovantIdentityError as error:
         raise HubSetupError(str(error)) from None
     except OSError as error:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 IDENTITY: Final = "_identity.json"
 CONFIG: Final = "config.yaml"
+#: The profile of the documents' programs, beside one with the client's name.
+PROFILE: Final = "prod"
 VARIABLES: Final = "variables.env"
 IGNORED: Final = ".gitignore"
 CA: Final = "ca.pem"
@@ -147,5 +149,8 @@ async def prepare_trust(hub: Hub, name: str, folder: Path) -> None:
 def _config(name: str, values: Mapping[str, object]) -> bytes:
     import yaml
 
-    config = {"version": 1, "profile": name, "profiles": {name: {"identity": dict(values)}}}
+    # Each profile is written out: an alias is more than small readers of YAML take.
+    text = json.dumps(values)
+    profiles = {profile: {"identity": json.loads(text)} for profile in (name, PROFILE)}
+    config = {"version": 1, "profile": name, "profiles": profiles}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()

@@ -89,8 +89,8 @@ class Hub:
         self._site_id = site_id
         self._tls = tls
         self.settings = settings
-        self._clock = clock
-        self._running: _Running | None = None
+        self.clock = clock
+        self._running: Running | None = None
 
         self.client_status: dict[str, Mapping[str, Any]] = {}  # by name: what each client said of itself last
         self._skills.on(STATUS, self._hear_status)
@@ -102,9 +102,9 @@ class Hub:
         if self._running is not None:
             raise RuntimeError("the hub is running already")
         async with AsyncExitStack() as exits:
-            now = self._clock()
+            now = self.clock()
             state = await asyncio.to_thread(Store.open, self._folder, now=now)
-            exits.callback(lambda: state.close(now=self._clock()))
+            exits.callback(lambda: state.close(now=self.clock()))
             keys = await asyncio.to_thread(load_keys, state, self._names, now)
             broker = self._addresses.broker
             others = b"" if broker is None else await asyncio.to_thread(broker.authorities)
@@ -116,7 +116,7 @@ class Hub:
             await listeners.start()
             exits.push_async_callback(listeners.close, self.settings.goodbye_time)
             exits.callback(dispatcher.goodbye)
-            self._running = running = _Running(
+            self._running = running = Running(
                 state=state,
                 keys=keys,
                 dispatcher=dispatcher,
@@ -163,17 +163,17 @@ class Hub:
     @property
     def endpoints(self) -> Mapping[str, str]:
         """The URL of each protocol that it listens on."""
-        return dict(self._up.listeners.endpoints)
+        return dict(self.running.listeners.endpoints)
 
     @property
     def ca_file(self) -> Path:
         """The certificate (PEM) of the authority that clients must trust."""
-        return self._up.ca_file
+        return self.running.ca_file
 
     @property
     def node_id(self) -> str:
         """Its name to clients: its RSA public key as PEM."""
-        return self._up.keys.pubkey
+        return self.running.keys.pubkey
 
     @property
     def skills(self) -> tuple[Skill, ...]:
@@ -193,14 +193,18 @@ class Hub:
         can_escalate: bool = True,
         can_propagate: bool = True,
         can_broadcast: bool = True,
+        access_key: str | None = None,
+        password: str | None = None,
     ) -> ThalovantIdentity:
         """Register a client and give its identity, the only time that it is made: keep it, or ask `identity` again.
+
+        Its `access_key` and `password` are random ones if they are not given.
 
         `generation` is the wire's: 3 (Noise), 1 (password), or 0 (pre-shared key: replayable from one connection to
         the next). `allowed` are the bus messages that it may send; with none it may send no bytes either. Only an
         `admin` may broadcast. Raises `ValueError` for a name that is taken or unfit.
         """
-        running = self._up
+        running = self.running
         client = running.dispatcher.registry.add(
             name,
             generation=generation,
@@ -210,6 +214,8 @@ class Hub:
             can_escalate=can_escalate,
             can_propagate=can_propagate,
             can_broadcast=can_broadcast,
+            access_key=access_key,
+            password=password,
         )
         if client.generation is Generation.PRESHARED:
             log.warning("Client %r speaks generation 0: what it sends can be replayed in another connection", name)
@@ -218,12 +224,12 @@ class Hub:
 
     def identity(self, name: str) -> ThalovantIdentity | None:
         """The identity of a registered client, None if there is none of that name."""
-        client = self._up.dispatcher.registry.named(name)
+        client = self.running.dispatcher.registry.named(name)
         return None if client is None else self._identity(client)
 
     def remove_client(self, name: str) -> bool:
         """Forget a client and close its connections; whether there was one."""
-        removed = self._up.dispatcher.registry.remove(name)
+        removed = self.running.dispatcher.registry.remove(name)
         self.disconnect(name, code=1008, reason="this client was removed")
         return removed is not None
 
@@ -231,7 +237,7 @@ class Hub:
         """Close the connections of a client, which may come back; gives their number."""
         peers = self._peers(name)
         for peer in peers:
-            self._up.dispatcher.kick(peer, code=code, reason=reason)
+            self.running.dispatcher.kick(peer, code=code, reason=reason)
         return len(peers)
 
     async def introduce(self, name: str, public_key: bytes) -> Introduction | None:
@@ -239,7 +245,7 @@ class Hub:
 
         None if there is no such client, or it is of a generation that has no keys.
         """
-        running = self._up
+        running = self.running
         registry = running.dispatcher.registry
         client = registry.named(name)
         if client is None or client.generation is not Generation.NOISE:
@@ -250,22 +256,22 @@ class Hub:
 
     def forget_keys(self, name: str) -> bool:
         """Let a client that lost its keys come with new ones; whether there is one of that name."""
-        return self._up.dispatcher.registry.forget_keys(name) is not None
+        return self.running.dispatcher.registry.forget_keys(name) is not None
 
     @property
     def clients(self) -> tuple[str, ...]:
         """The names of all registered clients."""
-        return tuple(client.name for client in self._up.dispatcher.registry)
+        return tuple(client.name for client in self.running.dispatcher.registry)
 
     @property
     def connected(self) -> tuple[str, ...]:
         """The names of the clients that are connected and proven, each once."""
-        return tuple(dict.fromkeys(peer.client.name for peer in self._up.dispatcher.peers))
+        return tuple(dict.fromkeys(peer.client.name for peer in self.running.dispatcher.peers))
 
     async def wait_connected(self, name: str) -> None:
         """Wait until a client is connected and proven."""
         while name not in self.connected:
-            await self._up.dispatcher.joined()
+            await self.running.dispatcher.joined()
 
     # --- answering ---
 
@@ -319,17 +325,18 @@ class Hub:
     def send_to(self, client: str, message: Message) -> int:
         """Send any message of the protocol on all connections of a client, a frame of the mesh for one."""
         for peer in (peers := self._peers(client)):
-            self._up.dispatcher.send(peer, message)
+            self.running.dispatcher.send(peer, message)
         return len(peers)
 
     def broadcast(self, type: str, data: Mapping[str, Any] | None = None) -> int:
         """Send an event to everybody who is connected; gives the number. Raises `ValueError` for what is no JSON."""
-        return self._emit(self._up.dispatcher.peers, type, data)
+        return self._emit(self.running.dispatcher.peers, type, data)
 
     # --- inside ---
 
     @property
-    def _up(self) -> _Running:
+    def running(self) -> Running:
+        """Its parts, for the rest of this package. Raises `RuntimeError` unless it runs."""
         if self._running is None:
             raise RuntimeError("the hub is not running: start it first")
         return self._running
@@ -343,14 +350,14 @@ class Hub:
         self, peers: list[RoutedPeer], type: str, data: Mapping[str, Any] | None, session_id: str | None = None
     ) -> int:
         for peer in peers:
-            self._up.dispatcher.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
+            self.running.dispatcher.send(peer, unasked(peer, type, dict(data or {}), session_id=session_id))
         return len(peers)
 
     def _peers(self, name: str) -> list[RoutedPeer]:
-        return [peer for peer in self._up.dispatcher.peers if peer.client.name == name]
+        return [peer for peer in self.running.dispatcher.peers if peer.client.name == name]
 
     def _identity(self, client: Client) -> ThalovantIdentity:
-        running, broker = self._up, self._addresses.broker
+        running, broker = self.running, self._addresses.broker
         trusting = self._tls or (broker is not None and broker.ca_file is not None)
         return ThalovantIdentity.from_mapping(
             {
@@ -383,7 +390,7 @@ class Hub:
 
     def renew(self) -> None:
         """Take a new certificate if the present one ends soon; connections that are open keep theirs."""
-        running, now = self._up, self._clock()
+        running, now = self.running, self.clock()
         running.state.touch_clock(now)
         authority, server = certificates(running.state, self._names, now)
         if running.context is not None and server != running.keys.server:
@@ -408,7 +415,7 @@ class Introduction:
 
 
 @define(eq=False)
-class _Running:
+class Running:
     """The parts of a hub between `start` and `close`."""
 
     state: Store
@@ -431,7 +438,7 @@ def _write_authority(path: Path, pem: bytes) -> None:
         raise HubSetupError(f"{path} cannot be written: {error.strerror or error}", setting="state") from None
 
 
-async def _derive_all(running: _Running) -> None:
+async def _derive_all(running: Running) -> None:
     """Derive the PSKs of registered clients, one after the other, so that their first contact is quick."""
     while True:
         client = await running.underived.get()
@@ -443,7 +450,7 @@ async def _derive_all(running: _Running) -> None:
             log.warning("The key of client %r could not be derived ahead: %s", client.name, error)
 
 
-async def _derive(running: _Running, client: Client) -> Secret[bytes]:
+async def _derive(running: Running, client: Client) -> Secret[bytes]:
     known = running.dispatcher.registry.with_key(client.access_key)
     if known is not None and known.psk is not None:
         return known.psk

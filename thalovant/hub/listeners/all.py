@@ -115,8 +115,11 @@ class Listeners:
     ) -> None:
         self._dispatcher = dispatcher
         self._accounts = accounts
-        self._addresses = addresses
+        self.addresses = addresses
         self._context = context
+        self.admission: SocketAdmission = SocketAdmission(
+            dispatcher.settings, dispatcher.refusals, open_files=raise_open_files()
+        )
         self._open: list[_Closes] = []
         self._broker: _Closes | None = None  # our own
         self.endpoints: dict[str, str] = {}  # the URL of each protocol
@@ -154,9 +157,8 @@ class Listeners:
     # --- inside
 
     async def _start(self) -> None:
-        addresses, dispatcher, context = self._addresses, self._dispatcher, self._context
-        admission = SocketAdmission(dispatcher.settings, dispatcher.refusals, open_files=raise_open_files())
-        bind = partial(Binding, host=addresses.host, context=context, admission=admission)
+        addresses, dispatcher, context = self.addresses, self._dispatcher, self._context
+        bind = partial(Binding, host=addresses.host, context=context, admission=self.admission)
         s = "s" if context is not None else ""
         wss = WssListener(dispatcher, bind(port=addresses.wss_port, setting="wss_port"))
         addresses.wss_port = await self._listen("wss", f"ws{s}", wss)
@@ -185,7 +187,7 @@ class Listeners:
     async def _listen(self, protocol: str, scheme: str, listener: Listener[Any]) -> int:
         await listener.start()
         self._open.append(listener)
-        self.endpoints[protocol] = _url(scheme, self._addresses.public_host, listener.port)
+        self.endpoints[protocol] = _url(scheme, self.addresses.public_host, listener.port)
         return listener.port
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from thalovant_io.asyncio_connection import SessionRunner
 from thalovant_proto.links.https.server import HttpsServerConnection, HttpsServerHub
 from thalovant_proto.links.https.session import HttpsSession
 
+from ..admission import SocketAdmission
 from ..connections import PeerOutcome
 from .base import Binding, NoOutcomes, RequestConnection, RequestListener
 
@@ -29,7 +30,7 @@ class HttpsListener(RequestListener):
         self._hub = HttpsServerHub(
             entropy=os.urandom, limits=dispatcher.settings.https, secure=binding.context is not None
         )
-        self._requests: dict[RequestConnection, _Requests] = {}
+        self._requests: dict[RequestConnection, Requests] = {}
         self._sessions: dict[HttpsSession, _Session] = {}
 
     async def close(self, grace: float) -> None:
@@ -56,9 +57,9 @@ class HttpsListener(RequestListener):
         """A session is over."""
         del self._sessions[session]
 
-    def _make_peer(self, connection: RequestConnection) -> _Requests:
+    def _make_peer(self, connection: RequestConnection) -> Requests:
         http = self._hub.connection(connection.address.host, asyncio.get_running_loop().time())
-        requests = self._requests[connection] = _Requests(self, connection, http)
+        requests = self._requests[connection] = Requests(self, connection, http)
         return requests
 
 
@@ -94,10 +95,19 @@ class _Session(SessionRunner[PeerOutcome]):
         self._listener.dispatcher.on_gone(self._connection)
 
 
-class _Requests(NoOutcomes):
+class Deliverer(Protocol):
+    """A listener whose sockets bring requests."""
+
+    admission: SocketAdmission
+
+    def deliver(self) -> None:
+        """See to it that what requests led to has happened."""
+
+
+class Requests(NoOutcomes):
     """The peer on one accepted socket. Outcomes are those of the sessions."""
 
-    def __init__(self, listener: HttpsListener, connection: RequestConnection, http: HttpsServerConnection) -> None:
+    def __init__(self, listener: Deliverer, connection: RequestConnection, http: HttpsServerConnection) -> None:
         self._listener = listener
         self._connection = connection
         self._http = http

@@ -82,7 +82,16 @@ class Registry:
         self._store = store
         self._by_key: dict[bytes, Client] = {}
         self._by_name: dict[str, Client] = {}
-        for client in store.load():
+        #: Whether a registered client may come in yet.
+        self.admits: Callable[[Client], bool] = lambda client: True
+        self.reload()
+
+    def reload(self) -> None:
+        """Forget what is in memory for what is in the store."""
+        clients = tuple(self._store.load())
+        self._by_key.clear()
+        self._by_name.clear()
+        for client in clients:
             self._keep(client)
 
     def __iter__(self) -> Iterator[Client]:
@@ -98,9 +107,11 @@ class Registry:
         site_id: str | None = None,
         generation: int = Generation.NOISE,
         allowed: Iterable[str] = DEFAULT_ALLOWED,
+        access_key: str | None = None,
+        password: str | None = None,
         **permissions: Any,  # flags
     ) -> Client:
-        """Register a client with fresh random secrets; `permissions` are flags of `Client`.
+        """Register a client, with fresh random secrets where none are given; `permissions` are flags of `Client`.
 
         Raises `ValueError` for a name that is taken or cannot stand in a peer id, and for an unknown generation.
         """
@@ -113,12 +124,17 @@ class Registry:
         except ValueError:
             meant = "3 (Noise), 1 (password) or 0 (pre-shared key)"
             raise ValueError(f"generation must be {meant}, not {generation}") from None
+        key = _key() if access_key is None else Secret(access_key)
+        if _digest(key) in self._by_key:
+            raise ValueError("the hub has a client with this access key already")
         client = Client(
             id=1 + max((one.id for one in self._by_name.values()), default=0),
             name=name,
             site_id=site_id or name,
             generation=known,
             allowed=tuple(dict.fromkeys(allowed)),
+            access_key=key,
+            password=_key() if password is None else Secret(password),
             **permissions,
             # 16 characters are the AES key that every v0 client takes whole (wire.md §2.3).
             crypto_key=Secret(secrets.token_hex(8)) if known is Generation.PRESHARED else None,
@@ -140,8 +156,9 @@ class Registry:
         return self._by_name.get(name)
 
     def with_key(self, access_key: Secret[str]) -> Client | None:
-        """The client that shows this access key."""
-        return self._by_key.get(_digest(access_key))
+        """The client that shows this access key, None if there is none or it is not admitted yet."""
+        client = self._by_key.get(_digest(access_key))
+        return client if client is not None and self.admits(client) else None
 
     def learn(
         self,
@@ -155,7 +172,7 @@ class Registry:
 
         Gives the client as it is now, None if it is not registered any more.
         """
-        known = self.with_key(client.access_key)
+        known = self._by_key.get(_digest(client.access_key))
         if known is None:
             return None
         learnt = evolve(

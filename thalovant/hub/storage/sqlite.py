@@ -1,4 +1,4 @@
-"""Storage of a hub over restarts: its own keys, its certificates and its clients, in one SQLite file of one folder.
+"""Storage of a hub over restarts: its keys, certificates, clients and API records, in one SQLite file of one folder.
 
 The file is 0600 in a folder of 0700 and locked as long as a hub uses it. An ephemeral hub has the same in memory.
 """
@@ -26,12 +26,12 @@ from ..errors import HubSetupError
 from .clients import Client
 
 FILE: Final = "hub.sqlite3"
-#: Raised with every change of the tables; older hubs then say so instead of guessing.
-SCHEMA: Final = 1
 #: A clock may step back this far (an adjustment, a restored suspend) before certificates and pins become doubtful.
 CLOCK_TOLERANCE: Final = datetime.timedelta(hours=1)
 
-_TABLES: Final = """
+#: What makes each version of the tables of the one before it. Older hubs refuse a newer version instead of guessing.
+_VERSIONS: Final = (
+    """
 CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE clients (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, access_key TEXT NOT NULL UNIQUE, password TEXT NOT NULL,
@@ -39,7 +39,18 @@ CREATE TABLE clients (
   can_escalate INTEGER NOT NULL, can_propagate INTEGER NOT NULL, can_broadcast INTEGER NOT NULL,
   psk BLOB, pinned BLOB, pubkey TEXT
 );
-"""
+""",
+    """
+CREATE TABLE records (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL, owner TEXT, parent TEXT, ref TEXT,
+  etag TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id)
+);
+CREATE UNIQUE INDEX records_ref ON records (kind, ref);
+CREATE INDEX records_owner ON records (kind, owner, seq);
+CREATE INDEX records_parent ON records (kind, parent, seq);
+""",
+)
+SCHEMA: Final = len(_VERSIONS)
 
 
 def default_state_folder() -> Path:
@@ -97,7 +108,7 @@ class Store:
 
     def put(self, **things: bytes) -> None:
         """Keep named values, all or none."""
-        with _reported(self._folder), self._transaction():
+        with self.transaction():
             for name, value in things.items():
                 self._connection.execute("INSERT OR REPLACE INTO things VALUES (?, ?)", (name, value))
 
@@ -111,13 +122,34 @@ class Store:
 
     def save(self, client: Client) -> None:
         """Keep a new client, or the new state of a known one."""
-        with _reported(self._folder), self._transaction():
+        with self.transaction():
             self._connection.execute(_SAVE, _row(client))
 
     def remove(self, client: Client) -> None:
         """Forget a client."""
-        with _reported(self._folder), self._transaction():
+        with self.transaction():
             self._connection.execute("DELETE FROM clients WHERE id = ?", (client.id,))
+
+    # --- everything else ---
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all changes of the block or none; a block within it is a part of it. Raises `HubSetupError`."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with _reported(self._folder), self._transaction():
+            yield
+
+    @property
+    def changes(self) -> int:
+        """The number of rows that were changed until now."""
+        return self._connection.total_changes
+
+    def execute(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+        with _reported(self._folder):
+            return self._connection.execute(sql, values).fetchall()
 
     # --- inside ---
 
@@ -131,10 +163,9 @@ class Store:
             version = execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
                 raise _error(self._folder, "was written by a newer version of thalovant")
-            if version == 0:
-                for statement in _TABLES.split(";"):
-                    execute(statement)
-                execute(f"PRAGMA user_version = {SCHEMA}")
+            for statement in ";".join(_VERSIONS[version:]).split(";"):
+                execute(statement)
+            execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _check_clock(self, now: datetime.datetime) -> None:
         seen = self.get("last_seen")
@@ -157,10 +188,11 @@ class Store:
         self._connection.execute(f"BEGIN {kind}")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite itself rolls back where the disk is full
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
 
 def _prepare(folder: Path) -> None:

@@ -82,14 +82,17 @@ _PHRASES: Final = {
 
 
 @frozen
-class _Reply:
+class Reply:
+    """An answer to a request."""
+
     status: int
     body: bytes = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    media_type: str = JSON_TYPE
 
 
-# An answer is worked out when it is asked for: what the request led to is in it.
-_Owed = Callable[[], _Reply]
+# An answer is worked out when it is asked for: what the request led to is in it. None is for one that takes longer.
+_Owed = Callable[[], Reply | None]
 
 
 @frozen
@@ -225,7 +228,7 @@ class HttpsServerHub:
         if (stale := self._unproven.admit(opened, (key, caller.address), now)) is not None:
             stale.end(CloseKind.DISPLACED, _TOO_MANY, now)
 
-        def reply() -> _Reply:
+        def reply() -> Reply:
             if opened.ending is not None:
                 return _after_end(opened, "Connection failed", "Invalid authorization")
             # Without `Secure`: cookie jars would keep it from a hub that is plain HTTP on loopback.
@@ -280,7 +283,7 @@ def _send(session: HttpsSession | None, fields: dict[str, bytes], now: float) ->
     if not session.receive(frame, now):
         return _refusal(503, "Too many messages", ("Retry-After", str(_BUSY_FOR)))
 
-    def reply() -> _Reply:
+    def reply() -> Reply:
         if session.ending is not None:
             return _after_end(session, "Message sending failed", session.ending.reason)
         return _json(200, {"status": "message sent"})
@@ -293,16 +296,16 @@ def _poll(session: HttpsSession | None, queue: Resource, now: float) -> _Owed:
         return _refusal(200, NOT_CONNECTED)
     session.polled(now)
 
-    def reply() -> _Reply:
+    def reply() -> Reply:
         if session.ending is not None:
             return _error(200, NOT_CONNECTED)
         frames = b",".join(session.take_frames(binary=queue is Resource.BINARY))
-        return _Reply(200, b'{"status":"messages retrieved","%b":[%b]}' % (FRAMES_FIELD[queue].encode(), frames))
+        return Reply(200, b'{"status":"messages retrieved","%b":[%b]}' % (FRAMES_FIELD[queue].encode(), frames))
 
     return reply
 
 
-def _after_end(session: HttpsSession, failed: str, refused: str) -> _Reply:
+def _after_end(session: HttpsSession, failed: str, refused: str) -> Reply:
     """The answer to a request that ended its session.
 
     403 if the owner meant this client, 503 if it cannot serve anybody now, 500 if it broke.
@@ -328,11 +331,11 @@ def _digest(cookie: bytes) -> bytes:
     return hashlib.sha256(cookie).digest()
 
 
-def _json(status: int, fields: dict[str, str], *headers: tuple[str, str]) -> _Reply:
-    return _Reply(status, jsontext.dumps(fields), headers)
+def _json(status: int, fields: dict[str, str], *headers: tuple[str, str]) -> Reply:
+    return Reply(status, jsontext.dumps(fields), headers)
 
 
-def _error(status: int, error: str, *headers: tuple[str, str]) -> _Reply:
+def _error(status: int, error: str, *headers: tuple[str, str]) -> Reply:
     return _json(status, {"error": error}, *headers)
 
 
@@ -345,6 +348,9 @@ class HttpsServerConnection:
 
     Never raises for what the peer did. A request over a limit, or that is not HTTP, or takes too long, gets its status
     (431, 413, 400, 408) and the end of the socket; sessions do not notice.
+
+    `handle` gives what works out the answer to a request: while that gives None, it is asked again with each
+    `data_to_send`. `refusal` makes the answers that the connection gives by itself.
     """
 
     def __init__(
@@ -354,8 +360,10 @@ class HttpsServerConnection:
         *,
         limits: HttpsLimits,
         now: float,
+        refusal: Callable[[int, str], Reply] = _error,
     ) -> None:
         self.address = address
+        self._refusal = refusal
         self.session: HttpsSession | None = None  # that the latest request was about
         self._handle = handle
         self._limits = limits
@@ -407,16 +415,16 @@ class HttpsServerConnection:
         if self._finished or now < self._deadline:
             return
         if self._owed is None and self._began is not None:
-            self._owe(_refusal(408, "The request took too long"), last=True)
+            self._refuse(408, "The request took too long")
         else:
             self._finish()
 
     def data_to_send(self) -> bytes:
         """Everything to write to the socket now: the answer to the request that is there."""
         data, self._out = self._out, b""
-        if self._owed is None:
+        if self._owed is None or (reply := self._owed()) is None:
             return data
-        reply, self._owed = self._owed(), None
+        self._owed = None
         data += self._write(reply)
         if self._http.reusable and not self._last:
             self._http.next_cycle()
@@ -435,7 +443,7 @@ class HttpsServerConnection:
         try:
             message = self._http.next_message()
         except HttpFault as fault:
-            self._owe(_refusal(fault.status, f"The request is {fault}"), last=True)
+            self._refuse(fault.status, f"The request is {fault}")
             return
         if message is not None:
             self._owe(self._handle(message, self, self._now))
@@ -446,23 +454,23 @@ class HttpsServerConnection:
             self._began = self._now if self._began is None else self._began
             self._deadline = self._began + self._limits.request_time + self._http.body_size / SLOWEST
 
+    def _refuse(self, status: int, error: str) -> None:
+        self._owe(lambda: self._refusal(status, error), last=True)
+
     def _owe(self, reply: _Owed, *, last: bool = False) -> None:
         self._owed = reply
         self._last = last
         # A driver asks for the answer at once, unless the socket takes no more bytes.
         self._deadline = self._now + _IDLE_TIME
 
-    def _write(self, reply: _Reply) -> bytes:
-        headers = [
-            ("Content-Type", f"{JSON_TYPE}; charset=UTF-8"),
-            ("Content-Length", str(len(reply.body))),
-            ("Cache-Control", "no-store"),
-            *reply.headers,
-        ]
+    def _write(self, reply: Reply) -> bytes:
+        headers = [("Cache-Control", "no-store"), *reply.headers]
+        if reply.status != 204:
+            headers += [("Content-Type", f"{reply.media_type}; charset=UTF-8"), ("Content-Length", str(len(reply.body)))]
         if self._last:
             headers.append(("Connection", "close"))
-        head = h11.Response(status_code=reply.status, reason=_PHRASES[reply.status].encode(), headers=headers)
-        body = () if self._http.bodiless else (h11.Data(data=reply.body),)
+        head = h11.Response(status_code=reply.status, reason=_PHRASES.get(reply.status, "").encode(), headers=headers)
+        body = () if self._http.bodiless or not reply.body else (h11.Data(data=reply.body),)
         return self._http.send(head, *body, h11.EndOfMessage())
 
     def _finish(self) -> None:
