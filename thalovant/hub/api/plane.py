@@ -13,7 +13,7 @@ from typing import Final, Self
 from thalovant_proto.links.https.server import HttpsServerConnection, Reply
 from thalovant_proto.links.https.stream import HttpMessage
 
-from ..._client.settings import is_loopback
+from ...protocols import is_loopback
 from ..errors import HubSetupError
 from ..hub import Hub
 from ..listeners.all import ANY_HOST

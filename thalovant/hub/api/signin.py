@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from thalovant_proto.links.https.server import Reply
 
-from ..._client.settings import is_loopback
+from ...protocols import is_loopback
 from ..storage.records import Record
 from .accounts import TOKEN_LIFE, check_password, mint
 from .http import Problem, answer, missing
