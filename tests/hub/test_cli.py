@@ -29,7 +29,7 @@ from thalovant.identity import ThalovantIdentity
 
 PATIENCE = 30.0
 THALOVANT = (sys.executable, "-m", "thalovant")
-FREE = ("--wss-port", "0", "--https-port", "0", "--mqtt-port", "0")
+FREE = ("--wss-port", "0", "--https-port", "0", "--mqtt-port", "0", "--api-port", "0")
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_it_says_when_it_is_ready_and_stops_when_told(home: Path, signum: int, c
         assert " https://127.0.0.1:" in ready
         assert " mqtts://127.0.0.1:" in ready
         assert "'demo'" in ready
+        assert line(process).startswith("control plane at http://127.0.0.1:")
         assert stopped(process, signum) == code
         assert process.stdout is not None
         assert process.stderr is not None

@@ -78,6 +78,13 @@ class ForeignClients:
                 break
         return answer
 
+    def provision(
+        self, client: PythonClient, url: str, protocol: Protocol, text: str, *, ca: Path, home: Path
+    ) -> Answer:
+        """Sign in to a control plane, make an identity, wait until it is admitted, connect, and ask `text`."""
+        driver = (self.pythons[client], HERE / "provision_sdk.py")
+        return self._ask_once([*driver, url, protocol, text, ca, f"{PATIENCE:g}"], ca, home, 3 * PATIENCE)
+
     def _driver(self, client: ClientName) -> tuple[object, ...]:
         match client:
             case "rust-0.15.0":

@@ -11,16 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from thalovant_proto import jsontext
+
 from ..._internal.redact import redact_values
 from ..storage.records import Record, Records
 from . import models
 from .clients import begin, drop_clients, operation_json, slug_of
 from .http import Problem, missing
-from .routing import PRIVATE, PUBLIC, Call, route
+from .routing import PRIVATE, PUBLIC, Call, digest, route
 
 _LATEST: Final = "1.0.0"
 #: What a body does not decide.
-_OURS: Final = ("id", "owner_id", "etag", "created_at", "updated_at", "deleted_at", "config", "revision", "public_ref")
+_OURS: Final = ("id", "owner_id", "etag", "created_at", "updated_at", "deleted_at", "config", "personas", "public_ref")
 
 
 def _kept(call: Call) -> dict[str, Any]:
@@ -143,13 +145,13 @@ def capabilities(call: Call, hub_id: str) -> dict[str, Any]:
 
 
 def _group_json(call: Call, group: Record) -> dict[str, Any]:
-    return {key: value for key, value in group.shown().items() if key not in ("config", "personas", "revision")}
+    return {key: value for key, value in group.shown().items() if key not in ("config", "personas")}
 
 
 collection(
     "/v1/runtime-groups", "hubs", "runtime_group",
     lambda call: call.records.add(
-        "runtime_group", {**_kept(call), "config": {}, "personas": {}, "revision": 1}, owner=call.user
+        "runtime_group", {**_kept(call), "config": {}, "personas": {}}, owner=call.user
     ),
     models.GroupChange, _group_json, lambda call, id: call.own("runtime_group", id),
     lambda call, group: call.records.remove("parent = ? OR seq = ?", group.id, group.seq), models.Group,
@@ -163,14 +165,17 @@ def config(call: Call, group_id: str, body: models.GroupConfig | None = None) ->
     """The configuration of a runtime group: as it is, replaced if it is still the expected one, or merged into."""
     group = call.own("runtime_group", group_id)
     if body is not None:
-        if body.expected_revision not in (None, str(group.body["revision"])):
+        if body.expected_revision not in (None, _config_json(group)["revision"]):
             raise Problem(412, "The configuration has changed: read it again", code="revision_mismatch")
         new = body.config if call.method == "PUT" else _merged(group.body["config"], body.config)
         personas = group.body["personas"] if body.personas is None else body.personas
-        changes = {"config": new, "personas": personas, "revision": group.body["revision"] + 1}
-        group = call.records.change(group, changes)
+        group = call.records.change(group, {"config": new, "personas": personas})
+    return {"runtime_group_id": group.id, **_config_json(group)}
+
+
+def _config_json(group: Record) -> dict[str, Any]:
     told = {name: group.body[name] for name in ("config", "personas")}
-    return {"runtime_group_id": group.id, **told, "revision": str(group.body["revision"])}
+    return {**told, "revision": digest(jsontext.canonical(told).decode())}  # clients take nothing but SHA-256 for one
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -197,7 +202,7 @@ def _skill_json(call: Call, record: Record) -> dict[str, Any] | None:
 
 def _skills(call: Call, parent: Record) -> dict[str, Any]:
     found = [_skill_json(call, one) for one in call.records.select("kind = 'skill' AND parent = ?", parent.id)]
-    return _whole([one for one in found if one is not None])
+    return {f"{parent.kind}_id": parent.id, **_whole([one for one in found if one is not None])}
 
 
 def _whole(data: list[dict[str, Any]]) -> dict[str, Any]:
