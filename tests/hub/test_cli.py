@@ -15,6 +15,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+def api_line(process: subprocess.Popen[str]) -> str:
+    """The line after the ready line; it may have been read along with that."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 def stopped(process: subprocess.Popen[str], signum: int) -> int:
     """Its exit code after a signal."""
     process.send_signal(signum)
@@ -85,7 +92,7 @@ def test_it_says_when_it_is_ready_and_stops_when_told(home: Path, signum: int, c
         assert " https://127.0.0.1:" in ready
         assert " mqtts://127.0.0.1:" in ready
         assert "'demo'" in ready
-        assert line(process).startswith("control plane at http://127.0.0.1:")
+        assert api_line(process).startswith("control plane at http://127.0.0.1:")
         assert stopped(process, signum) == code
         assert process.stdout is not None
         assert process.stderr is not None
@@ -117,6 +124,60 @@ def test_sigterm_drains(home: Path) -> None:
 
 def _client(folder: Path) -> ThalovantClient:
     return ThalovantClient.from_identity_file(folder / "_identity.json", auto_reconnect=False)
+
+
+# --- its control plane -----------------------------------------------------------------------------------------------
+
+
+def add_account(home: Path, password: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """`thalovant hub accounts add`, with the password on standard input."""
+    return ended("--state", str(home / "hub"), "accounts", "add", *options, "--password-stdin", input=f"{password}\n")
+
+
+def test_an_account_is_made_and_signs_in(home: Path) -> None:
+    """It has a private hub of its own; the ready line says what to paste."""
+    done = add_account(home, "correct horse", "me@example.com", "--max-clients", "3")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "account 'me@example.com' added; start the hub, then: thalovant login\n",
+    )
+    with running("--state", str(home / "hub")) as (process, _):
+        ready = api_line(process)
+        url = ready.rpartition("=")[2].strip()
+        assert ready == f"control plane at {url}; sign in with your account: export THALOVANT_API_URL={url}\n"
+        body = json.dumps({"email": "me@example.com", "password": "correct horse"}).encode()
+        request = urllib.request.Request(f"{url}/v1/auth/token", body, {"Content-Type": "application/json"})
+        token = json.load(urllib.request.urlopen(request))["access_token"]
+        mine = urllib.request.Request(f"{url}/v1/hubs", headers={"Authorization": f"Bearer {token}"})
+        assert [hub["name"] for hub in json.load(urllib.request.urlopen(mine))["data"]] == ["Hub of me@example.com"]
+        assert "is in use by another hub" in add_account(home, "correct horse", "you@example.com").stderr
+
+
+@pytest.mark.parametrize(
+    ("password", "options", "said"),
+    [
+        ("correct horse", ("me@example.com",), "there is an account 'me@example.com' already"),
+        ("short", ("you@example.com",), "the password must have 8 characters or more"),
+        ("correct horse", (" ",), "EMAIL must be printable text"),
+    ],
+)
+def test_an_account_that_cannot_be_is_refused(home: Path, password: str, options: tuple[str, ...], said: str) -> None:
+    """On one line, with exit code 2."""
+    add_account(home, "correct horse", "me@example.com")
+    done = add_account(home, password, *options)
+    assert (done.returncode, said in done.stderr) == (2, True)
+
+
+def test_a_demonstration_says_how_to_sign_in(home: Path) -> None:
+    """And that it is one."""
+    with running("--ephemeral", "--demo") as (process, _):
+        assert "; demonstration: sign in as you@example.com with the password 'password': export" in api_line(process)
+
+
+def test_without_an_api_there_is_no_line_of_it(home: Path) -> None:
+    """Nor a port."""
+    with running("--ephemeral", "--json", "--api-port", "off") as (_, ready):
+        assert json.loads(ready)["api_url"] is None
 
 
 # --- what it hands out -----------------------------------------------------------------------------------------------
@@ -365,14 +426,15 @@ def test_a_user_without_a_home_is_told(
     assert "--state" in message
 
 
-def test_a_taken_port_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--wss-port", "--api-port"])
+def test_a_taken_port_is_named(home: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     """With the number and the option."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        message = refusal(capsys, "--wss-port", port, "--ephemeral")
+        message = refusal(capsys, option, port, "--ephemeral")
 
     assert f"Port {port} on 127.0.0.1 is taken" in message
-    assert "--wss-port" in message
+    assert option in message
 
 
 def test_a_state_in_use_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from thalovant_proto.secret import Secret
 
 from ..storage.records import Record, Records
 from .http import Problem
-from .models import SCOPES, Login
+from .models import LOGIN, SCOPES
 from .routing import Call, Parts, digest, route
 
 _LOGIN_LIFE: Final = 12 * 3600
@@ -73,8 +73,8 @@ def mint(parts: Parts, owner: str, scopes: list[str], name: str, life: int) -> d
     return {**told, "scopes": scopes, "token_id": id}
 
 
-@route("POST /v1/auth/token", scope=None, body=Login)
-async def login(call: Call, body: Login) -> dict[str, Any]:
+@route("POST /v1/auth/token", scope=None, body=LOGIN)
+async def login(call: Call, body: Any) -> dict[str, Any]:
     """Sign in by password."""
     account = await check_password(call, body.email, body.password)
     wanted = (body.scope or " ".join(SCOPES)).split()

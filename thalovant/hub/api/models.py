@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, NewType, TypeVar, get_origin
+from typing import Any, Final, NewType, get_args, get_origin
 
 import cattrs
-from attrs import field, frozen
+from attrs import NOTHING, Factory, field, make_class
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn
 
 from .http import invalid
-
-ModelT = TypeVar("ModelT")
 
 SCOPES: Final = (
     "hubs:read", "hubs:write", "clients:read", "clients:write", "memory:read", "memory:write", "analytics:read",
@@ -45,148 +43,56 @@ RULES: Final[dict[Any, tuple[type, str, str]]] = {
 }  # fmt: skip
 
 
-@frozen(kw_only=True)
-class Login:
-    email: Text
-    password: Long
-    scope: Text | None = None
-    otp_code: Text | None = None
-    recovery_code: Text | None = None
+def _model(**types: Any) -> type[Any]:
+    """A frozen class of fields: required ones, those that may be None, and those with a default beside their type."""
+    made = {
+        name: field(type=kind[0], default=kind[1])
+        if isinstance(kind, tuple)
+        else field(type=kind, default=None if type(None) in get_args(kind) else NOTHING)
+        for name, kind in types.items()
+    }
+    return make_class("Model", made, frozen=True, kw_only=True)
 
 
-@frozen(kw_only=True)
-class DeviceRequest:
-    scopes: list[Scope] = field(factory=list)
-    client_name: Text | None = None
-    client_id: Text | None = None
+_SOME: Final = Text | None
+_LONG: Final = Long | None
+_OBJECT: Final = dict[str, Any] | None
 
-
-@frozen(kw_only=True)
-class DeviceCode:
-    device_code: Text
-
-
-@frozen(kw_only=True)
-class NativeCode:
-    code: Text
-    code_verifier: Verifier
-    client_id: Text
-    redirect_uri: Long
-
-
-@frozen(kw_only=True)
-class ClientSpec:
-    version: Text = Text("1")
-    apiKey: Key | None = None
-    password: Key | None = None
-    cryptoKey: Key | None = None
-    siteId: Text | None = None
-    connection_type: ConnectionType | None = None
-
-
-@frozen(kw_only=True)
-class Client:
-    hub_id: Text
-    name: Text
-    active: bool = True
-    owner_id: Text | None = None
-    spec: ClientSpec = ClientSpec()
-
-
-@frozen(kw_only=True)
-class HubSpec:
-    version: Text
-
-
-@frozen(kw_only=True)
-class HubChange:
-    name: Text | None = None
-    spec: HubSpec | None = None
-    title: Text | None = None
-    description: Long | None = None
-    public: bool = False
-    active: bool = True
-
-
-@frozen(kw_only=True)
-class Hub(HubChange):
-    name: Text
-    spec: HubSpec
-    slug: Slug | None = None
-
-
-@frozen(kw_only=True)
-class Release:
-    channel: Text | None = None
-    mode: Text | None = None
-    version: Text | None = None
-    images: dict[str, Any] | None = None
-    reason: Long | None = None
-
-
-@frozen(kw_only=True)
-class Rating:
-    rating: Stars
-
-
-@frozen(kw_only=True)
-class GroupChange:
-    name: Text | None = None
-    description: Long | None = None
-    spec: dict[str, Any] | None = None
-
-
-@frozen(kw_only=True)
-class Group(GroupChange):
-    name: Text
-
-
-@frozen(kw_only=True)
-class GroupConfig:
-    config: dict[str, Any]
-    personas: dict[str, Any] | None = None
-    expected_revision: Text | None = None
-
-
-@frozen(kw_only=True)
-class SkillVersion:
-    version: Text = Text("latest")
-
-
-@frozen(kw_only=True)
-class HubSkill(SkillVersion):
-    skill: Text
-
-
-@frozen(kw_only=True)
-class GroupSkill:
-    skill_id: Text
-    marketplace_skill_id: Text | None = None
-    source_type: Text = Text("catalog")
-    source_ref: Long | None = None
-    version_pin: Text | None = None
-    active: bool = True
-
-
-@frozen(kw_only=True)
-class MemoryChange:
-    scope: Text | None = None
-    kind: Text | None = None
-    hub_id: Text | None = None
-    expires_at: Text | None = None
-
-
-@frozen(kw_only=True)
-class Memory(MemoryChange):
-    scope: Text
-    kind: Text
+LOGIN: Final = _model(email=Text, password=Long, scope=_SOME, otp_code=_SOME, recovery_code=_SOME)
+DEVICE_REQUEST: Final = _model(scopes=(list[Scope], Factory(list)), client_name=_SOME, client_id=_SOME)
+DEVICE_CODE: Final = _model(device_code=Text)
+NATIVE_CODE: Final = _model(code=Text, code_verifier=Verifier, client_id=Text, redirect_uri=Long)
+CLIENT_SPEC: Final = _model(
+    version=(Text, "1"), apiKey=Key | None, password=Key | None, cryptoKey=Key | None, siteId=_SOME,
+    connection_type=ConnectionType | None,
+)  # fmt: skip
+CLIENT: Final = _model(
+    hub_id=Text, name=Text, active=(bool, True), owner_id=_SOME, spec=(CLIENT_SPEC, CLIENT_SPEC())
+)  # fmt: skip
+_HUB: Final = {"title": _SOME, "description": _LONG, "public": (bool, False), "active": (bool, True)}
+_SPEC: Final = _model(version=Text)
+HUB: Final = _model(name=Text, spec=_SPEC, slug=Slug | None, **_HUB)
+HUB_CHANGE: Final = _model(name=_SOME, spec=_SPEC | None, **_HUB)
+RELEASE: Final = _model(channel=_SOME, mode=_SOME, version=_SOME, images=_OBJECT, reason=_LONG)
+RATING: Final = _model(rating=Stars)
+GROUP: Final = _model(name=Text, description=_LONG, spec=_OBJECT)
+GROUP_CHANGE: Final = _model(name=_SOME, description=_LONG, spec=_OBJECT)
+GROUP_CONFIG: Final = _model(config=dict[str, Any], personas=_OBJECT, expected_revision=_SOME)
+SKILL_VERSION: Final = _model(version=(Text, "latest"))
+HUB_SKILL: Final = _model(skill=Text, version=(Text, "latest"))
+GROUP_SKILL: Final = _model(
+    skill_id=Text, marketplace_skill_id=_SOME, source_type=(Text, "catalog"), source_ref=_LONG, version_pin=_SOME,
+    active=(bool, True),
+)  # fmt: skip
+MEMORY: Final = _model(scope=Text, kind=Text, hub_id=_SOME, expires_at=_SOME)
+MEMORY_CHANGE: Final = _model(scope=_SOME, kind=_SOME, hub_id=_SOME, expires_at=_SOME)
 
 
 class _Wrong(TypeError):
     """A value that is not as it must be; its text does not hold the value."""
 
 
-def structure(model: type[ModelT], body: dict[str, Any]) -> ModelT:
+def structure(model: type[Any], body: dict[str, Any]) -> Any:
     """The body as a model; what the model does not know is left out. Raises `Problem`, with every fault."""
     try:
         return _converter.structure(body, model)

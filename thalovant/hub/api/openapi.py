@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin
 
 from attrs import NOTHING, fields
 
@@ -64,5 +64,5 @@ def _schema(kind: Any) -> dict[str, Any]:
     return {
         "type": "object",
         "required": needed,
-        "properties": {name: _schema(hint) for name, hint in get_type_hints(kind).items()},
+        "properties": {one.name: _schema(one.type) for one in fields(kind)},
     }

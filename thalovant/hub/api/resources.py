@@ -102,8 +102,8 @@ def _drop_hub(call: Call, hub: Record) -> None:
 
 
 collection(
-    "/v1/hubs", "hubs", "hub", lambda call: add_hub(call.records, call.user, _kept(call)), models.HubChange, _hub_json,
-    Call.seen_hub, _drop_hub, models.Hub,
+    "/v1/hubs", "hubs", "hub", lambda call: add_hub(call.records, call.user, _kept(call)), models.HUB_CHANGE, _hub_json,
+    Call.seen_hub, _drop_hub, models.HUB,
 )  # fmt: skip
 
 
@@ -122,9 +122,9 @@ def get_public_hub(call: Call, ref: str) -> dict[str, Any]:
     return _public_json(call, found)
 
 
-@route("PUT /v1/hubs/{}/rating", scope="hubs:read", body=models.Rating)
+@route("PUT /v1/hubs/{}/rating", scope="hubs:read", body=models.RATING)
 @route("DELETE /v1/hubs/{}/rating", scope="hubs:read")
-def rate(call: Call, hub_id: str, body: models.Rating | None = None) -> dict[str, Any]:
+def rate(call: Call, hub_id: str, body: Any = None) -> dict[str, Any]:
     """Rate a hub, or take that back."""
     hub, stars = call.seen_hub(hub_id), body and body.rating
     call.records.remove("kind = 'rating' AND owner = ? AND parent = ?", call.user, hub.id)
@@ -153,15 +153,15 @@ collection(
     lambda call: call.records.add(
         "runtime_group", {**_kept(call), "config": {}, "personas": {}}, owner=call.user
     ),
-    models.GroupChange, _group_json, lambda call, id: call.own("runtime_group", id),
-    lambda call, group: call.records.remove("parent = ? OR seq = ?", group.id, group.seq), models.Group,
+    models.GROUP_CHANGE, _group_json, lambda call, id: call.own("runtime_group", id),
+    lambda call, group: call.records.remove("parent = ? OR seq = ?", group.id, group.seq), models.GROUP,
 )  # fmt: skip
 
 
 @route("GET /v1/runtime-groups/{}/config", scope="hubs:read")
-@route("PUT /v1/runtime-groups/{}/config", scope="hubs:write", body=models.GroupConfig)
-@route("PATCH /v1/runtime-groups/{}/config", scope="hubs:write", body=models.GroupConfig)
-def config(call: Call, group_id: str, body: models.GroupConfig | None = None) -> dict[str, Any]:
+@route("PUT /v1/runtime-groups/{}/config", scope="hubs:write", body=models.GROUP_CONFIG)
+@route("PATCH /v1/runtime-groups/{}/config", scope="hubs:write", body=models.GROUP_CONFIG)
+def config(call: Call, group_id: str, body: Any = None) -> dict[str, Any]:
     """The configuration of a runtime group: as it is, replaced if it is still the expected one, or merged into."""
     group = call.own("runtime_group", group_id)
     if body is not None:
@@ -232,7 +232,7 @@ def _change_skill(call: Call, parent: Record, skill: str, doing: str, version: s
 def _skill_calls(path: str, kind: str, listing: str) -> None:
     """Put the calls that hubs and runtime groups share into the table."""
 
-    def release(call: Call, id: str, body: models.Release) -> dict[str, Any]:
+    def release(call: Call, id: str, body: Any) -> dict[str, Any]:
         parent = call.own(kind, id)
         return {f"{kind}_id": parent.id, "operation": begin(call, kind, parent.id, "release", **_kept(call))}
 
@@ -241,21 +241,21 @@ def _skill_calls(path: str, kind: str, listing: str) -> None:
 
     route(f"GET {path}/{{}}/{listing}", scope="hubs:read")(lambda call, id: _skills(call, call.own(kind, id)))
     route(f"DELETE {path}/{{}}/skills/{{}}", scope="hubs:write", status=202)(remove)
-    route(f"POST {path}/{{}}/release", scope="hubs:write", body=models.Release, status=202)(release)
+    route(f"POST {path}/{{}}/release", scope="hubs:write", body=models.RELEASE, status=202)(release)
 
 
 _skill_calls("/v1/hubs", "hub", "skills")
 _skill_calls("/v1/runtime-groups", "runtime_group", "inventory")
 
 
-@route("POST /v1/hubs/{}/skills", scope="hubs:write", body=models.HubSkill, status=202)
-def install_hub_skill(call: Call, hub_id: str, body: models.HubSkill) -> Any:
+@route("POST /v1/hubs/{}/skills", scope="hubs:write", body=models.HUB_SKILL, status=202)
+def install_hub_skill(call: Call, hub_id: str, body: Any) -> Any:
     """Install a skill in a hub."""
     return _change_skill(call, call.own("hub", hub_id), body.skill, "installing", body.version)
 
 
-@route("PATCH /v1/hubs/{}/skills/{}", scope="hubs:write", body=models.SkillVersion, status=202)
-def update_hub_skill(call: Call, hub_id: str, skill: str, body: models.SkillVersion) -> Any:
+@route("PATCH /v1/hubs/{}/skills/{}", scope="hubs:write", body=models.SKILL_VERSION, status=202)
+def update_hub_skill(call: Call, hub_id: str, skill: str, body: Any) -> Any:
     """Take another version of a skill."""
     return _change_skill(call, call.own("hub", hub_id), skill, "updating", body.version)
 
@@ -267,8 +267,8 @@ def list_history(call: Call, hub_id: str) -> dict[str, Any]:
     return call.listed(Record.shown, "kind = 'skill_history' AND parent = ?", hub.id, limit=50)
 
 
-@route("POST /v1/runtime-groups/{}/skills", scope="hubs:write", body=models.GroupSkill, status=202)
-def install_group_skill(call: Call, group_id: str, body: models.GroupSkill) -> Any:
+@route("POST /v1/runtime-groups/{}/skills", scope="hubs:write", body=models.GROUP_SKILL, status=202)
+def install_group_skill(call: Call, group_id: str, body: Any) -> Any:
     """Install a skill in a runtime group."""
     more = {key: value for key, value in _kept(call).items() if key != "skill_id"}
     group, version = call.own("runtime_group", group_id), body.version_pin or "latest"
@@ -312,8 +312,8 @@ def list_memory(call: Call) -> dict[str, Any]:
 
 collection(
     "/v1/memory", "memory", "memory", lambda call: call.records.add("memory", _kept(call), owner=call.user),
-    models.MemoryChange, lambda call, item: item.shown(), lambda call, id: call.own("memory", id),
-    lambda call, item: call.records.change(item, {"deleted_at": call.parts.stamp()}) and None, models.Memory,
+    models.MEMORY_CHANGE, lambda call, item: item.shown(), lambda call, id: call.own("memory", id),
+    lambda call, item: call.records.change(item, {"deleted_at": call.parts.stamp()}) and None, models.MEMORY,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ...protocols import is_loopback
 from ..storage.records import Record
 from .accounts import TOKEN_LIFE, check_password, mint
 from .http import Problem, answer, missing
-from .models import SCOPES, DeviceCode, DeviceRequest, NativeCode
+from .models import DEVICE_CODE, DEVICE_REQUEST, NATIVE_CODE, SCOPES
 from .routing import Call, digest, route
 
 #: The apps that are known by their id; of any other an id proves nothing.
@@ -50,8 +50,8 @@ _ASKED: Final = {
 # --- devices
 
 
-@route("POST /v1/auth/device/authorize", scope=None, body=DeviceRequest)
-def begin_device(call: Call, body: DeviceRequest) -> dict[str, Any]:
+@route("POST /v1/auth/device/authorize", scope=None, body=DEVICE_REQUEST)
+def begin_device(call: Call, body: Any) -> dict[str, Any]:
     """Begin the sign-in of a device."""
     if body.client_id is not None and body.client_id not in APPS:
         raise Problem(400, {"code": "unknown_client", "message": "No app has this client_id"})
@@ -71,8 +71,8 @@ def begin_device(call: Call, body: DeviceRequest) -> dict[str, Any]:
     return {**told, "verification_uri": uri, "verification_uri_complete": f"{uri}?code={user_code}"}
 
 
-@route("POST /v1/auth/device/token", scope=None, body=DeviceCode)
-def poll_device(call: Call, body: DeviceCode) -> Reply | dict[str, Any]:
+@route("POST /v1/auth/device/token", scope=None, body=DEVICE_CODE)
+def poll_device(call: Call, body: Any) -> Reply | dict[str, Any]:
     """Say whether a device is signed in; its token is given once."""
     grant = call.records.get("device", digest(body.device_code))
     if grant is None:
@@ -188,8 +188,8 @@ def _check_app(asked: dict[str, str]) -> list[str]:
     return asked["scope"].split() or _DEFAULT_SCOPES
 
 
-@route("POST /v1/auth/native/token", scope=None, body=NativeCode)
-def native_token(call: Call, body: NativeCode) -> Reply | dict[str, Any]:
+@route("POST /v1/auth/native/token", scope=None, body=NATIVE_CODE)
+def native_token(call: Call, body: Any) -> Reply | dict[str, Any]:
     """Exchange an app's code for a token; it can be tried once."""
     grant = call.records.get("native", digest(body.code))
     call.records.remove("kind = 'native' AND id = ?", digest(body.code))
