@@ -23,7 +23,7 @@ EXPECTED = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 #: Commands that change the machine; what they name has to be there.
 INSTALLS = re.compile(r"(?:git clone|make|pip install) ")
 #: Ports that every test can have at the same time, instead of the usual ones.
-PORTS = "thalovant hub --wss-port 0 --https-port 0 --mqtt-port off"
+PORTS = "thalovant hub --wss-port 0 --https-port 0 --mqtt-port off --api-port 0"
 #: A broker that is not there.
 ELSEWHERE = "mqtts://broker.example:8883"
 

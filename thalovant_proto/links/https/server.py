@@ -466,7 +466,8 @@ class HttpsServerConnection:
     def _write(self, reply: Reply) -> bytes:
         headers = [("Cache-Control", "no-store"), *reply.headers]
         if reply.status != 204:
-            headers += [("Content-Type", f"{reply.media_type}; charset=UTF-8"), ("Content-Length", str(len(reply.body)))]
+            headers.append(("Content-Type", f"{reply.media_type}; charset=UTF-8"))
+            headers.append(("Content-Length", str(len(reply.body))))
         if self._last:
             headers.append(("Connection", "close"))
         head = h11.Response(status_code=reply.status, reason=_PHRASES.get(reply.status, "").encode(), headers=headers)
