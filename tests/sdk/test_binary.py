@@ -140,7 +140,7 @@ def test_bytes_are_bytes() -> None:
 def test_names() -> None:
     """What programs compare with."""
     assert (BINARY_TTS_AUDIO, BINARY_FILE) == ("tts_audio", "file")
-    assert {"speak", "mycroft.audio.queue"} < MEDIA_EVENTS
+    assert {"speak", "mycroft.audio.queue"} < set(MEDIA_EVENTS)
 
 
 def test_looks() -> None:

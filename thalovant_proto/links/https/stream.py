@@ -299,7 +299,8 @@ class HttpStream:
             raise self._malformed()  # two readers could see two bodies (RFC 9112 §6.1)
         if not head.http_version.startswith(b"1."):
             raise self._malformed()
-        if max(lengths, default=0) > self._limit and not self._bodiless:
+        bodiless = self._bodiless and isinstance(head, h11.Response)  # it tells the length of what it leaves out
+        if max(lengths, default=0) > self._limit and not bodiless:
             raise self._too_large()
 
     def _check_size_of_head(self) -> None:
