@@ -29,8 +29,7 @@ from ._internal.portal import (
 from .async_client import AsyncThalovantClient
 from .context import reply_context
 from .conversation import ThalovantConversation
-from .expectations import expecting
-from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription
+from .subscriptions import AsyncThalovantSubscription, ThalovantSubscription, expecting
 
 if TYPE_CHECKING:
     from .async_client import StateHandler

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 from ._internal.options import AsyncOnly, SyncOnly, mapping, session_of
 from ._internal.portal import blocking, iterating, shaped
 from .events import CONVERSATION_SESSION_FIELDS, EVENT_UTTERANCE_HANDLED, carry_conversation
-from .expectations import expecting
+from .subscriptions import expecting
 
 if TYPE_CHECKING:
     from thalovant_proto.events import Bus

@@ -6,10 +6,9 @@ A consumer that is too slow gets an error instead of a gap, since it counts on h
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self
 
 from ._internal.options import AsyncOnly, SyncOnly, seconds
 from ._internal.portal import shaped
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
     from thalovant_proto.client.subscriptions import Filter
     from thalovant_proto.events import Bus
 
-    from ._internal.portal import Portal, Twin
-
-A = TypeVar("A")
-P = ParamSpec("P")
+    from ._internal.portal import Portal
 
 
 class Wanted(NamedTuple, Generic[E]):
@@ -118,18 +114,6 @@ class ThalovantExpectation(Generic[E], SyncOnly):
     @shaped(AsyncThalovantExpectation.wait)
     def wait(self, timeout: float = 12.0) -> E:
         return self._here().call(lambda: self._original.wait(timeout))
-
-
-def expecting(
-    method: Callable[Concatenate[A, P], AsyncThalovantExpectation[E]],
-) -> Callable[Concatenate[Twin, P], ThalovantExpectation[E]]:
-    """The twin of `expect`."""
-
-    @functools.wraps(method)
-    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> ThalovantExpectation[E]:
-        return ThalovantExpectation(method(self._original, *args, **options), self._here)
-
-    return twin
 
 
 def not_emitted(wanted: Any, timeout: float) -> ThalovantError:

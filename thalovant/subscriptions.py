@@ -5,10 +5,11 @@ A handler that is too slow loses the oldest events, and their number is told.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from . import logs
 from ._internal.options import function
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
     from thalovant_proto.events import Binary, Bus, PayloadMessage
 
+    from ._internal.portal import Twin
     from .client import ThalovantClient
+    from .events import E
+    from .expectations import AsyncThalovantExpectation, ThalovantExpectation
+
+A = TypeVar("A")
+P = ParamSpec("P")
 
 #: Events that wait for a slow handler; beyond it the oldest are dropped and counted.
 HANDLER_BUFFER: Final = 1024
@@ -196,3 +203,17 @@ def _shown(subscription: AsyncThalovantSubscription | ThalovantSubscription, clo
     dropped = f", {subscription.dropped} dropped" if subscription.dropped else ""
     state = "closed" if closed else "open"
     return f"<{type(subscription).__name__} {subscription.event_name!r} {state}{dropped}>"
+
+
+def expecting(
+    method: Callable[Concatenate[A, P], AsyncThalovantExpectation[E]],
+) -> Callable[Concatenate[Twin, P], ThalovantExpectation[E]]:
+    """The twin of `expect`."""
+
+    @functools.wraps(method)
+    def twin(self: Twin, /, *args: P.args, **options: P.kwargs) -> ThalovantExpectation[E]:
+        from .expectations import ThalovantExpectation
+
+        return ThalovantExpectation(method(self._original, *args, **options), self._here)
+
+    return twin
