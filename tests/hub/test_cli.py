@@ -134,12 +134,27 @@ def add_account(home: Path, password: str, *options: str) -> subprocess.Complete
     return ended("--state", str(home / "hub"), "accounts", "add", *options, "--password-stdin", input=f"{password}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["accounts", "add", "me@example.com"], "there is no terminal to ask for the password: pipe it in"),
+        (["--api-port", "nope"], "'nope' is neither a port from 0 to 65535 nor \"off\""),
+        (["--mqtt-port", "70000"], "'70000' is neither a port from 0 to 65535 nor \"off\""),
+    ],
+)
+def test_what_cannot_be_meant(home: Path, arguments: list[str], message: str) -> None:
+    """One line that says what to write."""
+    done = ended("--state", str(home / "hub"), *arguments, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, message in done.stderr) == (2, "", True)
+    assert "Traceback" not in done.stderr
+
+
 def test_an_account_is_made_and_signs_in(home: Path) -> None:
     """It has a private hub of its own; the ready line says what to paste."""
     done = add_account(home, "correct horse", "me@example.com", "--max-clients", "3")
     assert (done.returncode, done.stdout) == (
         0,
-        "account 'me@example.com' added; start the hub, then: thalovant login\n",
+        "account 'me@example.com' added; start the hub, and sign in: ThalovantControlPlane().login(EMAIL, PASSWORD)\n",
     )
     with running("--state", str(home / "hub")) as (process, _):
         ready = api_line(process)

@@ -12,6 +12,7 @@ from thalovant import (
     HOME_ASSISTANT_SCOPES,
     DeviceAuthorization,
     ThalovantAPIError,
+    ThalovantAuthError,
     ThalovantDeviceLoginDenied,
     ThalovantDeviceLoginExpired,
     ThalovantDeviceLoginPending,
@@ -72,6 +73,15 @@ def test_password(asking: Ask, given, sent):
     assert api.sent[0].json == {"email": "you@example.com", "password": "password", **sent}
     assert "authorization" not in api.sent[0].headers
     assert (plane.plane.access_token, plane.plane.token_id) == ("T", None)
+
+
+def test_wrong_password(asking: Ask):
+    """The next step is about what was entered, not about scopes."""
+    _, plane = asking(Reply(401, {"detail": "No such account"}))
+
+    with pytest.raises(ThalovantAuthError) as caught:
+        plane("login", "you@example.com", "password")
+    assert caught.value.hint.startswith("Check what you sign in with")
 
 
 @pytest.mark.parametrize("reply", [{}, {"access_token": ""}, {"access_token": 5}, Reply(200, "<p>"), Reply(200, "[]")])

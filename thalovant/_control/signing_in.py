@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import (
     ThalovantAPIError,
+    ThalovantAuthError,
     ThalovantDeviceLoginDenied,
     ThalovantDeviceLoginExpired,
     ThalovantDeviceLoginPending,
@@ -26,7 +27,10 @@ def sign_in(account: Account, path: str, body: Mapping[str, Any]) -> Flow[dict[s
     request = Request(method="POST", path=path, json=dict(body), auth=False)
     answer = yield from account.attempted(request)
     if not answer.ok:
-        raise failure(answer, account.secrets(request))
+        error = failure(answer, account.secrets(request))
+        if isinstance(error, ThalovantAuthError):
+            error.hint = "Check what you sign in with: e-mail address and password, or the code that was given."
+        raise error
     value = parsed(answer.body)
     reply: dict[str, Any] = value if isinstance(value, dict) else {}
     account.sign_in(token_of(reply), reply.get("token_id"))

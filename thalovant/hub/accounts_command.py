@@ -53,6 +53,8 @@ def _add(
         raise click.UsageError("EMAIL must be printable text")
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
+    elif not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the password: pipe it in, with --password-stdin")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     if len(password) < 8:
@@ -73,4 +75,4 @@ def _add(
         raise click.UsageError(str(error)) from None
     finally:
         store.close(now=_now())
-    say_line(f"account {email!r} added; start the hub, then: thalovant login")
+    say_line(f"account {email!r} added; start the hub, and sign in: ThalovantControlPlane().login(EMAIL, PASSWORD)")

@@ -47,7 +47,10 @@ class _PortOrOff(click.IntRange):
     """A port, or "off"."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return OFF if value == OFF else super().convert(value, param, ctx)
+        try:
+            return OFF if value == OFF else super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f'{value!r} is neither a port from {self.min} to {self.max} nor "off"', param, ctx)
 
 
 _PORT = click.IntRange(0, 65535)

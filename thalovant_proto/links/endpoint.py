@@ -33,13 +33,13 @@ _OWN: Final = frozenset(
     )
 )
 
-# In ASCII text only these four make a `+` or `/` of base64, and only as the third byte of a group; `:` ends the user
-# agent, and the rest cannot be written into a header (real-hubs.md §7).
 #: The headers of an application that adds none.
 NO_HEADERS: Final[Mapping[str, Secret[str]]] = MappingProxyType({})
 #: The next step where a peer ends a plain connection without a word, by the scheme that has TLS.
 TRY_TLS: Final = "a TLS port does that to a plain connection: if it is one, use {}:// in the endpoint"
 
+# In ASCII text only these four make a `+` or `/` of base64, and only as the third byte of a group; `:` ends the user
+# agent, and the rest cannot be written into a header (real-hubs.md §7).
 _UNSAFE_IN_AGENT: Final = re.compile(r"[^\x20-\x7d]|[>?]")
 
 

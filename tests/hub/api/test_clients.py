@@ -11,6 +11,7 @@ import pytest
 from thalovant.async_client import AsyncThalovantClient
 from thalovant.errors import ThalovantConnectionError
 from thalovant.identity import ThalovantIdentity
+from thalovant.trust_store import TrustStore
 
 from .lab import NEW_CLIENT, SPEC, Lab, running
 
@@ -32,6 +33,29 @@ async def test_its_identity_connects(tmp_path: Path, protocol: str, old: dict[st
         async with client_of(made, tmp_path, protocol=protocol) as client:
             assert (await client.ask("Say hello.")).text == "Hello!"
             assert lab.hub.connected == ("kiosk",)
+
+
+@pytest.mark.parametrize(
+    ("agent", "noise"),
+    [("ThalovantPythonSDK/1.0.0", True), ("ThalovantPythonSDK/0.9.7", True), ("ThalovantPythonSDK/0.4.29", False),
+     ("kiosk", False)],
+)  # fmt: skip
+async def test_generation_of_a_client(tmp_path: Path, agent: str, noise: bool) -> None:
+    """A pre-shared key beside the password is for hubs of old; who is known to speak v3 gets nothing less."""
+    async with running() as lab:
+        body = {**NEW_CLIENT, "spec": {**SPEC, "cryptoKey": "c" * 43}}
+        made = await lab.get("POST /v1/clients", body, User_Agent=agent)
+        async with client_of(made, tmp_path, protocol="wss") as client:
+            assert (await client.ask("Say hello.")).text == "Hello!"
+        pins = TrustStore(tmp_path, ThalovantIdentity.from_mapping(made["initial_identify"])).pins()
+        assert bool(pins) is noise
+
+
+async def test_clients_of_one_hub_only(lab: Lab) -> None:
+    """What stands in the query is a name, and no pattern."""
+    await lab.get("POST /v1/clients", NEW_CLIENT)
+    found = [await lab.get(f"GET /v1/clients?hub_id={id}") for id in ("hub-id", "%25", "hub_id")]
+    assert [len(page["data"]) for page in found] == [1, 0, 0]
 
 
 async def test_secrets_are_told_once(lab: Lab) -> None:

@@ -20,6 +20,8 @@ from .routing import Call, Parts, route
 
 _LINKED: Final = "home_assistant"
 _SECRETS: Final = ("apiKey", "password", "cryptoKey")
+#: Releases of the SDK since 0.5. Ours sends a pre-shared key along, for hubs of old.
+_SPEAKS_NOISE: Final = re.compile(r"ThalovantPythonSDK/(?!0\.[0-4]\.)")
 #: The states that an operation passes, each for the same part of its time.
 _STATES: Final = ("requested", "committed", "applied", "ready")
 
@@ -72,8 +74,8 @@ def create_client(call: Call, body: Any) -> dict[str, Any]:
     wanted = " ".join(body.name.replace("::", ":").split())[:MAX_NAME].strip()
     name = wanted if wanted not in parts.hub.clients else f"{wanted[: MAX_NAME - 9]}-{id[:8]}"
     site_id = body.spec.siteId or re.sub(r"[\s_]+", "-", body.name.strip())
-    # Those that make a pre-shared key know no Noise; they prove their password.
-    generation = 1 if body.spec.cryptoKey else 3
+    # Those that make a pre-shared key know no Noise, unless they are known to; they prove their password.
+    generation = 1 if body.spec.cryptoKey and not _SPEAKS_NOISE.match(call.header("user-agent")) else 3
     key, password = body.spec.apiKey, body.spec.password
     try:
         identity = parts.hub.add_client(name, generation=generation, site_id=site_id, access_key=key, password=password)
@@ -123,10 +125,10 @@ def _check_limits(call: Call, body: Any, hub: Record) -> None:
 @route("GET /v1/clients", scope="clients:read")
 def list_clients(call: Call) -> dict[str, Any]:
     """The clients of an account."""
-    hub = call.query.get("hub_id") or "%"
-    page = call.listed(
-        lambda one: client_json(call.parts, one), "kind = 'client' AND owner = ? AND parent LIKE ?", call.mine, hub
-    )
+    where, values = "kind = 'client' AND owner = ?", [call.mine]
+    if hub := call.query.get("hub_id"):
+        where, values = f"{where} AND parent = ?", [*values, hub]
+    page = call.listed(lambda one: client_json(call.parts, one), where, *values)
     if call.query.get("include_spec") == "false":
         page["data"] = [{key: value for key, value in one.items() if key != "spec"} for one in page["data"]]
     return page
