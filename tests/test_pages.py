@@ -55,6 +55,7 @@ class Reader:
         self.env = {**kept, "HOME": str(home), "PATH": path}
         self.folder = folder
         self.hubs: list[subprocess.Popen[str]] = []
+        self.api = ""  # of the latest hub
 
     def follow(self, snippet: Snippet, later: str) -> str:
         """Run it, or store it where the page runs it `later`; gives what went to standard output."""
@@ -76,6 +77,10 @@ class Reader:
         if words[0] == "cd":
             self.folder /= "" if words[1] == "thalovant-python-sdk" else words[1]
             return ""
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.env[name] = self.api if name == "THALOVANT_API_URL" else value
+            return ""
         line = line.replace("thalovant hub", PORTS)
         if words[:2] == ["thalovant", "hub"] and "--run" not in words:
             return self.start_hub(line)
@@ -88,6 +93,7 @@ class Reader:
         assert hub.stdout is not None
         ready = hub.stdout.readline()
         assert "hub ready" in ready
+        self.api = hub.stdout.readline().rpartition("=")[2].strip()
         return ready
 
     def run(self, *argv: str) -> str:
