@@ -354,8 +354,7 @@ class ThalovantAgent(_Agent, SyncOnly):
 
     @shaped(AsyncThalovantAgent.close)
     def close(self) -> None:
-        if self.client._here().running:
-            self.client._here().call(self._original.close)
+        self.client._here().finish(self._original.close)
         if not self._runs:  # else what runs closes it at its end
             self.client.close()
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from thalovant import ThalovantError
+from thalovant import ThalovantClient, ThalovantError
 
 from .lab import PATIENCE, Lab
 
@@ -77,3 +77,19 @@ def test_closing_while_others_ask(v3: Lab) -> None:
     client.close()
 
     assert outcomes <= {"answered", "closed"}
+
+
+def test_closed_by_many_threads(v3: Lab) -> None:
+    """Whoever comes second finds it closed, or closing: no thread gets an error."""
+    together = threading.Barrier(THREADS)
+
+    def close(client: ThalovantClient) -> None:
+        together.wait(PATIENCE)
+        client.close()
+
+    for _ in range(5):
+        client = v3.client()
+        client.connect()
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(close, [client] * THREADS))
+        assert not client.connected

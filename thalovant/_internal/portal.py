@@ -129,11 +129,20 @@ class Portal:
             if self.running and not self.inside:
                 self.call(end)
 
+    def finish(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`call` what closes something, if the thread is there; another thread that stops it meanwhile closes, too."""
+        try:
+            if self.running:
+                self.call(work)
+        except ThalovantRuntimeError as error:
+            if error.name != "closed":
+                raise
+
     def close(self, work: Callable[[], Coroutine[Any, Any, None]], last: Callable[[], None]) -> None:
-        """`call` it if the thread is there, then `stop`, whatever comes of the call."""
+        """`finish` it, then `stop`, whatever comes of it."""
         if self.running:
             try:
-                self.call(work)
+                self.finish(work)
             finally:
                 if not self.inside:
                     self.stop(last)
