@@ -15,6 +15,7 @@ from tests.loops import each_loop  # noqa: F401 - a fixture
 from . import control_lab
 from .command import bare, good, run, values, write  # noqa: F401 - fixtures
 from .lab import GENERATIONS, PATIENCE, Lab, lab
+from .transports import fake  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="session")

@@ -134,3 +134,13 @@ def serving(api: Api) -> Iterator[Api]:
 
 
 Ask = Callable[..., tuple[Api, Caller]]
+
+
+class requests_like:
+    status_code = 200
+
+    def __init__(self, body, text=""):
+        self.body, self.text = body, text
+
+    def json(self):
+        return self.body

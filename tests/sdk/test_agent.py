@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,73 +21,9 @@ from thalovant import (
     ThalovantSubscription,
     ThalovantTimeoutError,
 )
-from thalovant.testing import CLIENT
 
+from .agents import AGENTS, Heard, call, make, running, tick
 from .lab import PATIENCE, Lab, logged
-
-AGENTS = [AsyncThalovantAgent, ThalovantAgent]
-
-
-def make(lab: Lab, kind: type[Any] = AsyncThalovantAgent, **options: Any) -> Any:
-    """An agent of the shared identity."""
-    return kind(lab.identity(), **{"noise_state_dir": lab.state_dir(), **options})
-
-
-@contextlib.asynccontextmanager
-async def running(agent: Any) -> AsyncIterator[asyncio.Task[None]]:
-    """An agent that runs, and is stopped at the end."""
-    if isinstance(agent, ThalovantAgent):
-        run = asyncio.create_task(asyncio.to_thread(agent.run_forever, poll_interval=0.01))
-        await asyncio.to_thread(agent.client.connect)
-    else:
-        run = asyncio.create_task(agent.run_forever(poll_interval=0.01))
-        await agent.client.connect()
-    try:
-        yield run
-    finally:
-        agent.stop()
-        with contextlib.suppress(Exception):
-            await run
-
-
-async def call(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call a method of either kind of agent."""
-    if isinstance(getattr(method, "__self__", None), ThalovantAgent | ThalovantSubscription):
-        return await asyncio.to_thread(method, *args, **options)
-    result = method(*args, **options)
-    return await result if isinstance(result, Awaitable) else result
-
-
-async def tick(agent: Any, count: int) -> None:
-    """Have the hub send that many `test.tick`s, numbered from 0."""
-    assert (await call(agent.ask, f"count to {count}")).text == "done"
-
-
-class Heard:
-    """What a handler got, from whichever thread."""
-
-    def __init__(self) -> None:
-        self.all: list[Any] = []
-        self._news = threading.Condition()
-
-    def __call__(self, item: Any, *more: Any) -> None:
-        with self._news:
-            self.all.append((item, *more) if more else item)
-            self._news.notify_all()
-
-    async def first(self, count: int) -> list[Any]:
-        """So many, as soon as they are there."""
-        return await asyncio.to_thread(self._first, count)
-
-    def _first(self, count: int) -> list[Any]:
-        with self._news:
-            assert self._news.wait_for(lambda: len(self.all) >= count, PATIENCE), self.all
-            return self.all[:count]
-
-    async def numbers(self, count: int) -> list[int]:
-        """The numbers of so many ticks."""
-        return [event.data["number"] for event in await self.first(count)]
-
 
 # --- registering ---
 
@@ -466,101 +398,3 @@ async def test_drain_is_bounded(v3: Lab, caplog: pytest.LogCaptureFixture) -> No
         await tick(agent, 1)
         await started.first(1)
     assert [record.message for record in logged(caplog)] == ["A handler was cancelled, since the agent ends"]
-
-
-def _signal_main(number: int) -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, number)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_drains_threads(v3: Lab, number: int, nothing_left: None) -> None:
-    """The handler that runs finishes, then `run_forever` returns; what the signal did before, it does again."""
-    agent, ended = make(v3, ThalovantAgent), Heard()
-
-    @agent.on("test.tick")
-    def handle(event: ThalovantEvent) -> None:
-        _signal_main(number)
-        ended(agent.ask("still there").text)
-
-    before = signal.getsignal(number)
-    agent.client.on_state(lambda state, error: state == "ready" and agent.send_utterance("count to 1"))
-    agent.run_forever(poll_interval=0.01)
-    assert ended.all == ["You said: still there"]
-    assert signal.getsignal(number) is before
-
-
-def test_sigterm_drains_coroutines(v3: Lab, each_loop: str) -> None:
-    """The same on every loop, in a program's only coroutine."""
-    agent, ended = make(v3), Heard()
-
-    @agent.on("test.tick")
-    async def handle(event: ThalovantEvent) -> None:
-        _signal_main(signal.SIGTERM)
-        ended((await agent.ask("still there")).text)
-
-    async def main() -> None:
-        sending = asyncio.create_task(agent.send_utterance("count to 1"))
-        await agent.run_forever()
-        await sending
-
-    asyncio.run(main())
-    assert ended.all == ["You said: still there"]
-
-
-async def test_sigterm_of_the_program(v3: Lab) -> None:
-    """A program that handles it itself goes on to do so."""
-    agent, mine = make(v3), Heard()
-    before = signal.signal(signal.SIGTERM, lambda *_: mine("mine"))
-    try:
-        async with running(agent) as run:
-            _signal_main(signal.SIGTERM)
-            await mine.first(1)
-            assert not run.done()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-WORKER = """
-from thalovant import EVENT_SPEAK, ThalovantAgent
-
-worker = ThalovantAgent.from_identity_file("_identity.json")
-
-
-@worker.on(EVENT_SPEAK)
-def say(event):
-    print(event.text, flush=True)
-
-
-worker.run_forever()
-"""
-ASYNC_WORKER = """
-import asyncio
-
-from thalovant import EVENT_SPEAK, AsyncThalovantAgent
-
-worker = AsyncThalovantAgent.from_identity_file("_identity.json")
-
-
-@worker.on(EVENT_SPEAK)
-async def say(event):
-    print(event.text, flush=True)
-
-
-asyncio.run(worker.run_forever())
-"""
-
-
-@pytest.mark.parametrize("program", [WORKER, ASYNC_WORKER], ids=["threads", "coroutines"])
-def test_program(own: Lab, program: str, tmp_path: Path) -> None:
-    """The shortest programs: they print what the hub says, and SIGTERM ends them well."""
-    own.identity(CLIENT).save(tmp_path / "_identity.json")
-    (tmp_path / "worker.py").write_text(program)
-    argv = [sys.executable, "-X", "dev", "-W", "error", "worker.py"]
-    with subprocess.Popen(argv, cwd=tmp_path, stdout=-1, stderr=-1, text=True) as worker:
-        assert worker.stdout is not None
-        assert own.hub.wait_for_connection(CLIENT, timeout=PATIENCE)
-        own.hub.speak_to(CLIENT, "Dinner is ready.")
-        assert worker.stdout.readline() == "Dinner is ready.\n"
-        worker.terminate()
-        assert worker.communicate(timeout=PATIENCE) == ("", "")
-    assert worker.returncode == 0

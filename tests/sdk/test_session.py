@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,76 +21,21 @@ from thalovant import (
     HomeAnswer,
     HubSession,
     HubSessionPolicy,
-    OriginPreference,
     ThalovantClient,
     ThalovantClientKeyRejectedError,
     ThalovantConnectionError,
     ThalovantDisplacedError,
     ThalovantHubKeyChangedError,
     ThalovantHubRefusedError,
-    ThalovantIdentity,
     ThalovantPolicyDeniedError,
     ThalovantTimeoutError,
     TrustStore,
     answer_home_requests,
-    hub_hostname,
-    preferred_origin,
-    testing,
 )
-from thalovant.session import LinkDecision, LinkSupervisor, alive
+from thalovant.session import alive
 from thalovant.trust_store import pin_id
 
 from .lab import PATIENCE, Lab, logged, run
-
-# --- what is decided ---
-
-R, F, UP, D = "refused", "failed", "up", "dropped"
-LADDER = [10, 20, 40, 80, 120, 120, 120, 120, 120]
-SUPERVISED: list[tuple[list[tuple[float, Any]], list[float | str]]] = [
-    # seconds and outcomes; seconds to wait, or what else follows
-    ([(at, F) for at in (0, 10, 30, 70, 150, 270)], [10, 20, 40, 80, 120, 120]),
-    ([(0, F), (10, F), (30, UP), (90, D), (90, F)], [10, 20, "hold", 0, 10]),
-    ([(at, R) for at in (0, 10, 30, 70, 150, 270, 390, 510, 630)], [*LADDER[:8], "refused"]),
-    ([(0, R), (599.999, R), (600, R)], [10, 20, "refused"]),
-    ([(5, R), (604.999, R)], [10, 20]),
-    ([(0, R), (590, UP), (620, R)], [10, "hold", 10]),
-    ([(0, R), (300, F), (600, R), (1199, R), (1200, R)], [10, 20, 40, 80, "refused"]),
-    ([(0, F), (10, "key_changed")], [10, "key_changed"]),
-    ([(0, R), (10, "client_key_rejected")], [10, "client_key_rejected"]),
-    ([(0, UP), (1, D), (1, UP), (2, D)], ["hold", 0, "hold", 0]),
-]
-
-
-@pytest.mark.parametrize(("outcomes", "expected"), SUPERVISED)
-def test_what_follows_an_outcome(outcomes: list[tuple[float, Any]], expected: list[float | str]) -> None:
-    """The ladder, its end at a link that is up, and when it is given up."""
-    supervisor = LinkSupervisor()
-
-    decided = [supervisor.after(outcome, at) for at, outcome in outcomes]
-
-    def decision(told: float | str) -> LinkDecision:
-        if isinstance(told, str):
-            return LinkDecision("hold") if told == "hold" else LinkDecision("give_up", reason=told)
-        return LinkDecision("retry", told)
-
-    assert decided == [decision(told) for told in expected]
-
-
-def test_policy() -> None:
-    """Its figures, its ladder, and what it refuses."""
-    policy = HubSessionPolicy()
-    assert policy == HubSessionPolicy(10.0, 120.0, 60.0, 5.0, 600.0)
-    assert [policy.next_wait(wait) for wait in (0, 10, 50, 80, 120)] == [10, 20, 100, 120, 120]
-    for field in vars(policy):
-        for value in (0, -1, math.nan, math.inf, "1", True):
-            with pytest.raises(ValueError, match=field):
-                replace(policy, **{field: value})
-    with pytest.raises(ValueError, match="ceiling"):
-        HubSessionPolicy(retry_seconds=121)
-    unknown: Any = "sideways"
-    with pytest.raises(ValueError, match="sideways"):
-        LinkSupervisor().after(unknown, 0)
-
 
 # --- attempts of a session, in time that takes none ---
 
@@ -518,76 +462,3 @@ def test_a_warm_session(own: Lab, threaded: Callable[..., HubSession], clients: 
         session.ask("hang", timeout=0.05)
     assert own.hub.wait_for_connection("shared")
     assert session.ask("hi").text == "You said: hi"
-
-
-# --- nearer addresses ---
-
-
-def test_a_nearer_address(tmp_path: Path) -> None:
-    """It is tried first; where it does not lead to the hub, the name does, and it is left alone for a while."""
-    with testing.hub(tls=False) as hub:
-        identity, now = hub.identity(), [0.0]
-        elsewhere = _at(identity, "hub.invalid")
-
-        def build(identity: ThalovantIdentity = identity) -> ThalovantClient:
-            return ThalovantClient(identity, noise_state_dir=tmp_path, allow_insecure=True, protocol="wss")
-
-        with preferred_origin("HUB.invalid", "127.0.0.1"), build(elsewhere) as client:
-            assert client.ask("hi").text == "You said: hi"
-        with pytest.raises(ThalovantConnectionError), build(elsewhere):
-            pass
-        with preferred_origin("127.0.0.1", "127.255.0.1"), build() as client:
-            assert client.connected
-
-        near = OriginPreference("127.0.0.1")
-        with near.connect(lambda: build(elsewhere), host="hub.invalid", connect_timeout=PATIENCE) as client:
-            assert (client.connected, near.cooling_down) == (True, False)
-        far = OriginPreference("127.255.0.1", clock=lambda: now[0])
-        for now[0], cooling in ((0.0, False), (299.9, True), (300.0, False)):
-            assert far.cooling_down is cooling
-            with far.connect(build, host="127.0.0.1", connect_timeout=PATIENCE) as client:
-                assert (client.connected, far.cooling_down) == (True, True)
-        near.close()
-        with pytest.raises(ThalovantConnectionError):
-            near.connect(lambda: build(elsewhere), host="hub.invalid", connect_timeout=PATIENCE)
-
-
-def _at(identity: ThalovantIdentity, host: str) -> ThalovantIdentity:
-    endpoints = identity.data_plane_endpoints
-    assert endpoints.wss is not None
-    url = endpoints.wss.replace(hub_hostname(endpoints.wss), host)
-    return replace(identity, data_plane_endpoints=replace(endpoints, wss=url))
-
-
-def test_a_nearer_address_has_to_be_the_hub(v3: Lab, tmp_path: Path) -> None:
-    """Its certificate is checked for the public name."""
-    elsewhere = _at(v3.identity(), "hub.invalid")
-    with (
-        preferred_origin("hub.invalid", "127.0.0.1"),
-        pytest.raises(ThalovantConnectionError, match="another host name"),
-        ThalovantClient(elsewhere, noise_state_dir=tmp_path, protocol="wss"),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("master", "host"),
-    [
-        ("wss://hub.example:443/public", "hub.example"),
-        ("https://user:secret@hub.example", "hub.example"),
-        ("hub.example", "hub.example"),
-        (" hub.example:5678 ", "hub.example"),
-        ("hub.example/path", "hub.example"),
-        ("wss://[2001:db8::1]:443", "2001:db8::1"),
-        ("[::1]:5678", "::1"),
-        ("::1", "::1"),
-        ("192.0.2.1", "192.0.2.1"),
-        ("wss://[::1", ""),
-        ("wss://", ""),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_hub_hostname(master: str | None, host: str) -> None:
-    """Of an address or bare."""
-    assert hub_hostname(master) == host

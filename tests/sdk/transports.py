@@ -6,7 +6,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from thalovant import ThalovantIdentity
+import pytest
+
+from thalovant import ThalovantClient, ThalovantIdentity
 
 IDENTITY = ThalovantIdentity(access_key="AK", password="PW", default_master="https://hub.example", site_id="site")
 
@@ -69,3 +71,14 @@ class Fake:
         self.calls.append(name)
         if faults := self.faults.get(name):
             raise faults.pop(0)
+
+
+@pytest.fixture
+def fake() -> Fake:
+    """A transport that answers."""
+    return Fake()
+
+
+def client_over(transport: Any, **options: Any) -> ThalovantClient:
+    """A client over a transport of the test's."""
+    return ThalovantClient(IDENTITY, transport=transport, **options)
