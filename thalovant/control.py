@@ -266,13 +266,18 @@ class AsyncThalovantControlPlane(_Settings, Runtimes, AsyncOnly):
 
     async def _admitted(self, result: BootstrapIdentityResult, timeout: float) -> None:
         """For the first connection of a new identity; where the API cannot tell, the hub says itself what it thinks."""
-        transport = Transport(self.session)  # on the loop of that connection
-        waiting = admission(self._account, result, timeout, DEFAULT_OPERATION_POLL_INTERVAL, transport.now())
-        try:
-            with suppress(ThalovantAPIError):
-                await run(waiting, transport, self._account)
-        finally:
-            await transport.aclose()
+        for session in (self.session, None):
+            transport = Transport(session)  # on the loop of that connection
+            waiting = admission(self._account, result, timeout, DEFAULT_OPERATION_POLL_INTERVAL, transport.now())
+            try:
+                with suppress(ThalovantAPIError):
+                    await run(waiting, transport, self._account)
+                break
+            except RuntimeError:  # libraries raise it for a session that was closed meanwhile, or is another loop's
+                if session is None:
+                    raise
+            finally:
+                await transport.aclose()
         object.__setattr__(result.identity, "_admitted", None)
 
     async def delete_client(self, client_id: str, *, etag: str | None = None) -> None:

@@ -14,10 +14,13 @@ from thalovant import (
     AsyncThalovantControlPlane,
     ThalovantAPIError,
     ThalovantAPIUnreachableError,
+    ThalovantClient,
     ThalovantControlPlane,
+    ThalovantIdentity,
 )
 
 from .control_lab import TOKEN, Api, Reply, requests_like, serving
+from .lab import Lab
 
 
 class Narrow:
@@ -110,6 +113,33 @@ def test_session_that_fails(kind, reply):
 
     assert type(caught.value) is (ThalovantAPIError if reply else ThalovantAPIUnreachableError)
     assert len(api.sent) == (1 if reply else 0)
+
+
+async def _made_through(kind: str, url: str, hub: dict[str, object]) -> ThalovantIdentity:
+    async with aiohttp.ClientSession() if kind == "aiohttp" else httpx.AsyncClient() as session:
+        api = AsyncThalovantControlPlane(url, access_token=TOKEN, session=session)
+        return (await api.create_client_identity(hub, name="kiosk")).identity
+
+
+@pytest.mark.parametrize("kind", ["aiohttp", "httpx", "httpx.Client"])
+def test_session_that_is_closed_before_the_first_connection(kind, v3: Lab, tmp_path):
+    """Does not matter to the client that was made through it, which waits until its hub takes it all the same."""
+    stored = v3.stranger().as_dict(include_secrets=True)
+    hub = {"id": "h1", "protocols": stored["protocols"], "data_plane_endpoints": stored["data_plane_endpoints"]}
+    operation = {"id": "op-1", "kind": "client.sync", "aggregate_type": "client", "links": {}, "status": "requested"}
+    made = {"id": "c1", "hub_id": "h1", "spec": {}, "initial_identify": stored, "operation": operation}
+    with serving(Api(made, {**operation, "status": "ready"})) as api:
+        if kind == "httpx.Client":
+            with httpx.Client() as session:
+                plane = ThalovantControlPlane(api.url, access_token=TOKEN, session=session)
+                identity = plane.create_client_identity(hub, name="kiosk").identity
+        else:
+            identity = asyncio.run(_made_through(kind, api.url, hub))
+
+        with ThalovantClient(identity, noise_state_dir=tmp_path) as client:
+            assert client.state == "ready"
+
+    assert [*map(str, api.sent)] == ["POST /v1/clients", "GET /v1/operations/op-1"]
 
 
 @pytest.mark.parametrize("given", [{"auth": ("u", "p")}, {"headers": {"Authorization": "x"}}])
