@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -34,3 +35,13 @@ def lab(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[labs.Lab]
 def scene(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[staging.Scene]:
     """A runner of skills without clients."""
     return staging.opened(**_settings(request))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of a user of their own, for the command and for clients in this process."""
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in [name for name in os.environ if name.startswith("THALOVANT_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
