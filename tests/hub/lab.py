@@ -36,6 +36,7 @@ PATIENCE = 20.0
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 PIN = "wss://hub.test:5678"
 STATIC = Secret(b"\7" * 32)
+RSA = "-----BEGIN PUBLIC KEY-----\nmine\n-----END PUBLIC KEY-----"
 
 _keys: list[HubKeys] = []
 

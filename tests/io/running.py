@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
+import pytest
 import trio
 
 from tests.io.stacks import EchoPeer, Outcome
@@ -28,6 +29,8 @@ from thalovant_proto.dial import DialFailed
 
 PATIENCE = 30.0
 DRIVERS = ("asyncio", *(["uvloop"] if UVLOOP is not None else []), "trio", "blocking")
+
+both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 T = TypeVar("T")
 EchoConnection: TypeAlias = Connection[Outcome]

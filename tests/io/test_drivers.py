@@ -13,15 +13,13 @@ import pytest
 from attrs import evolve
 
 from tests.io.pki import Pki
-from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Script, Server, echo
+from tests.io.running import DRIVERS, PATIENCE, Accepted, Running, Script, Server, both, echo
 from tests.io.stacks import Derived, Ended, FrameClient, Heard, Opened, Rang, framed
 from thalovant_io.dialer import Timeouts
 from thalovant_proto.crypto.kdf import DeriveKey, Kdf, derive
 from thalovant_proto.secret import Secret
 
 pytestmark = pytest.mark.parametrize("driver", DRIVERS)
-
-both = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
 
 def serving(script: Script, tls: bool, pki: Pki) -> Server:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from thalovant import ThalovantIdentityError
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="modes and links are POSIX")
 
 PLAIN: dict[str, Any] = {
     "access_key": "AK-1",
@@ -41,3 +48,11 @@ def write(path: Path, content: object, mode: int = 0o600) -> Path:
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     path.chmod(mode)
     return path
+
+
+def refusal(read, *arguments, **options) -> ThalovantIdentityError:
+    """The error of a call, which is short."""
+    with pytest.raises(ThalovantIdentityError) as caught:
+        read(*arguments, **options)
+    assert str(caught.value).count("\n") < 3
+    return caught.value

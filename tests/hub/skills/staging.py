@@ -14,10 +14,12 @@ from thalovant.hub.actions import HearBinary, RoutedPeer
 from thalovant.hub.settings import DEFAULT_SETTINGS
 from thalovant.hub.skills.registry import SkillRegistry, skill
 from thalovant.hub.skills.runner import SkillRunner
+from thalovant.hub.skills.turn import Turn
 from thalovant_proto import events as e
 from thalovant_proto.jsontext import dumps
 
 PATIENCE = 20.0
+HANDLED = "ovos.utterance.handled"
 
 
 class Scene:
@@ -103,3 +105,11 @@ async def opened(**settings: Any) -> AsyncIterator[Scene]:
     scene = Scene(**settings)
     yield scene
     await scene.end()
+
+
+def say_ok(scene: Scene) -> None:
+    """Add a skill that always works."""
+
+    @scene.skill("ok")
+    async def ok(turn: Turn) -> str:
+        return "ok"
