@@ -1,7 +1,4 @@
-"""Who is let in and heard: nothing but a handshake before a proof, one key per client, a place for everybody else.
-
-S6 of what the product is held to, and what each client costs before and after.
-"""
+"""Who is let in and heard: nothing but a handshake before a proof, and what a client may cost before and after."""
 
 from __future__ import annotations
 
