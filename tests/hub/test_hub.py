@@ -66,15 +66,23 @@ async def test_many_clients_get_their_own_answers(world: World) -> None:
     await asyncio.gather(*(asking(name, client) for name, client in clients))
 
 
-async def test_what_is_not_allowed_is_denied_and_the_client_goes_on(world: World) -> None:
-    """The client gets a typed error with what is allowed; its next ask is answered."""
+async def test_what_is_not_allowed_is_denied_and_the_client_goes_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client gets a typed error with what is allowed, its next ask is answered, and the hub's log says so too."""
+    caplog.set_level(logging.INFO, "thalovant.hub")
     hub = await world.hub()
     identity = hub.add_client("mute", allowed=["app.event"])
     client = world.client(identity)
     with pytest.raises(ThalovantPolicyDeniedError) as caught:
         await client.ask("hello")
     assert (caught.value.denied_type, caught.value.code) == ("recognizer_loop:utterance", "acl_disallowed_type")
-    assert "denied" in repr(await _event(client, "hive.policy.denied", "other.event"))
+    assert "denied" in repr(await _event(client, "hive.policy.denied", "other.event\n" + "x" * 2000))
+    said = [record.getMessage() for record in caplog.records if "denied" in record.getMessage()]
+    assert [text.partition(" is denied ")[2] for text in said] == [
+        "'recognizer_loop:utterance': acl_disallowed_type",
+        f"'other.event {'x' * 188}...': acl_disallowed_type",
+    ]
 
 
 async def _event(client: AsyncThalovantClient, name: str, event_type: str) -> Any:

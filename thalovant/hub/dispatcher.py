@@ -17,6 +17,7 @@ from thalovant_proto.handshake.hub import HubSide
 from thalovant_proto.hub.peer import PeerClosed
 from thalovant_proto.links.base import HubLink
 
+from ..errors import shortened
 from .actions import Hear, HearBinary, Kick, Learn, RoutedPeer, Say
 from .admission import RefusalLog
 from .connections import ClientConnection, ConnectionTable, Driver, PeerOutcome
@@ -262,6 +263,8 @@ class Dispatcher:
         connection.end(self._loop.time(), code=code, reason=reason)
 
     def _pass_on(self, peer: RoutedPeer, message: e.Message) -> None:
+        if isinstance(message, e.Bus) and message.type == e.POLICY_DENIED:  # whoever sent it may not wait for an answer
+            log.info("%s is denied %r: %s", peer.id, shortened(message.data["denied_type"]), message.data["code"])
         try:
             self.send(peer, message)
         except ValueError as error:  # one that the sender's connection could carry, and this one cannot

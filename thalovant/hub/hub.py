@@ -293,7 +293,11 @@ class Hub:
         return self._skills.add(one)
 
     def on(self, type: str) -> Callable[[SkillFunction], SkillFunction]:
-        """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods."""
+        """Call a function for each bus message of a type: `@hub.on("my.event")`. It answers by the turn's methods.
+
+        It hears those clients whose `allowed` names that type (`add_client`); to others the hub answers
+        `hive.policy.denied`.
+        """
         return partial(self._skills.on, type)
 
     def on_binary(self, kind: str | int) -> Callable[[SkillFunction], SkillFunction]:
